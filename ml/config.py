@@ -1,0 +1,114 @@
+"""Every threshold of the vision and learning code, in one place.
+
+Labels are fixed for the whole product: REAL = 0, FAKE = 1.  Celeb-DF's own test list says 1 = real;
+the importer inverts it, nothing else does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Label(IntEnum):
+    """The classifier's classes; the value is the index of the logit."""
+
+    REAL = 0
+    FAKE = 1
+
+
+LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """What of a file is looked at, and what is refused."""
+
+    max_frames: int = 150
+    """Frames decoded from the start of the video; the rest is never looked at."""
+    max_width_or_height: int = 8192
+    """Pixels of the longer side."""
+    max_pixels: int = 7680 * 4320
+    """Pixels of one frame."""
+    max_duration_s: float = 4 * 3600.0
+    """As the container states it; a longer file is refused before it is decoded."""
+    max_probe_packets: int = 20_000
+    """Packets read while looking for the first `max_frames` video packets (a bound on interleaved audio)."""
+
+
+@dataclass(frozen=True)
+class FaceConfig:
+    """Which faces are valid, how they are linked to people, and how they are cropped.  Lengths are pixels."""
+
+    faces_per_track: int = 10
+    first_pass_frames: int = 16
+    """Frames spread evenly over the video that are looked at first."""
+    dense_stride: int = 3
+    """When people cannot be told apart or faces are missing, every third frame is looked at next."""
+    detect_long_side: int = 640
+    """Detection runs on a copy with this longer side; crops come from the full frame."""
+    full_scale_frames: int = 16
+    full_scale_long_side: int = 1920
+    """The second pass, before NO_FACE is said, runs on up to this size."""
+    min_face_detect: int = 20
+    """MTCNN's smallest face, in pixels of the copy that it sees."""
+    mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    min_probability: float = 0.95
+    min_size: float = 28.0
+    """The shorter side of a valid box, in pixels of the full frame."""
+    min_inside: float = 0.85
+    """Share of a valid box's area that lies inside the frame."""
+    min_track_faces: int = 5
+    """Fewer valid faces than this are not a person (unless the video itself has fewer frames)."""
+    min_track_mean_probability: float = 0.98
+    max_faces_per_frame: int = 8
+    max_tracks: int = 8
+    link_min_iou: float = 0.25
+    link_max_centre_shift: float = 0.9
+    """In face widths: two boxes further apart than this are never one person."""
+    link_max_scale: float = 1.6
+    cut_threshold: float = 0.18
+    """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
+    margin: float = 0.30
+    """Added around the box: a crop's side is (1 + margin) times the box's longer side."""
+    crop_size: int = 224
+    evidence_frames: int = 6
+    """Sampled frames kept for a person when no valid face was found."""
+    evidence_long_side: int = 640
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture and preprocessing; stored with every set of weights."""
+
+    arch: str = "resnext50_32x4d"
+    feature_dim: int = 2048
+    lstm_hidden: int = 128
+    lstm_layers: int = 1
+    dropout: float = 0.4
+    input_size: int = 112
+    """Side of the square the network sees; crops are stored larger and reduced to it."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    label_map: dict[str, int] = field(default_factory=lambda: dict(LABEL_MAP))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        known = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """When a verdict is sent to a person."""
+
+    uncertain_margin: float = 0.15
+    """A probability this close to the threshold is `near_threshold`."""
+    few_faces: int = 10
+    """A sequence of fewer faces than this is `few_faces`."""
+    experimental_auc: float = 0.70
+    """A version whose held-out AUC has a lower bound under this is experimental."""
