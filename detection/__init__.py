@@ -1,0 +1,1 @@
+"""Videos, their analyses and verdicts, and what people say of them."""

@@ -1,0 +1,362 @@
+"""The tables.  Every write goes through `detection.services`, every read of more than a row through `detection.selectors`.
+
+An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
+
+    queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
+          ^                      │  │   │                   │        ^                    │  │
+          │      lease expired,  │  │   └── no valid face   │ no     │ a model is         │  └── bad weights: back to
+          └──── attempts left ───┘  │       ──> no_face     │ model  │ registered         │      queued, with backoff
+                                    │                       v        │                    │
+                 bad input ──> failed                queued/awaiting_model                │
+                                    └────── attempts used up ──> dead <───────────────────┘
+
+`dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class VerdictLabel(models.TextChoices):
+    REAL = "real", "Real"
+    FAKE = "fake", "Fake"
+
+
+class ReviewLabel(models.TextChoices):
+    REAL = "real", "Real"
+    FAKE = "fake", "Fake"
+    NO_FACE = "no_face", "No face"
+    UNSURE = "unsure", "Unsure"
+
+
+class State(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    NO_FACE = "no_face", "No face"
+    FAILED = "failed", "Failed"
+    DEAD = "dead", "Gave up"
+
+
+class Stage(models.TextChoices):
+    EXTRACT = "extract", "Finding faces"
+    CLASSIFY = "classify", "Classifying"
+    AWAITING_MODEL = "awaiting_model", "Waiting for a model"
+    DONE = "done", "Done"
+
+
+OPEN_STATES = (State.QUEUED, State.RUNNING)
+TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
+
+
+class Video(models.Model):
+    """An uploaded file, what is known of it, and (mirrored from its newest analysis and review) where it stands.
+
+    All its files are in storage below `videos/<id>/`; nothing else is.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="videos")
+    external_id = models.CharField(max_length=200, blank=True, help_text="The client's own name for it.")
+    metadata = models.JSONField(default=dict, blank=True, help_text="The client's own facts; never interpreted.")
+    original_name = models.CharField(max_length=255, help_text="As uploaded; shown, never trusted.")
+    sha256 = models.CharField(max_length=64)
+    size_bytes = models.BigIntegerField()
+    file = models.FileField(max_length=200)
+    clip = models.FileField(max_length=200, blank=True, help_text="The first 150 frames, copied, not re-encoded.")
+    thumbnail = models.FileField(max_length=200, blank=True)
+
+    # Facts of the picture, known once a worker has opened the file.
+    container = models.CharField(max_length=80, blank=True)
+    codec = models.CharField(max_length=40, blank=True)
+    width = models.PositiveIntegerField(null=True, blank=True, help_text="Pixels, as shown (after rotation).")
+    height = models.PositiveIntegerField(null=True, blank=True)
+    rotation = models.SmallIntegerField(null=True, blank=True, help_text="Degrees, as the container says.")
+    fps = models.FloatField(null=True, blank=True)
+    duration_s = models.FloatField(null=True, blank=True)
+    frames_decoded = models.PositiveIntegerField(null=True, blank=True)
+    tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
+    extracted_at = models.DateTimeField(null=True, blank=True)
+
+    # Mirrors, written in the transaction that writes what they mirror, so that lists filter on one table.
+    status = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    current_analysis = models.ForeignKey(
+        "Analysis", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    current_verdict = models.ForeignKey("Verdict", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    verdict_label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
+    fake_probability = models.FloatField(null=True, blank=True)
+    needs_review = models.BooleanField(default=False)
+    label = models.CharField(max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's label.")
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("owner", "sha256"), name="video_content_once_per_owner"),
+            models.CheckConstraint(condition=Q(size_bytes__gt=0), name="video_not_empty"),
+            models.CheckConstraint(
+                condition=Q(fake_probability__isnull=True) | Q(fake_probability__range=(0, 1)),
+                name="video_probability_in_0_1",
+            ),
+        ]
+        indexes = [
+            # admin and reviewers: every list, newest first, by what it filters on
+            models.Index(fields=("-created_at", "-id"), name="video_newest"),
+            models.Index(fields=("status", "-created_at"), name="video_by_status"),
+            models.Index(fields=("needs_review", "-created_at"), name="video_by_needs_review"),
+            models.Index(fields=("verdict_label", "-created_at"), name="video_by_verdict"),
+            models.Index(fields=("label", "-created_at"), name="video_by_label"),
+            # a client: its own videos, and one by its own name
+            models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
+            models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
+        ]
+
+    def __str__(self) -> str:
+        return self.original_name or str(self.id)
+
+    @property
+    def folder(self) -> str:
+        """Where in storage everything of this video is."""
+        return f"videos/{self.id}"
+
+
+class UploadKey(models.Model):
+    """An Idempotency-Key that a client has used: the same key again answers with the same video."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="upload_keys")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="upload_key_once_per_owner")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Analysis(models.Model):
+    """One task: the way of one video through extraction and classification.  See the module's diagram."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="analyses")
+    state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    stage = models.CharField(max_length=16, choices=Stage, default=Stage.EXTRACT)
+    progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100, over both stages.")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Claims of the present stage.")
+    token = models.UUIDField(null=True, blank=True, editable=False, help_text="Fencing token of the running claim.")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(default=timezone.now, help_text="Backoff: no claim before this.")
+    published_at = models.DateTimeField(null=True, blank=True, help_text="When a worker was last told of it.")
+    worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it last.")
+    error_code = models.CharField(max_length=40, blank=True)
+    error_detail = models.CharField(max_length=500, blank=True, help_text="A sentence for the client.")
+    last_error = models.TextField(blank=True, help_text="For the operator; clients never see it.")
+    timings = models.JSONField(default=dict, blank=True, help_text="Seconds per step.")
+    verdict = models.ForeignKey("Verdict", null=True, blank=True, on_delete=models.SET_NULL, related_name="analyses")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "analyses"
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("video",), condition=Q(state__in=("queued", "running")), name="analysis_one_open_per_video"
+            ),
+            models.CheckConstraint(condition=Q(progress__lte=100), name="analysis_progress_percent"),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(token__isnull=False, lease_until__isnull=False),
+                name="analysis_running_holds_a_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
+                | Q(state__in=("succeeded", "no_face", "failed", "dead"), finished_at__isnull=False),
+                name="analysis_finished_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=("failed", "dead")) | ~Q(error_code=""), name="analysis_failure_has_a_code"
+            ),
+        ]
+        indexes = [
+            # the sweeper: open rows only, which stay few when there are millions of finished ones
+            models.Index(
+                fields=("state", "not_before"), name="analysis_open", condition=Q(state__in=("queued", "running"))
+            ),
+            models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
+            models.Index(fields=("state", "-created_at"), name="analysis_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.video_id} {self.state}/{self.stage}"
+
+    @property
+    def public_state(self) -> str:
+        """The state as the API names it: `dead` is `failed`, and a task between its two stages is still running."""
+        if self.state == State.DEAD:
+            return str(State.FAILED)
+        if self.state == State.QUEUED and self.stage == Stage.CLASSIFY and self.started_at is not None:
+            return str(State.RUNNING)
+        return str(self.state)
+
+
+class FaceFrame(models.Model):
+    """One valid face of one person (track) in one frame.  Boxes are pixels of the upright full frame."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="faces")
+    track = models.PositiveSmallIntegerField()
+    position = models.PositiveSmallIntegerField(help_text="0 to 9, in time order within the track.")
+    frame_number = models.PositiveIntegerField()
+    timestamp_s = models.FloatField()
+    x1 = models.FloatField()
+    y1 = models.FloatField()
+    x2 = models.FloatField()
+    y2 = models.FloatField()
+    probability = models.FloatField(help_text="The detector's.")
+    crop = models.FileField(max_length=200, help_text="224 x 224 RGB, lossless PNG.")
+
+    class Meta:
+        ordering = ("video", "track", "position")
+        constraints = [
+            models.UniqueConstraint(fields=("video", "track", "position"), name="face_position_once"),
+            models.CheckConstraint(condition=Q(x2__gt=models.F("x1"), y2__gt=models.F("y1")), name="face_box_has_area"),
+            models.CheckConstraint(condition=Q(probability__range=(0, 1)), name="face_probability_in_0_1"),
+        ]
+
+    def __str__(self) -> str:
+        return f"person {self.track + 1}, frame {self.frame_number}"
+
+
+class SampledFrame(models.Model):
+    """A whole frame kept because no valid face was found, so that a person sees what the detector saw.
+
+    `boxes`: rejected detections, `[{"x1", "y1", "x2", "y2" (pixels of the full frame), "probability", "reason"}]`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="sampled_frames")
+    position = models.PositiveSmallIntegerField()
+    frame_number = models.PositiveIntegerField()
+    timestamp_s = models.FloatField()
+    boxes = models.JSONField(default=list, blank=True)
+    image = models.FileField(max_length=200, help_text="JPEG, at most 640 pixels on the longer side.")
+
+    class Meta:
+        ordering = ("video", "position")
+        constraints = [models.UniqueConstraint(fields=("video", "position"), name="sampled_frame_position_once")]
+
+    def __str__(self) -> str:
+        return f"frame {self.frame_number}"
+
+
+class ModelVersion(models.Model):
+    """A registered set of weights.  The file is in storage below `models/`, named by its sha256."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64, unique=True)
+    file = models.FileField(max_length=200)
+    config = models.JSONField(default=dict)
+    metrics = models.JSONField(default=dict, blank=True)
+    threshold = models.FloatField()
+    temperature = models.FloatField(default=1.0)
+    experimental = models.BooleanField(default=True)
+    training_data_sha256 = models.CharField(max_length=64, blank=True)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
+    active = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    promoted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("active",), condition=Q(active=True), name="model_one_active"),
+            models.CheckConstraint(condition=Q(threshold__gt=0, threshold__lt=1), name="model_threshold_in_0_1"),
+            models.CheckConstraint(condition=Q(temperature__gt=0), name="model_temperature_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.sha256[:8]})"
+
+
+class Verdict(models.Model):
+    """What one model version says of one video.  `fake_probability` is the highest track's: one faked face is enough.
+
+    `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
+    "fake_probability"}]}]`, by track.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="verdicts")
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="verdicts")
+    label = models.CharField(max_length=8, choices=VerdictLabel)
+    fake_probability = models.FloatField()
+    threshold = models.FloatField()
+    track = models.PositiveSmallIntegerField(help_text="The person whose score it is.")
+    people = models.JSONField(default=list)
+    needs_review = models.BooleanField(default=False)
+    review_reasons = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("video", "model_version"), name="verdict_once_per_model"),
+            models.CheckConstraint(condition=Q(fake_probability__range=(0, 1)), name="verdict_probability_in_0_1"),
+            models.CheckConstraint(
+                condition=Q(label="fake", fake_probability__gte=models.F("threshold"))
+                | Q(label="real", fake_probability__lt=models.F("threshold")),
+                name="verdict_label_follows_threshold",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.fake_probability:.2f}"
+
+
+class AppendOnlyError(Exception):
+    """A decision was to be changed or removed; write a new one instead."""
+
+
+class Review(models.Model):
+    """What a person says of a video.  Append only: changing one's mind is a new row, and the newest counts."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="reviews")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reviews")
+    label = models.CharField(max_length=8, choices=ReviewLabel)
+    comment = models.CharField(max_length=2000, blank=True)
+    verdict = models.ForeignKey(
+        Verdict, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The one shown."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        indexes = [
+            models.Index(fields=("video", "-created_at"), name="review_by_video"),
+            models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} by {self.reviewer_id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError("A review is never changed. Write a new one.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("A review is never removed by itself; it goes when its video goes.")

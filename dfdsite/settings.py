@@ -1,0 +1,327 @@
+"""All settings, from the environment.  `.env.example` lists every variable with its default.
+
+A value that cannot be used stops the program at boot with a sentence, never later with a trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environ
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    env.read_env(str(BASE_DIR / ".env"))
+
+
+def _positive(name: str, default: int) -> int:
+    """A whole number of at least 1."""
+    raw = env.str(name, default=str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least 1, not {raw!r}.")
+    return value
+
+
+def _private_dir(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def _stored_secret(path: Path) -> str:
+    """The secret key of this installation: made once, readable by its owner only."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    secret = secrets.token_urlsafe(64)
+    with os.fdopen(descriptor, "w") as handle:
+        handle.write(secret)
+    return secret
+
+
+# --- where state lives ---------------------------------------------------------------------------------------------
+VAR_DIR = _private_dir(Path(env.str("DFD_VAR", default=str(BASE_DIR / "var"))).resolve())
+MEDIA_ROOT = str(VAR_DIR / "media")
+STATIC_ROOT = str(VAR_DIR / "static")
+STATIC_URL = "/static/"
+
+DEBUG = env.bool("DFD_DEBUG", default=False)
+SECRET_KEY = env.str("DFD_SECRET_KEY", default="") or _stored_secret(VAR_DIR / "secret_key")
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured("DFD_SECRET_KEY must have at least 32 characters.")
+ALLOWED_HOSTS = env.list("DFD_ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("DFD_CSRF_TRUSTED_ORIGINS", default=[])
+# Behind a TLS proxy: secure cookies, HSTS and the redirect to https.
+HTTPS = env.bool("DFD_HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "knox",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "detection",
+    "worker",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+]
+ROOT_URLCONF = "dfdsite.urls"
+WSGI_APPLICATION = "dfdsite.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- database ------------------------------------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}"),
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # WAL lets readers go on while a worker writes; IMMEDIATE takes the write lock at BEGIN, where the busy timeout
+    # applies, and not at the first write, where SQLite would fail at once.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 30,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# --- files: private storage, never served by path ------------------------------------------------------------------
+S3_BUCKET = env.str("DFD_S3_BUCKET", default="")
+_default_storage: dict[str, Any] = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+if S3_BUCKET:
+    _default_storage = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": env.str("DFD_S3_ENDPOINT", default="") or None,
+            "default_acl": "private",
+            "querystring_auth": True,
+            "file_overwrite": False,
+        },
+    }
+STORAGES = {
+    "default": _default_storage,
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+# Uploads above this go to a file while they arrive: the web process never holds one in memory.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1 * 1024 * 1024
+FILE_UPLOAD_TEMP_DIR = str(_private_dir(VAR_DIR / "incoming"))
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 4
+
+# --- limits on what comes in ---------------------------------------------------------------------------------------
+DFD_MAX_UPLOAD_BYTES = _positive("DFD_MAX_UPLOAD_BYTES", 2 * 1024**3)
+DFD_MAX_DURATION_S = _positive("DFD_MAX_DURATION_S", 4 * 3600)
+DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
+DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
+DFD_MAX_METADATA_BYTES = 16 * 1024
+
+# --- the job protocol ----------------------------------------------------------------------------------------------
+DFD_MAX_ATTEMPTS = _positive("DFD_MAX_ATTEMPTS", 3)
+DFD_LEASE_S = _positive("DFD_LEASE_S", 60)
+DFD_BACKOFF_S = _positive("DFD_BACKOFF_S", 10)
+DFD_SWEEP_S = _positive("DFD_SWEEP_S", 30)
+DFD_REPUBLISH_S = _positive("DFD_REPUBLISH_S", 120)
+DFD_TASK_SOFT_LIMIT_S = _positive("DFD_TASK_SOFT_LIMIT_S", 300)
+DFD_TASK_HARD_LIMIT_S = DFD_TASK_SOFT_LIMIT_S + 30
+DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
+if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
+    raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")
+
+# --- broker and Celery ---------------------------------------------------------------------------------------------
+REDIS_URL = env.str("REDIS_URL", default="")
+
+
+def _broker_socket() -> Path:
+    """The embedded broker's Unix socket.  A socket's path may have about 100 bytes, so a deep folder needs a stand-in."""
+    socket = VAR_DIR / "broker" / "valkey.sock"
+    if len(str(socket).encode()) < 100:
+        return socket
+    digest = hashlib.sha256(str(VAR_DIR).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"dfd-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+EMBEDDED_BROKER_DIR = VAR_DIR / "broker"
+EMBEDDED_BROKER_SOCKET = _broker_socket()
+CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{EMBEDDED_BROKER_SOCKET}"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# Measured on celery 5.7 / kombu 5.7, see the design: a task that outlives the visibility timeout runs twice, and
+# kombu's default restore interval makes a killed worker's task wait for 90 s.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": DFD_TASK_HARD_LIMIT_S + 60,
+    "unacked_restore_interval": 5,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+}
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+# True would redeliver a task that kills its worker for ever; the sweeper counts attempts instead.
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_TASK_SOFT_TIME_LIMIT = DFD_TASK_SOFT_LIMIT_S
+CELERY_TASK_TIME_LIMIT = DFD_TASK_HARD_LIMIT_S
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
+CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_TASK_DEFAULT_QUEUE = "maintenance"
+CELERY_TASK_ROUTES = {
+    "worker.tasks.extract_faces": {"queue": "extract"},
+    "worker.tasks.classify_video": {"queue": "classify"},
+    "worker.tasks.sweep": {"queue": "maintenance"},
+}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "worker.tasks.sweep",
+        "schedule": float(DFD_SWEEP_S),
+        "options": {"expires": float(DFD_SWEEP_S)},
+    },
+}
+
+# --- API -----------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "detection.api.errors.problem_handler",
+    "PAGE_SIZE": 50,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+REST_KNOX = {
+    "TOKEN_TTL": None,  # set by create_token --days; revoked by deleting it in admin
+    "AUTH_HEADER_PREFIX": "Token",
+    "AUTO_REFRESH": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Deepfake detection",
+    "DESCRIPTION": "Upload a video, poll its task, read the verdict and its evidence.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- admin ---------------------------------------------------------------------------------------------------------
+LOGIN_URL = reverse_lazy("admin:login")
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Deepfake review",
+    "SITE_HEADER": "Deepfake review",
+    "SITE_SYMBOL": "familiar_face_and_zone",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- logs: one line an event, JSON where a machine reads them ------------------------------------------------------
+LOG_JSON = env.bool("DFD_LOG_JSON", default=False)
+_renderer: Any = structlog.processors.JSONRenderer() if LOG_JSON else structlog.dev.ConsoleRenderer(colors=False)
+_shared_processors: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _renderer,
+            ]
+            if LOG_JSON
+            else [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer],
+            "foreign_pre_chain": _shared_processors,
+        },
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["console"], "level": env.str("DFD_LOG_LEVEL", default="INFO")},
+    "loggers": {"django.server": {"handlers": ["console"], "propagate": False}},
+}
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_shared_processors,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.StackInfoRenderer(),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
