@@ -1,0 +1,28 @@
+"""The product's settings with their state in a throw-away folder: what pytest runs under.
+
+Processes that a test starts (a worker, `manage.py up`) are to see the product's own settings, so
+`DJANGO_SETTINGS_MODULE` is put back for them; they share the throw-away `DFD_VAR` unless the test gives them one.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+_var = tempfile.mkdtemp(prefix="dfd-test-")
+atexit.register(shutil.rmtree, _var, ignore_errors=True)
+
+# A developer's .env or shell must not lead a test to a real database, broker or bucket.  Empty is also "set", so that
+# dfdsite.settings does not take these from .env.
+os.environ["DFD_VAR"] = _var
+os.environ["DATABASE_URL"] = os.environ.get("DFD_TEST_DATABASE_URL") or f"sqlite:///{_var}/db.sqlite3"
+os.environ["REDIS_URL"] = ""
+os.environ["DFD_S3_BUCKET"] = ""
+os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
+
+from dfdsite.settings import *  # noqa: E402, F403
+from dfdsite.settings import STORAGES  # noqa: E402
+
+# No `collectstatic` before a test: file names stay as they are.
+STORAGES = STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
