@@ -1,0 +1,1 @@
+"""Every write.  One module per subject; keyword-only arguments; each call is one transaction."""
