@@ -68,6 +68,12 @@ class FaceConfig:
     link_max_centre_shift: float = 0.9
     """In face widths: two boxes further apart than this are never one person."""
     link_max_scale: float = 1.6
+    link_max_colour_distance: float = 0.7
+    """Bhattacharyya distance of the crops' hue and saturation histograms, 0 (equal) to 1."""
+    link_max_gap: int = 24
+    """Frames that a person may be unseen and still be the same track."""
+    link_ambiguity: float = 0.6
+    """A rival link with at least this share of the best link's affinity makes it ambiguous."""
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     margin: float = 0.30

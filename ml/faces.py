@@ -1,0 +1,352 @@
+"""From a video to ten faces a person: detect, link into tracks, crop.
+
+Frames are looked at in widening passes (16 spread over the video, then every third, then all), until each person has
+ten valid faces; then at a larger scale, then turned, before it is said that there is no face.  A whole frame never
+stands in for a face.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.config import FaceConfig, VideoConfig
+from ml.tracks import Box, Detection, even, link
+from ml.video import DecodedFrame, VideoInfo, count_frames, decode, probe, reduce, turn
+
+Image = NDArray[np.uint8]
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One valid face.  `box` is x1, y1, x2, y2 in pixels of the upright full frame; `crop` is (S, S, 3) RGB."""
+
+    frame_number: int
+    timestamp_s: float
+    box: Box
+    probability: float
+    crop: Image
+
+
+@dataclass(frozen=True)
+class Track:
+    """The faces of one person, in time order, at most ten."""
+
+    index: int
+    faces: tuple[Face, ...]
+
+
+@dataclass(frozen=True)
+class RejectedBox:
+    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track."""
+
+    box: Box
+    probability: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class SampledFrame:
+    """A frame kept for a person to look at: RGB, reduced; boxes in pixels of the full frame."""
+
+    frame_number: int
+    timestamp_s: float
+    image: Image
+    boxes: tuple[RejectedBox, ...]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was found.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds."""
+
+    info: VideoInfo
+    frames_decoded: int
+    tracks: tuple[Track, ...]
+    sampled_frames: tuple[SampledFrame, ...]
+    thumbnail: Image
+    timings: dict[str, float]
+
+
+class FaceDetector:
+    """MTCNN (Zhang et al. 2016) as packaged by facenet-pytorch, loaded at the first use."""
+
+    def __init__(self, device: str = "cpu", config: FaceConfig | None = None) -> None:
+        self.device = device
+        self.config = config or FaceConfig()
+
+    @cached_property
+    def _mtcnn(self) -> Any:
+        from facenet_pytorch import MTCNN
+
+        return MTCNN(
+            keep_all=True,
+            min_face_size=self.config.min_face_detect,
+            thresholds=list(self.config.mtcnn_thresholds),
+            device=self.device,
+            post_process=False,
+        )
+
+    def detect(self, image: Image) -> list[tuple[Box, float]]:
+        """Boxes (pixels of `image`) and probabilities, the most probable first.  `image` is RGB (H, W, 3)."""
+        if min(image.shape[:2]) < self.config.min_face_detect:
+            return []  # MTCNN's pyramid would have no level
+        boxes, probabilities = self._mtcnn.detect(image)
+        if boxes is None:
+            return []
+        found = [
+            ((float(b[0]), float(b[1]), float(b[2]), float(b[3])), min(1.0, float(p)))
+            for b, p in zip(boxes, probabilities, strict=True)
+            if p is not None and b[2] > b[0] and b[3] > b[1]
+        ]
+        return sorted(found, key=lambda item: -item[1])
+
+
+def crop_face(image: Image, box: Box, *, size: int, margin: float) -> Image:
+    """A square RGB crop centred on the box, side (1 + margin) x its longer side, `size` pixels.
+
+    Where the square leaves the frame the border is repeated, so that the face stays centred and undistorted.
+    """
+    x1, y1, x2, y2 = box
+    half = max(x2 - x1, y2 - y1) * (1 + margin) / 2
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    left, top = round(cx - half), round(cy - half)
+    side = max(2, round(2 * half))
+    height, width = image.shape[:2]
+    inner = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
+    if inner.size == 0:
+        raise ValueError("the box lies outside the image")
+    padding = (max(0, -top), max(0, top + side - height), max(0, -left), max(0, left + side - width))
+    if any(padding):
+        inner = np.asarray(cv2.copyMakeBorder(inner, *padding, cv2.BORDER_REPLICATE), dtype=np.uint8)
+    interpolation = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(inner, (size, size), interpolation=interpolation), dtype=np.uint8)
+
+
+def rejection(box: Box, probability: float, *, width: int, height: int, config: FaceConfig) -> str:
+    """Why a detection is not a valid face, or an empty string when it is one."""
+    x1, y1, x2, y2 = box
+    if probability < config.min_probability:
+        return "low_probability"
+    if min(x2 - x1, y2 - y1) < config.min_size:
+        return "too_small"
+    inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
+    if inside < config.min_inside * (x2 - x1) * (y2 - y1):
+        return "outside"
+    return ""
+
+
+@dataclass
+class _Look:
+    """What one frame showed: valid faces, rejected boxes, and the small copy that the detector saw."""
+
+    number: int
+    timestamp_s: float
+    valid: list[Detection]
+    rejected: list[RejectedBox]
+    small: Image
+
+
+class _Search:
+    """The passes over one video at one detection scale and one turn."""
+
+    def __init__(
+        self, path: Path, detector: FaceDetector, video: VideoConfig, config: FaceConfig, *, long_side: int, turned: int
+    ) -> None:
+        self.path, self.detector, self.video, self.config = path, detector, video, config
+        self.long_side, self.turned = long_side, turned
+        self.looks: dict[int, _Look] = {}
+        self.cuts: list[int] = []
+        self.frames_decoded = 0
+        self.detect_s = 0.0
+
+    def look_at(self, numbers: Iterable[int], progress: Progress) -> None:
+        """Decode the video and look at these frames; cuts are found on the way, over every frame decoded."""
+        wanted = set(numbers) - self.looks.keys()
+        if not wanted:
+            return
+        last, done = max(wanted), 0
+        before: NDArray[np.float32] | None = None
+        full_pass = self.frames_decoded == 0
+        for frame in decode(self.path, self.video):
+            if full_pass:
+                signature = frame.luma_signature()
+                if before is not None and _is_cut(before, signature, self.config):
+                    self.cuts.append(frame.number)
+                before = signature
+                self.frames_decoded += 1
+            elif frame.number > last:
+                return
+            if frame.number in wanted:
+                self.looks[frame.number] = self._look(frame)
+                done += 1
+                progress(done / len(wanted))
+
+    def _look(self, frame: DecodedFrame) -> _Look:
+        small = turn(frame.rgb(long_side=self.long_side), self.turned)
+        started = time.perf_counter()
+        found = self.detector.detect(small)
+        self.detect_s += time.perf_counter() - started
+        shown_width, shown_height = frame.shown_size
+        width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
+        scale_x, scale_y = width / small.shape[1], height / small.shape[0]
+        full: Image | None = None
+        valid: list[Detection] = []
+        rejected: list[RejectedBox] = []
+        for (x1, y1, x2, y2), probability in found:
+            box = (x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y)
+            reason = rejection(box, probability, width=width, height=height, config=self.config)
+            if reason or len(valid) >= self.config.max_faces_per_frame:
+                shown = turn_box(box, -self.turned, width, height)
+                rejected.append(RejectedBox(box=shown, probability=probability, reason=reason or "too_many"))
+                continue
+            if full is None:
+                full = turn(frame.rgb(), self.turned)
+            crop = crop_face(full, box, size=self.config.crop_size, margin=self.config.margin)
+            valid.append(
+                Detection(frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height))
+            )
+        return _Look(frame.number, frame.timestamp_s, valid, rejected, small)
+
+    def people(self) -> list[list[Detection]]:
+        """Tracks that are people: long enough and sure enough, the most present first."""
+        tracks = link([self.looks[n].valid for n in sorted(self.looks)], self.cuts, self.config)
+        needed = min(self.config.min_track_faces, max(1, self.frames_decoded))
+        sure = [
+            t
+            for t in tracks
+            if len(t) >= needed and np.mean([d.probability for d in t]) >= self.config.min_track_mean_probability
+        ]
+        return sorted(sure, key=lambda t: -sum(d.area for d in t))[: self.config.max_tracks]
+
+    def settled(self, people: list[list[Detection]]) -> bool:
+        """Ten faces for everyone, and nobody seen that is not accounted for."""
+        if not people or any(len(p) < self.config.faces_per_track for p in people):
+            return False
+        return sum(len(p) for p in people) == sum(len(look.valid) for look in self.looks.values())
+
+    def run(self, expected: int, progress: Progress) -> list[list[Detection]]:
+        """All passes; returns people.  Stops early when everyone has ten faces, or when nothing face-like was seen."""
+        first = even(expected, self.config.first_pass_frames)
+        every_third = list(range(0, expected, self.config.dense_stride))
+        self.look_at(first, lambda x: progress(x * 0.4))
+        people = self.people()
+        if self.settled(people):
+            return people
+        self.look_at(every_third, lambda x: progress(0.4 + x * 0.3))
+        people = self.people()
+        enough = bool(people) and all(len(p) >= self.config.faces_per_track for p in people)
+        if enough or not any(look.valid for look in self.looks.values()):
+            return people
+        self.look_at(range(self.frames_decoded), lambda x: progress(0.7 + x * 0.3))
+        return self.people()
+
+
+def _is_cut(before: NDArray[np.float32], now: NDArray[np.float32], config: FaceConfig) -> bool:
+    return before.shape != now.shape or float(np.abs(before - now).mean()) > config.cut_threshold
+
+
+def turn_box(box: Box, degrees: int, width: int, height: int) -> Box:
+    """Where a box of a `width` x `height` image lies after the image is turned anticlockwise by `degrees`."""
+    x1, y1, x2, y2 = box
+    for _ in range(round(degrees / 90) % 4):
+        x1, y1, x2, y2 = y1, width - x2, y2, width - x1
+        width, height = height, width
+    return (x1, y1, x2, y2)
+
+
+def extract_faces(
+    path: Path,
+    *,
+    detector: FaceDetector | None = None,
+    video: VideoConfig | None = None,
+    faces: FaceConfig | None = None,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Find the people of a video, ten faces each.  Raises ml.video.VideoError for a file that cannot be judged.
+
+    `progress` is called with 0 to 1, never backwards; what it raises ends the work and reaches the caller.
+    """
+    video, config = video or VideoConfig(), faces or FaceConfig()
+    detector = detector or FaceDetector(config=config)
+    report = _monotonic(progress)
+    started = time.perf_counter()
+    info = probe(path, video)
+    expected = count_frames(path, video)
+    report(0.02)
+
+    upright = _Search(path, detector, video, config, long_side=config.detect_long_side, turned=0)
+    found, people = upright, upright.run(expected, lambda x: report(0.02 + 0.68 * x))
+    searches = [upright]
+    if not people:
+        # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
+        tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
+        tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
+        for number, (long_side, turned) in enumerate(tries):
+            search = _Search(path, detector, video, config, long_side=long_side, turned=turned)
+            searches.append(search)
+            low = 0.7 + 0.28 * number / len(tries)
+            search.look_at(even(upright.frames_decoded, config.full_scale_frames), lambda x, low=low: report(low + 0.05 * x))
+            if sum(bool(look.valid) for look in search.looks.values()) < min(3, upright.frames_decoded):
+                continue
+            people = search.run(upright.frames_decoded, lambda x: report(0.98))
+            if people:
+                found = search
+                break
+    total = time.perf_counter() - started
+    detect = sum(s.detect_s for s in searches)
+    middle = upright.looks[sorted(upright.looks)[len(upright.looks) // 2]]
+    extraction = Extraction(
+        info=info,
+        frames_decoded=upright.frames_decoded,
+        tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
+        sampled_frames=() if people else _evidence(upright, config),
+        thumbnail=reduce(middle.small, 320),
+        timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
+    )
+    report(1.0)
+    return extraction
+
+
+def _monotonic(progress: Progress | None) -> Progress:
+    high = 0.0
+
+    def report(value: float) -> None:
+        nonlocal high
+        high = max(high, min(1.0, value))
+        if progress is not None:
+            progress(high)
+
+    return report
+
+
+def _track(index: int, person: list[Detection], config: FaceConfig) -> Track:
+    chosen = [person[i] for i in even(len(person), config.faces_per_track)]
+    return Track(index, tuple(Face(d.frame_number, d.timestamp_s, d.shown_box, d.probability, d.crop) for d in chosen))
+
+
+def _evidence(search: _Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
+    """The frames to show a person: those with the best rejected boxes first, then evenly."""
+    looks = [search.looks[n] for n in sorted(search.looks)]
+
+    def boxes(look: _Look) -> tuple[RejectedBox, ...]:
+        lone = [RejectedBox(d.shown_box, d.probability, "short_track") for d in look.valid]
+        return tuple(sorted([*lone, *look.rejected], key=lambda b: -b.probability)[:8])
+
+    suspicious = sorted((look for look in looks if boxes(look)), key=lambda x: -boxes(x)[0].probability)
+    chosen = {look.number: look for look in suspicious[: config.evidence_frames // 2]}
+    for index in even(len(looks), config.evidence_frames):
+        if len(chosen) < config.evidence_frames:
+            chosen.setdefault(looks[index].number, looks[index])
+    return tuple(
+        SampledFrame(look.number, look.timestamp_s, reduce(look.small, config.evidence_long_side), boxes(look))
+        for look in sorted(chosen.values(), key=lambda x: x.number)
+    )

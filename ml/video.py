@@ -1,0 +1,304 @@
+"""Open, check, trim and decode videos that nobody vouches for.
+
+Decoding is PyAV's (FFmpeg).  OpenCV's reader returns garbage for interlaced H.264, no frame of AV1, and counts frames
+that are not there.  Only the demuxers listed here may open a file: playlists and concat scripts, whatever their name,
+would read other files and the network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from ml.config import VideoConfig
+
+# PyAV's own log callback needs the GIL inside FFmpeg's threads and can deadlock with frame threading (seen within 60
+# files).  FFmpeg's default callback, silenced, cannot: bad files are expected, what matters comes back as VideoError.
+av.logging.restore_default_callback()
+av.logging.set_libav_level(av.logging.PANIC)
+
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
+)
+_CLIP_IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
+
+
+class VideoError(Exception):
+    """The file is no video that can be judged: a result, never a reason to try again.
+
+    `code` is one of empty_file, not_a_video, no_video_stream, corrupt_video, resolution_too_large, video_too_long.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says.  Width and height are pixels as shown: after pixel aspect and rotation."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    """Degrees anticlockwise by which the stored picture is turned before it is shown: 0, 90, 180 or 270."""
+    fps: float | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """One frame, still in the decoder's pixel format: conversion costs more than decoding, so it waits for a need."""
+
+    number: int
+    timestamp_s: float
+    frame: av.VideoFrame
+    aspect: Fraction | None
+    """Width to height of one stored pixel."""
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(width, height) as shown."""
+        width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
+        return (height, width) if self.frame.rotation % 180 else (width, height)
+
+    def rgb(self, *, long_side: int | None = None) -> NDArray[np.uint8]:
+        """Upright RGB (H, W, 3), square pixels; reduced to `long_side` in the converter when the frame is larger."""
+        width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
+        if long_side is not None and max(width, height) > long_side:
+            scale = long_side / max(width, height)
+            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+        resized = (width, height) != (self.frame.width, self.frame.height)
+        converted = self.frame.reformat(
+            width=width, height=height, format="rgb24", interpolation="AREA" if resized else None
+        )
+        return turn(converted.to_ndarray(), self.frame.rotation)
+
+    def luma_signature(self) -> NDArray[np.float32]:
+        """About 24 x 24 samples of the first plane, 0 to 1: enough to see a cut, and free of any conversion."""
+        plane = self.frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
+        step_y, step_x = max(1, plane.height // 24), max(1, plane.line_size // 24)
+        wide = ("10" in self.frame.format.name or "12" in self.frame.format.name) and plane.line_size > 1
+        if wide:  # little-endian 16-bit samples: the high byte, which holds the upper bits only
+            rows = np.ascontiguousarray(rows[:, : plane.line_size // 2 * 2]).view("<u2")
+            bits = 10 if "10" in self.frame.format.name else 12
+            return (rows[::step_y, :: max(1, step_x // 2)].astype(np.float32) / (2**bits - 1))[:24, :24]
+        return (rows[::step_y, ::step_x].astype(np.float32) / 255.0)[:24, :24]
+
+
+def turn(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+    """Turn anticlockwise by a multiple of 90 degrees."""
+    quarter = round(degrees / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter)) if quarter else image
+
+
+def _square_pixels(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Pixel counts once the pixels are square.  An aspect within 5 % of square is left alone: no resampling for nothing."""
+    ratio = float(aspect) if aspect else 1.0
+    if not 0.1 <= ratio <= 10 or abs(ratio - 1) < 0.05:
+        return width, height
+    return max(1, round(width * ratio)), height
+
+
+@contextmanager
+def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, checked against the limits.  Raises VideoError."""
+    if not path.is_file():
+        raise VideoError("not_a_video", "There is no file of this name.")
+    if path.stat().st_size == 0:
+        raise VideoError("empty_file", "The file is empty.")
+    try:
+        container = av.open(
+            str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
+        )
+    except (FFmpegError, ValueError, UnicodeDecodeError) as error:
+        raise VideoError(*_why_it_does_not_open(path)) from error
+    with container:
+        stream = _best_stream(container)
+        context = stream.codec_context
+        if context is None:
+            raise VideoError("corrupt_video", f"No decoder for the video's codec ({_codec_name(stream)}) is installed.")
+        _check_size(context.width, context.height, config)
+        duration = _duration_s(container, stream)
+        if duration is not None and duration > config.max_duration_s:
+            raise VideoError(
+                "video_too_long", f"The video says it lasts {duration:.0f} s; at most {config.max_duration_s:.0f} s are taken."
+            )
+        # The decoder itself refuses a frame that turns out larger than the header said.
+        context.options = {"max_pixels": str(config.max_pixels)}
+        context.thread_type = "AUTO"
+        context.thread_count = min(4, os.cpu_count() or 1)
+        yield container, stream
+
+
+def _why_it_does_not_open(path: Path) -> tuple[str, str]:
+    """An unfinished recording has a video's first bytes but no index; anything else is not a video."""
+    with path.open("rb") as handle:
+        head = handle.read(16)
+    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01") or head[:4] == b"0&\xb2u":
+        return "corrupt_video", "The file begins like a video but cannot be opened: it is damaged or was never finished."
+    return "not_a_video", "The content of the file is not a video, whatever its name says."
+
+
+def _best_stream(container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    if not streams:
+        if any(container.streams) or container.format.name.startswith("mov"):
+            raise VideoError("no_video_stream", "The file holds no video stream.")
+        raise VideoError("not_a_video", "The content of the file is not a video, whatever its name says.")
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in streams else streams[0]
+
+
+def _check_size(width: int, height: int, config: VideoConfig) -> None:
+    if width * height > config.max_pixels or max(width, height) > config.max_width_or_height:
+        raise VideoError(
+            "resolution_too_large", f"A frame of {width} x {height} pixels is larger than is taken; reduce the video first."
+        )
+
+
+def _codec_name(stream: VideoStream) -> str:
+    context = stream.codec_context
+    return str(context.codec.canonical_name) if context else "unknown"
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def probe(path: Path, config: VideoConfig | None = None) -> VideoInfo:
+    """Open the file and decode its first frame.  Raises VideoError when it cannot be judged."""
+    config = config or VideoConfig()
+    with _open(path, config) as (container, stream):
+        first = next(_decode(container, stream, config), None)
+        if first is None:
+            raise VideoError("corrupt_video", "The file has a video stream, but no frame of it can be decoded.")
+        width, height = first.shown_size
+        return VideoInfo(
+            container=container.format.name,
+            codec=_codec_name(stream),
+            width=width,
+            height=height,
+            rotation=round(first.frame.rotation) % 360,
+            fps=float(stream.average_rate) if stream.average_rate else None,
+            duration_s=_duration_s(container, stream),
+        )
+
+
+def count_frames(path: Path, config: VideoConfig | None = None) -> int:
+    """Video packets in the file, counted up to `max_frames`: what decoding may yield, without decoding."""
+    config = config or VideoConfig()
+    with _open(path, config) as (container, stream):
+        return sum(1 for _ in _video_packets(container, stream, config))
+
+
+def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFrame]:
+    """The first `max_frames` frames.  A damaged file yields what was decoded before the damage.
+
+    Raises VideoError when not a single frame can be decoded.
+    """
+    config = config or VideoConfig()
+    with _open(path, config) as (container, stream):
+        empty = True
+        for frame in _decode(container, stream, config):
+            empty = False
+            yield frame
+        if empty:
+            raise VideoError("corrupt_video", "The file has a video stream, but no frame of it can be decoded.")
+
+
+def _video_packets(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[av.Packet]:
+    """The first `max_frames` packets of the stream, until the end or the first damage."""
+    taken = 0
+    try:
+        for read, packet in enumerate(container.demux()):
+            if read >= config.max_probe_packets:
+                return
+            if packet.stream_index != stream.index or packet.size == 0:
+                continue
+            yield packet
+            taken += 1
+            if taken >= config.max_frames:
+                return
+    except FFmpegError:
+        return
+
+
+def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[DecodedFrame]:
+    rate = float(stream.average_rate) if stream.average_rate else 25.0
+    number, origin = 0, None
+    try:
+        for frame in container.decode(stream):
+            _check_size(frame.width, frame.height, config)
+            time = frame.time
+            if time is not None and origin is None:
+                origin = time
+            elapsed = time - origin if time is not None and origin is not None else number / rate
+            yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=stream.sample_aspect_ratio)
+            number += 1
+            if number >= config.max_frames:
+                return
+    except FFmpegError:
+        return
+
+
+def clip_suffix(info: VideoInfo) -> str:
+    """The container of the trimmed clip: .mp4 where the codec may stand in one, else .webm or .mkv."""
+    if info.codec in _CLIP_IN_MP4:
+        return ".mp4"
+    return ".webm" if info.codec == "vp8" else ".mkv"
+
+
+def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
+    """Copy the first `max_frames` video packets into `out` (container by its suffix); no pixel is encoded again.
+
+    Sound is left out: nobody needs it to judge a face.  Raises VideoError when the packets cannot be copied; the video
+    can be judged all the same.
+    """
+    config = config or VideoConfig()
+    options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
+    with _open(path, config) as (container, stream):
+        try:
+            with av.open(str(out), "w", options=options) as target:
+                copy = target.add_stream_from_template(stream, opaque=True)
+                written = 0
+                for packet in _video_packets(container, stream, config):
+                    if packet.dts is None:
+                        continue
+                    packet.stream = copy
+                    target.mux(packet)
+                    written += 1
+        except (FFmpegError, ValueError, OSError) as error:
+            out.unlink(missing_ok=True)
+            raise VideoError("corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}") from error
+    if not written:
+        out.unlink(missing_ok=True)
+        raise VideoError("corrupt_video", "The file has no video packet that can be copied.")
+
+
+def reduce(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+    """A copy with at most this longer side."""
+    height, width = image.shape[:2]
+    if max(height, width) <= long_side:
+        return image
+    scale = long_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
