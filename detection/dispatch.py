@@ -1,0 +1,130 @@
+"""The only publisher of tasks: by name, with ids only.  The database owns the truth; a message is a doorbell.
+
+A message that cannot be sent is no error: `published_at` stays empty and the sweeper publishes the task later.  In a
+web process (`publish_in_background`) even the attempt costs the request nothing: one daemon thread does it.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from functools import cache, partial
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from django.db import connection
+from django.utils import timezone
+
+from detection.models import Analysis, Stage
+
+log = structlog.get_logger(__name__)
+
+TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "worker.tasks.classify_video"}
+SWEEP_TASK = "worker.tasks.sweep"
+BACKGROUND_QUEUE_SIZE = 1000
+
+
+def wake(*, analysis_id: UUID, stage: str) -> bool:
+    """Tell a worker that an analysis is ready for `stage`; a stage without a task is left alone.
+
+    Never raises; false when it is known that no worker could be told.
+    """
+    task = TASK_OF_STAGE.get(Stage(stage))
+    return task is None or _submit(partial(_publish_analysis, analysis_id, task))
+
+
+def wake_sweeper() -> bool:
+    """Ask for a sweep now, and not at its next turn.  Never raises."""
+    return _submit(partial(_publish, SWEEP_TASK, []))
+
+
+def backlog(*, stage: str) -> int | None:
+    """Messages that wait in the broker for `stage`, or None when the broker does not answer."""
+    app = _app()
+    name = app.conf.task_routes[TASK_OF_STAGE[Stage(stage)]]["queue"]
+    try:
+        with app.connection_for_write() as conn:
+            conn.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+            return int(conn.default_channel.queue_declare(queue=name, passive=False, durable=True).message_count)
+    except Exception as error:
+        log.warning("broker_unreachable", error=str(error))
+        return None
+
+
+def publish_in_background() -> None:
+    """From now on publish from a thread of this process.  Called where a web process starts."""
+    global _background
+    _background = True
+
+
+# --- how -----------------------------------------------------------------------------------------------------------
+
+_background = False
+_lock = threading.Lock()
+_waiting: queue.Queue[partial[bool]] = queue.Queue(maxsize=BACKGROUND_QUEUE_SIZE)
+_thread_pid: int | None = None
+
+
+@cache
+def _app() -> Celery:
+    """A producer with the workers' settings, which knows none of their code."""
+    app = Celery("dfd-dispatch", set_as_current=False)
+    app.config_from_object("django.conf:settings", namespace="CELERY")
+    return app
+
+
+def _publish(task: str, args: list[str]) -> bool:
+    """True when the broker took the message."""
+    try:
+        queue_name = _app().conf.task_routes[task]["queue"]
+        # One more try: the first may meet a connection that has died since it was last used.
+        policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+        _app().send_task(task, args=args, queue=queue_name, retry=True, retry_policy=policy, ignore_result=True)
+    except Exception as error:
+        log.warning("publish_failed", task=task, args=args, error=str(error))
+        return False
+    return True
+
+
+def _publish_analysis(analysis_id: UUID, task: str) -> bool:
+    if not _publish(task, [str(analysis_id)]):
+        return False
+    try:
+        Analysis.objects.filter(id=analysis_id).update(published_at=timezone.now())
+    except Exception as error:  # a worker has been told; the sweeper telling it again does no harm
+        log.warning("publish_not_recorded", analysis=str(analysis_id), error=str(error))
+    return True
+
+
+def _submit(publish: partial[bool]) -> bool:
+    if not _background:
+        return publish()
+    _ensure_thread()
+    try:
+        _waiting.put_nowait(publish)
+    except queue.Full:
+        log.warning("publish_postponed", reason="too many wait for the broker; the sweeper will publish it")
+        return False
+    return True
+
+
+def _ensure_thread() -> None:
+    """One thread per process; a forked child needs its own."""
+    global _thread_pid
+    with _lock:
+        if _thread_pid != os.getpid():
+            _thread_pid = os.getpid()
+            threading.Thread(target=_publish_for_ever, name="dispatch", daemon=True).start()
+
+
+def _publish_for_ever() -> None:
+    while True:
+        publish = _waiting.get()
+        try:
+            publish()
+        finally:
+            _waiting.task_done()
+            if _waiting.empty():
+                connection.close()  # this thread's own; hold none while idle

@@ -1,0 +1,99 @@
+"""The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
+never collide, and the folder that lost is removed whole.  Only `detection.services.jobs` uses this.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+
+from detection.models import FaceFrame, SampledFrame, Video
+from detection.services.results import ExtractionResult
+
+THUMBNAIL = "thumbnail.jpg"
+
+
+def attempt_folder(video_id: UUID, token: UUID) -> str:
+    return f"{Video(id=video_id).folder}/{token.hex}"
+
+
+def store(
+    folder: str, video_id: UUID, result: ExtractionResult
+) -> tuple[str, str, list[FaceFrame], list[SampledFrame]]:
+    """Write every file; returns the names of clip and thumbnail, and the unsaved rows."""
+    with result.clip.open("rb") as handle:
+        clip = default_storage.save(f"{folder}/clip{result.clip.suffix}", File(handle))
+    thumbnail = default_storage.save(f"{folder}/{THUMBNAIL}", ContentFile(result.thumbnail))
+    faces = [
+        FaceFrame(
+            video_id=video_id,
+            track=face.track,
+            position=face.position,
+            frame_number=face.frame_number,
+            timestamp_s=face.timestamp_s,
+            x1=face.box[0],
+            y1=face.box[1],
+            x2=face.box[2],
+            y2=face.box[3],
+            probability=min(max(face.probability, 0.0), 1.0),
+            crop=default_storage.save(f"{folder}/faces/{face.track}-{face.position:02}.png", ContentFile(face.png)),
+        )
+        for face in result.faces
+    ]
+    frames = [
+        SampledFrame(
+            video_id=video_id,
+            position=position,
+            frame_number=frame.frame_number,
+            timestamp_s=frame.timestamp_s,
+            boxes=list(frame.boxes),
+            image=default_storage.save(f"{folder}/frames/{position:02}.jpg", ContentFile(frame.jpeg)),
+        )
+        for position, frame in enumerate(result.frames)
+    ]
+    return clip, thumbnail, faces, frames
+
+
+def is_current(video_id: UUID, folder: str) -> bool:
+    """Whether the video's rows point into `folder`."""
+    return Video.objects.filter(id=video_id, thumbnail=f"{folder}/{THUMBNAIL}").exists()
+
+
+def prune(video_id: UUID) -> None:
+    """Remove the folders of all attempts but the one that the video's rows point into.  Call it after the commit."""
+    thumbnail = Video.objects.filter(id=video_id).values_list("thumbnail", flat=True).first()
+    if thumbnail is None:
+        return
+    keep = PurePosixPath(thumbnail).parent.name
+    folder = Video(id=video_id).folder
+    for name in _list(folder)[0]:
+        if name != keep and _is_attempt(name):
+            remove_tree(f"{folder}/{name}")
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder of the storage with all that is in it; nothing there is fine."""
+    folders, files = _list(folder)
+    for name in files:
+        default_storage.delete(f"{folder}/{name}")
+    for name in folders:
+        remove_tree(f"{folder}/{name}")
+    default_storage.delete(folder)  # an empty directory, where the storage has such a thing
+
+
+def _list(folder: str) -> tuple[list[str], list[str]]:
+    try:
+        return default_storage.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+
+
+def _is_attempt(name: str) -> bool:
+    try:
+        UUID(hex=name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""What a worker hands to `jobs.finish_*`: plain data, so that neither side imports the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """Facts of the picture; width and height are pixels as shown."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    fps: float | None
+    duration_s: float | None
+    frames_decoded: int
+
+
+@dataclass(frozen=True)
+class FaceCrop:
+    """One valid face; `box` is (x1, y1, x2, y2) in pixels of the upright full frame, `png` the 224 x 224 crop."""
+
+    track: int
+    position: int
+    frame_number: int
+    timestamp_s: float
+    box: tuple[float, float, float, float]
+    probability: float
+    png: bytes
+
+
+@dataclass(frozen=True)
+class KeptFrame:
+    """A whole frame for a person to look at, with the boxes that were rejected (see models.SampledFrame)."""
+
+    frame_number: int
+    timestamp_s: float
+    boxes: tuple[dict[str, Any], ...]
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class ExtractionResult:
+    """One extraction.  `clip` is a local file that the caller removes; `frames` is empty where there are faces."""
+
+    facts: VideoFacts
+    clip: Path
+    thumbnail: bytes
+    tracks: int
+    faces: tuple[FaceCrop, ...] = ()
+    frames: tuple[KeptFrame, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassificationResult:
+    """One verdict; `people` as in models.Verdict."""
+
+    model_version_id: UUID
+    label: str
+    fake_probability: float
+    threshold: float
+    track: int
+    people: list[dict[str, Any]]
+    needs_review: bool
+    review_reasons: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
