@@ -6,3 +6,7 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 application = get_asgi_application()
+
+from detection import dispatch  # noqa: E402 (it needs Django to be set up)
+
+dispatch.publish_in_background()  # a request never waits for the broker

@@ -15,6 +15,7 @@ from typing import Any
 import environ
 import structlog
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -195,7 +196,7 @@ REDIS_URL = env.str("REDIS_URL", default="")
 
 
 def _broker_socket() -> Path:
-    """The embedded broker's Unix socket.  A socket's path may have about 100 bytes, so a deep folder needs a stand-in."""
+    """The embedded broker's Unix socket.  Its path may have about 100 bytes, so a deep folder needs a stand-in."""
     socket = VAR_DIR / "broker" / "valkey.sock"
     if len(str(socket).encode()) < 100:
         return socket
@@ -227,6 +228,10 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_SOFT_TIME_LIMIT = DFD_TASK_SOFT_LIMIT_S
 CELERY_TASK_TIME_LIMIT = DFD_TASK_HARD_LIMIT_S
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONCURRENCY = _positive("DFD_CONCURRENCY", min(4, os.cpu_count() or 1))
+# A child that has grown beyond this (KiB) is replaced after its task.
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4 * 1024 * 1024
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 120
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -280,9 +285,33 @@ LOGIN_URL = reverse_lazy("admin:login")
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Deepfake review",
     "SITE_HEADER": "Deepfake review",
+    "SITE_SUBHEADER": "People decide what models cannot",
+    "SITE_URL": None,
     "SITE_SYMBOL": "familiar_face_and_zone",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("detection/favicon.svg")},
+    ],
+    "STYLES": [lambda request: static("detection/admin.css")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "detection.admin.dashboard.dashboard",
+    "SIDEBAR": {"show_search": False, "navigation": "detection.admin.navigation.sidebar"},
+    "TABS": "detection.admin.navigation.tabs",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(96.2% .018 272.314)",
+            "100": "oklch(93% .034 272.788)",
+            "200": "oklch(87% .065 274.039)",
+            "300": "oklch(78.5% .115 274.713)",
+            "400": "oklch(67.3% .182 276.935)",
+            "500": "oklch(58.5% .233 277.117)",
+            "600": "oklch(51.1% .262 276.966)",
+            "700": "oklch(45.7% .24 277.023)",
+            "800": "oklch(39.8% .195 277.366)",
+            "900": "oklch(35.9% .144 278.697)",
+            "950": "oklch(25.7% .09 281.288)",
+        },
+    },
 }
 
 # --- logs: one line an event, JSON where a machine reads them ------------------------------------------------------

@@ -6,3 +6,7 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 application = get_wsgi_application()
+
+from detection import dispatch  # noqa: E402 (it needs Django to be set up)
+
+dispatch.publish_in_background()  # a request never waits for the broker

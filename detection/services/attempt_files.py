@@ -24,8 +24,10 @@ def store(
     folder: str, video_id: UUID, result: ExtractionResult
 ) -> tuple[str, str, list[FaceFrame], list[SampledFrame]]:
     """Write every file; returns the names of clip and thumbnail, and the unsaved rows."""
-    with result.clip.open("rb") as handle:
-        clip = default_storage.save(f"{folder}/clip{result.clip.suffix}", File(handle))
+    clip = ""
+    if result.clip is not None:
+        with result.clip.open("rb") as handle:
+            clip = default_storage.save(f"{folder}/clip{result.clip.suffix}", File(handle))
     thumbnail = default_storage.save(f"{folder}/{THUMBNAIL}", ContentFile(result.thumbnail))
     faces = [
         FaceFrame(

@@ -47,10 +47,13 @@ class KeptFrame:
 
 @dataclass(frozen=True)
 class ExtractionResult:
-    """One extraction.  `clip` is a local file that the caller removes; `frames` is empty where there are faces."""
+    """One extraction; `frames` is empty where there are faces.
+
+    `clip` is a local file that the caller removes, None where the packets could not be copied.
+    """
 
     facts: VideoFacts
-    clip: Path
+    clip: Path | None
     thumbnail: bytes
     tracks: int
     faces: tuple[FaceCrop, ...] = ()

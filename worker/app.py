@@ -1,0 +1,45 @@
+"""The Celery application, for `celery -A worker.app worker -Q extract,classify,maintenance` and `... beat`.
+
+Everything it is told is in Django's settings (CELERY_*).  The parent process loads neither torch nor a model: a CUDA
+context does not survive a fork, so each child makes its own, at its first task.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+# Read by Celery when it is imported: SIGTERM, as process managers send it, means a soft shutdown (the tasks at work
+# have CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT seconds, then they are given back).
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
+
+from celery import Celery
+from celery.signals import beat_init, celeryd_after_setup, setup_logging, worker_init
+
+from worker import broker
+
+app = Celery("worker")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["worker"])
+
+
+@setup_logging.connect
+def _keep_the_logging_of_the_settings(**_: Any) -> None:
+    """A receiver is what tells Celery to leave logging alone: Django has set it up."""
+
+
+@worker_init.connect
+@beat_init.connect
+def _have_a_broker(**_: Any) -> None:
+    if broker.is_embedded():
+        broker.ensure()
+
+
+@celeryd_after_setup.connect
+def _share_the_cores(instance: Any, **_: Any) -> None:
+    """Before the fork: what each child may use."""
+    from worker import runtime
+
+    runtime.share_cores(processes=int(instance.concurrency or 1))
+    runtime.remove_leftovers()

@@ -1,0 +1,132 @@
+"""One attempt at one stage of one analysis: claim, heartbeat, and for each way it can end the right transition."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
+from django.db import connection
+
+from detection.services import jobs
+from detection.services.jobs import Claim, LeaseLost
+
+log = structlog.get_logger(__name__)
+
+
+class BadInput(Exception):
+    """The file is at fault: the analysis has failed, with this code and this sentence for the client."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class NotNow(Exception):
+    """Something other than the file is at fault; the message is a sentence.  Try again later."""
+
+
+class Heart:
+    """Keeps a claim's lease alive from a thread, however long one step of the work is silent.
+
+    Call it with the progress (0 to 100).  It raises LeaseLost once the claim is another's, so that the work stops.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self._progress = 0
+        self._written_at = time.monotonic()
+        self._lost = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True)
+
+    def __call__(self, progress: float) -> None:
+        self._progress = int(progress)
+        if self._lost:
+            raise LeaseLost(str(self.claim.analysis_id))
+        if time.monotonic() - self._written_at >= 1.0:
+            self._beat()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+
+    def _beat(self) -> None:
+        self._written_at = time.monotonic()
+        jobs.heartbeat(claim=self.claim, progress=self._progress)
+
+    def _beat_for_ever(self) -> None:
+        try:
+            while not self._stop.wait(settings.DFD_LEASE_S / 3):
+                try:
+                    self._beat()
+                except LeaseLost:
+                    self._lost = True
+                    return
+                except Exception as error:  # the database may be back at the next beat; the lease decides
+                    log.warning("heartbeat_failed", analysis=str(self.claim.analysis_id), error=str(error))
+        finally:
+            connection.close()  # this thread's own
+
+
+def run(analysis_id: str, stage: str, work: Callable[[Claim, Heart], None]) -> None:
+    """Do `work` if the stage can be claimed.  `work` finishes the claim, or raises."""
+    claim = jobs.claim(analysis_id=UUID(analysis_id), stage=stage, worker=f"{socket.gethostname()}:{os.getpid()}")
+    if claim is None:
+        log.info("nothing_to_do", analysis=analysis_id, stage=stage)
+        return
+    structlog.contextvars.bind_contextvars(analysis=analysis_id, stage=stage, attempt=claim.attempt)
+    started = time.monotonic()
+    try:
+        with Heart(claim) as heart:
+            work(claim, heart)
+        log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
+    except BaseException as error:
+        _end(claim, error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        structlog.contextvars.clear_contextvars()
+
+
+def _end(claim: Claim, error: BaseException) -> None:
+    """What the exception means for the analysis."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        match error:
+            case LeaseLost():
+                log.warning("lease_lost")
+            case BadInput():
+                log.info("bad_input", code=error.code)
+                jobs.finish_failed(claim=claim, code=error.code, detail=error.detail)
+            case NotNow():
+                jobs.release(claim=claim, error=trace, detail=str(error))
+            case SoftTimeLimitExceeded():
+                limit = f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."
+                jobs.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
+            case MemoryError():
+                jobs.release(claim=claim, error=trace, detail="It needed more memory than there is.")
+            case Exception():
+                log.error("stage_broke", exc_info=error)
+                jobs.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
+            case _:  # SystemExit, KeyboardInterrupt: the worker is being stopped
+                jobs.release(claim=claim, error="", counts=False)
+    except LeaseLost:
+        log.warning("lease_lost")
+    except Exception as second:  # no database: the lease runs out, and the sweeper sees to it
+        log.error("attempt_not_ended", exc_info=second)

@@ -1,0 +1,330 @@
+"""What one worker process keeps: a face detector, and the active model.  And the work of the two stages with them.
+
+torch and OpenCV are imported at the first use, in the child process that does the work, never in its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.core.files.storage import default_storage
+
+from detection.models import FaceFrame, ModelVersion, Video
+from detection.services import jobs
+from detection.services.jobs import EXTRACTED_PERCENT, Claim
+from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
+from worker.attempt import BadInput, Heart, NotNow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml.faces import Extraction, FaceDetector
+    from ml.pipeline import Classifier, TrackScore
+
+log = structlog.get_logger(__name__)
+
+LEFTOVER_AGE_S = 24 * 3600
+SMALL_BATCH = 8
+JPEG_QUALITY = 88
+
+_threads = max(1, os.cpu_count() or 1)
+_loaded: tuple[UUID, Classifier] | None = None
+
+
+# --- extraction ----------------------------------------------------------------------------------------------------
+
+
+def extract(claim: Claim, heart: Heart) -> None:
+    """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
+    _prepare()
+    from ml.config import VideoConfig
+    from ml.faces import extract_faces
+    from ml.video import VideoError
+
+    limits = VideoConfig(
+        max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
+    )
+    name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
+    with _work_folder() as folder, _local_file(name, folder) as path:
+        try:
+            # The last few percent are for storing what was found.
+            extraction = extract_faces(
+                path, detector=_detector(), video=limits, progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5))
+            )
+        except VideoError as error:
+            raise BadInput(error.code, error.detail) from error
+        started = time.perf_counter()
+        clip = _trimmed(path, folder, extraction, limits)
+        result = _result(extraction, clip, trim_s=time.perf_counter() - started)
+        heart(EXTRACTED_PERCENT - 5)
+        finish = jobs.finish_extraction if result.faces else jobs.finish_no_face
+        finish(claim=claim, result=result)
+
+
+@cache
+def _detector() -> FaceDetector:
+    from ml.faces import FaceDetector
+
+    return FaceDetector(device="cpu")  # small frames: the card gains nothing, and each process on it costs memory
+
+
+def _trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
+    """The first 150 frames by packet copy, or None where the packets cannot be copied: the faces are what counts."""
+    from ml.config import VideoConfig
+    from ml.video import VideoError, clip_suffix, trim
+
+    assert isinstance(limits, VideoConfig)
+    out = folder / f"clip{clip_suffix(extraction.info)}"
+    try:
+        trim(path, out, limits)
+    except VideoError as error:
+        log.warning("clip_not_made", reason=error.detail)
+        return None
+    return out
+
+
+def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+    info = extraction.info
+    faces = tuple(
+        FaceCrop(
+            track=track.index,
+            position=position,
+            frame_number=face.frame_number,
+            timestamp_s=face.timestamp_s,
+            box=face.box,
+            probability=face.probability,
+            png=_encode(".png", face.crop),
+        )
+        for track in extraction.tracks
+        for position, face in enumerate(track.faces)
+    )
+    frames = tuple(
+        KeptFrame(
+            frame_number=frame.frame_number,
+            timestamp_s=frame.timestamp_s,
+            boxes=tuple(
+                dict(zip(("x1", "y1", "x2", "y2"), map(float, box.box), strict=True))
+                | {"probability": float(box.probability), "reason": box.reason}
+                for box in frame.boxes
+            ),
+            jpeg=_encode(".jpg", frame.image),
+        )
+        for frame in extraction.sampled_frames
+    )
+    return ExtractionResult(
+        facts=VideoFacts(
+            container=info.container,
+            codec=info.codec,
+            width=info.width,
+            height=info.height,
+            rotation=info.rotation,
+            fps=info.fps,
+            duration_s=info.duration_s,
+            frames_decoded=extraction.frames_decoded,
+        ),
+        clip=clip,
+        thumbnail=_encode(".jpg", extraction.thumbnail),
+        tracks=len(extraction.tracks),
+        faces=faces,
+        frames=frames,
+        timings=extraction.timings | {"trim": round(trim_s, 3)},
+    )
+
+
+# --- classification ------------------------------------------------------------------------------------------------
+
+
+def classify(claim: Claim, heart: Heart) -> None:
+    """The stage `classify`: from stored faces to a verdict of the active model."""
+    _prepare()
+    heart(EXTRACTED_PERCENT)
+    version = ModelVersion.objects.filter(active=True).first()
+    if version is None:
+        jobs.await_model(claim=claim)
+        return
+    started = time.perf_counter()
+    classifier = _classifier(version)
+    loaded = time.perf_counter()
+    heart(EXTRACTED_PERCENT + 5)
+    people = [
+        (track, list(faces))
+        for track, faces in groupby(
+            FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
+        )
+    ]
+    crops = [[_read_crop(face.crop.name) for face in faces] for _, faces in people]
+    heart(EXTRACTED_PERCENT + 10)
+    scores = _score(classifier, crops)
+    timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
+
+    from ml.pipeline import decide
+
+    decision = decide(scores, classifier.info)
+    result = ClassificationResult(
+        model_version_id=version.id,
+        label=decision.label,
+        fake_probability=decision.fake_probability,
+        threshold=decision.threshold,
+        track=people[decision.track][0],
+        people=[
+            {
+                "track": track,
+                "fake_probability": score.fake_probability,
+                "frames": [
+                    {
+                        "face": str(face.id),
+                        "frame_number": face.frame_number,
+                        "timestamp_s": face.timestamp_s,
+                        "fake_probability": probability,
+                    }
+                    for face, probability in zip(faces, score.frame_probabilities, strict=True)
+                ],
+            }
+            for (track, faces), score in zip(people, scores, strict=True)
+        ],
+        needs_review=decision.needs_review,
+        review_reasons=decision.review_reasons,
+        timings={name: round(seconds, 3) for name, seconds in timings.items()},
+    )
+    jobs.finish_classification(claim=claim, result=result)
+
+
+def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:
+    """The card's own shortage is met in ml.pipeline; the machine's is met here, once, with smaller batches."""
+    try:
+        return classifier.score(crops)
+    except MemoryError:
+        log.warning("out_of_memory", retry_with_frames=SMALL_BATCH)
+        return classifier.score(crops, batch_frames=SMALL_BATCH)
+
+
+def _classifier(version: ModelVersion) -> Classifier:
+    """The active model, loaded once a process and exchanged when another becomes active."""
+    global _loaded
+    if _loaded is not None and _loaded[0] == version.id:
+        return _loaded[1]
+    from ml.pipeline import Classifier
+    from ml.weights import WeightsError
+
+    _loaded = None  # first make room
+    try:
+        path = _cached_weights(version)
+        classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE)
+    except (WeightsError, OSError) as error:
+        log.error("model_unusable", model=version.name, error=str(error))
+        raise NotNow(f"The model {version.name!r} cannot be loaded; ask the operator to register it again.") from error
+    log.info("model_loaded", model=version.name, sha256=version.sha256[:12], device=str(classifier.device))
+    _loaded = (version.id, classifier)
+    return classifier
+
+
+def _cached_weights(version: ModelVersion) -> Path:
+    """A local copy of the weights, named by their hash and checked by it."""
+    from ml.weights import file_sha256
+
+    folder = settings.VAR_DIR / "cache"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path: Path = folder / f"{version.sha256}.safetensors"
+    if path.is_file() and file_sha256(path) == version.sha256:
+        return path
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
+        try:
+            with default_storage.open(version.file.name) as source:
+                shutil.copyfileobj(source, partial, 1024 * 1024)
+            partial.flush()
+            os.replace(partial.name, path)
+        except BaseException:
+            Path(partial.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+# --- the process ---------------------------------------------------------------------------------------------------
+
+
+def share_cores(*, processes: int) -> None:
+    """Called in the parent: how many threads each of its children may use for arithmetic."""
+    global _threads
+    _threads = max(1, (os.cpu_count() or 1) // processes)
+
+
+def remove_leftovers() -> None:
+    """What processes that were killed have left in the work folder."""
+    for path in _work_root().iterdir():
+        if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def _prepare() -> None:
+    """Once in each child: without it every process would start as many threads as there are cores."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(_threads)
+    cv2.setNumThreads(1)
+
+
+def _work_root() -> Path:
+    root: Path = settings.VAR_DIR / "work"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return root
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _local_file(name: str, folder: Path) -> Iterator[Path]:
+    """The stored file under a local path: itself where storage is a disk, else a copy in `folder`.
+
+    Raises FileNotFoundError when storage does not have it: that is not the file's fault.
+    """
+    if not default_storage.exists(name):
+        raise FileNotFoundError(f"storage has no {name}")
+    try:
+        path = Path(default_storage.path(name))
+    except NotImplementedError:
+        path = folder / f"original{Path(name).suffix}"
+        with default_storage.open(name) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1024 * 1024)
+    yield path
+
+
+def _encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise RuntimeError(f"an image of shape {rgb.shape} cannot be written as {suffix}")
+    return data.tobytes()
+
+
+def _read_crop(name: str) -> NDArray[np.uint8]:
+    """A stored crop as RGB.  Raises when it is missing or damaged."""
+    import cv2
+    import numpy as np
+
+    with default_storage.open(name) as handle:
+        data = np.frombuffer(handle.read(), np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    if image is None:
+        raise RuntimeError(f"the stored face {name} cannot be read")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
