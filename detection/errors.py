@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not a malfunction)
-    """What was asked for cannot be done; `code` is stable for programs, `detail` is a sentence for people."""
+    """What was asked for cannot be done; `code` is stable for programs, `detail` is a sentence for people.
 
-    def __init__(self, code: str, detail: str, *, status: int = 400) -> None:
+    `status` and `headers` are what HTTP says of it.
+    """
+
+    def __init__(self, code: str, detail: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.status = status
+        self.headers = dict(headers or {})

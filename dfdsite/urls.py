@@ -9,3 +9,9 @@ urlpatterns = [
     path("", include("detection.api.urls")),
     path("admin/", admin.site.urls),
 ]
+
+# Under /api/ these are problem JSON, elsewhere Django's own pages.
+handler400 = "detection.api.errors.bad_request"
+handler403 = "detection.api.errors.permission_denied"
+handler404 = "detection.api.errors.page_not_found"
+handler500 = "detection.api.errors.server_error"

@@ -1,0 +1,142 @@
+"""Every error as RFC 9457 problem JSON: `type, title, status, detail, code, instance`, and `errors` for bad fields.
+
+`code` is stable for programs; `type` is `about:blank`, which says that the title is the status' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from detection.errors import Refused
+
+CONTENT_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+def problem(*, status: int, code: str, detail: str, instance: str, **more: Any) -> dict[str, Any]:
+    """The body of a problem."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "instance": instance,
+    } | more
+
+
+def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """For REST framework: what it or a service raised, as a problem.  None for a malfunction: that is a 500."""
+    set_rollback()
+    path = context["request"].path
+    error = _as_api_exception(exc)
+    if isinstance(error, Refused):
+        body = problem(status=error.status, code=error.code, detail=error.detail, instance=path)
+        return Response(body, status=error.status, headers=error.headers, content_type=CONTENT_TYPE)
+    if error is None:
+        return None
+    headers = {}
+    if getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = error.auth_header
+    if getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(error.wait))
+    if isinstance(error, exceptions.ValidationError):
+        fields = list(_field_errors("", error.detail))
+        body = problem(
+            status=error.status_code,
+            code="validation_error",
+            detail="; ".join(f"{e['field']}: {e['detail']}" if e["field"] else e["detail"] for e in fields)[:1000],
+            instance=path,
+            errors=fields,
+        )
+    else:
+        body = problem(status=error.status_code, code=_code(error), detail=_sentence(error), instance=path)
+    return Response(body, status=error.status_code, headers=headers, content_type=CONTENT_TYPE)
+
+
+def _as_api_exception(exc: Exception) -> exceptions.APIException | Refused | None:
+    match exc:
+        case exceptions.APIException() | Refused():
+            return exc
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+        case RequestDataTooBig():
+            return Refused("request_too_large", "The fields of the request are too large.", status=413)
+        case SuspiciousOperation() | BadRequest() | MultiPartParserError():
+            return exceptions.ParseError()
+        case UnreadablePostError():
+            return Refused("upload_interrupted", "The request ended before its body was complete.")
+    return None
+
+
+def _code(error: exceptions.APIException) -> str:
+    codes = error.get_codes()
+    return codes if isinstance(codes, str) else str(error.default_code)
+
+
+def _sentence(error: exceptions.APIException) -> str:
+    detail = error.detail
+    return str(detail) if isinstance(detail, str) else str(error.default_detail)
+
+
+def _field_errors(field: str, detail: Any) -> Iterator[dict[str, str]]:
+    """Flatten REST framework's nested details: `[{field: "metadata", code, detail}]`, field "" for the whole."""
+    if isinstance(detail, dict):
+        for key, inner in detail.items():
+            name = "" if key == "non_field_errors" else str(key)
+            yield from _field_errors(".".join(part for part in (field, name) if part), inner)
+    elif isinstance(detail, list):
+        for inner in detail:
+            yield from _field_errors(field, inner)
+    else:
+        yield {"field": field, "code": str(getattr(detail, "code", "invalid")), "detail": str(detail)}
+
+
+# --- outside of REST framework: no route, a malfunction --------------------------------------------------------------
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    return request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics"))
+
+
+def _plain(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
+    body = problem(status=status, code=code, detail=detail, instance=request.path)
+    return JsonResponse(body, status=status, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_for_programs(request):
+        return _plain(request, 400, "bad_request", "The request cannot be understood.")
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_for_programs(request):
+        return _plain(request, 403, "permission_denied", "You may not do this.")
+    return defaults.permission_denied(request, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_for_programs(request):
+        return _plain(request, 404, "not_found", "There is nothing here.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    if _is_for_programs(request):
+        return _plain(request, 500, "server_error", "Something went wrong on our side; it has been logged.")
+    return defaults.server_error(request)

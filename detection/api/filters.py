@@ -1,0 +1,72 @@
+"""Filters of the list of videos.  A value that cannot be is an error, never silently no filter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q, QuerySet
+from django_filters.fields import IsoDateTimeField
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+
+from detection.models import ReviewLabel, State, VerdictLabel, Video
+
+PUBLIC_STATES = [(state.value, state.label) for state in State if state is not State.DEAD]
+"""What clients see: `dead` is told as `failed` with the code `gave_up`."""
+
+
+class _Boolean(forms.Field):
+    def to_python(self, value: Any) -> bool | None:
+        if value in (None, ""):
+            return None
+        try:
+            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        except KeyError:
+            raise forms.ValidationError("This must be true or false.", code="invalid") from None
+
+
+class _Moment(IsoDateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        moment = super().to_python(value)
+        if moment is not None:
+            try:
+                moment.astimezone(UTC)
+            except OverflowError:  # the years 1 and 9999 may leave the calendar on the way to UTC
+                raise forms.ValidationError("This is outside of the calendar.", code="invalid") from None
+        return moment
+
+
+class _BooleanFilter(django_filters.Filter):
+    field_class = _Boolean
+
+
+class _MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = _Moment
+
+
+class VideoFilters(django_filters.FilterSet):
+    """All are combined with "and"."""
+
+    status = django_filters.ChoiceFilter(choices=PUBLIC_STATES, method="by_status", label="Where the video stands")
+    verdict = django_filters.ChoiceFilter(
+        field_name="verdict_label", choices=VerdictLabel.choices, label="What the standing verdict says"
+    )
+    label = django_filters.ChoiceFilter(choices=ReviewLabel.choices, label="The newest review's label")
+    needs_review = extend_schema_field(OpenApiTypes.BOOL)(
+        _BooleanFilter(label="Whether the standing verdict asks for a person")
+    )
+    external_id = django_filters.CharFilter(max_length=200, label="The client's own name for it, exactly")
+    created_after = _MomentFilter(field_name="created_at", lookup_expr="gte", label="Then or later (ISO 8601)")
+    created_before = _MomentFilter(field_name="created_at", lookup_expr="lt", label="Earlier than (ISO 8601)")
+
+    class Meta:
+        model = Video
+        fields: list[str] = []
+
+    def by_status(self, queryset: QuerySet[Video], name: str, value: str) -> QuerySet[Video]:
+        if value == State.FAILED:
+            return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD))
+        return queryset.filter(status=value)

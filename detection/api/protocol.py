@@ -1,0 +1,45 @@
+"""What the API does with requests as such: bodies are bounded, and `Accept` is not argued about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import IO, Any
+
+from rest_framework.exceptions import ParseError
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from detection.errors import Refused
+
+MAX_JSON_BYTES = 64 * 1024
+
+
+class BoundedJSONParser(JSONParser):
+    """REST framework's, but a body cannot fill the memory or the stack."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        body = stream.read(MAX_JSON_BYTES + 1)
+        if len(body) > MAX_JSON_BYTES:
+            raise Refused("request_too_large", f"The body may have at most {MAX_JSON_BYTES:,} bytes.", status=413)
+        try:
+            return super().parse(BytesIO(body), media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("JSON parse error - nested too deeply") from error
+
+
+class IgnoreAccept(BaseContentNegotiation):
+    """Answers are JSON whatever `Accept` says, as RFC 9110 (12.5.1) allows: no 406, and no page for browsers."""
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
+        content_type = request.content_type.split(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == content_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type

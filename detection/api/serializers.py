@@ -1,0 +1,284 @@
+"""How things look over REST, and what may be sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.reverse import reverse
+
+from detection.api.filters import PUBLIC_STATES
+from detection.errors import Refused
+from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, State, Verdict, Video
+from detection.services.reviews import MAX_COMMENT
+from detection.services.uploads import MAX_EXTERNAL_ID, check_metadata
+
+PROBABILITY = {"min_value": 0.0, "max_value": 1.0, "read_only": True}
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+class FieldProblemSerializer(serializers.Serializer[Any]):
+    field = serializers.CharField(help_text="Empty where no single field is meant.")
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error (RFC 9457).  `code` is stable for programs, `detail` is a sentence for people."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    instance = serializers.CharField()
+    errors = FieldProblemSerializer(many=True, required=False)
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+@extend_schema_field({"type": "string", "description": 'A JSON object, e.g. `{"camera": 3}`; at most 16 KiB.'})
+class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any]):
+    """A JSON object in a form field."""
+
+    default_error_messages = {"invalid": "This must be a JSON object."}
+
+    def to_internal_value(self, data: str) -> dict[str, Any]:
+        try:
+            value = json.loads(data) if data else {}
+        except (TypeError, ValueError, RecursionError):
+            self.fail("invalid")
+        if not isinstance(value, dict):
+            self.fail("invalid")
+        try:
+            check_metadata(value)
+        except Refused as refusal:
+            raise serializers.ValidationError(refusal.detail, code="invalid") from refusal
+        return value
+
+
+class UploadSerializer(serializers.Serializer[Any]):
+    """The form of an upload."""
+
+    file = serializers.FileField(allow_empty_file=True, help_text="The video.  What it is, is read from its content.")
+    external_id = serializers.CharField(
+        max_length=MAX_EXTERNAL_ID, required=False, allow_blank=True, default="", trim_whitespace=False,
+        help_text="Your own name for it.",
+    )  # fmt: skip
+    metadata = MetadataField(required=False, help_text="Your own facts; never interpreted.")
+
+
+class AnalyzeSerializer(serializers.Serializer[Any]):
+    reuse_faces = serializers.BooleanField(
+        default=True, help_text="True scores the stored faces again; false looks for faces anew."
+    )
+
+
+class ReviewRequestSerializer(serializers.Serializer[Any]):
+    label = serializers.ChoiceField(choices=ReviewLabel.choices)
+    comment = serializers.CharField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
+
+
+# --- what is answered -------------------------------------------------------------------------------------------------
+
+
+class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
+    metrics = serializers.DictField(read_only=True)
+
+    class Meta:
+        model = ModelVersion
+        fields = (
+            "id", "name", "sha256", "active", "experimental", "threshold", "temperature", "metrics",
+            "training_data_sha256", "parent", "created_at", "promoted_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class ModelReferenceSerializer(serializers.ModelSerializer[ModelVersion]):
+    class Meta:
+        model = ModelVersion
+        fields = ("id", "name", "sha256", "experimental")
+        read_only_fields = fields
+
+
+class ScoredFrameSerializer(serializers.Serializer[Any]):
+    face = serializers.UUIDField()
+    frame_number = serializers.IntegerField()
+    timestamp = serializers.FloatField(help_text="Seconds from the start.")
+    fake_probability = serializers.FloatField(min_value=0, max_value=1)
+    image = serializers.URLField()
+
+
+class ScoredTrackSerializer(serializers.Serializer[Any]):
+    track = serializers.IntegerField()
+    fake_probability = serializers.FloatField(min_value=0, max_value=1, help_text="Calibrated.")
+    frames = ScoredFrameSerializer(many=True)
+
+
+class VerdictSerializer(serializers.ModelSerializer[Verdict]):
+    fake_probability = serializers.FloatField(help_text="Calibrated; the highest track's.", **PROBABILITY)
+    threshold = serializers.FloatField(help_text="From here on it is called fake.", **PROBABILITY)
+    review_reasons = serializers.ListField(child=serializers.CharField(), read_only=True)
+    model_version = ModelReferenceSerializer(read_only=True)
+    faces = serializers.SerializerMethodField(help_text="By person.")
+
+    class Meta:
+        model = Verdict
+        fields = (
+            "id", "label", "fake_probability", "threshold", "track", "needs_review", "review_reasons",
+            "model_version", "faces", "created_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(ScoredTrackSerializer(many=True))
+    def get_faces(self, verdict: Verdict) -> list[dict[str, Any]]:
+        request = self.context.get("request")
+        return [
+            {
+                "track": person["track"],
+                "fake_probability": person["fake_probability"],
+                "frames": [
+                    {
+                        "face": frame["face"],
+                        "frame_number": frame["frame_number"],
+                        "timestamp": frame["timestamp_s"],
+                        "fake_probability": frame["fake_probability"],
+                        "image": reverse("api:face-image", kwargs={"face_id": frame["face"]}, request=request),
+                    }
+                    for frame in person["frames"]
+                ],
+            }
+            for person in verdict.people
+        ]
+
+
+class TaskErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class TaskSummarySerializer(serializers.ModelSerializer[Analysis]):
+    """A task without its verdict: as it is shown within a video, which has the verdict itself."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="api:task", lookup_url_kwarg="task_id")
+    video = serializers.UUIDField(source="video_id", read_only=True)
+    state = serializers.ChoiceField(choices=PUBLIC_STATES, source="public_state", read_only=True)
+    progress = serializers.IntegerField(min_value=0, max_value=100, read_only=True)
+    error = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Analysis
+        fields: tuple[str, ...] = (
+            "id", "url", "video", "state", "stage", "progress", "attempts", "error", "created_at", "started_at",
+            "finished_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(TaskErrorSerializer(allow_null=True))
+    def get_error(self, task: Analysis) -> dict[str, str] | None:
+        # A task that will be tried again has failed attempts, but no error yet.
+        if task.public_state != State.FAILED:
+            return None
+        return {"code": task.error_code, "detail": task.error_detail}
+
+
+class TaskSerializer(TaskSummarySerializer):
+    verdict = VerdictSerializer(read_only=True, allow_null=True)
+
+    class Meta(TaskSummarySerializer.Meta):
+        fields = (*TaskSummarySerializer.Meta.fields, "verdict")
+        read_only_fields = fields
+
+
+class MediaSerializer(serializers.Serializer[Any]):
+    original = serializers.URLField()
+    clip = serializers.URLField(allow_null=True, help_text="The first 150 frames, as they are.")
+    thumbnail = serializers.URLField(allow_null=True)
+
+
+class VideoSerializer(serializers.ModelSerializer[Video]):
+    url = serializers.HyperlinkedIdentityField(view_name="api:video", lookup_url_kwarg="video_id")
+    owner = serializers.CharField(source="owner.username", read_only=True)
+    metadata = serializers.DictField(read_only=True)
+    status = serializers.SerializerMethodField(help_text="The newest task's state.")
+    task = TaskSummarySerializer(source="current_analysis", read_only=True, allow_null=True)
+    verdict = VerdictSerializer(source="current_verdict", read_only=True, allow_null=True)
+    label = serializers.SerializerMethodField(help_text="The newest review's label.")
+    media = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Video
+        fields = (
+            "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
+            "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
+            "status", "task", "verdict", "needs_review", "label", "media", "created_at", "updated_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField(choices=PUBLIC_STATES))
+    def get_status(self, video: Video) -> str:
+        return State.FAILED.value if video.status == State.DEAD else str(video.status)
+
+    @extend_schema_field(serializers.ChoiceField(choices=ReviewLabel.choices, allow_null=True))
+    def get_label(self, video: Video) -> str | None:
+        return video.label or None
+
+    @extend_schema_field(MediaSerializer)
+    def get_media(self, video: Video) -> dict[str, str | None]:
+        def url(kind: str) -> str:
+            kwargs = {"video_id": video.pk, "kind": kind}
+            return reverse("api:video-media", kwargs=kwargs, request=self.context.get("request"))
+
+        return {
+            "original": url("original"),
+            "clip": url("clip") if video.clip else None,
+            "thumbnail": url("thumbnail") if video.thumbnail else None,
+        }
+
+
+class BoxSerializer(serializers.Serializer[FaceFrame]):
+    """Pixels of the upright full frame."""
+
+    x1 = serializers.FloatField()
+    y1 = serializers.FloatField()
+    x2 = serializers.FloatField()
+    y2 = serializers.FloatField()
+
+
+class FaceSerializer(serializers.ModelSerializer[FaceFrame]):
+    """Needs `scores` in its context: see selectors.frame_scores."""
+
+    timestamp = serializers.FloatField(source="timestamp_s", read_only=True, help_text="Seconds from the start.")
+    box = BoxSerializer(source="*", read_only=True)
+    probability = serializers.FloatField(help_text="The detector's, that it is a face.", **PROBABILITY)
+    fake_probability = serializers.SerializerMethodField(
+        help_text="This frame's score in the standing verdict; null where there is none."
+    )
+    image = serializers.HyperlinkedIdentityField(view_name="api:face-image", lookup_url_kwarg="face_id")
+
+    class Meta:
+        model = FaceFrame
+        fields = (
+            "id", "track", "frame_number", "timestamp", "box", "probability", "fake_probability", "image",
+        )  # fmt: skip
+        read_only_fields = fields
+
+    @extend_schema_field({"type": "number", "format": "double", "minimum": 0, "maximum": 1, "nullable": True})
+    def get_fake_probability(self, face: FaceFrame) -> float | None:
+        return self.context["scores"].get(str(face.pk))
+
+
+class ReviewSerializer(serializers.ModelSerializer[Review]):
+    video = serializers.UUIDField(source="video_id", read_only=True)
+    reviewer = serializers.CharField(source="reviewer.username", read_only=True)
+    verdict = serializers.UUIDField(source="verdict_id", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Review
+        fields = ("id", "video", "label", "comment", "reviewer", "verdict", "created_at")
+        read_only_fields = fields

@@ -1,0 +1,27 @@
+"""Addresses of the API, its description and the health checks."""
+
+from django.urls import path
+
+from detection.api import docs, health, media, views
+
+app_name = "api"
+urlpatterns = [
+    path("api/v1/videos/", views.VideosView.as_view(), name="videos"),
+    path("api/v1/videos/<uuid:video_id>/", views.VideoView.as_view(), name="video"),
+    path("api/v1/videos/<uuid:video_id>/faces/", views.FacesView.as_view(), name="faces"),
+    path("api/v1/videos/<uuid:video_id>/analyze/", views.AnalyzeView.as_view(), name="analyze"),
+    path("api/v1/videos/<uuid:video_id>/reviews/", views.ReviewsView.as_view(), name="reviews"),
+    path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
+    path("api/v1/faces/<uuid:face_id>/image", media.FaceImageView.as_view(), name="face-image"),
+    path(
+        "api/v1/sampled-frames/<uuid:frame_id>/image", media.SampledFrameImageView.as_view(), name="sampled-frame-image"
+    ),
+    path("api/v1/tasks/<uuid:task_id>/", views.TaskView.as_view(), name="task"),
+    path("api/v1/models/", views.ModelsView.as_view(), name="models"),
+    path("api/v1/models/active/", views.ActiveModelView.as_view(), name="active-model"),
+    path("api/schema/", docs.SchemaView.as_view(), name="schema"),
+    path("api/docs/", docs.DocsView.as_view(), name="docs"),
+    path("healthz", health.HealthView.as_view(), name="healthz"),
+    path("readyz", health.ReadyView.as_view(), name="readyz"),
+    path("metrics", health.MetricsView.as_view(), name="metrics"),
+]

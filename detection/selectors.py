@@ -1,0 +1,170 @@
+"""What may be read by whom, and the reads of more than a row.  Nothing here writes.
+
+A video may be seen by its owner and by who has `detection.view_video` (reviewers).  Everyone else is told that it does
+not exist, so ids cannot be tried out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import Count, Min, QuerySet
+from django.utils import timezone
+
+from detection.models import (
+    OPEN_STATES,
+    Analysis,
+    FaceFrame,
+    ModelVersion,
+    Review,
+    SampledFrame,
+    State,
+    VerdictLabel,
+    Video,
+)
+
+User = AbstractBaseUser | AnonymousUser
+"""Whoever asks: a user, or nobody."""
+
+
+def _has(user: User, permission: str) -> bool:
+    return isinstance(user, PermissionsMixin) and user.has_perm(permission)
+
+
+def _owns(user: User, video: Video) -> bool:
+    return bool(user.is_authenticated) and video.owner_id == user.pk
+
+
+# --- who may ---------------------------------------------------------------------------------------------------------
+
+
+def may_see(*, user: User, video: Video) -> bool:
+    return _owns(user, video) or _has(user, "detection.view_video")
+
+
+def may_review(*, user: User, video: Video) -> bool:
+    """Reviewers, and the owner: a client may have labels of its own."""
+    return _owns(user, video) or _has(user, "detection.add_review")
+
+
+def may_analyze(*, user: User, video: Video) -> bool:
+    return _owns(user, video) or _has(user, "detection.change_video")
+
+
+def may_delete(*, user: User, video: Video) -> bool:
+    return _owns(user, video) or _has(user, "detection.delete_video")
+
+
+# --- videos and tasks ------------------------------------------------------------------------------------------------
+
+
+def visible_videos(*, user: User) -> QuerySet[Video]:
+    """The videos that the user may see; an anonymous one sees none."""
+    if not user.is_authenticated:
+        return Video.objects.none()
+    if _has(user, "detection.view_video"):
+        return Video.objects.all()
+    return Video.objects.filter(owner_id=user.pk)
+
+
+def videos_with_answers(*, user: User) -> QuerySet[Video]:
+    """Visible videos with all that their representation shows, in one query however many there are."""
+    return visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
+
+
+def visible_tasks(*, user: User) -> QuerySet[Analysis]:
+    """Tasks of visible videos, with their verdicts."""
+    tasks = Analysis.objects.select_related("verdict__model_version")
+    if user.is_authenticated and _has(user, "detection.view_video"):
+        return tasks
+    return tasks.filter(video__in=visible_videos(user=user))
+
+
+def open_analyses(*, owner_id: int) -> int:
+    """How many analyses of the owner's videos are queued or running."""
+    return Analysis.objects.filter(video__owner_id=owner_id, state__in=OPEN_STATES).count()
+
+
+def has_open_analysis(*, video: Video) -> bool:
+    return Analysis.objects.filter(video=video, state__in=OPEN_STATES).exists()
+
+
+# --- what belongs to a video -----------------------------------------------------------------------------------------
+
+
+def faces_of(*, video: Video) -> QuerySet[FaceFrame]:
+    """By person, then in time order."""
+    return FaceFrame.objects.filter(video=video).order_by("track", "position")
+
+
+def frame_scores(*, video: Video) -> dict[str, float]:
+    """Per face (its id as a string) the score that the standing verdict gives it."""
+    if video.current_verdict is None:
+        return {}
+    return {
+        str(frame["face"]): float(frame["fake_probability"])
+        for person in video.current_verdict.people
+        for frame in person["frames"]
+    }
+
+
+def reviews_of(*, video: Video) -> QuerySet[Review]:
+    """Newest first, with who said it."""
+    return Review.objects.filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+
+
+def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:
+    return FaceFrame.objects.filter(pk=face_id, video__in=visible_videos(user=user)).first()
+
+
+def visible_sampled_frame(*, user: User, frame_id: UUID) -> SampledFrame | None:
+    return SampledFrame.objects.filter(pk=frame_id, video__in=visible_videos(user=user)).first()
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def model_versions() -> QuerySet[ModelVersion]:
+    """Newest first."""
+    return ModelVersion.objects.order_by("-created_at", "-id")
+
+
+def active_model() -> ModelVersion | None:
+    return ModelVersion.objects.filter(active=True).first()
+
+
+# --- for those who run it --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OperatingFigures:
+    """Counts by label; `active_model` is (id, name, "true"/"false" for experimental) or None."""
+
+    videos: dict[str, int]
+    open_analyses: dict[tuple[str, str], int]
+    verdicts: dict[str, int]
+    awaiting_review: int
+    oldest_queued_s: float
+    active_model: tuple[str, str, str] | None
+
+
+def operating_figures() -> OperatingFigures:
+    """What /metrics tells: six queries, however much there is."""
+    videos = dict(Video.objects.order_by().values_list("status").annotate(Count("pk")))
+    verdicts = Video.objects.exclude(verdict_label="").order_by().values_list("verdict_label")
+    open_rows = Analysis.objects.filter(state__in=OPEN_STATES).order_by()
+    oldest = open_rows.filter(state=State.QUEUED).aggregate(oldest=Min("created_at"))["oldest"]
+    model = active_model()
+    return OperatingFigures(
+        videos={state.value: videos.get(state.value, 0) for state in State},
+        open_analyses={
+            (state, stage): count
+            for state, stage, count in open_rows.values_list("state", "stage").annotate(Count("pk"))
+        },
+        verdicts=dict.fromkeys(VerdictLabel.values, 0) | dict(verdicts.annotate(Count("pk"))),
+        awaiting_review=Video.objects.filter(needs_review=True, label="").count(),
+        oldest_queued_s=(timezone.now() - oldest).total_seconds() if oldest else 0.0,
+        active_model=(str(model.pk), model.name, str(model.experimental).lower()) if model else None,
+    )
