@@ -21,8 +21,9 @@ import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
 
+from detection.errors import Refused
 from detection.models import FaceFrame, ModelVersion, Video
-from detection.services import jobs
+from detection.services import jobs, registry
 from detection.services.jobs import EXTRACTED_PERCENT, Claim
 from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from worker.attempt import BadInput, Heart, NotNow
@@ -221,35 +222,14 @@ def _classifier(version: ModelVersion) -> Classifier:
 
     _loaded = None  # first make room
     try:
-        path = _cached_weights(version)
+        path = registry.local_weights(model=version)
         classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE)
-    except (WeightsError, OSError) as error:
+    except (WeightsError, Refused, OSError) as error:
         log.error("model_unusable", model=version.name, error=str(error))
         raise NotNow(f"The model {version.name!r} cannot be loaded; ask the operator to register it again.") from error
     log.info("model_loaded", model=version.name, sha256=version.sha256[:12], device=str(classifier.device))
     _loaded = (version.id, classifier)
     return classifier
-
-
-def _cached_weights(version: ModelVersion) -> Path:
-    """A local copy of the weights, named by their hash and checked by it."""
-    from ml.weights import file_sha256
-
-    folder = settings.VAR_DIR / "cache"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path: Path = folder / f"{version.sha256}.safetensors"
-    if path.is_file() and file_sha256(path) == version.sha256:
-        return path
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
-        try:
-            with default_storage.open(version.file.name) as source:
-                shutil.copyfileobj(source, partial, 1024 * 1024)
-            partial.flush()
-            os.replace(partial.name, path)
-        except BaseException:
-            Path(partial.name).unlink(missing_ok=True)
-            raise
-    return path
 
 
 # --- the process ---------------------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
@@ -37,8 +40,7 @@ def register_model(
 
     Raises Refused when the file is not the one whose sha256 is given.
     """
-    with file.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    found = _sha256(file)
     if found != sha256:
         raise Refused("hash_mismatch", f"{file.name} has sha256 {found}, not {sha256}.")
     model = ModelVersion.objects.filter(sha256=sha256).first()
@@ -54,9 +56,8 @@ def register_model(
             experimental=experimental,
             training_data_sha256=training_data_sha256,
         )
-    elif not default_storage.exists(model.file.name):  # registering again is how a lost file is brought back
-        with file.open("rb") as handle:
-            model.file.save(Path(model.file.name).name, File(handle), save=True)
+    else:
+        _mend(model, file)
     return activate_model(model=model) if activate else model
 
 
@@ -94,6 +95,55 @@ def find_model(*, reference: str) -> ModelVersion:
         if found:
             raise Refused("ambiguous_model", f"Several models fit {reference!r}; give the id or more of the sha256.")
     raise Refused("unknown_model", f"No model is called {reference!r}.", status=404)
+
+
+def local_weights(*, model: ModelVersion) -> Path:
+    """A copy of the version's file on this machine's disk, named by its sha256 and checked by it.
+
+    Raises OSError when storage does not have the file, Refused when it is not the one that was registered.
+    """
+    folder: Path = settings.VAR_DIR / "cache"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{model.sha256}.safetensors"
+    if path.is_file() and _sha256(path) == model.sha256:
+        return path
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
+        fetched = Path(partial.name)
+        try:
+            with default_storage.open(model.file.name) as source:
+                shutil.copyfileobj(source, partial, 1024 * 1024)
+            partial.flush()
+            found = _sha256(fetched)
+            if found != model.sha256:
+                raise Refused(
+                    "hash_mismatch",
+                    f"The stored weights of {model.name!r} have sha256 {found}, not {model.sha256}."
+                    f" Register the file again.",
+                )
+            fetched.replace(path)
+        finally:
+            fetched.unlink(missing_ok=True)
+    return path
+
+
+def _mend(model: ModelVersion, file: Path) -> None:
+    """Registering again is how a stored file that was lost or damaged is brought back."""
+    try:
+        with default_storage.open(model.file.name) as handle:
+            sound = hashlib.file_digest(handle, "sha256").hexdigest() == model.sha256
+    except OSError:
+        sound = False
+    if not sound:
+        default_storage.delete(model.file.name)
+        with file.open("rb") as handle:
+            stored = default_storage.save(f"models/{model.sha256}.safetensors", File(handle))
+        model.file.name = stored
+        model.save(update_fields=["file"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _create(file: Path, **fields: Any) -> ModelVersion:

@@ -1,0 +1,191 @@
+"""The main job without a server: files in, verdicts out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from detection.errors import Refused
+from detection.models import ModelVersion
+from detection.services import registry
+from ml.config import VideoConfig
+from ml.faces import Extraction, FaceDetector, extract_faces
+from ml.pipeline import Classifier, TrackScore, decide
+from ml.video import VideoError
+from ml.weights import BASELINE, WeightsError, file_sha256
+
+ROW = "{state:<10} {verdict:<8} {score:>6} {faces:>6} {seconds:>8}  {path}"
+
+
+class Command(BaseCommand):
+    help = "Analyse video files here and now, with the active model or the one that comes with the program."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders to walk")
+        parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+        parser.add_argument("--weights", type=Path, metavar="FILE", help="instead of the active model's")
+
+    def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
+        files = list(_walk(paths))
+        analyzer = _Analyzer(*_load(options["weights"]))
+        as_json = options["json"]
+        if not as_json:
+            self.stdout.write(f"model: {analyzer.model}")
+            names = {name: name for name in ("state", "verdict", "score", "faces", "seconds", "path")}
+            self.stdout.write(ROW.format(**names))
+        broke = 0
+        for number, path in enumerate(files, start=1):
+            answer = analyzer.analyze(path, _progress(f"{number}/{len(files)} {path.name}"))
+            broke += bool(answer["error"] and answer["error"]["code"] == "internal_error")
+            self.stdout.write(json.dumps(answer) if as_json else _row(answer))
+            self.stdout.flush()
+        if broke:
+            raise CommandError(f"The program itself failed on {broke} of {len(files)} files; see above.")
+
+
+class _Analyzer:
+    """A detector and a classifier, loaded once, and the answer for one file after another."""
+
+    def __init__(self, classifier: Classifier, sha256: str) -> None:
+        self.classifier = classifier
+        self.detector = FaceDetector()
+        self.limits = VideoConfig(
+            max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
+        )
+        info = classifier.info
+        self.model = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
+
+    def analyze(self, path: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+        """The JSON object of one file; a file that is at fault is an answer, not an error."""
+        started = time.perf_counter()
+        answer: dict[str, Any] = {
+            "path": str(path),
+            "state": "failed",
+            "verdict": None,
+            "error": None,
+            "faces": [],
+            "timings": {},
+        }
+        try:
+            extraction = extract_faces(path, detector=self.detector, video=self.limits, progress=progress)
+            answer["timings"] |= extraction.timings
+            self._judge(extraction, answer)
+        except VideoError as error:
+            answer["error"] = {"code": error.code, "detail": error.detail}
+        except Exception as error:
+            traceback.print_exc()
+            answer["error"] = {"code": "internal_error", "detail": f"{type(error).__name__}: {error}"}
+        answer["timings"]["total"] = round(time.perf_counter() - started, 3)
+        return answer
+
+    def _judge(self, extraction: Extraction, answer: dict[str, Any]) -> None:
+        if not extraction.tracks:
+            answer["state"] = "no_face"
+            return
+        started = time.perf_counter()
+        scores = self.classifier.score([[face.crop for face in track.faces] for track in extraction.tracks])
+        decision = decide(scores, self.classifier.info)
+        answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
+        answer["state"] = "succeeded"
+        answer["faces"] = _faces(extraction, scores)
+        answer["verdict"] = {
+            "label": decision.label,
+            "fake_probability": decision.fake_probability,
+            "threshold": decision.threshold,
+            "track": extraction.tracks[decision.track].index,
+            "needs_review": decision.needs_review,
+            "review_reasons": list(decision.review_reasons),
+            "model_version": self.model,
+            "people": [
+                {"track": track.index, "fake_probability": score.fake_probability}
+                for track, score in zip(extraction.tracks, scores, strict=True)
+            ],
+        }
+
+
+def _faces(extraction: Extraction, scores: Sequence[TrackScore]) -> list[dict[str, Any]]:
+    """Every face that was scored, by person and time; boxes are pixels of the frame as shown."""
+    return [
+        {
+            "track": track.index,
+            "frame_number": face.frame_number,
+            "timestamp_s": round(face.timestamp_s, 3),
+            "box": [round(side, 1) for side in face.box],
+            "probability": round(face.probability, 4),
+            "fake_probability": probability,
+        }
+        for track, score in zip(extraction.tracks, scores, strict=True)
+        for face, probability in zip(track.faces, score.frame_probabilities, strict=True)
+    ]
+
+
+def _walk(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files, and the files of the folders in order of name, without hidden ones."""
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+                    yield file
+        elif path.is_file():
+            yield path
+        else:
+            raise CommandError(f"There is no file {path}.")
+
+
+def _load(weights: Path | None) -> tuple[Classifier, str]:
+    """The model to use, and the sha256 of its file."""
+    try:
+        path = weights or _active_weights() or BASELINE
+        if not path.is_file():
+            raise CommandError(f"There are no weights at {path}. Register some, or give a file with --weights.")
+        sha256 = file_sha256(path)
+        return Classifier.load(path, sha256=sha256, device=settings.DFD_DEVICE), sha256
+    except WeightsError as error:
+        raise CommandError(str(error)) from error
+    except Refused as error:
+        raise CommandError(error.detail) from error
+
+
+def _active_weights() -> Path | None:
+    """The active model's file; None without one, or without a database."""
+    try:
+        model = ModelVersion.objects.filter(active=True).first()
+    except DatabaseError:
+        return None
+    return registry.local_weights(model=model) if model else None
+
+
+def _progress(title: str) -> Callable[[float], None]:
+    """A line that overwrites itself, on a terminal only."""
+    if not sys.stderr.isatty():
+        return lambda share: None
+
+    def show(share: float) -> None:
+        end = "\r\033[K" if share >= 1 else ""
+        print(f"\r\033[K{title[:60]} {share:4.0%}{end}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _row(answer: dict[str, Any]) -> str:
+    verdict, error = answer["verdict"], answer["error"]
+    row = ROW.format(
+        state=answer["state"],
+        verdict=verdict["label"] if verdict else "-",
+        score=f"{verdict['fake_probability']:.2f}" if verdict else "-",
+        faces=len(answer["faces"]),
+        seconds=f"{answer['timings']['total']:.1f}",
+        path=answer["path"].encode(errors="replace").decode(),
+    )
+    reasons = f" (review: {', '.join(verdict['review_reasons'])})" if verdict and verdict["needs_review"] else ""
+    return row + reasons + (f" ({error['code']}: {error['detail']})" if error else "")

@@ -1,0 +1,23 @@
+"""One sweep by hand: what beat has workers do every DFD_SWEEP_S seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from detection.services import sweeper
+
+
+class Command(BaseCommand):
+    help = "Give back what dead workers hold, and tell workers again of what waits."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        more = True
+        while more:
+            report = sweeper.sweep()
+            more = report.more
+            self.stdout.write(
+                f"given back: {report.given_back}, given up: {report.given_up},"
+                f" a model found for: {report.models_found}, published: {report.published}"
+            )

@@ -1,0 +1,59 @@
+"""Users and their tokens, as the command line makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from knox.models import AuthToken
+
+from detection.errors import Refused
+
+ROLES = ("uploader", "reviewer", "admin")
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """`token` exists only here: the database keeps a hash."""
+
+    token: str
+    user_created: bool
+
+
+@transaction.atomic
+def create_token(
+    *, username: str, role: str | None = None, days: int | None = None, password: str | None = None
+) -> NewToken:
+    """A token for the user, who is made if need be (as an uploader, unless `role` says otherwise).
+
+    A role is added to what the user may do already.  `reviewer` and `admin` may enter the admin; `admin` may do all.
+    `days` is the token's life, None for ever.  Raises Refused for a name or a password that cannot be used.
+    """
+    users = get_user_model()
+    user = users.objects.filter(username=username).first()
+    created = user is None
+    try:
+        if user is None:
+            user = users(username=username)
+            user.set_unusable_password()
+            user.full_clean(exclude=["password"])
+        if password is not None:
+            validate_password(password, user)
+            user.set_password(password)
+    except ValidationError as error:
+        raise Refused("invalid_user", " ".join(error.messages)) from error
+    role = role or ("uploader" if created else None)
+    if role == "admin":
+        user.is_superuser = True
+    if role in ("reviewer", "admin"):
+        user.is_staff = True
+    user.save()
+    if role in ("uploader", "reviewer"):
+        user.groups.add(Group.objects.get(name=role))
+    _, token = AuthToken.objects.create(user, expiry=None if days is None else timedelta(days=days))
+    return NewToken(token=token, user_created=created)

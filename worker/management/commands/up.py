@@ -1,0 +1,115 @@
+"""Everything in one terminal: broker (if none is configured), worker, beat and web.  Ctrl-C ends them all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from worker import broker
+from worker.supervisor import Child, ChildKeepsDyingError, Supervisor
+
+QUEUES = "extract,classify,maintenance,train"
+READY_TIMEOUT_S = 60
+
+
+class Command(BaseCommand):
+    help = "Run broker (if none is configured), worker, beat and web in this terminal; Ctrl-C ends them all."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--port", type=int, default=int(os.environ.get("DFD_PORT", "8000")), help="of the web server (DFD_PORT)"
+        )
+
+    def handle(self, *args: Any, port: int, **options: Any) -> None:
+        with (settings.VAR_DIR / "up.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CommandError(f"Another `up` already runs on {settings.VAR_DIR}. End it first.") from None
+            _check_preparations()
+            _check_port(port)
+            try:
+                self._run(port)
+            except (ChildKeepsDyingError, broker.BrokerError) as error:
+                raise CommandError(str(error)) from error
+            finally:
+                if broker.is_embedded():
+                    broker.stop()
+        self.stdout.write("Everything has ended.")
+
+    def _run(self, port: int) -> None:
+        started = time.monotonic()
+        ready = False
+
+        def look() -> None:
+            nonlocal ready
+            if broker.is_embedded():
+                broker.ensure()
+            if not ready and _answers(port):
+                ready = True
+                supervisor.say(f"Ready after {time.monotonic() - started:.0f} s: http://127.0.0.1:{port}/admin/")
+                supervisor.say(f"API: http://127.0.0.1:{port}/api/docs/   Ctrl-C ends everything.")
+            elif not ready and time.monotonic() - started > READY_TIMEOUT_S:
+                raise ChildKeepsDyingError(f"The web server did not answer within {READY_TIMEOUT_S} s.")
+
+        supervisor = Supervisor(_children(port), out=sys.stdout, each_second=look)
+        if broker.is_embedded():
+            supervisor.say(f"The embedded broker runs as process {broker.ensure()}.")
+        supervisor.run()
+
+
+def _children(port: int) -> list[Child]:
+    python = [sys.executable, "-m"]
+    # Set here because Celery reads it before it reads worker.app; see there.
+    celery = {"REMAP_SIGTERM": "SIGQUIT"}
+    address = f"127.0.0.1:{port}"
+    web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", "--threads=8", f"--bind={address}"]
+    return [
+        Child("worker", [*python, "celery", "-q", "-A", "worker.app", "worker", "-Q", QUEUES, "-n", "up@%h"], celery),
+        Child("beat", [*python, "celery", "-q", "-A", "worker.app", "beat"], celery),
+        Child("web", [*python, *web, "--timeout=120", "--graceful-timeout=10", "--no-control-socket"]),
+    ]
+
+
+def _check_preparations() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CommandError("The database is not prepared. Run `make setup`, or `python manage.py migrate`.")
+    if not (Path(settings.STATIC_ROOT) / "staticfiles.json").is_file():
+        raise CommandError(
+            "Static files are not collected. Run `make setup`, or `python manage.py collectstatic --noinput`."
+        )
+    connection.close()
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} cannot be used ({error.strerror}). Choose another with DFD_PORT."
+            ) from None
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
