@@ -54,21 +54,28 @@ class FaceConfig:
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
-    min_probability: float = 0.95
-    min_size: float = 28.0
+    min_probability: float = 0.90
+    min_size: float = 12.0
     """The shorter side of a valid box, in pixels of the full frame."""
     min_inside: float = 0.85
     """Share of a valid box's area that lies inside the frame."""
+    clear_size: float = 28.0
+    """Faces of at least this size (median over the track) are clear; smaller ones must earn their place by staying."""
     min_track_faces: int = 5
     """Fewer valid faces than this are not a person (unless the video itself has fewer frames)."""
-    min_track_mean_probability: float = 0.98
+    min_track_mean_probability: float = 0.95
+    min_clear_presence: float = 0.15
+    """Clear faces must be seen in at least this share of the video: someone who passes by is not its subject."""
+    min_small_faces: int = 8
+    min_small_span: float = 0.25
+    """A track of small faces needs this many, over this share of the video, and nobody twice as large as clear."""
     max_faces_per_frame: int = 8
     max_tracks: int = 8
-    link_min_iou: float = 0.25
+    link_min_iou: float = 0.1
     link_max_centre_shift: float = 0.9
     """In face widths: two boxes further apart than this are never one person."""
     link_max_scale: float = 1.6
-    link_max_colour_distance: float = 0.7
+    link_max_colour_distance: float = 0.4
     """Bhattacharyya distance of the crops' hue and saturation histograms, 0 (equal) to 1."""
     link_max_gap: int = 24
     """Frames that a person may be unseen and still be the same track."""
@@ -104,7 +111,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
-        known = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
+        known: dict[str, Any] = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
         return cls(**known)
 
 

@@ -212,42 +212,65 @@ class _Search:
                 full = turn(frame.rgb(), self.turned)
             crop = crop_face(full, box, size=self.config.crop_size, margin=self.config.margin)
             valid.append(
-                Detection(frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height))
+                Detection(
+                    frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height)
+                )
             )
         return _Look(frame.number, frame.timestamp_s, valid, rejected, small)
 
+    def tracks(self) -> list[list[Detection]]:
+        """Detections linked into one list per person, noise included."""
+        return link([self.looks[n].valid for n in sorted(self.looks)], self.cuts, self.config)
+
     def people(self) -> list[list[Detection]]:
-        """Tracks that are people: long enough and sure enough, the most present first."""
-        tracks = link([self.looks[n].valid for n in sorted(self.looks)], self.cuts, self.config)
-        needed = min(self.config.min_track_faces, max(1, self.frames_decoded))
-        sure = [
+        """The tracks that are people: sure, and present enough for their size; the most prominent first."""
+        c, frames = self.config, max(1, self.frames_decoded)
+        sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
+        clear = [t for t in sure if _size(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
+        seen = {d.frame_number for t in clear for d in t}
+        if len(seen) < c.min_clear_presence * len(self.looks):
+            clear = []
+        small = [
             t
-            for t in tracks
-            if len(t) >= needed and np.mean([d.probability for d in t]) >= self.config.min_track_mean_probability
+            for t in sure
+            if _size(t) < c.clear_size
+            and len(t) >= min(c.min_small_faces, frames)
+            and t[-1].frame_number - t[0].frame_number + 1 >= c.min_small_span * frames
         ]
-        return sorted(sure, key=lambda t: -sum(d.area for d in t))[: self.config.max_tracks]
+        if any(_size(t) >= 2 * c.clear_size for t in clear):
+            small = []
+        return sorted(clear + small, key=lambda t: -sum(d.area for d in t))[: c.max_tracks]
 
     def settled(self, people: list[list[Detection]]) -> bool:
-        """Ten faces for everyone, and nobody seen that is not accounted for."""
+        """Ten faces for everyone, and no track that might yet turn out to be a person."""
         if not people or any(len(p) < self.config.faces_per_track for p in people):
             return False
-        return sum(len(p) for p in people) == sum(len(look.valid) for look in self.looks.values())
+        largest = max(_size(p) for p in people)
+        known = {id(d) for p in people for d in p}
+        return not any(
+            len(t) >= 2
+            and id(t[0]) not in known
+            and (largest < 2 * self.config.clear_size or _size(t) >= self.config.clear_size)
+            for t in self.tracks()
+        )
 
     def run(self, expected: int, progress: Progress) -> list[list[Detection]]:
         """All passes; returns people.  Stops early when everyone has ten faces, or when nothing face-like was seen."""
-        first = even(expected, self.config.first_pass_frames)
-        every_third = list(range(0, expected, self.config.dense_stride))
-        self.look_at(first, lambda x: progress(x * 0.4))
+        self.look_at(even(expected, self.config.first_pass_frames), lambda x: progress(x * 0.4))
         people = self.people()
         if self.settled(people):
             return people
-        self.look_at(every_third, lambda x: progress(0.4 + x * 0.3))
+        self.look_at(range(0, expected, self.config.dense_stride), lambda x: progress(0.4 + x * 0.3))
         people = self.people()
-        enough = bool(people) and all(len(p) >= self.config.faces_per_track for p in people)
-        if enough or not any(look.valid for look in self.looks.values()):
+        if self.settled(people) or not any(look.valid for look in self.looks.values()):
             return people
         self.look_at(range(self.frames_decoded), lambda x: progress(0.7 + x * 0.3))
         return self.people()
+
+
+def _size(track: list[Detection]) -> float:
+    """Median of the shorter side of a track's boxes, in pixels."""
+    return float(np.median([min(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in track]))
 
 
 def _is_cut(before: NDArray[np.float32], now: NDArray[np.float32], config: FaceConfig) -> bool:
@@ -284,7 +307,7 @@ def extract_faces(
     report(0.02)
 
     upright = _Search(path, detector, video, config, long_side=config.detect_long_side, turned=0)
-    found, people = upright, upright.run(expected, lambda x: report(0.02 + 0.68 * x))
+    people = upright.run(expected, lambda x: report(0.02 + 0.68 * x))
     searches = [upright]
     if not people:
         # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
@@ -293,13 +316,12 @@ def extract_faces(
         for number, (long_side, turned) in enumerate(tries):
             search = _Search(path, detector, video, config, long_side=long_side, turned=turned)
             searches.append(search)
-            low = 0.7 + 0.28 * number / len(tries)
-            search.look_at(even(upright.frames_decoded, config.full_scale_frames), lambda x, low=low: report(low + 0.05 * x))
+            search.look_at(even(upright.frames_decoded, config.full_scale_frames), lambda _: report(0.0))
+            report(0.7 + 0.28 * (number + 1) / len(tries))
             if sum(bool(look.valid) for look in search.looks.values()) < min(3, upright.frames_decoded):
                 continue
-            people = search.run(upright.frames_decoded, lambda x: report(0.98))
+            people = search.run(upright.frames_decoded, lambda _: report(0.98))
             if people:
-                found = search
                 break
     total = time.perf_counter() - started
     detect = sum(s.detect_s for s in searches)

@@ -97,9 +97,7 @@ class Classifier:
             return torch.cat([self._features(crops[:half]), self._features(crops[half:])])
 
 
-def decide(
-    scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None
-) -> Decision:
+def decide(scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None) -> Decision:
     """The video is as fake as its most fake person.  Raises ValueError without a score: no face is not a verdict."""
     if not scores:
         raise ValueError("no verdict without a face")

@@ -1,5 +1,7 @@
-"""Linking detections into people.  When in doubt a track ends: two tracks of one person cost little, a sequence with two
-people in it is wrong."""
+"""Linking detections into people.
+
+When in doubt a track ends: two tracks of one person cost little, a sequence with two people in it is wrong.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ def _colour(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Hue and saturation histogram of a crop, for telling two people apart who stand in the same place."""
     small = cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA)
     histogram = cv2.calcHist([cv2.cvtColor(small, cv2.COLOR_RGB2HSV)], [0, 1], None, [12, 8], [0, 180, 0, 256])
-    return np.asarray(cv2.normalize(histogram, None, 1.0, 0.0, cv2.NORM_L1), dtype=np.float32)
+    return np.asarray(histogram / histogram.sum(), dtype=np.float32)
 
 
 def affinity(a: Detection, b: Detection, config: FaceConfig) -> float:
@@ -91,7 +93,9 @@ def link(looks: list[list[Detection]], cuts: list[int], config: FaceConfig) -> l
 
         done += [t for t in live if not reachable(t)]
         live = [t for t in live if reachable(t)]
-        scores = np.array([[affinity(t[-1], d, config) for d in detections] for t in live]).reshape(len(live), -1)
+        scores = np.array([[affinity(t[-1], d, config) for d in detections] for t in live]).reshape(
+            len(live), len(detections)
+        )
         ambiguous = [
             (i, j)
             for i, j in zip(*np.nonzero(scores), strict=True)

@@ -87,12 +87,14 @@ class DecodedFrame:
         converted = self.frame.reformat(
             width=width, height=height, format="rgb24", interpolation="AREA" if resized else None
         )
-        return turn(converted.to_ndarray(), self.frame.rotation)
+        return turn(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self.frame.rotation))
 
     def luma_signature(self) -> NDArray[np.float32]:
         """About 24 x 24 samples of the first plane, 0 to 1: enough to see a cut, and free of any conversion."""
         plane = self.frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8)[: plane.line_size * plane.height].reshape(plane.height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8)[: plane.line_size * plane.height].reshape(
+            plane.height, plane.line_size
+        )
         step_y, step_x = max(1, plane.height // 24), max(1, plane.line_size // 24)
         wide = ("10" in self.frame.format.name or "12" in self.frame.format.name) and plane.line_size > 1
         if wide:  # little-endian 16-bit samples: the high byte, which holds the upper bits only
@@ -109,7 +111,7 @@ def turn(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
 
 
 def _square_pixels(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Pixel counts once the pixels are square.  An aspect within 5 % of square is left alone: no resampling for nothing."""
+    """Pixel counts once the pixels are square.  Within 5 % of square nothing is resampled."""
     ratio = float(aspect) if aspect else 1.0
     if not 0.1 <= ratio <= 10 or abs(ratio - 1) < 0.05:
         return width, height
@@ -138,7 +140,8 @@ def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, Vid
         duration = _duration_s(container, stream)
         if duration is not None and duration > config.max_duration_s:
             raise VideoError(
-                "video_too_long", f"The video says it lasts {duration:.0f} s; at most {config.max_duration_s:.0f} s are taken."
+                "video_too_long",
+                f"The video says it lasts {duration:.0f} s; at most {config.max_duration_s:.0f} s are taken.",
             )
         # The decoder itself refuses a frame that turns out larger than the header said.
         context.options = {"max_pixels": str(config.max_pixels)}
@@ -152,7 +155,10 @@ def _why_it_does_not_open(path: Path) -> tuple[str, str]:
     with path.open("rb") as handle:
         head = handle.read(16)
     if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01") or head[:4] == b"0&\xb2u":
-        return "corrupt_video", "The file begins like a video but cannot be opened: it is damaged or was never finished."
+        return (
+            "corrupt_video",
+            "The file begins like a video but cannot be opened: it is damaged or was never finished.",
+        )
     return "not_a_video", "The content of the file is not a video, whatever its name says."
 
 
@@ -169,7 +175,8 @@ def _best_stream(container: InputContainer) -> VideoStream:
 def _check_size(width: int, height: int, config: VideoConfig) -> None:
     if width * height > config.max_pixels or max(width, height) > config.max_width_or_height:
         raise VideoError(
-            "resolution_too_large", f"A frame of {width} x {height} pixels is larger than is taken; reduce the video first."
+            "resolution_too_large",
+            f"A frame of {width} x {height} pixels is larger than is taken; reduce the video first.",
         )
 
 
@@ -225,7 +232,9 @@ def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFra
             raise VideoError("corrupt_video", "The file has a video stream, but no frame of it can be decoded.")
 
 
-def _video_packets(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[av.Packet]:
+def _video_packets(
+    container: InputContainer, stream: VideoStream, config: VideoConfig
+) -> Iterator[av.Packet[VideoStream]]:
     """The first `max_frames` packets of the stream, until the end or the first damage."""
     taken = 0
     try:
@@ -252,7 +261,9 @@ def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig)
             if time is not None and origin is None:
                 origin = time
             elapsed = time - origin if time is not None and origin is not None else number / rate
-            yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=stream.sample_aspect_ratio)
+            yield DecodedFrame(
+                number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=stream.sample_aspect_ratio
+            )
             number += 1
             if number >= config.max_frames:
                 return
@@ -288,7 +299,9 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
                     written += 1
         except (FFmpegError, ValueError, OSError) as error:
             out.unlink(missing_ok=True)
-            raise VideoError("corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}") from error
+            raise VideoError(
+                "corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}"
+            ) from error
     if not written:
         out.unlink(missing_ok=True)
         raise VideoError("corrupt_video", "The file has no video packet that can be copied.")

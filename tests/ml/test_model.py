@@ -1,0 +1,154 @@
+"""Known defects of other implementations, each held here as a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ml.config import LABEL_MAP, Label, ModelConfig
+from ml.model import FaceSequenceClassifier, imagenet_backbone_state
+from ml.pipeline import Classifier, TrackScore, decide
+from ml.transforms import crops_to_tensor
+from ml.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
+
+SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(FaceSequenceClassifier(SMALL), WeightsInfo("test", SMALL), torch.device("cpu"))
+
+
+def crops(seed: int, count: int = 10) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).integers(0, 255, (count, 64, 64, 3), dtype=np.uint8))
+
+
+def test_labels_are_real_0_and_fake_1_everywhere() -> None:
+    assert (int(Label.REAL), int(Label.FAKE), LABEL_MAP) == (0, 1, {"real": 0, "fake": 1})
+
+
+def test_the_network_is_a_resnext_50_and_an_lstm_over_the_frames() -> None:
+    model = FaceSequenceClassifier()
+    assert model.backbone.layer1[0].conv2.groups == 32
+    assert len(model.backbone.layer3) == 6
+    assert model.lstm.input_size == 2048
+    assert model.lstm.batch_first
+    assert model.lstm.bias
+    assert not model.lstm.bidirectional
+
+
+def test_a_score_does_not_depend_on_its_batch_mates(classifier: Classifier) -> None:
+    alone = classifier.score([crops(1)])[0]
+    for mates in ([crops(1), crops(2)], [crops(1), crops(3, 4), crops(4, 1)]):
+        together = classifier.score(mates)[0]
+        assert together.fake_probability == pytest.approx(alone.fake_probability, abs=1e-5)
+        assert together.frame_probabilities == pytest.approx(alone.frame_probabilities, abs=1e-5)
+
+
+def test_an_early_frame_and_the_order_of_frames_matter(classifier: Classifier) -> None:
+    faces = crops(5)
+    base = classifier.score([faces])[0].fake_probability
+    assert abs(classifier.score([[crops(9)[0], *faces[1:]]])[0].fake_probability - base) > 1e-7
+    assert abs(classifier.score([faces[::-1]])[0].fake_probability - base) > 1e-6
+
+
+def test_scoring_twice_gives_the_same_score(classifier: Classifier) -> None:
+    assert classifier.score([crops(7)]) == classifier.score([crops(7)]), "no dropout and no batch statistics"
+    assert not classifier.model.training
+
+
+def test_red_and_blue_are_not_the_same_to_the_network(classifier: Classifier) -> None:
+    red = [np.full((64, 64, 3), (200, 20, 20), np.uint8)]
+    tensor = crops_to_tensor(red, SMALL)
+    expected = (np.array([200, 20, 20]) / 255 - np.array(SMALL.mean)) / np.array(SMALL.std)
+    assert tensor[0, :, 5, 5].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    swapped = [np.ascontiguousarray(red[0][..., ::-1])]
+    assert classifier.score([red])[0] != classifier.score([swapped])[0]
+
+
+def test_a_large_batch_is_scored_in_parts(classifier: Classifier) -> None:
+    whole = classifier.score([crops(1), crops(2)], batch_frames=64)
+    parts = classifier.score([crops(1), crops(2)], batch_frames=3)
+    assert [s.fake_probability for s in whole] == pytest.approx([s.fake_probability for s in parts], abs=1e-5)
+
+
+def test_out_of_memory_is_met_with_half_the_batch(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, sizes = classifier.model.features, []
+
+    def tight(frames: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(frames))
+        if len(frames) > 6:
+            raise torch.cuda.OutOfMemoryError("a small card")
+        return real(frames)
+
+    whole = classifier.score([crops(1)])
+    monkeypatch.setattr(classifier.model, "features", tight)
+    assert classifier.score([crops(1)])[0].fake_probability == pytest.approx(whole[0].fake_probability, abs=1e-5)
+    assert sizes == [10, 5, 5]
+
+
+def test_the_most_fake_person_decides_and_is_named() -> None:
+    info = WeightsInfo("test", SMALL, threshold=0.5, experimental=False)
+    calm, fake = TrackScore(0.1, (0.1,) * 10), TrackScore(0.9, (0.9,) * 10)
+    verdict = decide([calm, fake], info)
+    assert (verdict.label, verdict.track, verdict.fake_probability) == ("fake", 1, 0.9)
+    assert not verdict.needs_review
+    assert verdict.review_reasons == ()
+    assert decide([calm], info).label == "real"
+
+
+def test_a_verdict_that_people_must_see_says_why() -> None:
+    near = decide([TrackScore(0.55, (0.5,) * 3)], WeightsInfo("test", SMALL, experimental=True))
+    assert near.needs_review
+    assert near.review_reasons == ("near_threshold", "few_faces", "experimental_model")
+    with pytest.raises(ValueError, match="no verdict without a face"):
+        decide([], WeightsInfo("test", SMALL))
+
+
+def test_weights_come_back_as_they_went_and_carry_their_facts(tmp_path: Path) -> None:
+    model = FaceSequenceClassifier(SMALL).eval()
+    info = WeightsInfo("first", SMALL, threshold=0.4, temperature=1.5, metrics={"auc": 0.7}, experimental=False)
+    digest = save_weights(model, info, tmp_path / "w.safetensors")
+    again, read = load_weights(tmp_path / "w.safetensors", sha256=digest)
+    assert read == info
+    assert read_info(tmp_path / "w.safetensors") == info
+    sample = torch.randn(1, 3, 3, 32, 32)
+    with torch.inference_mode():
+        expected, got = model(sample, torch.tensor([3]))[0], again(sample, torch.tensor([3]))[0]
+    assert torch.allclose(expected, got, atol=2e-2), "float16 on disk costs little"
+
+
+@pytest.mark.parametrize("damage", ["hash", "truncated", "pickle", "foreign", "newer", "labels"])
+def test_weights_that_are_not_right_are_refused_in_a_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "w.safetensors"
+    info = WeightsInfo("bad", SMALL)
+    if damage == "newer":
+        info = replace(info, format_version=FORMAT_VERSION + 1)
+    if damage == "labels":
+        info = replace(info, config=replace(SMALL, label_map={"real": 1, "fake": 0}))
+    save_weights(FaceSequenceClassifier(SMALL), info, path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    if damage == "pickle":
+        torch.save({"a": 1}, path)
+    if damage == "foreign":
+        save_file(load_file(path), path)
+    with pytest.raises(WeightsError) as refused:
+        load_weights(path, sha256="0" * 64 if damage == "hash" else None)
+    assert path.name in str(refused.value)
+
+
+def test_imagenet_weights_can_come_from_a_local_file(tmp_path: Path) -> None:
+    source = FaceSequenceClassifier(ModelConfig()).backbone.state_dict()
+    save_file({k: v.contiguous() for k, v in source.items()}, tmp_path / "imagenet.safetensors")
+    torch.save({**source, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "imagenet.pth")
+    for name in ("imagenet.safetensors", "imagenet.pth"):
+        state = imagenet_backbone_state(str(tmp_path / name))
+        assert not any(k.startswith("fc.") for k in state)
+        FaceSequenceClassifier(ModelConfig()).backbone.load_state_dict(state)

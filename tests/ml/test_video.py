@@ -1,0 +1,133 @@
+"""Decoding, refusing and trimming files that nobody vouches for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.config import VideoConfig
+from ml.video import VideoError, clip_suffix, count_frames, decode, probe, trim
+from tests.ml.clips import quadrants, write_clip
+
+
+def corners(image: np.ndarray) -> list[str]:
+    """The colours at top left, top right, bottom left, bottom right."""
+    height, width = image.shape[:2]
+    names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white"}
+    points = [(h, w) for h in (height // 5, 4 * height // 5) for w in (width // 5, 4 * width // 5)]
+    return [names.get(tuple(int(v > 128) for v in image[p]), "?") for p in points]
+
+
+def display_matrix(path: Path, degrees: int) -> Path:
+    """Write the turn into the mp4's track header: the nine numbers of its matrix follow 40 bytes after the version."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    for slot, value in zip((0, 1, 3, 4), matrix, strict=True):
+        data[at + 4 * slot : at + 4 * slot + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("plain.mp4", "libx264", "yuv420p", {}),
+        ("interlaced.mp4", "libx264", "yuv420p", {"flags": "+ildct+ilme", "x264-params": "interlaced=1"}),
+        ("av1.mp4", "libsvtav1", "yuv420p", {"preset": "12"}),
+        ("vp9.webm", "libvpx-vp9", "yuv420p", {}),
+        ("hevc10.mp4", "libx265", "yuv420p10le", {"x265-params": "log-level=none"}),
+        ("yuv444.mp4", "libx264", "yuv444p", {}),
+        ("mpeg2.mpg", "mpeg2video", "yuv420p", {}),
+        ("motion-jpeg.avi", "mjpeg", "yuvj420p", {}),
+        ("lossless.mkv", "ffv1", "yuv420p", {}),
+    ],
+)
+def test_every_codec_decodes_to_upright_rgb(
+    tmp_path: Path, name: str, codec: str, pixels: str, options: dict[str, str]
+) -> None:
+    path = write_clip(tmp_path / name, codec=codec, pixels=pixels, options=options)
+    frames = list(decode(path))
+    assert len(frames) == 12
+    assert {tuple(corners(f.rgb())) for f in frames} == {("red", "green", "blue", "white")}
+    assert np.abs(frames[5].rgb().astype(int) - quadrants(5)).mean() < 12
+    assert [f.number for f in frames] == list(range(12))
+    assert frames[-1].timestamp_s == pytest.approx(11 / 25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "seen"),
+    [
+        (90, ["blue", "red", "white", "green"]),
+        (180, ["white", "blue", "green", "red"]),
+        (270, ["green", "white", "red", "blue"]),
+    ],
+)
+def test_the_turn_that_the_container_asks_for_is_applied(tmp_path: Path, degrees: int, seen: list[str]) -> None:
+    path = display_matrix(write_clip(tmp_path / "phone.mp4"), degrees)
+    info = probe(path)
+    assert corners(next(decode(path)).rgb()) == seen
+    assert (info.width, info.height) == ((96, 128) if degrees % 180 else (128, 96))
+
+
+def test_long_pixels_are_made_square(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "anamorphic.mp4", aspect=Fraction(2, 1))
+    assert (probe(path).width, next(decode(path)).rgb().shape) == (256, (96, 256, 3))
+
+
+def test_only_the_first_150_frames_are_looked_at_and_copied(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "long.mp4", frames=170)
+    clip = tmp_path / f"clip{clip_suffix(probe(path))}"
+    trim(path, clip)
+    assert count_frames(path) == sum(1 for _ in decode(path)) == 150
+    assert 147 <= sum(1 for _ in decode(clip, VideoConfig(max_frames=1000))) <= 150
+    originals, copies = decode(path), decode(clip)
+    for original, copy, _ in zip(originals, copies, range(100), strict=False):
+        assert np.array_equal(original.rgb(), copy.rgb()), "the copy must hold the very same pixels"
+
+
+def test_a_damaged_file_keeps_what_was_decoded_before_the_damage(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "cut.mkv", frames=60, options={"g": "10"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert 5 < sum(1 for _ in decode(path)) < 60
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty_file"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "not_a_video"),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n", "not_a_video"),
+        (b"#!/bin/sh\nrm -rf /\n" * 50, "not_a_video"),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2mp41" + b"\x00" * 200, "corrupt_video"),
+    ],
+)
+def test_what_is_no_video_is_refused_with_its_code(tmp_path: Path, content: bytes, code: str) -> None:
+    path = tmp_path / "named.mp4"
+    path.write_bytes(content)
+    with pytest.raises(VideoError) as refused:
+        probe(path)
+    assert refused.value.code in ((code, "no_video_stream") if code == "corrupt_video" else (code,))
+    assert refused.value.detail.endswith(".")
+
+
+def test_a_playlist_never_opens_the_file_it_names(tmp_path: Path) -> None:
+    inner = write_clip(tmp_path / "inner.mp4")
+    script = tmp_path / "script.mp4"
+    for text in (f"ffconcat version 1.0\nfile {inner.name}\n", f"#EXTM3U\n#EXTINF:1,\n{inner.name}\n#EXT-X-ENDLIST\n"):
+        script.write_text(text)
+        with pytest.raises(VideoError, match="not a video"):
+            list(decode(script))
+
+
+def test_limits_on_resolution_and_duration_are_kept(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frames=30)
+    with pytest.raises(VideoError) as large:
+        probe(path, VideoConfig(max_pixels=128 * 96 - 1))
+    with pytest.raises(VideoError) as long:
+        probe(path, VideoConfig(max_duration_s=1.0))
+    assert (large.value.code, long.value.code) == ("resolution_too_large", "video_too_long")
