@@ -1,0 +1,220 @@
+"""Training data: packs are built from data sets, and split by identity.
+
+python -m ml.data build-pack --data ../shared/data --out var/pack.safetensors
+python -m ml.data show var/pack.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.config import Label
+from ml.pack import CropRow, Pack, PackError, PackWriter
+
+PARTS = ("dfdc", "web_colour", "videos")
+VIDEO_FOLDERS = ("ffpp", "celeb-df", "other")
+VAL_SHARE = 0.15
+"""Share of a source's groups that is held out where the data set itself fixes no split."""
+
+
+def class_weights(labels: Iterable[int]) -> Tensor:
+    """(2,) float32 for CrossEntropyLoss: total / (2 x count).  Raises ValueError when a class is missing."""
+    counts = Counter(int(label) for label in labels)
+    missing = [label.name for label in Label if counts[label] == 0]
+    if missing:
+        raise ValueError(f"no {' and no '.join(missing)} in the training split: nothing to learn from one side only.")
+    total = counts[Label.REAL] + counts[Label.FAKE]
+    return torch.tensor([total / (2 * counts[label]) for label in Label], dtype=torch.float32)
+
+
+def connected_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Identity -> the name of its component.  Two identities that share a fake (target and donor) are one component.
+
+    `pairs` are (group, donor); an empty donor links nothing.
+    """
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for group, donor in pairs:
+        root = find(group)
+        if donor:
+            other = find(donor)
+            first, second = sorted((root, other))
+            parent[second] = first
+    return {name: find(name) for name in parent}
+
+
+def row_components(rows: Sequence[CropRow]) -> list[str]:
+    """Component of each row: rows with different components share no identity, neither as target nor as donor."""
+    component = connected_groups((row.group, row.donor) for row in rows)
+    return [component[row.group] for row in rows]
+
+
+def group_folds(
+    components: Sequence[str], strata: Sequence[Hashable], n_folds: int, *, seed: int = 0
+) -> NDArray[np.int64]:
+    """Fold number of each item, such that no component is in two folds and each stratum (source) is spread evenly.
+
+    Raises ValueError for fewer components than folds.
+    """
+    names = sorted(set(components))
+    if len(names) < n_folds:
+        raise ValueError(f"{len(names)} groups of people cannot make {n_folds} folds.")
+    rng = np.random.default_rng(seed)
+    order = [names[i] for i in rng.permutation(len(names))]
+    items: dict[str, Counter[Hashable]] = {name: Counter() for name in names}
+    for name, stratum in zip(components, strata, strict=True):
+        items[name][stratum] += 1
+    order.sort(key=lambda name: -sum(items[name].values()))
+    load: list[Counter[Hashable]] = [Counter() for _ in range(n_folds)]
+    fold_of: dict[str, int] = {}
+    for name in order:
+        # the fold that has least of what this component brings, then the smallest fold
+        cost = [(sum(load[k][s] * n for s, n in items[name].items()), sum(load[k].values()), k) for k in range(n_folds)]
+        fold = min(cost)[2]
+        fold_of[name] = fold
+        load[fold].update(items[name])
+    return np.array([fold_of[name] for name in components], dtype=np.int64)
+
+
+def split_singles(pack: Pack, *, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Indices of single crops for training and for validation, disjoint by component.
+
+    A row's own `split` is kept.  Groups without one are dealt out by `VAL_SHARE`, source by source.  Raises PackError
+    when a component would stand on both sides.
+    """
+    indices = pack.singles()
+    components = dict(zip(indices, row_components([pack.rows[i] for i in indices]), strict=True))
+    open_components: dict[str, list[str]] = {}
+    for i in indices:
+        if not pack.rows[i].split and components[i] not in open_components.setdefault(pack.rows[i].source, []):
+            open_components[pack.rows[i].source].append(components[i])
+    held: set[str] = set()
+    for source, names in sorted(open_components.items()):
+        rng = np.random.default_rng([seed, len(source)])
+        count = round(VAL_SHARE * len(names))
+        held.update(sorted(names)[k] for k in rng.permutation(len(names))[:count])
+    train, val = [], []
+    for i in indices:
+        split = pack.rows[i].split or ("val" if components[i] in held else "train")
+        (val if split == "val" else train).append(i)
+    shared = {components[i] for i in train} & {components[i] for i in val}
+    if shared:
+        raise PackError(f"these people stand in training and in validation: {', '.join(sorted(shared)[:5])}")
+    return train, val
+
+
+def _add_dfdc(writer: PackWriter, folder: Path) -> None:
+    """DFDC crops: one per video, split by estimated actor; the pasted face's owner is unknown."""
+    with (folder / "labels.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    archives = {name: zipfile.ZipFile(folder / f"{name}.zip") for name in ("train_real", "train_fake", "val")}
+    for row in rows:
+        label = Label[row["label"]]
+        archive = "val" if row["split"] == "val" else f"train_{label.name.lower()}"
+        writer.add_encoded(
+            archives[archive].read(row["name"]),
+            CropRow(
+                label=int(label),
+                group=row["group"],
+                source="dfdc",
+                method="dfdc" if label == Label.FAKE else "",
+                split=row["split"],
+                origin=f"dfdc_{row['original']}",
+            ),
+        )
+
+
+def _add_web_colour(writer: PackWriter, folder: Path) -> None:
+    """Web photos, all REAL.  File names give the person where they have one; the rest may be anybody, so is one group.
+
+    That one group always trains: it cannot be shown to be disjoint from itself.
+    """
+    for path in sorted(folder.glob("*.jpg")):
+        parts = path.stem.split("_")
+        named = len(parts) == 4 and parts[0].isdigit() and parts[1].isdigit()
+        writer.add_encoded(
+            path.read_bytes(),
+            CropRow(
+                label=int(Label.REAL),
+                group=f"web_{parts[2]}" if named else "web_unnamed",
+                source="web_colour",
+                split="" if named else "train",
+                origin=f"web_{path.stem}",
+            ),
+        )
+
+
+def build_pack(data: Path, out: Path, parts: Sequence[str] = PARTS, *, workers: int = 1) -> Pack:
+    """Reads the data folder and writes the pack.  Raises PackError, naming what is missing."""
+    writer = PackWriter()
+    try:
+        if "dfdc" in parts:
+            _add_dfdc(writer, data / "dfdc_faces")
+        if "web_colour" in parts:
+            _add_web_colour(writer, data / "faces" / "web_colour")
+        if "videos" in parts:
+            from ml.videodata import add_videos  # needs PyAV and MTCNN, which a bare training machine lacks
+
+            add_videos(writer, data, VIDEO_FOLDERS, workers=workers)
+    except (FileNotFoundError, KeyError) as error:
+        raise PackError(f"the data folder {data} is not as expected: {error}") from error
+    return Pack(writer.write(out))
+
+
+def describe(pack: Pack) -> str:
+    """Counts by source and label, for a person."""
+    counts: Counter[tuple[str, str, bool]] = Counter(
+        (row.source, Label(row.label).name, bool(row.sequence)) for row in pack.rows
+    )
+    lines = [f"{pack.path.name}: {len(pack)} crops, {len(pack.sequences())} sequences"]
+    lines += [
+        f"  {source:12} {label:5} {'in sequences' if sequence else 'single'}: {n}"
+        for (source, label, sequence), n in sorted(counts.items())
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ml.data", description="Build and look at packs of face crops.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build-pack", help="read a data folder, write one packed file")
+    build.add_argument("--data", type=Path, required=True, help="folder with dfdc_faces/, faces/, ffpp/, ...")
+    build.add_argument("--out", type=Path, required=True)
+    build.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    build.add_argument("--workers", type=int, default=2, help="processes that extract faces")
+    show = commands.add_parser("show", help="count what a pack holds")
+    show.add_argument("pack", type=Path)
+    args = parser.parse_args(argv)
+    try:
+        pack = (
+            build_pack(args.data, args.out, args.parts, workers=args.workers)
+            if args.command == "build-pack"
+            else Pack(args.pack)
+        )
+    except PackError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(describe(pack))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,175 @@
+"""Packs keep pixels and facts as they were; splits keep people apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ml.config import LABEL_MAP, Label
+from ml.data import class_weights, connected_groups, group_folds, main, row_components, split_singles
+from ml.pack import CropRow, Pack, PackError, PackWriter
+from ml.videodata import donor_of, group_of, method_of
+from tests.ml.packs import drawn_face, small_pack
+
+
+def test_labels_are_real_0_and_fake_1() -> None:
+    assert (int(Label.REAL), int(Label.FAKE)) == (0, 1)
+    assert LABEL_MAP == {"real": 0, "fake": 1}
+
+
+def test_a_red_crop_comes_back_red_from_png_and_from_jpeg(tmp_path: Path) -> None:
+    red = np.zeros((40, 40, 3), dtype=np.uint8)
+    red[:, :, 0] = 200
+    writer = PackWriter()
+    writer.add_crop(red, CropRow(0, "a", "s"))
+    ok, jpeg = cv2.imencode(".jpg", red[:, :, ::-1])  # a JPEG file of a red picture: OpenCV writes from BGR
+    assert ok
+    writer.add_encoded(jpeg.tobytes(), CropRow(1, "b", "s"))
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    assert np.array_equal(pack.crop(0), red)
+    assert np.abs(pack.crop(1).astype(int) - red).max() < 8
+    assert pack.labels().tolist() == [0, 1]
+
+
+def test_a_pack_gives_back_its_rows_and_its_sequences_in_time_order(tmp_path: Path) -> None:
+    writer = PackWriter()
+    rows = [CropRow(1, "t", "film", donor="d", method="swap", sequence="clip", order=k, origin="o") for k in (2, 0, 1)]
+    for row in [*rows, CropRow(0, "x", "photos", split="val")]:
+        writer.add_crop(drawn_face(row.order), row)
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    assert pack.rows[:3] == rows
+    assert pack.sequences() == {"clip": [1, 2, 0]}
+    assert pack.singles() == [3]
+
+
+def test_the_content_hash_changes_with_a_label_and_with_a_pixel(tmp_path: Path) -> None:
+    hashes = set()
+    for name, seed, label in (("a", 1, 0), ("b", 1, 1), ("c", 2, 0), ("d", 1, 0)):
+        writer = PackWriter()
+        writer.add_crop(drawn_face(seed), CropRow(label, "g", "s"))
+        hashes.add(Pack(writer.write(tmp_path / name)).content_sha256())
+    assert len(hashes) == 3  # a and d are the same
+
+
+def test_a_pack_refuses_a_label_that_is_neither_real_nor_fake() -> None:
+    with pytest.raises(ValueError, match="2 is not a valid Label"):
+        PackWriter().add_crop(drawn_face(0), CropRow(2, "g", "s"))
+
+
+def test_an_empty_pack_and_a_foreign_file_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match="empty"):
+        PackWriter().write(tmp_path / "p")
+    (tmp_path / "q").write_bytes(b"\x10\x00")
+    with pytest.raises(PackError, match="cannot be read as a pack"):
+        Pack(tmp_path / "q")
+
+
+def test_class_weights_come_from_the_counts() -> None:
+    assert class_weights([0, 0, 0, 1]).tolist() == pytest.approx([4 / 6, 2.0])
+    with pytest.raises(ValueError, match="no FAKE"):
+        class_weights([0, 0])
+
+
+def test_people_who_share_a_fake_are_one_component_even_through_a_third() -> None:
+    component = connected_groups([("a", "b"), ("c", "b"), ("d", ""), ("c", "")])
+    assert component["a"] == component["b"] == component["c"]
+    assert component["d"] != component["a"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_identity_is_in_two_folds_neither_as_target_nor_as_donor(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for pair in range(12):
+        a, b = f"{2 * pair:03}", f"{2 * pair + 1:03}"
+        for target, donor in ((a, b), (b, a)):
+            rows.append(CropRow(0, target, "ffpp"))
+            rows += [CropRow(1, target, "ffpp", donor=donor)] * int(rng.integers(1, 4))
+    rows += [CropRow(0, f"o{k}", "other") for k in range(10)]
+    components = row_components(rows)
+    folds = group_folds(components, [row.source for row in rows], 4, seed=seed)
+    where: dict[str, set[int]] = {}
+    for row, fold in zip(rows, folds, strict=True):
+        for person in {row.group, row.donor} - {""}:
+            where.setdefault(person, set()).add(int(fold))
+    assert all(len(found) == 1 for found in where.values())
+    assert set(folds) == {0, 1, 2, 3}
+    for source in ("ffpp", "other"):  # each source is in every fold
+        assert {int(f) for f, row in zip(folds, rows, strict=True) if row.source == source} == {0, 1, 2, 3}
+
+
+def test_more_folds_than_groups_of_people_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 groups of people cannot make 3 folds"):
+        group_folds(["a", "b", "a"], ["s", "s", "s"], 3)
+
+
+def test_single_crops_keep_the_data_sets_split_and_the_rest_is_held_out_by_person(tmp_path: Path) -> None:
+    writer = PackWriter()
+    for person in range(20):
+        for k in range(2):
+            writer.add_crop(drawn_face(k), CropRow(0, f"w{person}", "web"))
+    writer.add_crop(drawn_face(9), CropRow(1, "x", "lab", split="val"))
+    writer.add_crop(drawn_face(9), CropRow(1, "y", "lab", split="train"))
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    train, val = split_singles(pack)
+    assert sorted(train + val) == list(range(42))
+    assert {pack.rows[i].group for i in train}.isdisjoint(pack.rows[i].group for i in val)
+    assert sum(pack.rows[i].source == "web" for i in val) == 6  # 3 of 20 people
+    assert 40 in val
+    assert 41 in train
+
+
+def test_a_data_set_whose_split_has_a_person_on_both_sides_is_refused(tmp_path: Path) -> None:
+    writer = PackWriter()
+    writer.add_crop(drawn_face(1), CropRow(0, "anna", "s", split="train"))
+    writer.add_crop(drawn_face(2), CropRow(1, "bert", "s", donor="anna", split="val"))
+    with pytest.raises(PackError, match="anna"):
+        split_singles(Pack(writer.write(tmp_path / "p.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("path", "donor", "method"),
+    [
+        ("ffpp/manipulated_sequences/Deepfakes/c23/videos/183_253.mp4", "ff253", "Deepfakes"),
+        ("ffpp/manipulated_sequences/DeepFakeDetection/c23/videos/06_04__walk__ZK.mp4", "dfd04", "DeepFakeDetection"),
+        ("celeb-df/Celeb-synthesis/id60_id61_0003.mp4", "cdf61", "Celeb-DF"),
+        ("ffpp/original_sequences/youtube/c40/videos/183.mp4", "", ""),
+        ("celeb-df/Celeb-real/id60_0003.mp4", "", ""),
+    ],
+)
+def test_file_names_give_a_fakes_donor_and_method(path: str, donor: str, method: str) -> None:
+    assert donor_of(path) == donor
+    assert method_of(path) == method
+
+
+def test_clips_that_may_show_the_same_speakers_are_one_group() -> None:
+    assert group_of("gridgrid_a.mpg", "other/real/grid_a.mpg") == group_of("gridgrid_b.mpg", "other/real/grid_b.mpg")
+    assert group_of("ff183", "ffpp/x/183.mp4") == "ff183"
+
+
+def test_the_command_counts_a_pack_and_names_what_a_data_folder_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = small_pack(tmp_path / "p.safetensors", people=4, videos=1)
+    assert main(["show", str(pack.path)]) == 0
+    assert "lab          FAKE  single: 12" in capsys.readouterr().out
+    assert main(["build-pack", "--data", str(tmp_path), "--out", str(tmp_path / "q"), "--parts", "dfdc"]) == 1
+    assert "labels.csv" in capsys.readouterr().err
+
+
+def test_web_photos_are_packed_as_real_with_their_person(tmp_path: Path) -> None:
+    folder = tmp_path / "faces" / "web_colour"
+    folder.mkdir(parents=True)
+    for name in ("0_0_anna_0001", "1_0_anna_0002", "77"):
+        cv2.imwrite(str(folder / f"{name}.jpg"), drawn_face(3))
+    out = tmp_path / "p.safetensors"
+    assert main(["build-pack", "--data", str(tmp_path), "--out", str(out), "--parts", "web_colour"]) == 0
+    pack = Pack(out)
+    assert [(row.label, row.group, row.split) for row in pack.rows] == [
+        (0, "web_anna", ""),
+        (0, "web_anna", ""),
+        (0, "web_unnamed", "train"),
+    ]

@@ -1,0 +1,171 @@
+"""Training: it resumes to the same weights, stays honest about its folds, and writes weights the product loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml.batches import FrameBatches, FramePlan, PairSampler
+from ml.calibrate import choose_threshold, fit_temperature, probabilities
+from ml.config import Label, ModelConfig
+from ml.data import class_weights, split_singles
+from ml.engine import FrameTraining, learning_rate, load_checkpoint, seed_everything, train_frames
+from ml.model import FaceSequenceClassifier
+from ml.pack import CropRow, Pack, PackWriter
+from ml.pipeline import Classifier
+from ml.train import main
+from tests.ml.packs import drawn_face, small_pack
+
+SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    return small_pack(tmp_path_factory.mktemp("pack") / "pack.safetensors")
+
+
+def plan(**changes: object) -> FramePlan:
+    values: dict[str, object] = {"batch_size": 8, "total_steps": 4, "seed": 3, "sizes": ((32, 1.0),)} | changes
+    return FramePlan(**values)  # type: ignore[arg-type]
+
+
+def trained(
+    pack: Pack, checkpoint: Path, *, ema: float, resume: bool = False, stop_after: int | None = None
+) -> FaceSequenceClassifier:
+    seed_everything(7 if not resume else 99)  # what a resumed run starts from must not matter
+    model = FaceSequenceClassifier(SMALL)
+    train, val = split_singles(pack)
+    train_frames(
+        model,
+        pack,
+        train,
+        val,
+        plan=plan(),
+        settings=FrameTraining(steps_per_epoch=10, workers=0, ema=ema),
+        weights=class_weights([0, 1]),
+        checkpoint=checkpoint,
+        resume=resume,
+        stop_after=stop_after,
+    )
+    return model
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_stopped_after_two_steps_and_resumed_ends_with_the_uninterrupted_runs_weights(
+    pack: Pack, tmp_path: Path, ema: float
+) -> None:
+    whole = trained(pack, tmp_path / "whole.ckpt", ema=ema)
+    trained(pack, tmp_path / "cut.ckpt", ema=ema, stop_after=2)
+    assert load_checkpoint(tmp_path / "cut.ckpt")["step"] == 2
+    resumed = trained(pack, tmp_path / "cut.ckpt", ema=ema, resume=True)
+    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.allclose(one, two, atol=1e-6), name
+
+
+def test_training_moves_the_backbone_and_the_frame_head_and_leaves_the_recurrence(pack: Pack, tmp_path: Path) -> None:
+    seed_everything(7)
+    before = FaceSequenceClassifier(SMALL).state_dict()
+    after = trained(pack, tmp_path / "f.ckpt", ema=0.0).state_dict()
+    assert not torch.equal(before["frame_head.weight"], after["frame_head.weight"])
+    assert not torch.equal(before["backbone.conv1.weight"], after["backbone.conv1.weight"])
+    assert torch.equal(before["lstm.weight_ih_l0"], after["lstm.weight_ih_l0"])
+
+
+def test_every_source_shows_both_labels_equally_often_and_fakes_come_with_a_real_of_their_clip(pack: Pack) -> None:
+    train, _ = split_singles(pack)
+    sampler = PairSampler(pack, train, plan(blend_share=(0.0, 0.0)))
+    rng = np.random.default_rng(0)
+    seen: dict[str, set[bool]] = {}
+    for _ in range(200):
+        real, fake, blend = sampler.draw(rng, 0.5)
+        one, two = pack.rows[real], pack.rows[fake]
+        assert one.label == Label.REAL
+        assert one.source == two.source
+        if blend:
+            assert real == fake
+        else:
+            assert two.label == Label.FAKE
+            assert one.origin == two.origin
+        seen.setdefault(one.source, set()).add(blend)
+    assert seen == {"lab": {False}, "web": {True}}  # web has no fakes of its own: each is self-blended
+
+
+def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
+    writer = PackWriter()
+    writer.add_crop(drawn_face(1), CropRow(0, "a", "good"))
+    writer.add_crop(drawn_face(2), CropRow(1, "b", "leaky"))
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    with pytest.raises(ValueError, match="leaky"):
+        PairSampler(pack, [0, 1], plan())
+
+
+def test_a_batch_depends_on_seed_and_step_alone_and_holds_each_label_half(pack: Pack) -> None:
+    train, _ = split_singles(pack)
+    batches = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))
+    images, labels = batches[1]
+    again, _ = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))[1]
+    assert torch.equal(images, again)
+    assert labels.tolist().count(1) == labels.tolist().count(0) == 4
+    assert not torch.equal(images, batches[0][0])
+    assert [batches[k][0].shape[1] for k in range(4)] == [24, 24, 32, 32]
+    loaded = [images for images, _ in batches.loader(1, 1)]
+    assert torch.equal(loaded[0], images)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero() -> None:
+    settings = FrameTraining(lr=1.0, warmup=0.1)
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_temperature_softens_overconfident_margins_and_sharpens_timid_ones() -> None:
+    rng = np.random.default_rng(0)
+    margins = rng.normal(0, 2, size=4000)
+    labels = (rng.random(4000) < 1 / (1 + np.exp(-margins))).astype(np.int64)
+    assert fit_temperature(margins, labels) == pytest.approx(1.0, abs=0.15)
+    assert fit_temperature(margins * 5, labels) == pytest.approx(5.0, rel=0.15)
+    assert fit_temperature(margins / 4, labels) == pytest.approx(0.25, rel=0.15)
+    assert probabilities(np.array([0.0, 2.0]), 2.0).tolist() == pytest.approx([0.5, 0.731], abs=1e-3)
+
+
+def test_threshold_parts_the_classes_where_it_can() -> None:
+    scores = np.array([0.1, 0.2, 0.3, 0.5, 0.9])
+    assert choose_threshold(scores, np.array([0, 0, 1, 1, 1])) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="both|real and fake"):
+        choose_threshold(scores, np.ones(5, dtype=np.int64))
+
+
+def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: Pack, tmp_path: Path) -> None:
+    command = [str(pack.path), "--out", str(tmp_path), "--scratch", "--arch", "resnet18", "--feature-dim", "512"]
+    command += ["--crops", "320", "--batch-size", "16", "--sizes", "32:1", "--workers", "0", "--steps-per-epoch", "10"]
+    command += ["--folds", "3", "--sequence-epochs", "4", "--sequence-draws", "128", "--pseudo-sequences", "10"]
+    command += ["--bootstrap", "50", "--ema", "0.8"]
+    assert main(command) == 0
+    classifier = Classifier.load(tmp_path / "weights.safetensors", device="cpu")
+    info = classifier.info
+    assert info.config.arch == "resnet18"
+    assert info.training_data_sha256 == pack.content_sha256()
+    assert info.metrics["videos"]["n"] == 12  # self-blended copies are not counted
+    assert info.metrics["videos"]["n_groups"] == 6
+    low = info.metrics["videos"]["auc"]["low"]
+    assert info.experimental == (low is None or low < 0.7)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [entry["step"] for entry in history["frames_history"]] == [10, 20]
+    assert {"train_loss", "train_accuracy", "val_auc"} <= history["frames_history"][0].keys()
+    assert len(history["sequence_history"]) == 4
+    score = classifier.score([[pack.crop(i) for i in next(iter(pack.sequences().values()))]])[0]
+    assert 0 <= score.fake_probability <= 1
+
+
+def test_a_file_that_is_no_pack_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pack.safetensors"
+    path.write_bytes(b"nothing of the kind")
+    assert main([str(path), "--out", str(tmp_path)]) == 1
+    assert "cannot be read as a pack" in capsys.readouterr().err
