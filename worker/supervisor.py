@@ -87,7 +87,7 @@ class Supervisor:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         assert child.process.stdout is not None
         threading.Thread(target=self._copy_lines, args=(child.name, child.process.stdout), daemon=True).start()
@@ -141,7 +141,7 @@ def _signal_group(process: subprocess.Popen[str], number: int) -> None:
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child, before its program: SIGTERM when the supervisor dies, even by kill -9 (Linux)."""
     if _prctl is not None:
         _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,63 @@
+# `make demo` and `make test` do everything from a fresh clone; they need Python 3.11 or later and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+MANAGE := $(BIN)/python manage.py
+export VIDEOS DEMO_EXIT
+
+.DEFAULT_GOAL := help
+.PHONY: help setup prepare demo test lint format types contracts check clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  e.g. make demo VIDEOS="a.mp4 b.mov"   DEMO_EXIT=1 ends it after the table   DFD_PORT=8080   DFD_VAR=/elsewhere'
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps are newer than what they were made from, or pip runs again.
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $(VENV)/.runtime $@
+
+prepare: $(VENV)/.runtime
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) collectstatic --noinput --verbosity 0
+	@$(MANAGE) register_model --activate --if-none
+
+setup: prepare ## Make the venv, the database and the static files, and register the weights that come with it
+	@echo "Ready: $(MANAGE) up"
+
+demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over REST, serve until Ctrl-C
+	@$(BIN)/python -m demo.run
+
+test: $(VENV)/.dev ## Run all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Let the tools repair the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## Check the types
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev ## Check who imports whom
+	$(BIN)/lint-imports --no-cache
+
+check: lint types contracts test ## All of lint, types, contracts and test
+
+clean: ## Remove the venv and the tools' caches; var/ (database, videos, models) stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
