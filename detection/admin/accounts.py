@@ -1,0 +1,79 @@
+"""Users, groups and API tokens, in the same dress as the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from knox.models import AuthToken
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from detection.admin.base import ReadOnlyAdmin
+
+for _model in (User, Group, AuthToken):
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "roles", "is_active", "is_staff", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    list_filter_submit = True
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("groups")
+
+    @display(description="Roles", label=True)
+    def roles(self, user: User) -> list[str]:
+        names = [group.name for group in user.groups.all()]
+        return ["superuser", *names] if user.is_superuser else names
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+    pass
+
+
+@admin.register(AuthToken)
+class TokenAdmin(ReadOnlyAdmin):
+    """Tokens can be seen and revoked.  The token itself is not stored, so it cannot be shown."""
+
+    list_display = ("begins_with", "user", "standing", "created", "expiry")
+    list_display_links = None
+    list_select_related = ("user",)
+    ordering = ("-created",)
+    fields = ("begins_with", "user", "standing", "created", "expiry")
+    readonly_fields = ("begins_with", "standing")
+    empty_title = "No API token"
+    empty_text = "`manage.py create_token USER` makes one and prints it, once."
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("knox.delete_authtoken")
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        tokens = list(objs)
+        names = [f"{token.token_key[:8]}… of {token.user}" for token in tokens]
+        return names, {"API tokens": len(tokens)}, set(), []
+
+    @display(description="Begins with")
+    def begins_with(self, token: AuthToken) -> SafeString:
+        return format_html('<span class="dfd-mono">{}…</span>', token.token_key[:8])
+
+    @display(description="Standing", label={"valid": "success", "expired": "danger"})
+    def standing(self, token: AuthToken) -> str:
+        return "expired" if token.expiry is not None and token.expiry <= timezone.now() else "valid"

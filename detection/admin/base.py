@@ -1,0 +1,91 @@
+"""What all pages share: rows nobody edits by hand, a paginator that never counts a large table, safe ways back."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.http import url_has_allowed_host_and_scheme
+from unfold.admin import ModelAdmin
+
+COUNT_LIMIT = 10_000
+NOTHING = "-"
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts at most `COUNT_LIMIT` rows: what lies beyond is reached by a filter or a search, not by page 4,711."""
+
+    template_name = "admin/detection/pagination.html"
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:COUNT_LIMIT].count())
+
+    @property
+    def count_is_bounded(self) -> bool:
+        return self.count >= COUNT_LIMIT
+
+
+class PageChangeList(ChangeList):
+    """Hands each row the request it is shown to.
+
+    A ModelAdmin is shared by all threads, so `self.request` there may be somebody else's.
+    """
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        for row in rows:
+            row.page_request = request
+        self.result_list = rows  # type: ignore[assignment]
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows are written by services only; the admin shows them and asks services to act."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 25
+    list_filter_submit = True
+    list_fullwidth = True
+    # "Select all 10,000" would act on rows that nobody has looked at.
+    list_disable_select_all = True
+    actions_selection_counter = True
+    empty_value_display = NOTHING
+    # What an empty list says, when nothing is filtered away.
+    empty_title = "Nothing here yet"
+    empty_text = ""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return PageChangeList
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def video_url(request: HttpRequest, video_id: object) -> str:
+    """The detail page of a video, with the way back to the list (filters, page, search) that it was opened from."""
+    url = reverse("admin:detection_video_change", args=(video_id,))
+    return f"{url}?{urlencode({'back': request.get_full_path()})}"
+
+
+def safe_next(request: HttpRequest, candidate: str | None, *, fallback: str) -> str:
+    """`candidate` where it leads to a page of this host, else `fallback`."""
+    if candidate and url_has_allowed_host_and_scheme(
+        candidate, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
+        return candidate
+    return fallback

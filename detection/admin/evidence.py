@@ -1,0 +1,264 @@
+"""The evidence as the templates need it: people with their faces and scores, frames with their rejected boxes.
+
+The JSON columns were written by workers, from files that strangers sent: whatever does not fit is left out here, so
+that a template never meets it.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+
+from detection.models import FaceFrame, SampledFrame, Verdict, Video
+
+MAX_BOXES = 24  # a frame with more is a crowd or an attack; the first are the most probable
+SPARK_HEIGHT = 24  # of a box 100 wide
+NEAR = 0.1  # a score this close to the threshold is coloured as undecided
+
+REVIEW_REASONS = {
+    "near_threshold": "The score is close to the threshold.",
+    "few_faces": "Fewer than ten clear faces were found.",
+    "experimental_model": "The model is experimental: it is not yet good enough to decide alone.",
+}
+REJECTIONS = {
+    "low_probability": "not sure enough",
+    "too_small": "too small",
+    "outside": "cut off by the frame",
+    "short_track": "in too few frames",
+}
+
+
+@dataclass(frozen=True)
+class ScoredFace:
+    image_url: str
+    frame_number: int | None
+    timestamp_s: float | None
+    score: float | None
+    level: str  # "low", "near", "high" or "" (no score yet): how it is coloured
+
+    @property
+    def percent(self) -> float:
+        return (self.score or 0.0) * 100
+
+
+@dataclass(frozen=True)
+class Person:
+    track: int
+    score: float | None
+    level: str
+    decides: bool  # the verdict is this person's score
+    faces: tuple[ScoredFace, ...]
+    sparkline: str  # points of an SVG polyline in a 100 x 24 box; empty with fewer than two scores
+
+    @property
+    def number(self) -> int:
+        """As people count."""
+        return self.track + 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rejected detection, pixels of the full frame."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    probability: float | None
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    image_url: str
+    frame_number: int
+    timestamp_s: float
+    width: int | None
+    height: int | None
+    boxes: tuple[Box, ...]
+    unplaced: int  # boxes that cannot be drawn, as the size of the frame is not known
+
+
+def score_level(score: float | None, threshold: float) -> str:
+    """How a score is coloured: under, near or over the threshold."""
+    if score is None:
+        return ""
+    if abs(score - threshold) < NEAR:
+        return "near"
+    return "high" if score >= threshold else "low"
+
+
+def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
+    """Everyone a verdict speaks of, by track.  Needs no query: a verdict carries its faces' ids and scores."""
+    if verdict is None:
+        return ()
+    people = []
+    for entry in _dicts(verdict.people):
+        track = _integer(entry.get("track"))
+        if track is None:
+            continue
+        faces = []
+        for frame in _dicts(entry.get("frames")):
+            face_id = _uuid(frame.get("face"))
+            if face_id is not None:
+                score = _probability(frame.get("fake_probability"))
+                faces.append(
+                    ScoredFace(
+                        image_url=reverse("api:face-image", kwargs={"face_id": face_id}),
+                        frame_number=_integer(frame.get("frame_number")),
+                        timestamp_s=_number(frame.get("timestamp_s")),
+                        score=score,
+                        level=score_level(score, verdict.threshold),
+                    )
+                )
+        people.append(_person(track, _probability(entry.get("fake_probability")), faces, verdict))
+    return tuple(people)
+
+
+def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tuple[Person, ...]:
+    """Everyone found in a video, by track, with the scores of `verdict` where it has any for these faces."""
+    scores: dict[str, float | None] = {}
+    totals: dict[int, float | None] = {}
+    for entry in _dicts(verdict.people) if verdict else []:
+        track = _integer(entry.get("track"))
+        if track is not None:
+            totals[track] = _probability(entry.get("fake_probability"))
+        for frame in _dicts(entry.get("frames")):
+            scores[str(frame.get("face"))] = _probability(frame.get("fake_probability"))
+    by_track: dict[int, list[ScoredFace]] = {}
+    for face in faces:
+        score = scores.get(str(face.pk))
+        by_track.setdefault(face.track, []).append(
+            ScoredFace(
+                image_url=reverse("api:face-image", kwargs={"face_id": face.pk}),
+                frame_number=face.frame_number,
+                timestamp_s=face.timestamp_s,
+                score=score,
+                level=score_level(score, verdict.threshold) if verdict else "",
+            )
+        )
+    return tuple(_person(track, totals.get(track), found, verdict) for track, found in sorted(by_track.items()))
+
+
+def frames_of(video: Video, frames: Iterable[SampledFrame]) -> tuple[Frame, ...]:
+    """Sampled frames with the boxes that can be drawn on them."""
+    result = []
+    for frame in frames:
+        boxes = boxes_of(frame.boxes, width=video.width, height=video.height)
+        placed = bool(video.width and video.height)
+        result.append(
+            Frame(
+                image_url=reverse("api:sampled-frame-image", kwargs={"frame_id": frame.pk}),
+                frame_number=frame.frame_number,
+                timestamp_s=frame.timestamp_s,
+                width=video.width,
+                height=video.height,
+                boxes=boxes if placed else (),
+                unplaced=0 if placed else len(_dicts(frame.boxes)),
+            )
+        )
+    return tuple(result)
+
+
+def boxes_of(raw: Any, *, width: int | None, height: int | None) -> tuple[Box, ...]:
+    """The boxes of one frame, cut to the frame; what is not a box with an area inside it is left out."""
+    if not width or not height:
+        return ()
+    boxes = []
+    for entry in _dicts(raw)[:MAX_BOXES]:
+        corners = [_number(entry.get(name)) for name in ("x1", "y1", "x2", "y2")]
+        if any(corner is None for corner in corners):
+            continue
+        x1, y1, x2, y2 = (float(corner) for corner in corners if corner is not None)
+        x1, x2 = max(0.0, min(x1, width)), max(0.0, min(x2, width))
+        y1, y2 = max(0.0, min(y1, height)), max(0.0, min(y2, height))
+        if x2 <= x1 or y2 <= y1:
+            continue
+        reason = str(entry.get("reason", ""))[:40]
+        boxes.append(
+            Box(
+                x=round(x1, 1),
+                y=round(y1, 1),
+                width=round(x2 - x1, 1),
+                height=round(y2 - y1, 1),
+                probability=_probability(entry.get("probability")),
+                reason=reason if reason in REJECTIONS else "other",
+                sentence=REJECTIONS.get(reason, reason or "rejected"),
+            )
+        )
+    return tuple(boxes)
+
+
+def rejections_of(frames: Sequence[Frame]) -> tuple[tuple[str, str, int], ...]:
+    """The legend of some frames: (reason, sentence, how many boxes), most first."""
+    counts: dict[tuple[str, str], int] = {}
+    for frame in frames:
+        for box in frame.boxes:
+            counts[box.reason, box.sentence] = counts.get((box.reason, box.sentence), 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return tuple((reason, sentence, count) for (reason, sentence), count in ordered)
+
+
+def threshold_height(verdict: Verdict | None) -> str:
+    """Where the threshold's line lies in a sparkline, from above."""
+    return f"{SPARK_HEIGHT * (1 - verdict.threshold):.1f}" if verdict else "0"
+
+
+def review_sentences(verdict: Verdict | None) -> tuple[str, ...]:
+    """Why a verdict needs review, in sentences."""
+    reasons = verdict.review_reasons if verdict else []
+    if not isinstance(reasons, list):
+        return ()
+    return tuple(REVIEW_REASONS.get(str(reason), str(reason)[:80]) for reason in reasons)
+
+
+def _person(track: int, score: float | None, faces: list[ScoredFace], verdict: Verdict | None) -> Person:
+    return Person(
+        track=track,
+        score=score,
+        level=score_level(score, verdict.threshold) if verdict else "",
+        decides=verdict is not None and verdict.track == track,
+        faces=tuple(faces),
+        sparkline=_sparkline([face.score for face in faces if face.score is not None]),
+    )
+
+
+def _sparkline(scores: list[float]) -> str:
+    if len(scores) < 2:
+        return ""
+    step = 100 / (len(scores) - 1)
+    return " ".join(f"{index * step:.1f},{SPARK_HEIGHT * (1 - score):.1f}" for index, score in enumerate(scores))
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value) if abs(value) < 1e12 else math.inf
+    return number if math.isfinite(number) else None
+
+
+def _integer(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number >= 0 else None
+
+
+def _probability(value: Any) -> float | None:
+    number = _number(value)
+    return number if number is not None and 0 <= number <= 1 else None
+
+
+def _uuid(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        return None

@@ -1,0 +1,119 @@
+"""Model versions: what each one is worth by its own figures, and which one is active."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, safe_next
+from detection.errors import Refused
+from detection.models import ModelVersion
+from detection.services.registry import activate_model
+
+SEPARATOR = " / "
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested metrics as (name, text) rows; long lists (curves) are named, not spelt out."""
+    if isinstance(value, dict):
+        names = {key: f"{prefix}{SEPARATOR}{key}" if prefix else str(key) for key in value}
+        return [row for key, item in value.items() for row in flatten(item, names[key])]
+    if isinstance(value, list | tuple):
+        if len(value) > 6 or any(isinstance(item, dict | list) for item in value):
+            return [(prefix, f"{len(value)} values")]
+        return [(prefix, " to ".join(_text(item) for item in value))]
+    return [(prefix, _text(value))]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)[:200]
+
+
+@require_POST
+def activate_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
+    """Make a version the one that new analyses use.  For superusers, until there is a gate to pass."""
+    if not request.user.is_superuser:
+        raise PermissionDenied
+    model = get_object_or_404(ModelVersion, pk=model_id)
+    try:
+        activate_model(model=model)
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        messages.success(request, format_html("<strong>{}</strong> is active. New analyses use it.", model))
+    fallback = reverse("admin:detection_modelversion_changelist")
+    return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ("name_link", "standing", "headline", "threshold", "created_at", "promoted_at", "activate_button")
+    list_display_links = None
+    list_before_template = "admin/detection/includes/row_form.html"
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created_at",)
+    actions = ()
+    readonly_fields = ("standing", "metrics_table", "config_table")
+    fieldsets = (
+        (None, {"fields": ("name", "standing", "threshold", "temperature", "created_at", "promoted_at")}),
+        ("Held-out figures", {"fields": ("metrics_table",)}),
+        ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
+    )
+    empty_title = "No model is registered"
+    empty_text = "Videos wait until one is: `manage.py up` registers the weights that come with the project."
+
+    def get_urls(self) -> list[URLPattern]:
+        activate = self.admin_site.admin_view(activate_view)
+        name = "detection_modelversion_activate"
+        return [path("<uuid:model_id>/activate/", activate, name=name), *super().get_urls()]
+
+    @display(description="Name")
+    def name_link(self, model: ModelVersion) -> SafeString:
+        url = reverse("admin:detection_modelversion_change", args=(model.pk,))
+        return format_html(
+            '<a class="dfd-link dfd-strong" href="{}">{}</a> <span class="dfd-mono dfd-subtle">{}</span>',
+            url,
+            model.name,
+            model.sha256[:8],
+        )
+
+    @display(description="Standing")
+    def standing(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/standing.html", {"model": model})
+
+    @display(description="Held-out AUC")
+    def headline(self, model: ModelVersion) -> str:
+        metrics = model.metrics if isinstance(model.metrics, dict) else {}
+        for name, text in flatten(metrics):
+            if "auc" in name.lower():
+                return f"{text} ({name})" if SEPARATOR in name else text
+        return NOTHING
+
+    @display(description="Metrics")
+    def metrics_table(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.metrics)})
+
+    @display(description="Configuration")
+    def config_table(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.config)})
+
+    @display(description="")
+    def activate_button(self, model: Any) -> SafeString | str:
+        if model.active or not model.page_request.user.is_superuser:
+            return ""
+        return render_to_string("admin/detection/includes/activate_button.html", {"model": model})

@@ -1,0 +1,111 @@
+"""The menu and the tabs above the lists, for unfold (`UNFOLD` in settings names these functions)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from detection.admin.filters import AnalysisView, NoFaceView, PredictionView, ViewFilter
+from detection.admin.numbers import Number, numbers
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    user = request.user
+    sees_videos = user.has_perm("detection.view_video")
+    counts = numbers(request) if sees_videos else None
+
+    def item(
+        title: str, icon: str, name: str, permission: bool, number: Number | None = None, variant: str = "primary"
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "title": title,
+            "icon": icon,
+            "link": reverse(name),
+            "permission": lambda _request: permission,
+        }
+        if number:
+            entry |= {"badge": str(number), "badge_variant": variant}
+        return entry
+
+    def may(permission: str) -> bool:
+        return bool(user.has_perm(permission))
+
+    return [
+        {
+            "items": [
+                item("Overview", "space_dashboard", "admin:index", True),
+                item("Videos", "video_library", "admin:detection_video_changelist", sees_videos),
+            ]
+        },
+        {
+            "title": "Review",
+            "items": [
+                item(
+                    "Predictions",
+                    "familiar_face_and_zone",
+                    "admin:detection_prediction_changelist",
+                    sees_videos,
+                    counts and counts.waiting,
+                ),
+                item(
+                    "No face",
+                    "no_accounts",
+                    "admin:detection_nofacevideo_changelist",
+                    sees_videos,
+                    counts and counts.no_face,
+                ),
+                item("Decisions", "history_edu", "admin:detection_review_changelist", may("detection.view_review")),
+            ],
+        },
+        {
+            "title": "Operation",
+            "items": [
+                item(
+                    "Failed and gave up",
+                    "error",
+                    "admin:detection_analysis_changelist",
+                    may("detection.view_analysis"),
+                    counts and counts.failed,
+                    "danger",
+                ),
+                item(
+                    "Model versions",
+                    "network_node",
+                    "admin:detection_modelversion_changelist",
+                    may("detection.view_modelversion"),
+                ),
+            ],
+        },
+        {
+            "title": "Access",
+            "items": [
+                item("Users", "person", "admin:auth_user_changelist", may("auth.view_user")),
+                item("Groups", "group", "admin:auth_group_changelist", may("auth.view_group")),
+                item("API tokens", "key", "admin:knox_authtoken_changelist", may("knox.view_authtoken")),
+            ],
+        },
+    ]
+
+
+def tabs(request: HttpRequest) -> list[dict[str, Any]]:
+    return [
+        _tabs("detection.prediction", "admin:detection_prediction_changelist", PredictionView),
+        _tabs("detection.nofacevideo", "admin:detection_nofacevideo_changelist", NoFaceView),
+        _tabs("detection.analysis", "admin:detection_analysis_changelist", AnalysisView),
+    ]
+
+
+def _tabs(model: str, name: str, view: type[ViewFilter]) -> dict[str, Any]:
+    default = view.views[0][0]
+
+    def item(value: str, title: str) -> dict[str, Any]:
+        url = reverse(name)
+        return {
+            "title": title,
+            "link": url if value == default else f"{url}?{view.parameter_name}={value}",
+            "active": lambda request: request.GET.get(view.parameter_name, default) == value,
+        }
+
+    return {"models": [model], "items": [item(value, title) for value, title, _ in view.views]}

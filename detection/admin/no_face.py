@@ -1,0 +1,48 @@
+"""No face: what the detector saw where it found nobody, large enough to judge without opening the video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.decorators import display
+
+from detection.admin.evidence import frames_of, rejections_of
+from detection.admin.filters import NoFaceView, OwnerFilter
+from detection.admin.proxies import NoFaceVideo
+from detection.admin.redirects import to_video_page
+from detection.admin.rows import VideoListAdmin
+from detection.models import State
+
+FRAMES_PER_ROW = 6
+
+
+@admin.register(NoFaceVideo)
+class NoFaceAdmin(VideoListAdmin):
+    list_display = ("evidence",)
+    list_filter = (NoFaceView, OwnerFilter, ("created_at", RangeDateFilter))
+    list_per_page = 10
+    empty_title = "Nobody is missing"
+    empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
+        videos: QuerySet[NoFaceVideo] = super().get_queryset(request)
+        return videos.filter(status=State.NO_FACE).prefetch_related("sampled_frames")
+
+    @display(description="What the detector saw")
+    def evidence(self, video: NoFaceVideo) -> SafeString:
+        frames = frames_of(video, video.sampled_frames.all())
+        return self.render(
+            "no_face_card",
+            video,
+            frames=frames[:FRAMES_PER_ROW],
+            frames_left=max(0, len(frames) - FRAMES_PER_ROW),
+            rejections=rejections_of(frames),
+        )
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        return to_video_page(request, object_id)

@@ -1,0 +1,58 @@
+"""How much waits, for the dashboard and the menu: counted up to a limit, so that a large table costs no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from detection.models import OPEN_STATES, State, VerdictLabel, Video
+
+LIMIT = 1000
+_CACHE = "_dfd_numbers"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A count that stops at `LIMIT`."""
+
+    value: int
+
+    def __str__(self) -> str:
+        return f"{LIMIT:,}+" if self.value >= LIMIT else str(self.value)
+
+    def __bool__(self) -> bool:
+        return self.value > 0
+
+
+@dataclass(frozen=True)
+class Numbers:
+    waiting: Number
+    no_face: Number
+    running: Number
+    failed: Number
+
+
+def waiting_videos() -> QuerySet[Video]:
+    """Verdicts that a person has to look at, and nobody has."""
+    return Video.objects.filter(needs_review=True, label="", verdict_label__in=VerdictLabel.values)
+
+
+def bounded(rows: QuerySet[Any]) -> Number:
+    return Number(rows.order_by()[:LIMIT].count())
+
+
+def numbers(request: HttpRequest) -> Numbers:
+    """Four counts; asked for by the menu and the dashboard, made once a request."""
+    found: Numbers | None = getattr(request, _CACHE, None)
+    if found is None:
+        found = Numbers(
+            waiting=bounded(waiting_videos()),
+            no_face=bounded(Video.objects.filter(status=State.NO_FACE, label="")),
+            running=bounded(Video.objects.filter(status__in=OPEN_STATES)),
+            failed=bounded(Video.objects.filter(status__in=(State.FAILED, State.DEAD))),
+        )
+        setattr(request, _CACHE, found)
+    return found

@@ -1,0 +1,12 @@
+"""A video has one page; the other lists of videos lead to it."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+
+
+def to_video_page(request: HttpRequest, object_id: str) -> HttpResponseRedirect:
+    url = reverse("admin:detection_video_change", args=(object_id,))
+    query = request.GET.urlencode()
+    return HttpResponseRedirect(f"{url}?{query}" if query else url)

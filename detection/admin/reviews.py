@@ -1,0 +1,58 @@
+"""Reviews: every decision, newest first.  Append only, so there is nothing to edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, TextFilter
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, video_url
+from detection.admin.rows import LABEL_TONES
+from detection.models import Review
+
+
+class ReviewerFilter(TextFilter):
+    title = "reviewer"
+    parameter_name = "reviewer"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        value = self.value()
+        return queryset.filter(reviewer__username__istartswith=value) if value else queryset
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "video_link", "label_badge", "reviewer", "comment", "model_said")
+    list_display_links = None
+    list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
+    list_select_related = ("video", "reviewer", "verdict")
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created_at",)
+    actions = ()
+    fields = ("video", "label", "reviewer", "comment", "verdict", "created_at")
+    empty_title = "No decision yet"
+    empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).defer("video__metadata", "verdict__people")
+
+    @display(description="Video")
+    def video_link(self, review: Review) -> SafeString:
+        url = video_url(review.page_request, review.video_id)  # type: ignore[attr-defined]
+        return format_html('<a class="dfd-link" href="{}">{}</a>', url, review.video)
+
+    @display(description="Label")
+    def label_badge(self, review: Review) -> SafeString:
+        tone = LABEL_TONES.get(review.label, "grey")
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, review.get_label_display())
+
+    @display(description="The model said")
+    def model_said(self, review: Review) -> str:
+        if review.verdict is None:
+            return NOTHING
+        return f"{review.verdict.get_label_display()} ({review.verdict.fake_probability:.2f})"

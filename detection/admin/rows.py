@@ -1,0 +1,96 @@
+"""Changelists of videos: what a row shows is fetched once a page, and rendered from templates that escape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Count
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from detection.admin.base import PageChangeList, ReadOnlyAdmin
+from detection.admin.evidence import score_level
+from detection.admin.labelling import LabellingMixin, button_context
+from detection.admin.search import search_videos
+from detection.models import FaceFrame, Verdict
+
+STATUS_TONES = {
+    "queued": "grey",
+    "running": "blue",
+    "succeeded": "green",
+    "no_face": "violet",
+    "failed": "red",
+    "dead": "red",
+}
+LABEL_TONES = {"real": "green", "fake": "red", "no_face": "violet", "unsure": "amber"}
+
+
+class VideoChangeList(PageChangeList):
+    """Counts the faces of the rows on this page, in one query."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: Any = self.result_list
+        counts = dict(
+            FaceFrame.objects.filter(video__in=[row.pk for row in rows])
+            .order_by()
+            .values_list("video")
+            .annotate(Count("pk"))
+        )
+        for row in rows:
+            row.faces_found = counts.get(row.pk, 0)
+
+
+class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
+    """Base of the three lists of videos.  Whoever may view videos sees them, whichever page they are on."""
+
+    ordering = ("-created_at", "-id")
+    list_select_related = ("owner", "current_verdict__model_version", "current_analysis")
+    list_display_links = None
+    sortable_by: tuple[str, ...] = ()
+    search_fields = ("original_name",)  # shows the box; `search_videos` decides
+    search_help_text = "Name, external id, id or SHA-256"
+    actions = LabellingMixin.actions
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("detection.view_video")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).defer("metadata", "current_analysis__last_error")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return VideoChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        return search_videos(queryset, search_term), False
+
+    def render(self, name: str, video: Any, **context: Any) -> SafeString:
+        """One cell of a row of the list, from its template."""
+        return render_to_string(
+            f"admin/detection/includes/{name}.html",
+            {
+                **button_context(video.page_request, video),
+                "score": score_context(video.fake_probability, video.current_verdict),
+                "status_tone": STATUS_TONES.get(video.status, "grey"),
+                "label_tone": LABEL_TONES.get(video.label, "grey"),
+                **context,
+            },
+        )
+
+
+def score_context(score: float | None, verdict: Verdict | None) -> dict[str, Any] | None:
+    """Context of includes/score.html: a score against its threshold."""
+    if score is None or verdict is None:
+        return None
+    return {
+        "value": score,
+        "percent": round(score * 100, 1),
+        "threshold": verdict.threshold,
+        "threshold_percent": round(verdict.threshold * 100, 1),
+        "level": score_level(score, verdict.threshold),
+    }

@@ -1,0 +1,20 @@
+"use strict";
+// The page of one video: a face shows its moment in the player, and a codec that does not play says so.
+document.addEventListener("DOMContentLoaded", () => {
+  const player = document.getElementById("dfd-player");
+  const note = document.getElementById("dfd-player-note");
+  if (!player) return;
+  const explain = () => {
+    note.hidden = false;
+    player.hidden = true;
+  };
+  player.addEventListener("error", explain);
+  if (player.error) explain();
+  document.querySelectorAll("[data-seek]").forEach((button) => {
+    button.addEventListener("click", () => {
+      player.pause();
+      player.currentTime = Number(button.dataset.seek);
+      player.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    });
+  });
+});
