@@ -279,6 +279,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "PublicStateEnum": "detection.api.filters.PUBLIC_STATES",
         "ReviewLabelEnum": "detection.models.ReviewLabel",
@@ -322,7 +323,12 @@ UNFOLD: dict[str, Any] = {
 
 # --- logs: one line an event, JSON where a machine reads them ------------------------------------------------------
 LOG_JSON = env.bool("DFD_LOG_JSON", default=False)
-_renderer: Any = structlog.processors.JSONRenderer() if LOG_JSON else structlog.dev.ConsoleRenderer(colors=False)
+# Plain tracebacks: the default one, where `rich` is installed, prints local variables (tokens, too) and takes seconds.
+_renderer: Any = (
+    structlog.processors.JSONRenderer()
+    if LOG_JSON
+    else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+)
 _shared_processors: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,

@@ -12,7 +12,7 @@ class SchemaView(SpectacularAPIView):
     """OpenAPI 3, as JSON unless YAML is asked for (`?format=yaml`)."""
 
     content_negotiation_class = DefaultContentNegotiation
-    renderer_classes = (OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer)
+    renderer_classes = [OpenApiJsonRenderer, OpenApiJsonRenderer2, OpenApiYamlRenderer]
     authentication_classes = ()
 
 
@@ -20,6 +20,6 @@ class DocsView(SpectacularSwaggerSplitView):
     """Swagger UI from our own static files; its script is an address of its own, so no inline script is needed."""
 
     content_negotiation_class = DefaultContentNegotiation
-    renderer_classes = (TemplateHTMLRenderer,)
+    renderer_classes = [TemplateHTMLRenderer]
     url_name = "api:schema"
     authentication_classes = ()

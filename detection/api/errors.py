@@ -48,10 +48,10 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     if error is None:
         return None
     headers = {}
-    if getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = error.auth_header
-    if getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(error.wait))
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait_s := getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(wait_s))
     if isinstance(error, exceptions.ValidationError):
         fields = list(_field_errors("", error.detail))
         body = problem(

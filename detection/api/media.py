@@ -177,7 +177,7 @@ class FaceImageView(APIView):
         face = selectors.visible_face(user=request.user, face_id=face_id)
         if face is None:
             raise NotFound("There is no such face.")
-        return serve(request, face.crop.name, max_age_s=PICTURE_MAX_AGE_S)
+        return serve(request, str(face.crop.name), max_age_s=PICTURE_MAX_AGE_S)
 
 
 class SampledFrameImageView(APIView):
@@ -186,7 +186,7 @@ class SampledFrameImageView(APIView):
         frame = selectors.visible_sampled_frame(user=request.user, frame_id=frame_id)
         if frame is None:
             raise NotFound("There is no such frame.")
-        return serve(request, frame.image.name, max_age_s=PICTURE_MAX_AGE_S)
+        return serve(request, str(frame.image.name), max_age_s=PICTURE_MAX_AGE_S)
 
 
 def _file_of(video: Video, kind: str) -> str:

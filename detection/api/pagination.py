@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 from rest_framework import pagination
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 
 
@@ -33,8 +33,10 @@ class NewestFirst(pagination.CursorPagination):
         """A forged position would otherwise reach the database as a value of the wrong type."""
         try:
             cursor = super().decode_cursor(request)
-        except (pagination.NotFound, ValueError) as error:
+        except (NotFound, ValueError) as error:
             raise self._invalid() from error
+        if cursor == (0, False, None):  # never given out: what was sent is no base64, or says nothing
+            raise self._invalid()
         if cursor is not None and cursor.position is not None and not self.is_position(str(cursor.position)):
             raise self._invalid()
         return cursor

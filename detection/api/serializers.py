@@ -15,7 +15,9 @@ from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLa
 from detection.services.reviews import MAX_COMMENT
 from detection.services.uploads import MAX_EXTERNAL_ID, check_metadata
 
-PROBABILITY = {"min_value": 0.0, "max_value": 1.0, "read_only": True}
+
+def _probability(help_text: str) -> serializers.FloatField:
+    return serializers.FloatField(min_value=0.0, max_value=1.0, read_only=True, help_text=help_text)
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
     code = serializers.CharField()
     instance = serializers.CharField()
-    errors = FieldProblemSerializer(many=True, required=False)
+    errors = FieldProblemSerializer(many=True, required=False)  # type: ignore[assignment]  # also a DRF property
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ class AnalyzeSerializer(serializers.Serializer[Any]):
 
 
 class ReviewRequestSerializer(serializers.Serializer[Any]):
-    label = serializers.ChoiceField(choices=ReviewLabel.choices)
+    label = serializers.ChoiceField(choices=ReviewLabel.choices)  # type: ignore[assignment]  # also a DRF attribute
     comment = serializers.CharField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
 
 
@@ -121,8 +123,8 @@ class ScoredTrackSerializer(serializers.Serializer[Any]):
 
 
 class VerdictSerializer(serializers.ModelSerializer[Verdict]):
-    fake_probability = serializers.FloatField(help_text="Calibrated; the highest track's.", **PROBABILITY)
-    threshold = serializers.FloatField(help_text="From here on it is called fake.", **PROBABILITY)
+    fake_probability = _probability("Calibrated; the highest track's.")
+    threshold = _probability("From here on it is called fake.")
     review_reasons = serializers.ListField(child=serializers.CharField(), read_only=True)
     model_version = ModelReferenceSerializer(read_only=True)
     faces = serializers.SerializerMethodField(help_text="By person.")
@@ -208,7 +210,7 @@ class VideoSerializer(serializers.ModelSerializer[Video]):
     status = serializers.SerializerMethodField(help_text="The newest task's state.")
     task = TaskSummarySerializer(source="current_analysis", read_only=True, allow_null=True)
     verdict = VerdictSerializer(source="current_verdict", read_only=True, allow_null=True)
-    label = serializers.SerializerMethodField(help_text="The newest review's label.")
+    label = serializers.SerializerMethodField(help_text="The newest review's label.")  # type: ignore[assignment]
     media = serializers.SerializerMethodField()
 
     class Meta:
@@ -255,7 +257,7 @@ class FaceSerializer(serializers.ModelSerializer[FaceFrame]):
 
     timestamp = serializers.FloatField(source="timestamp_s", read_only=True, help_text="Seconds from the start.")
     box = BoxSerializer(source="*", read_only=True)
-    probability = serializers.FloatField(help_text="The detector's, that it is a face.", **PROBABILITY)
+    probability = _probability("The detector's, that it is a face.")
     fake_probability = serializers.SerializerMethodField(
         help_text="This frame's score in the standing verdict; null where there is none."
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 from detection.errors import Refused
@@ -49,10 +49,10 @@ class VideoUploadHandler(FileUploadHandler):
 
     def handle_raw_input(
         self,
-        input_data: BinaryIO,
+        input_data: IO[bytes],
         META: dict[str, Any],
         content_length: int,
-        boundary: bytes,
+        boundary: Any,
         encoding: str | None = None,
     ) -> None:
         """A request that says it is too long need not be stored to find out."""
@@ -78,7 +78,7 @@ class VideoUploadHandler(FileUploadHandler):
         elif self.received is not None:
             self._keep(self.received, raw_data)
 
-    def file_complete(self, file_size: int) -> UploadedFile | None:
+    def file_complete(self, file_size: int) -> ReceivedFile | None:
         if self.refusal is not None:
             raise self.refusal
         if self.received is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from drf_spectacular.types import OpenApiTypes
@@ -48,8 +49,7 @@ def problems(*statuses: int) -> dict[Any, Any]:
 
 
 class VideoPart(GenericAPIView[Any]):
-    """What is below one video."""
-
+    # What is below one video.  (A docstring here would become the operations' description.)
     lookup_url_kwarg = "video_id"
 
     def get_video(self) -> Video:
@@ -111,7 +111,7 @@ class VideosView(ListAPIView[Video]):
         form = UploadSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         submission = submit_video(
-            owner=request.user,
+            owner=cast(AbstractBaseUser, request.user),  # an anonymous one does not come here
             upload=form.validated_data["file"],
             external_id=form.validated_data["external_id"],
             metadata=form.validated_data.get("metadata"),
@@ -157,7 +157,7 @@ class FacesView(VideoPart, ListAPIView[FaceFrame]):
     def get_serializer_context(self) -> dict[str, Any]:
         video = getattr(self, "video", None)  # none while the schema is made
         scores = selectors.frame_scores(video=video) if video else {}
-        return super().get_serializer_context() | {"scores": scores}
+        return {**super().get_serializer_context(), "scores": scores}
 
     @extend_schema(
         summary="List the faces that were found, by person, then in time order",

@@ -21,7 +21,7 @@ def record_review(*, video: Video, reviewer: AbstractBaseUser | AnonymousUser, l
     no label.  Raises Refused: `permission_denied` (neither the owner nor a reviewer), `invalid_label`,
     `invalid_comment`, `not_found` (the video was deleted meanwhile).
     """
-    if not may_review(user=reviewer, video=video):
+    if reviewer.pk is None or not may_review(user=reviewer, video=video):
         raise Refused("permission_denied", "Only the owner of a video and reviewers may label it.", status=403)
     if label not in ReviewLabel.values:
         raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
