@@ -19,6 +19,7 @@ os.environ["DATABASE_URL"] = os.environ.get("DFD_TEST_DATABASE_URL") or f"sqlite
 os.environ["REDIS_URL"] = ""
 os.environ["DFD_S3_BUCKET"] = ""
 os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ml does; a test file may import torch first
 
 from dfdsite.settings import *  # noqa: E402, F403
 from dfdsite.settings import STORAGES  # noqa: E402

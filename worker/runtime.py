@@ -251,8 +251,10 @@ def remove_leftovers() -> None:
 @cache
 def _prepare() -> None:
     """Once in each child: without it every process would start as many threads as there are cores."""
-    import cv2
-    import torch
+    import ml  # noqa: F401 (first: it tells OpenMP how to wait)
+
+    import cv2  # isort: skip
+    import torch  # isort: skip
 
     torch.set_num_threads(_threads)
     cv2.setNumThreads(1)
