@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 MANAGE := $(BIN)/python manage.py
+VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
 
 .DEFAULT_GOAL := help
@@ -28,9 +29,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
 	@touch $(VENV)/.runtime $@
 
-prepare: $(VENV)/.runtime
-	@$(MANAGE) migrate --verbosity 0
+# Compressing them takes seconds, so they are collected only when they have changed.
+$(VAR)/static/staticfiles.json: $(VENV)/.runtime $(shell find detection/static -type f)
 	@$(MANAGE) collectstatic --noinput --verbosity 0
+	@touch $@
+
+prepare: $(VENV)/.runtime $(VAR)/static/staticfiles.json
+	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) register_model --activate --if-none
 
 setup: prepare ## Make the venv, the database and the static files, and register the weights that come with it
