@@ -40,7 +40,8 @@ class Command(BaseCommand):
         analyzer = _Analyzer(*_load(options["weights"]))
         as_json = options["json"]
         if not as_json:
-            self.stdout.write(f"model: {analyzer.model}")
+            about = ", experimental: people decide" if analyzer.model["experimental"] else ""
+            self.stdout.write(f"model: {analyzer.model['name']} ({analyzer.model['sha256'][:8]}){about}")
             names = {name: name for name in ("state", "verdict", "score", "faces", "seconds", "path")}
             self.stdout.write(ROW.format(**names))
         broke = 0
