@@ -17,7 +17,7 @@ def probabilities(margins: Floats, temperature: float) -> Floats:
 def fit_temperature(margins: Floats, labels: Ints) -> float:
     """The temperature with the least negative log likelihood, classes weighted equally (Guo et al. 2017).
 
-    Searched on a grid from 0.1 to 20, so that a set that is separated perfectly, or not at all, still gives a usable one.
+    Searched on a grid from 0.1 to 20, so that a set that is separated perfectly, or not at all, gives a usable one.
     """
     weight = np.where(labels == 1, 1 / max(1, (labels == 1).sum()), 1 / max(1, (labels == 0).sum()))
     sign = np.where(labels == 1, -1.0, 1.0)

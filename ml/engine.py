@@ -181,9 +181,9 @@ def train_frames(
 ) -> list[dict[str, float]]:
     """Trains backbone and frame head in place; returns the history, one entry an epoch.
 
-    `weights` are the class weights of the loss, (2,).  With `resume` it goes on from `checkpoint` if that exists, and ends with the
-    same weights as an uninterrupted run (on a CPU with the same number of threads).  `stop_after` ends early, at
-    that step, with a checkpoint.
+    `weights` are the class weights of the loss, (2,).  With `resume` it goes on from `checkpoint` if that exists, and
+    ends with the same weights as an uninterrupted run (on a CPU with the same number of threads).  `stop_after` ends
+    early, at that step, with a checkpoint.
     """
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)

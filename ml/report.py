@@ -24,8 +24,8 @@ from ml.sequence import FeatureSequence, SequenceTraining, sequence_margins, tra
 class CrossedPredictions:
     """Held-out predictions per video (its most fake person), and the calibration for the final weights.
 
-    `scores` are probabilities and `called_fake` answers under the temperature and threshold chosen on the *other* folds; `temperature`
-    and `threshold` are chosen on all of the held-out predictions, and go into the weights.
+    `scores` and `shifted` are under the temperature and threshold chosen on the *other* folds; `temperature` and
+    `threshold` are chosen on all of the held-out predictions, and go into the weights.
     """
 
     labels: NDArray[np.int64]

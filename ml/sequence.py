@@ -1,7 +1,8 @@
 """The second stage: LSTM and head on cached features, the backbone frozen.
 
-The sequences of real videos are few and show few people.  So the recurrence also learns from pseudo-sequences, drawn from
-single crops of one person and one label, and from self-blended copies of every real sequence: then no source is all real.
+The sequences of real videos are few and show few people.  So the recurrence also learns from pseudo-sequences, drawn
+from single crops of one person and one label, and from self-blended copies of every real sequence: then no source is
+all real.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def pseudo_sequences(
 ) -> list[FeatureSequence]:
     """About `count` sequences of each label, from the features (N, F) of the single crops at `indices`.
 
-    Each holds `length` crops of one person with one label, in random order: there is no time in them, but there is the work of
-    adding up ten faces' evidence.
+    Each holds `length` crops of one person with one label, in random order: there is no time in them, but there is
+    the work of adding up ten faces' evidence.
     """
     rng = np.random.default_rng(seed)
     people: dict[tuple[str, str, int], list[int]] = {}

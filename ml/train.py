@@ -3,9 +3,9 @@
     python -m ml.train PACK --out DIR
 
 writes `DIR/weights.safetensors` and `DIR/history.json`.  Stage `frames` trains the backbone and the frame head on
-single crops, with checkpoints (`--resume` goes on from the last one); stage `sequence` trains the LSTM on cached features of
-the videos' faces, judges it on people it has not seen, and writes the weights.  It needs torch, torchvision, numpy,
-OpenCV, scikit-learn and safetensors, nothing else.
+single crops, with checkpoints (`--resume` goes on from the last one); stage `sequence` trains the LSTM on cached
+features of the videos' faces, judges it on people it has not seen, and writes the weights.  It needs torch,
+torchvision, numpy, OpenCV, scikit-learn and safetensors, nothing else.
 """
 
 from __future__ import annotations
