@@ -22,11 +22,13 @@ $(BIN)/python:
 
 # The stamps are newer than what they were made from, or pip runs again.
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@echo "Installing what the program needs (torch is large: some minutes the first time) ..."
+	@$(PIP) install --quiet --editable . --constraint constraints.txt
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@echo "Installing what the program and its tests need (torch is large: some minutes the first time) ..."
+	@$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
 	@touch $(VENV)/.runtime $@
 
 # Compressing them takes seconds, so they are collected only when they have changed.
@@ -36,7 +38,7 @@ $(VAR)/static/staticfiles.json: $(VENV)/.runtime $(shell find detection/static -
 
 prepare: $(VENV)/.runtime $(VAR)/static/staticfiles.json
 	@$(MANAGE) migrate --verbosity 0
-	@$(MANAGE) register_model --activate --if-none
+	@DFD_LOG_LEVEL=ERROR $(MANAGE) register_model --activate --if-none
 
 setup: prepare ## Make the venv, the database and the static files, and register the weights that come with it
 	@echo "Ready: $(MANAGE) up"

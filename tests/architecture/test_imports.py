@@ -1,0 +1,107 @@
+"""Who may know whom.  The contracts are in pyproject.toml; here they are held against the code and the real process."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("detection", "dfdsite", "ml", "worker")
+# Import name -> name on the package index, where they differ.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "av": "av",
+    "cv2": "opencv-python-headless",
+    "django_filters": "django-filter",
+    "environ": "django-environ",
+    "facenet_pytorch": "facenet-pytorch",
+    "knox": "django-rest-knox",
+    "rest_framework": "djangorestframework",
+    "sklearn": "scikit-learn",
+    "unfold": "django-unfold",
+}
+
+
+def modules() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_the_import_contracts_hold() -> None:
+    linted = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as lint; lint()", "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert "0 broken" in linted.stdout
+
+
+WEB_PROCESS = """
+import sys
+from dfdsite.wsgi import application
+from django.test import Client
+from django.urls import get_resolver
+def visit(resolver):
+    for pattern in resolver.url_patterns:
+        visit(pattern) if hasattr(pattern, "url_patterns") else pattern.callback
+visit(get_resolver())
+answer = Client(headers={"host": "127.0.0.1"}).get("/healthz")
+assert answer.status_code == 200, answer.status_code
+heavy = {"torch", "torchvision", "facenet_pytorch", "cv2", "av", "sklearn", "ml"} & set(sys.modules)
+print("served, with", sorted(heavy))
+"""
+
+
+def test_the_web_process_serves_without_what_only_workers_need(tmp_path: Path) -> None:
+    served = subprocess.run(
+        [sys.executable, "-c", WEB_PROCESS],
+        cwd=ROOT, env={**os.environ, "DJANGO_SETTINGS_MODULE": "dfdsite.settings", "DFD_VAR": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert served.stdout.splitlines()[-1:] == ["served, with []"], served.stderr
+
+
+def imported_by(path: Path) -> set[str]:
+    """Top-level names of the absolute imports of a file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def declared(key: str) -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = project["dependencies"] if key == "runtime" else project["optional-dependencies"][key]
+    return {re.split(r"[\[<>=~!; ]", requirement, maxsplit=1)[0].lower() for requirement in requirements}
+
+
+def test_what_the_program_imports_is_declared_as_a_dependency() -> None:
+    known = declared("runtime") | declared("postgres") | declared("s3")
+    ours = {*PACKAGES, *sys.stdlib_module_names}
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in modules()
+        for name in imported_by(path) - ours
+        if DISTRIBUTIONS.get(name, name.replace("_", "-")).lower() not in known
+    }
+    assert not undeclared
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_grows_beyond_what_one_can_read(package: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in modules()
+        if path.relative_to(ROOT).parts[0] == package and "migrations" not in path.parts
+    }
+    assert lengths
+    assert {name: length for name, length in lengths.items() if length > 420} == {}
