@@ -110,11 +110,7 @@ def _iso_media(brand: bytes) -> FileKind | None:
 
 def _is_transport_stream(head: bytes) -> bool:
     """Sync bytes at the packet distance: 188, or 192 with a time code before each packet (Blu-ray, AVCHD)."""
-    for offset, distance in ((0, 188), (4, 192)):
-        sync = head[offset : offset + 4 * distance + 1 : distance]
-        if len(sync) >= 3 and set(sync) == {0x47}:
-            return True
-    return False
+    return b"\x47\x47\x47" in (head[0 : 2 * 188 + 1 : 188], head[4 : 4 + 2 * 192 + 1 : 192])
 
 
 def _annex_b(head: bytes) -> FileKind | None:

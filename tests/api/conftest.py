@@ -141,7 +141,7 @@ class Factory:
 
     def _end(self, video: Video, state: State, **changes: Any) -> None:
         facts = {"state": state, "stage": Stage.DONE, "progress": 100, "finished_at": timezone.now(), **changes}
-        Analysis.objects.filter(pk=video.current_analysis_id).update(**facts)
+        Analysis.objects.filter(video=video).update(**facts)
         video.status = state
         video.save()
         video.refresh_from_db()

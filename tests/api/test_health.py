@@ -1,0 +1,105 @@
+"""/healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
+
+from detection.api import health
+from detection.models import Analysis, Stage
+from tests.api.conftest import Caller, Factory
+
+pytestmark = pytest.mark.django_db
+Problem = Callable[..., dict[str, Any]]
+
+
+def test_a_living_process_says_so_without_asking_the_database(nobody: Caller, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        assert nobody.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_process_that_can_take_uploads_is_ready(nobody: Caller, tmp_path: Path) -> None:
+    assert nobody.get("/readyz").json() == {"status": "ready"}
+    assert list((tmp_path / "media").iterdir()) == []
+
+
+def test_without_its_database_it_is_not_ready(
+    nobody: Caller, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise OperationalError("could not connect to 10.0.0.7")
+
+    monkeypatch.setattr(connection, "cursor", gone)
+    body = problem(nobody.get("/readyz"), 503, "not_ready")
+    assert "10.0.0.7" not in str(body)
+
+
+def test_with_migrations_to_apply_it_is_not_ready(
+    nobody: Caller, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_migrated", False)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'detection'")
+    assert "migrations" in problem(nobody.get("/readyz"), 503, "not_ready")["detail"]
+
+
+def test_with_a_storage_that_cannot_be_written_it_is_not_ready(
+    nobody: Caller, problem: Problem, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    settings.MEDIA_ROOT = str(tmp_path / "file" / "media")
+    assert "storage" in problem(nobody.get("/readyz"), 503, "not_ready")["detail"]
+
+
+def figures(caller: Caller) -> dict[tuple[str, ...], float]:
+    response = caller.get("/metrics")
+    assert response["Content-Type"].startswith("text/plain")
+    # By the name and the labels' values, in the order of the labels' names.
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.content.decode())
+        for sample in family.samples
+    }
+
+
+def test_metrics_count_what_is_there(admin: Caller, owner: Caller, factory: Factory) -> None:
+    model = factory.model(experimental=True)
+    factory.judged(owner.user, score=0.9)
+    factory.judged(owner.user, score=0.1, label="real")
+    factory.failed(owner.user)
+    waiting = factory.video(owner.user)
+    Analysis.objects.filter(video=waiting).update(
+        stage=Stage.AWAITING_MODEL, created_at=timezone.now() - timedelta(hours=1)
+    )
+    found = figures(admin)
+    assert {key[1]: value for key, value in found.items() if key[0] == "dfd_videos"} == {
+        "queued": 1, "running": 0, "succeeded": 2, "no_face": 0, "failed": 1, "dead": 0,
+    }  # fmt: skip
+    assert found["dfd_open_analyses", "awaiting_model", "queued"] == 1
+    assert (found["dfd_verdicts", "fake"], found["dfd_verdicts", "real"]) == (1, 1)
+    assert found["dfd_videos_awaiting_review",] == 1
+    assert found["dfd_oldest_queued_seconds",] == pytest.approx(3600, abs=60)
+    assert found["dfd_active_model_info", "true", str(model.pk), model.name] == 1
+
+
+def test_metrics_of_an_empty_system_are_noughts(admin: Caller) -> None:
+    found = figures(admin)
+    assert found["dfd_videos", "queued"] == found["dfd_oldest_queued_seconds",] == found["dfd_verdicts", "fake"] == 0
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+def test_metrics_cost_the_same_queries_however_much_there_is(
+    admin: Caller, factory: Factory, rows: int, django_assert_num_queries: Any
+) -> None:
+    for _ in range(rows):
+        factory.judged(admin.user)
+        factory.video(admin.user)
+    with django_assert_num_queries(8):  # two for the token, six figures
+        figures(admin)

@@ -1,0 +1,127 @@
+"""The API's description, and whether the API does as it says (schemathesis)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from zlib import crc32
+
+import pytest
+import schemathesis
+import yaml
+from django.core.wsgi import get_wsgi_application
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CHECKS
+
+from tests.api.conftest import Caller, Factory, mp4
+
+pytestmark = pytest.mark.django_db
+EXAMPLES = 12
+"""Requests per operation: eighteen operations make this a matter of seconds."""
+
+
+def _description() -> dict[str, Any]:
+    return json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))
+
+
+APPLICATION = get_wsgi_application()
+DESCRIPTION = schemathesis.openapi.from_dict(_description())
+
+
+def test_the_description_is_valid_openapi_and_needs_no_token(nobody: Caller) -> None:
+    response = nobody.get("/api/schema/")
+    assert response.status_code == 200
+    described = json.loads(response.content)
+    validate_schema(described)
+    assert described["openapi"].startswith("3.")
+    upload = described["paths"]["/api/v1/videos/"]["post"]
+    assert list(upload["requestBody"]["content"]) == ["multipart/form-data"]
+    assert {"202", "200", "400", "401", "413", "415", "422", "429"} <= upload["responses"].keys()
+    assert set(described["components"]["securitySchemes"]) == {"token", "cookieAuth"}
+
+
+def test_the_description_is_yaml_where_that_is_asked_for(nobody: Caller) -> None:
+    assert yaml.safe_load(nobody.get("/api/schema/?format=yaml").content)["openapi"].startswith("3.")
+
+
+def test_making_the_description_warns_of_nothing() -> None:
+    GENERATOR_STATS.reset()
+    _description()
+    assert not GENERATOR_STATS
+
+
+def test_the_documentation_page_uses_only_our_own_files_and_no_inline_script(nobody: Caller) -> None:
+    page = nobody.get("/api/docs/").content.decode()
+    assert "swagger-ui-bundle.js" in page
+    assert "://" not in page.replace("http://www.w3.org", "")
+    scripts = [part.split(">", 1) for part in page.split("<script")[1:]]
+    assert scripts
+    for attributes, content in scripts:
+        assert "src=" in attributes
+        assert content.split("</script>")[0].strip() == ""
+    script = nobody.get("/api/docs/?script=")
+    assert script["Content-Type"].startswith("application/javascript")
+
+
+@pytest.fixture
+def known(owner: Caller, factory: Factory) -> dict[str, str]:
+    """Ids that exist, so that requests come further than a 404."""
+    factory.model()
+    video = factory.judged(owner.user, people=2)
+    nothing = factory.without_face(owner.user)
+    face, frame = video.faces.first(), nothing.sampled_frames.first()
+    assert face is not None
+    assert frame is not None
+    return {
+        "video_id": str(video.pk), "task_id": str(video.current_analysis_id), "face_id": str(face.pk),
+        "frame_id": str(frame.pk),
+    }  # fmt: skip
+
+
+SEEN: set[tuple[str, str, int]] = set()
+CHECKED = CHECKS.get_by_names(
+    [
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_headers_conformance",
+        "response_schema_conformance",
+    ]
+)
+
+
+@DESCRIPTION.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_api_does_as_its_description_says(case: Any, owner: Caller, known: dict[str, str]) -> None:
+    case.operation.app = case.operation.schema.app = APPLICATION
+    dice = crc32(repr((case.path_parameters, case.query, case.body)).encode("utf-8", "replace"))
+    for name in known.keys() & (case.path_parameters or {}).keys():
+        if dice % 4:  # most requests are for what exists
+            case.path_parameters[name] = known[name]
+    if isinstance(case.body, dict) and "file" in case.body and dice % 2:
+        case.body["file"] = mp4(seed=dice)
+    response = case.call(headers=owner.headers)
+    case.validate_response(response, checks=CHECKED)
+    SEEN.add((case.operation.method, case.operation.path, response.status_code))
+
+
+def test_the_requests_above_reached_every_operation_with_success() -> None:
+    if not SEEN:
+        pytest.skip("needs the requests of the test above, in the same process")
+    answered = {(method, path) for method, path, status in SEEN if status < 300}
+    described = {
+        (method, path)
+        for path, item in _description()["paths"].items()
+        for method in item
+        if method in ("get", "post", "delete")
+    }
+    assert answered == described
