@@ -154,7 +154,8 @@ def _why_it_does_not_open(path: Path) -> tuple[str, str]:
     """An unfinished recording has a video's first bytes but no index; anything else is not a video."""
     with path.open("rb") as handle:
         head = handle.read(16)
-    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01") or head[:4] == b"0&\xb2u":
+    riff_video = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    if head[4:8] == b"ftyp" or riff_video or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u"):
         return (
             "corrupt_video",
             "The file begins like a video but cannot be opened: it is damaged or was never finished.",
@@ -238,10 +239,10 @@ def _video_packets(
     """The first `max_frames` packets of the stream, until the end or the first damage."""
     taken = 0
     try:
-        for read, packet in enumerate(container.demux()):
+        for read, packet in enumerate(container.demux(stream)):
             if read >= config.max_probe_packets:
                 return
-            if packet.stream_index != stream.index or packet.size == 0:
+            if packet.size == 0:
                 continue
             yield packet
             taken += 1
@@ -252,23 +253,44 @@ def _video_packets(
 
 
 def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[DecodedFrame]:
+    """Frames until the first damage.  Before the first whole picture packets may fail: not every cut is at a key frame.
+
+    A stream without any key frame gives no frame: FFmpeg could only show grey ghosts, and nobody can judge those.
+    """
     rate = float(stream.average_rate) if stream.average_rate else 25.0
-    number, origin = 0, None
-    try:
-        for frame in container.decode(stream):
-            _check_size(frame.width, frame.height, config)
-            time = frame.time
-            if time is not None and origin is None:
-                origin = time
-            elapsed = time - origin if time is not None and origin is not None else number / rate
-            yield DecodedFrame(
-                number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=stream.sample_aspect_ratio
-            )
-            number += 1
-            if number >= config.max_frames:
+    origin: float | None = None
+    for number, frame in enumerate(_pictures(container, stream, config)):
+        _check_size(frame.width, frame.height, config)
+        time = frame.time
+        if time is not None and origin is None:
+            origin = time
+        elapsed = time - origin if time is not None and origin is not None else number / rate
+        aspect = stream.sample_aspect_ratio
+        yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=aspect)
+        if number + 1 >= config.max_frames:
+            return
+
+
+def _pictures(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[av.VideoFrame]:
+    begun, read = False, 0
+    packets = container.demux(stream)
+    while read < config.max_probe_packets:
+        read += 1
+        try:
+            packet = next(packets, None)
+        except FFmpegError:
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            if begun:
                 return
-    except FFmpegError:
-        return
+            continue
+        for frame in frames:
+            begun = True
+            yield frame
 
 
 def clip_suffix(info: VideoInfo) -> str:
