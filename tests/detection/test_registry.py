@@ -1,0 +1,110 @@
+"""Model versions: registered once, one active, found by what a person types."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+
+from detection.errors import Refused
+from detection.models import ModelVersion, Stage, Video
+from detection.services import jobs, registry
+from tests.detection.conftest import Doorbell, claimed, extraction
+
+pytestmark = pytest.mark.django_db
+
+
+def register(path: Path, content: bytes = b"weights", *, name: str = "first", activate: bool = False) -> ModelVersion:
+    path.write_bytes(content)
+    return registry.register_model(
+        file=path,
+        name=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        config={"arch": "x"},
+        metrics={"auc": 0.8},
+        threshold=0.4,
+        temperature=1.5,
+        experimental=True,
+        training_data_sha256="",
+        activate=activate,
+    )
+
+
+def test_the_same_file_is_registered_once(tmp_path: Path) -> None:
+    first = register(tmp_path / "a")
+    assert register(tmp_path / "b", name="other name") == first
+    assert first.file.read() == b"weights"
+    assert not first.active
+
+
+def test_a_file_that_is_not_what_was_said_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"something else")
+    with pytest.raises(Refused) as refused:
+        registry.register_model(
+            file=path, name="x", sha256="0" * 64, config={}, metrics={}, threshold=0.5, temperature=1.0,
+            experimental=True, training_data_sha256="", activate=False,
+        )  # fmt: skip
+    assert refused.value.code == "hash_mismatch"
+    assert not ModelVersion.objects.exists()
+
+
+def test_activating_one_model_retires_the_other(tmp_path: Path) -> None:
+    first = register(tmp_path / "a", activate=True)
+    second = register(tmp_path / "b", b"better", name="second", activate=True)
+    first.refresh_from_db()
+    assert (first.active, second.active) == (False, True)
+    assert second.promoted_at is not None
+    registry.activate_model(model=first)  # back again
+    assert ModelVersion.objects.get(active=True) == first
+
+
+def test_activation_wakes_every_task_that_waited_for_a_model(
+    video: Video, tmp_path: Path, doorbell: Doorbell, django_capture_on_commit_callbacks: Any
+) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+    with django_capture_on_commit_callbacks(execute=True):
+        register(tmp_path / "a", activate=True)
+    assert doorbell.rung[-1] == ("worker.tasks.sweep", [])
+    assert claimed(analysis, Stage.CLASSIFY)
+
+
+def test_a_model_is_found_by_id_name_or_the_start_of_its_hash(tmp_path: Path) -> None:
+    first, second = register(tmp_path / "a"), register(tmp_path / "b", b"2", name="second")
+    for reference in (str(first.id), "first", first.sha256, first.sha256[:6].upper()):
+        assert registry.find_model(reference=reference) == first
+    assert registry.find_model(reference="second") == second
+    with pytest.raises(Refused, match="No model is called 'abc'"):
+        registry.find_model(reference="abc")
+    second.name = "first"
+    second.save()
+    with pytest.raises(Refused, match="Several models"):
+        registry.find_model(reference="first")
+
+
+def test_local_weights_are_fetched_once_and_a_damaged_copy_is_fetched_again(tmp_path: Path, settings: Any) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    model = register(tmp_path / "a")
+    path = registry.local_weights(model=model)
+    path.write_bytes(b"damaged")
+    assert registry.local_weights(model=model).read_bytes() == b"weights"
+    default_storage.delete(model.file.name)
+    assert registry.local_weights(model=model).read_bytes() == b"weights"  # storage is not asked twice
+
+
+def test_a_stored_file_that_was_damaged_is_not_used_and_registering_again_mends_it(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    model = register(tmp_path / "a")
+    Path(model.file.path).write_bytes(b"damaged")
+    with pytest.raises(Refused, match="Register the file again"):
+        registry.local_weights(model=model)
+    assert list((tmp_path / "var" / "cache").iterdir()) == []
+    mended = register(tmp_path / "a")
+    assert mended == model
+    assert registry.local_weights(model=mended).read_bytes() == b"weights"

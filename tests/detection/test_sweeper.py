@@ -1,0 +1,132 @@
+"""The sweeper: what a dead worker held comes back, what was never published is published, and not more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import Analysis, ModelVersion, Stage, State, Video
+from detection.services import jobs, sweeper
+from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timedelta(hours=1)
+
+
+def abandoned(analysis: Analysis, *, attempts: int = 1) -> None:
+    claimed(analysis)
+    Analysis.objects.filter(id=analysis.id).update(lease_until=timezone.now() - LONG_AGO, attempts=attempts)
+
+
+def age(analysis: Analysis, **fields: Any) -> None:
+    Analysis.objects.filter(id=analysis.id).update(created_at=timezone.now() - LONG_AGO, **fields)
+
+
+def test_work_of_a_dead_worker_is_queued_again_with_a_backoff(video: Video) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    abandoned(analysis)
+    report = sweeper.sweep()
+    assert (report.given_back, report.given_up) == (1, 0)
+    analysis.refresh_from_db()
+    video.refresh_from_db()
+    assert (analysis.state, analysis.token, video.status) == (State.QUEUED, None, State.QUEUED)
+    assert analysis.not_before > timezone.now()
+    assert "host:1" in analysis.last_error
+
+
+def test_a_file_that_killed_three_workers_is_given_up(video: Video) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    abandoned(analysis, attempts=3)
+    report = sweeper.sweep()
+    assert (report.given_back, report.given_up) == (0, 1)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_code) == (State.DEAD, "gave_up")
+    assert analysis.error_detail.startswith("Given up after 3 attempts.")
+
+
+def test_work_under_a_living_lease_is_left_alone(video: Video, doorbell: Doorbell) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    claimed(analysis)
+    age(analysis, not_before=timezone.now() - LONG_AGO)
+    assert sweeper.sweep() == sweeper.SweepReport(0, 0, 0, 0, False)
+    assert doorbell.rung == []
+
+
+def test_a_row_that_was_never_published_is_published_once(video: Video, doorbell: Doorbell) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    age(analysis)
+    assert sweeper.sweep().published == 1
+    assert sweeper.sweep().published == 0
+    assert doorbell.rung == [("worker.tasks.extract_faces", [str(analysis.id)])]
+
+
+def test_a_row_in_its_backoff_is_not_published(video: Video, doorbell: Doorbell) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    age(analysis, not_before=timezone.now() + LONG_AGO)
+    assert sweeper.sweep().published == 0
+
+
+def test_while_the_broker_is_down_a_sweep_ends_at_the_first_refusal(make_video: MakeVideo, doorbell: Doorbell) -> None:
+    for _ in range(3):
+        age(jobs.queue_analysis(video=make_video()))
+    doorbell.down = True
+    report = sweeper.sweep()
+    assert (report.published, report.more) == (0, False)
+    doorbell.down = False
+    assert sweeper.sweep().published == 3
+
+
+def test_a_message_that_the_broker_lost_is_published_again(
+    make_video: MakeVideo, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyses = [jobs.queue_analysis(video=make_video()) for _ in range(3)]
+    for analysis in analyses:
+        age(analysis, published_at=timezone.now() - LONG_AGO, not_before=timezone.now() - LONG_AGO)
+    monkeypatch.setattr(dispatch, "backlog", lambda *, stage: 2 if stage == Stage.EXTRACT else 0)
+    assert sweeper.sweep().published == 1
+
+
+def test_a_long_queue_is_not_doubled_by_republishing(
+    make_video: MakeVideo, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        age(jobs.queue_analysis(video=make_video()), published_at=timezone.now() - LONG_AGO)
+    monkeypatch.setattr(dispatch, "backlog", lambda *, stage: 3)
+    assert sweeper.sweep().published == 0
+
+
+def test_waiting_tasks_go_on_once_a_model_is_active(video: Video, doorbell: Doorbell, tmp_path: Path) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+    age(analysis)
+    assert sweeper.sweep().models_found == 0
+    ModelVersion.objects.create(name="m", sha256="b" * 64, file="m", threshold=0.5, active=True)
+    report = sweeper.sweep()
+    assert (report.models_found, report.published) == (1, 1)
+    assert doorbell.rung == [("worker.tasks.classify_video", [str(analysis.id)])]
+    assert claimed(analysis, Stage.CLASSIFY)
+
+
+def test_a_full_batch_asks_for_another_sweep(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper, "BATCH", 2)
+    for _ in range(3):
+        age(jobs.queue_analysis(video=make_video()))
+    assert sweeper.sweep().more
+    assert not sweeper.sweep().more
+
+
+def test_a_sweep_reads_open_rows_through_their_own_index(video: Video) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("the query plan's wording is SQLite's")
+    running = Analysis.objects.filter(state=State.RUNNING, lease_until__lt=timezone.now()).order_by("not_before")
+    due = Analysis.objects.filter(state=State.QUEUED, stage=Stage.EXTRACT, not_before__lte=timezone.now())
+    for rows in (running, due.order_by("not_before")):
+        assert "USING INDEX analysis_" in rows.explain(), rows.explain()
+        assert "SCAN" not in rows.explain()

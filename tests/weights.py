@@ -1,0 +1,19 @@
+"""A model so small that a test can afford to run it; its verdicts mean nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ml.config import ModelConfig
+from ml.model import FaceSequenceClassifier
+from ml.weights import WeightsInfo, save_weights
+
+TINY = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+
+
+def save_tiny(path: Path, *, name: str = "tiny", seed: int = 0) -> str:
+    """Write the weights; returns the file's sha256."""
+    torch.manual_seed(seed)
+    return save_weights(FaceSequenceClassifier(TINY), WeightsInfo(name=name, config=TINY), path)
