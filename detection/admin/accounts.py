@@ -17,7 +17,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from detection.admin.base import ReadOnlyAdmin
+from detection.admin.base import ReadOnlyAdmin, moment
 
 for _model in (User, Group, AuthToken):
     if admin.site.is_registered(_model):
@@ -25,7 +25,7 @@ for _model in (User, Group, AuthToken):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -51,14 +51,14 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 class TokenAdmin(ReadOnlyAdmin):
     """Tokens can be seen and revoked.  The token itself is not stored, so it cannot be shown."""
 
-    list_display = ("begins_with", "user", "standing", "created", "expiry")
+    list_display = ("begins_with", "user", "standing", "made", "expires")
     list_display_links = None
     list_select_related = ("user",)
     ordering = ("-created",)
     fields = ("begins_with", "user", "standing", "created", "expiry")
     readonly_fields = ("begins_with", "standing")
     empty_title = "No API token"
-    empty_text = "`manage.py create_token USER` makes one and prints it, once."
+    empty_text = "Run manage.py create_token USER: it makes a token and prints it, once."
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("knox.delete_authtoken")
@@ -73,6 +73,14 @@ class TokenAdmin(ReadOnlyAdmin):
     @display(description="Begins with")
     def begins_with(self, token: AuthToken) -> SafeString:
         return format_html('<span class="dfd-mono">{}…</span>', token.token_key[:8])
+
+    @display(description="Created")
+    def made(self, token: AuthToken) -> SafeString | str:
+        return moment(token.created)
+
+    @display(description="Expires")
+    def expires(self, token: AuthToken) -> SafeString | str:
+        return moment(token.expiry) if token.expiry else "never"
 
     @display(description="Standing", label={"valid": "success", "expired": "danger"})
     def standing(self, token: AuthToken) -> str:

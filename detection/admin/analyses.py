@@ -48,13 +48,13 @@ def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
 
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnlyAdmin):
-    list_display = ("video_cell", "state_badge", "problem", "attempts", "worker", "created_at", "requeue_button")
+    list_display = ("video_cell", "state_badge", "problem", "attempts", "worker", "created", "requeue_button")
     list_display_links = None
     list_filter = (AnalysisView, ("state", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
     list_select_related = ("video",)
     list_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
-    sortable_by = ("created_at",)
+    sortable_by = ("created",)
     search_fields = ("error_code__exact", "id__exact", "video__id__exact")
     search_help_text = "Error code, task id or video id"
     actions = ["requeue"]

@@ -50,5 +50,5 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         ],
         "any_video": Video.objects.exists(),
         "decided_today": bounded(Review.objects.filter(created_at__gte=today)),
-        "decided_by_me": bounded(Review.objects.filter(reviewer=request.user, created_at__gte=today)),
+        "decided_by_me": bounded(Review.objects.filter(reviewer=request.user.pk, created_at__gte=today)),
     }

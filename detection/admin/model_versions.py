@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin, safe_next
+from detection.admin.base import NOTHING, ReadOnlyAdmin, moment, safe_next
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.services.registry import activate_model
@@ -62,11 +62,11 @@ def activate_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("name_link", "standing", "headline", "threshold", "created_at", "promoted_at", "activate_button")
+    list_display = ("name_link", "standing", "headline", "threshold", "created", "promoted", "activate_button")
     list_display_links = None
     list_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
-    sortable_by = ("created_at",)
+    sortable_by = ("created",)
     actions = ()
     readonly_fields = ("standing", "metrics_table", "config_table")
     fieldsets = (
@@ -75,7 +75,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
     )
     empty_title = "No model is registered"
-    empty_text = "Videos wait until one is: `manage.py up` registers the weights that come with the project."
+    empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."
 
     def get_urls(self) -> list[URLPattern]:
         activate = self.admin_site.admin_view(activate_view)
@@ -103,6 +103,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             if "auc" in name.lower():
                 return f"{text} ({name})" if SEPARATOR in name else text
         return NOTHING
+
+    @display(description="Promoted")
+    def promoted(self, model: ModelVersion) -> SafeString | str:
+        return moment(model.promoted_at)
 
     @display(description="Metrics")
     def metrics_table(self, model: ModelVersion) -> SafeString:

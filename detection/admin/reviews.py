@@ -27,12 +27,12 @@ class ReviewerFilter(TextFilter):
 
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "video_link", "label_badge", "reviewer", "comment", "model_said")
+    list_display = ("created", "video_link", "label_badge", "reviewer", "comment", "model_said")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
     list_select_related = ("video", "reviewer", "verdict")
     ordering = ("-created_at", "-id")
-    sortable_by = ("created_at",)
+    sortable_by = ("created",)
     actions = ()
     fields = ("video", "label", "reviewer", "comment", "verdict", "created_at")
     empty_title = "No decision yet"

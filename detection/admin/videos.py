@@ -27,7 +27,7 @@ HISTORY_LIMIT = 50
 
 @admin.register(Video)
 class VideoAdmin(VideoListAdmin):
-    list_display = ("clip", "status_badge", "score_bar", "people_label", "faces", "file_facts", "created")
+    list_display = ("video_cell", "status_badge", "score_bar", "people_label", "faces", "file_facts", "created")
     sortable_by = ("created",)
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -50,7 +50,7 @@ class VideoAdmin(VideoListAdmin):
 
     # --- the list ---
     @display(description="Video")
-    def clip(self, video: Video) -> SafeString:
+    def video_cell(self, video: Video) -> SafeString:
         return self.render("clip_cell", video)
 
     @display(description="Status")
@@ -73,10 +73,6 @@ class VideoAdmin(VideoListAdmin):
     def file_facts(self, video: Video) -> SafeString:
         return self.render("file_cell", video)
 
-    @display(description="Created", ordering="created_at")
-    def created(self, video: Video) -> SafeString:
-        return self.render("created_cell", video)
-
     # --- one video ---
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -97,12 +93,12 @@ class VideoAdmin(VideoListAdmin):
             "opts": self.opts,
             "original": video,
             "back": back or reverse("admin:detection_video_changelist"),
-            "next": back or request.get_full_path(),
+            "next": back or request.path,
             "can_delete": self.has_delete_permission(request, video),
             "can_analyze": request.user.has_perm("detection.change_video"),
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/detection/video/detail.html", context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Video | None:

@@ -1,0 +1,84 @@
+"""A reviewer in a real browser: log in, look, click once, and see that it is recorded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from pytest_django.live_server_helper import LiveServer
+
+from detection.models import Review
+from tests.admin.conftest import PASSWORD, Rows
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the browser test needs one"),
+]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A page of a fresh browser; a request for anything but the test's own server fails."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    # Playwright runs an event loop in this thread, and Django then refuses the database to it.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        try:
+            page = browser.new_page(viewport={"width": 1280, "height": 800})
+            page.set_default_timeout(20_000)
+            yield page
+        finally:
+            browser.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reviewer_logs_in_labels_a_video_with_one_click_and_sees_it_recorded(
+    live_server: LiveServer, page: Any
+) -> None:
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    reviewer = rows.user("maria", staff=True)
+    rights = ("view_video", "add_review", "view_review")
+    reviewer.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    model = rows.model()
+    for name in ("first.mp4", "second.mp4"):
+        rows.with_verdict(name, model=model)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
+
+    page.goto(f"{live_server.url}/admin/detection/prediction/?q=mp4")
+    page.fill("#id_username", "maria")
+    page.fill("#id_password", PASSWORD)
+    page.locator("#login-form button[type=submit], #login-form input[type=submit]").click()
+
+    card = page.get_by_role("article", name="second.mp4")
+    picture = card.locator("ol img").first
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+    card.get_by_role("button", name="Fake").click()
+
+    page.get_by_text("second.mp4 is fake").wait_for()
+    assert "q=mp4" in page.url
+    assert page.get_by_role("article").count() == 1
+    review = Review.objects.get()
+    assert (review.video.original_name, review.label, review.reviewer) == ("second.mp4", "fake", reviewer)
+
+    page.goto(f"{live_server.url}/admin/detection/review/")
+    assert page.locator("#result_list tbody tr").count() == 1
+    assert "second.mp4" in page.locator("#result_list").inner_text()
+    assert faults == []
