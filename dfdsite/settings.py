@@ -292,7 +292,7 @@ LOGIN_URL = reverse_lazy("admin:login")
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Deepfake review",
     "SITE_HEADER": "Deepfake review",
-    "SITE_SUBHEADER": "People decide what models cannot",
+    "SITE_SUBHEADER": "Evidence for reviewers",
     "SITE_URL": None,
     "SITE_SYMBOL": "familiar_face_and_zone",
     "SITE_FAVICONS": [
