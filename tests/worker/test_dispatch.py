@@ -1,0 +1,80 @@
+"""Publishing, over the real embedded broker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+
+from detection import dispatch
+from detection.models import Stage
+from worker import broker
+
+
+def messages(folder: Path, queue: str) -> list[dict[str, object]]:
+    raw = redis.Redis(unix_socket_path=str(folder / "valkey.sock")).lrange(queue, 0, -1)
+    return [json.loads(message) for message in raw]
+
+
+@pytest.mark.django_db
+def test_a_message_is_json_and_carries_an_id_only(embedded: Path) -> None:
+    broker.ensure()
+    analysis_id = uuid4()
+    assert dispatch.wake(analysis_id=analysis_id, stage=Stage.EXTRACT)
+    (message,) = messages(embedded, "extract")
+    assert message["content-type"] == "application/json"
+    assert message["headers"]["task"] == "worker.tasks.extract_faces"  # type: ignore[index]
+    assert str(analysis_id) in message["headers"]["argsrepr"]  # type: ignore[index]
+    assert dispatch.backlog(stage=Stage.EXTRACT) == 1
+    assert dispatch.backlog(stage=Stage.CLASSIFY) == 0
+
+
+@pytest.mark.django_db
+def test_without_a_broker_it_says_no_at_once_and_afterwards_publishes_again(embedded: Path) -> None:
+    broker.ensure()
+    assert dispatch.wake_sweeper()
+    broker.stop()
+    started = time.monotonic()
+    assert not dispatch.wake_sweeper()
+    assert dispatch.backlog(stage=Stage.EXTRACT) is None
+    assert time.monotonic() - started < 5
+    broker.ensure()
+    assert dispatch.wake_sweeper()
+    assert len(messages(embedded, "maintenance")) == 2
+
+
+def test_a_stage_that_waits_for_a_model_wakes_nobody(embedded: Path) -> None:
+    assert dispatch.wake(analysis_id=uuid4(), stage=Stage.AWAITING_MODEL)
+
+
+def test_in_a_web_process_a_slow_broker_costs_the_request_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    sent: list[str] = []
+
+    def slow(task: str, args: list[str]) -> bool:
+        let_go.wait(10)
+        sent.append(task)
+        return True
+
+    monkeypatch.setattr(dispatch, "_publish", slow)
+    monkeypatch.setattr(dispatch, "_background", True)
+    started = time.monotonic()
+    answers = [dispatch.wake_sweeper() for _ in range(dispatch.BACKGROUND_QUEUE_SIZE + 5)]
+    assert time.monotonic() - started < 2
+    assert answers.count(False) >= 4  # bounded: the sweeper sees to the rest
+    let_go.set()
+    dispatch._waiting.join()
+    assert len(sent) == answers.count(True)
+
+
+def test_the_web_process_publishes_in_the_background() -> None:
+    code = "import dfdsite.wsgi; from detection import dispatch; print(dispatch._background)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "True"
