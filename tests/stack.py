@@ -1,0 +1,149 @@
+"""The product as separate processes, each to be started and killed by itself, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from demo.client import Client
+from tests.weights import save_tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIPS = ROOT / "demo" / "clips"
+TERMINAL = ("succeeded", "no_face", "failed")
+
+
+class Stack:
+    """Broker, worker, beat and web, all from the product's own commands and settings."""
+
+    def __init__(self, **settings: object) -> None:
+        self.var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
+        self.port = _free_port()
+        ours = re.compile(r"DFD_|DATABASE_URL|REDIS_URL|DJANGO_")
+        self.environment = {name: value for name, value in os.environ.items() if not ours.match(name)} | {
+            "DJANGO_SETTINGS_MODULE": "dfdsite.settings",
+            "DFD_VAR": str(self.var),
+            "DATABASE_URL": f"sqlite:///{self.var}/db.sqlite3",
+            "REDIS_URL": "",
+            "DFD_PORT": str(self.port),
+            "DFD_SWEEP_S": "1",
+            "DFD_BACKOFF_S": "1",
+            "DFD_LEASE_S": "8",
+            "PYTHONUNBUFFERED": "1",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.manage("migrate", "-v0")
+        self.client = Client(port=self.port, token=self.manage("create_token", "client").strip())
+
+    # --- commands and processes ------------------------------------------------------------------------------------
+
+    def manage(self, *arguments: str) -> str:
+        return self._run([sys.executable, "manage.py", *arguments])
+
+    def broker(self, action: str) -> str:
+        return self._run([sys.executable, "-m", "worker.broker", action])
+
+    def register_tiny_model(self, *, name: str = "tiny", seed: int = 0) -> None:
+        path = self.var / f"{name}.safetensors"
+        save_tiny(path, name=name, seed=seed)
+        self.manage("register_model", str(path), "--activate")
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """In a session of its own, its output in `<var>/<name>.log`."""
+        with self.log_path(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        return self.processes[name]
+
+    def start_worker(self, *, app: str = "worker.app", concurrency: int = 1) -> None:
+        queues = "extract,classify,maintenance"
+        celery = [sys.executable, "-m", "celery", "-q", "-A", app]
+        before = self.log("worker").count(" ready.")
+        self.start("worker", *celery, "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{self.var.name}@%h")
+        wait_for(lambda: self.log("worker").count(" ready.") > before, "a ready worker", log=lambda: self.log("worker"))
+
+    def start_beat(self) -> None:
+        self.start("beat", sys.executable, "-m", "celery", "-q", "-A", "worker.app", "beat")
+
+    def start_web(self) -> None:
+        address = f"127.0.0.1:{self.port}"
+        gunicorn = [sys.executable, "-m", "gunicorn", "dfdsite.wsgi", "-k", "gthread", "--threads", "4"]
+        self.start("web", *gunicorn, "-b", address, "--no-control-socket")
+        wait_for(self.client.is_up, "an answer of the web server", log=lambda: self.log("web"))
+
+    def kill(self, name: str) -> None:
+        """kill -9, the process and its children."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            if self.processes[name].poll() is None:
+                self.kill(name)
+        self.broker("stop")
+        shutil.rmtree(self.var)
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def log_path(self, name: str) -> Path:
+        return self.var / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        path = self.log_path(name)
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+    def upload(self, name: str) -> dict[str, Any]:
+        """The new video, as the API answers."""
+        status, video = self.client.upload(CLIPS / name)
+        assert status == 202
+        return dict(video)
+
+    def task(self, video: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.client.get(f"/api/v1/tasks/{video['task']['id']}/"))
+
+    def wait_for_state(self, video: dict[str, Any], *states: str, timeout_s: float = 120) -> dict[str, Any]:
+        wait_for(
+            lambda: self.task(video)["state"] in states, " or ".join(states), timeout_s=timeout_s,
+            log=lambda: f"{self.task(video)}\n{self.log('worker')}{self.log('up')}",
+        )  # fmt: skip
+        return self.task(video)
+
+    def attempt_folders(self, video: dict[str, Any]) -> list[str]:
+        """Names of the folders in which attempts have left files of this video."""
+        return [path.name for path in (self.var / "media" / "videos" / video["id"]).iterdir() if path.is_dir()]
+
+    def _run(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def wait_for(
+    condition: Callable[[], bool], what: str, *, timeout_s: float = 60, log: Callable[[], str] = lambda: ""
+) -> None:
+    """Poll until the condition holds; after `timeout_s` fail with what was waited for, and the end of a log."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_s:.0f} s\n{log()[-4000:]}"
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
