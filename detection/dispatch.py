@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from functools import cache, partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -47,7 +48,8 @@ def backlog(*, stage: str) -> int | None:
     try:
         with app.connection_for_write() as conn:
             conn.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-            return int(conn.default_channel.queue_declare(queue=name, passive=False, durable=True).message_count)
+            channel: Any = conn.default_channel  # kombu's types lack what every channel has
+            return int(channel.queue_declare(queue=name, passive=False, durable=True).message_count)
     except Exception as error:
         log.warning("broker_unreachable", error=str(error))
         return None

@@ -111,7 +111,8 @@ def split_singles(pack: Pack, *, seed: int = 0) -> tuple[list[int], list[int]]:
         rng = np.random.default_rng([seed, len(source)])
         count = round(VAL_SHARE * len(names))
         held.update(sorted(names)[k] for k in rng.permutation(len(names))[:count])
-    train, val = [], []
+    train: list[int] = []
+    val: list[int] = []
     for i in indices:
         split = pack.rows[i].split or ("val" if components[i] in held else "train")
         (val if split == "val" else train).append(i)

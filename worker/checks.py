@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -175,7 +176,7 @@ def _redis() -> redis.Redis:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    patience = {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 0)}
+    patience: dict[str, Any] = {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 0)}
     if settings.REDIS_URL:
         return redis.Redis.from_url(settings.REDIS_URL, **patience)
     return redis.Redis(unix_socket_path=str(settings.EMBEDDED_BROKER_SOCKET), **patience)

@@ -166,7 +166,7 @@ def classify(claim: Claim, heart: Heart) -> None:
             FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
         )
     ]
-    crops = [[_read_crop(face.crop.name) for face in faces] for _, faces in people]
+    crops = [[_read_crop(str(face.crop.name)) for face in faces] for _, faces in people]
     heart(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import structlog
@@ -307,8 +307,8 @@ def _lease(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.DFD_LEASE_S)
 
 
-def _on_commit(call: Callable[[], None]) -> None:
-    transaction.on_commit(call, robust=True)
+def _on_commit(call: Callable[[], object]) -> None:
+    transaction.on_commit(cast(Callable[[], None], call), robust=True)  # what it returns, nobody reads
 
 
 def _stage_after_extraction() -> Stage:

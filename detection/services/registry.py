@@ -110,7 +110,7 @@ def local_weights(*, model: ModelVersion) -> Path:
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
         fetched = Path(partial.name)
         try:
-            with default_storage.open(model.file.name) as source:
+            with default_storage.open(str(model.file.name)) as source:
                 shutil.copyfileobj(source, partial, 1024 * 1024)
             partial.flush()
             found = _sha256(fetched)
@@ -129,12 +129,12 @@ def local_weights(*, model: ModelVersion) -> Path:
 def _mend(model: ModelVersion, file: Path) -> None:
     """Registering again is how a stored file that was lost or damaged is brought back."""
     try:
-        with default_storage.open(model.file.name) as handle:
+        with default_storage.open(str(model.file.name)) as handle:
             sound = hashlib.file_digest(handle, "sha256").hexdigest() == model.sha256
     except OSError:
         sound = False
     if not sound:
-        default_storage.delete(model.file.name)
+        default_storage.delete(str(model.file.name))
         with file.open("rb") as handle:
             stored = default_storage.save(f"models/{model.sha256}.safetensors", File(handle))
         model.file.name = stored

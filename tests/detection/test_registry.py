@@ -92,7 +92,7 @@ def test_local_weights_are_fetched_once_and_a_damaged_copy_is_fetched_again(tmp_
     path = registry.local_weights(model=model)
     path.write_bytes(b"damaged")
     assert registry.local_weights(model=model).read_bytes() == b"weights"
-    default_storage.delete(model.file.name)
+    default_storage.delete(str(model.file.name))
     assert registry.local_weights(model=model).read_bytes() == b"weights"  # storage is not asked twice
 
 

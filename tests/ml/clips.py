@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "clips"
-Picture = Callable[[int], NDArray[np.uint8]]
+Picture = Callable[[int], NDArray[Any]]
+"""Frame number -> height x width x 3, uint8."""
 
 
 def quadrants(number: int, *, width: int = 128, height: int = 96) -> NDArray[np.uint8]:
@@ -40,6 +42,7 @@ def write_clip(
     first = picture(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = pixels
         if aspect is not None:

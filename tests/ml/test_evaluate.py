@@ -42,7 +42,7 @@ def test_figures_at_a_threshold_equal_the_hand_count() -> None:
 def test_ranking_figures_equal_scikit_learns_with_ties_and_without(digits: int) -> None:
     rng = np.random.default_rng(digits)
     labels = rng.integers(0, 2, size=300)
-    scores = np.round(np.clip(0.2 * labels + rng.random(300) * 0.8, 0, 1), digits)
+    scores = np.round(np.clip(0.2 * labels + rng.random(300) * 0.8, 0, 1), digits).astype(np.float64)
     auc, average_precision, eer = ranking_figures(labels, scores)
     assert auc == pytest.approx(roc_auc_score(labels, scores))
     assert average_precision == pytest.approx(average_precision_score(labels, scores))

@@ -18,7 +18,7 @@ def corners(image: np.ndarray) -> list[str]:
     height, width = image.shape[:2]
     names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white"}
     points = [(h, w) for h in (height // 5, 4 * height // 5) for w in (width // 5, 4 * width // 5)]
-    return [names.get(tuple(int(v > 128) for v in image[p]), "?") for p in points]
+    return [names.get((int(image[p][0] > 128), int(image[p][1] > 128), int(image[p][2] > 128)), "?") for p in points]
 
 
 def display_matrix(path: Path, degrees: int) -> Path:

@@ -64,7 +64,7 @@ class _Analyzer:
             max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
         )
         info = classifier.info
-        self.model = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
+        self.model: dict[str, Any] = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
 
     def analyze(self, path: Path, progress: Callable[[float], None]) -> dict[str, Any]:
         """The JSON object of one file; a file that is at fault is an answer, not an error."""
