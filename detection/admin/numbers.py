@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from detection.models import OPEN_STATES, State, VerdictLabel, Video
+from detection.models import OPEN_STATES, State, Video
 
 LIMIT = 1000
 _CACHE = "_dfd_numbers"
@@ -37,7 +37,7 @@ class Numbers:
 
 def waiting_videos() -> QuerySet[Video]:
     """Verdicts that a person has to look at, and nobody has."""
-    return Video.objects.filter(needs_review=True, label="", verdict_label__in=VerdictLabel.values)
+    return Video.objects.filter(needs_review=True, label="").exclude(verdict_label="")
 
 
 def bounded(rows: QuerySet[Any]) -> Number:

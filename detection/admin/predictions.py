@@ -16,7 +16,6 @@ from detection.admin.filters import LabelFilter, ModelVersionFilter, OwnerFilter
 from detection.admin.proxies import Prediction
 from detection.admin.redirects import to_video_page
 from detection.admin.rows import VideoListAdmin
-from detection.models import VerdictLabel
 
 PEOPLE_PER_ROW = 3
 
@@ -38,7 +37,8 @@ class PredictionAdmin(VideoListAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         videos: QuerySet[Prediction] = super().get_queryset(request)
-        return videos.filter(verdict_label__in=VerdictLabel.values)
+        # Not as `in (real, fake)`: that reads two ranges of an index and sorts them, instead of walking one in order.
+        return videos.exclude(verdict_label="")
 
     @display(description="Faces and scores")
     def evidence(self, video: Prediction) -> SafeString:

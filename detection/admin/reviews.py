@@ -30,7 +30,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     list_display = ("created", "video_link", "label_badge", "reviewer", "comment", "model_said")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
-    list_select_related = ("video", "reviewer", "verdict")
+    list_select_related = ("verdict",)
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
@@ -39,7 +39,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("video__metadata", "verdict__people")
+        return super().get_queryset(request).prefetch_related("video", "reviewer").defer("verdict__people")
 
     @display(description="Video")
     def video_link(self, review: Review) -> SafeString:

@@ -47,7 +47,7 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
     """Base of the three lists of videos.  Whoever may view videos sees them, whichever page they are on."""
 
     ordering = ("-created_at", "-id")
-    list_select_related = ("owner", "current_verdict__model_version", "current_analysis")
+    list_select_related = ("current_verdict__model_version", "current_analysis")
     list_display_links = None
     sortable_by: tuple[str, ...] = ()
     search_fields = ("original_name",)  # shows the box; `search_videos` decides
@@ -61,7 +61,9 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
         return request.user.has_perm("detection.view_video")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).defer("metadata", "current_analysis__last_error")
+        # The owner is fetched apart: joined, a database may walk the owners first and sort all of their videos.
+        videos = super().get_queryset(request).prefetch_related("owner")
+        return videos.defer("metadata", "current_analysis__last_error")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return VideoChangeList
