@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Refused(Exception):  # noqa: N818 (it is an answer, not a malfunction)
+class Refused(Exception):  # an answer, not a malfunction: hence no Error in its name
     """What was asked for cannot be done; `code` is stable for programs, `detail` is a sentence for people.
 
     `status` and `headers` are what HTTP says of it.

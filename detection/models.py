@@ -1,4 +1,4 @@
-"""The tables.  Every write goes through `detection.services`, every read of more than a row through `detection.selectors`.
+"""The tables.  Every write goes through `detection.services`, reads of more than a row through `detection.selectors`.
 
 An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
 
@@ -87,9 +87,7 @@ class Video(models.Model):
 
     # Mirrors, written in the transaction that writes what they mirror, so that lists filter on one table.
     status = models.CharField(max_length=12, choices=State, default=State.QUEUED)
-    current_analysis = models.ForeignKey(
-        "Analysis", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
-    )
+    current_analysis = models.ForeignKey("Analysis", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     current_verdict = models.ForeignKey("Verdict", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     verdict_label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
     fake_probability = models.FloatField(null=True, blank=True)

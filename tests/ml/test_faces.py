@@ -34,7 +34,8 @@ def look_alike(number: int, x: float, crop: np.ndarray | None = None, *, size: f
 def test_one_person_gives_ten_faces_in_time_order(one_person: Extraction) -> None:
     assert [len(t.faces) for t in one_person.tracks] == [10]
     numbers = [f.frame_number for f in one_person.tracks[0].faces]
-    assert numbers == sorted(set(numbers)) and numbers[-1] - numbers[0] > 100, "spread over the video"
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] - numbers[0] > 100, "spread over the video"
     assert one_person.sampled_frames == ()
     for face in one_person.tracks[0].faces:
         assert face.crop.shape == (224, 224, 3)
@@ -77,7 +78,8 @@ def test_a_video_lying_on_its_side_is_turned_before_it_is_given_up(tmp_path: Pat
     assert a.frame_number == b.frame_number
     expected = turn_box(b.box, 90, 320, 180)
     assert np.abs(np.subtract(a.box, expected)).max() < 8, "boxes are given in the frame as it is shown"
-    assert np.abs(a.crop.astype(int) - b.crop).mean() < 20, "the crop stands upright"
+    as_it_should, on_its_side = (np.abs(a.crop.astype(int) - crop).mean() for crop in (b.crop, np.rot90(b.crop)))
+    assert as_it_should < on_its_side / 2, "the crop stands upright"
 
 
 def test_someone_who_passes_by_is_not_the_subject(tmp_path: Path, detector: FaceDetector) -> None:
