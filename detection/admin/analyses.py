@@ -30,6 +30,12 @@ def can_requeue(request: HttpRequest) -> bool:
     return request.user.has_perm("detection.change_video")
 
 
+def requeue(request: HttpRequest, video: Video) -> None:
+    """Queue a new analysis, and note in the admin's history who asked for it.  Raises Refused."""
+    analysis = queue_analysis(video=video)
+    admin.site.get_model_admin(Analysis).log_change(request, analysis, "Queued again.")
+
+
 @require_POST
 def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     """Queue a new analysis of a video, and go back to `next`."""
@@ -37,7 +43,7 @@ def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
         raise PermissionDenied
     video = get_object_or_404(Video, pk=video_id)
     try:
-        queue_analysis(video=video)
+        requeue(request, video)
     except Refused as refusal:
         messages.error(request, refusal.detail)
     else:
@@ -97,7 +103,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
         queued = 0
         for video in Video.objects.filter(pk__in=queryset.order_by().values("video")):
             try:
-                queue_analysis(video=video)
+                requeue(request, video)
                 queued += 1
             except Refused as refusal:
                 messages.error(request, f"{video}: {refusal.detail}")

@@ -56,7 +56,8 @@ def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
         messages.success(
             request,
             format_html(
-                'Recorded: <strong>{}</strong> is <strong>{}</strong>. <a class="dfd-link" href="{}">Change it</a>',
+                "Recorded: <strong>{}</strong> is labelled <strong>{}</strong>. "
+                '<a class="dfd-link" href="{}">Change it</a>',
                 video,
                 ReviewLabel(label).label.lower(),
                 reverse("admin:detection_video_change", args=(video.pk,)),
@@ -100,7 +101,7 @@ class LabellingMixin:
                 messages.error(request, f"{video}: {refusal.detail}")
         if recorded:
             subject = "1 video is" if recorded == 1 else f"{recorded} videos are"
-            messages.success(request, f"Recorded: {subject} {label.label.lower()}.")
+            messages.success(request, f"Recorded: {subject} labelled {label.label.lower()}.")
 
 
 def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def activate_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
     except Refused as refusal:
         messages.error(request, refusal.detail)
     else:
+        admin.site.get_model_admin(ModelVersion).log_change(request, model, "Made active.")
         messages.success(request, format_html("<strong>{}</strong> is active. New analyses use it.", model))
     fallback = reverse("admin:detection_modelversion_changelist")
     return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))

@@ -72,7 +72,7 @@ def test_a_reviewer_logs_in_labels_a_video_with_one_click_and_sees_it_recorded(
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
     card.get_by_role("button", name="Fake").click()
 
-    page.get_by_text("second.mp4 is fake").wait_for()
+    page.get_by_text("second.mp4 is labelled fake").wait_for()
     assert "q=mp4" in page.url
     assert page.get_by_role("article").count() == 1
     review = Review.objects.get()

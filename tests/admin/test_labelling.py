@@ -72,7 +72,7 @@ def test_ticked_rows_are_labelled_together_and_counted(rows: Rows, review_client
     url = f"/admin/detection/{page}/"
     ticked = {"action": "label_no_face", "_selected_action": [str(video.pk) for video in videos[:2]]}
     response = review_client.post(url, ticked, follow=True)
-    assert "Recorded: 2 videos are no face." in response.content.decode()
+    assert "Recorded: 2 videos are labelled no face." in response.content.decode()
     assert {review.video for review in Review.objects.all()} == set(videos[:2])
 
 

@@ -104,7 +104,12 @@ def test_an_operator_requeues_what_failed(rows: Rows, root_client: Client) -> No
     response = root_client.post("/admin/detection/analysis/", ticked, follow=True)
     assert "1 video is queued again." in response.content.decode()
     assert set(Video.objects.values_list("status", flat=True)) == {State.QUEUED}
-    assert Analysis.objects.filter(state=State.QUEUED).count() == 2
+    queued = Analysis.objects.filter(state=State.QUEUED)
+    assert queued.count() == 2
+    for analysis in queued:
+        history = root_client.get(f"/admin/detection/analysis/{analysis.pk}/history/").content.decode()
+        assert "Queued again." in history
+        assert "root" in history
 
 
 def test_the_operator_reads_the_last_error_of_an_analysis(rows: Rows, root_client: Client) -> None:
@@ -121,6 +126,8 @@ def test_a_superuser_makes_a_model_active_and_the_old_one_stops_being_it(rows: R
     root_client.post(f"/admin/detection/modelversion/{new.pk}/activate/")
     assert [model.name for model in ModelVersion.objects.filter(active=True)] == ["new"]
     assert root_client.get(f"/admin/detection/modelversion/{old.pk}/change/").status_code == 200
+    history = root_client.get(f"/admin/detection/modelversion/{new.pk}/history/").content.decode()
+    assert "Made active." in history
 
 
 def test_the_page_of_a_model_shows_its_figures(rows: Rows, review_client: Client) -> None:
