@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from zlib import crc32
 
 import pytest
 import schemathesis
 import yaml
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
@@ -67,6 +70,17 @@ def test_the_documentation_page_uses_only_our_own_files_and_no_inline_script(nob
 
 
 @pytest.fixture
+def _connection_stays() -> Iterator[None]:
+    """A request through bare WSGI closes the connection, and with it the test's transaction; Django's own test client
+    does the same as this."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
 def known(owner: Caller, factory: Factory) -> dict[str, str]:
     """Ids that exist, so that requests come further than a 404."""
     factory.model()
@@ -93,6 +107,7 @@ CHECKED = CHECKS.get_by_names(
 )
 
 
+@pytest.mark.usefixtures("_connection_stays")
 @DESCRIPTION.parametrize()
 @settings(
     max_examples=EXAMPLES,
