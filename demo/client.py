@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import mimetypes
@@ -14,7 +15,14 @@ CHUNK = 256 * 1024
 
 
 class ClientError(Exception):
-    """The server refused or did not answer; the message says what it said."""
+    """The server refused or did not answer; the message says what it said.
+
+    `problem` is the problem JSON (RFC 9457) of a refusal, empty when there was no such answer.
+    """
+
+    def __init__(self, message: str, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem or {}
 
 
 class Client:
@@ -71,7 +79,9 @@ class Client:
     ) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
         try:
-            connection.request(method, path, body=body, headers={**self.headers, **(headers or {})})
+            # A server that refuses an upload by its head need not read the rest: its answer is there all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body=body, headers={**self.headers, **(headers or {})})
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
@@ -83,5 +93,6 @@ class Client:
         except ValueError as error:
             raise ClientError(f"{method} {path} answered {answer.status}, and not in JSON.") from error
         if answer.status >= 400:
-            raise ClientError(f"{method} {path} answered {answer.status}: {data.get('code')}. {data.get('detail')}")
+            message = f"{method} {path} answered {answer.status}: {data.get('code')}. {data.get('detail')}"
+            raise ClientError(message, data)
         return answer.status, data

@@ -31,7 +31,7 @@ USER = "demo"
 START_TIMEOUT_S = 90
 POLL_S = 0.4
 QUOTING = "Quote names with spaces: VIDEOS=\"'my clip.mp4'\""
-FINAL = ("succeeded", "no_face", "failed")
+FINAL = ("succeeded", "no_face", "failed", "refused")
 
 
 class DemoError(Exception):
@@ -136,11 +136,25 @@ def wait_until_up(server: Server, client: Client) -> None:
 
 
 def submit(client: Client, path: Path) -> Job:
-    """Upload one file.  One that is there from an earlier run is analysed again, faces and all."""
-    status, video = client.upload(path)
+    """Upload one file.  One that is there from an earlier run is analysed again, faces and all.
+
+    A refusal (not a video, too large, ...) is an answer like another: a row of the table.
+    """
+    try:
+        status, video = client.upload(path)
+    except ClientError as error:
+        if "code" not in error.problem:
+            raise
+        return Job(path, refused(error.problem))
     if status == 202:
         return Job(path, video["task"])
     return Job(path, client.post(urllib.parse.urlsplit(video["url"]).path + "analyze/", {"reuse_faces": False}))
+
+
+def refused(problem: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the place of a task that never was."""
+    never = {"stage": None, "progress": 100, "verdict": None, "started_at": None, "finished_at": None}
+    return never | {"state": "refused", "error": {"code": problem["code"], "detail": problem["detail"]}}
 
 
 def follow(server: Server, client: Client, jobs: list[Job], out: IO[str]) -> None:
@@ -174,7 +188,8 @@ def run(out: IO[str]) -> None:
         password, token = make_login()
         client = Client(port=port, token=token)
         wait_until_up(server, client)
-        say(out, f"Up after {time.monotonic() - started:.0f} s. Uploading {len(paths)} files over REST ...\n")
+        count = f"{len(paths)} file" + "s" * (len(paths) != 1)
+        say(out, f"Up after {time.monotonic() - started:.0f} s. Uploading {count} over REST ...\n")
         jobs = [submit(client, path) for path in paths]
         follow(server, client, jobs, out)
         say(out, "\n" + table([(job.path.name, job.task) for job in jobs]))

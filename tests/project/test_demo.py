@@ -21,6 +21,7 @@ import pytest
 
 from demo.run import CLIPS, DemoError, free_port, videos_to_analyse
 from demo.screen import Progress, table
+from tests.weights import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,10 +94,14 @@ def test_the_table_tells_verdicts_refusals_and_what_a_person_has_to_do() -> None
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an installation as `make setup` leaves it; nothing of it runs on after the tests."""
-    environment = {**os.environ, "DFD_VAR": str(tmp_path_factory.mktemp("demo") / "var"), "DFD_PORT": "0"}
-    environment |= {"DATABASE_URL": "", "DJANGO_SETTINGS_MODULE": "dfdsite.settings", "DEMO_EXIT": "", "VIDEOS": ""}
-    del environment["DATABASE_URL"]
-    for command in ("migrate --verbosity 0", "collectstatic --noinput --verbosity 0", "register_model --activate"):
+    var = tmp_path_factory.mktemp("demo") / "var"
+    environment = {**os.environ, "DFD_VAR": str(var), "DATABASE_URL": f"sqlite:///{var}/db.sqlite3", "REDIS_URL": ""}
+    environment |= {"DJANGO_SETTINGS_MODULE": "dfdsite.settings", "DEMO_EXIT": "", "VIDEOS": ""}
+    weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_tiny(weights)
+    for command in (
+        "migrate --verbosity 0", "collectstatic --noinput --verbosity 0", f"register_model {weights} --activate",
+    ):  # fmt: skip
         subprocess.run(
             [sys.executable, "manage.py", *command.split()], cwd=ROOT, env=environment, check=True, timeout=120
         )
@@ -169,5 +174,5 @@ def test_the_demo_takes_ones_own_files_and_can_end_after_the_table(prepared: dic
     )  # fmt: skip
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert re.search(r"^my own clip\.mp4 +succeeded +(real|fake) +0\.\d\d +10 ", demo.stdout, re.MULTILINE)
-    assert re.search(r"^notes\.mp4 .*not_a_video", demo.stdout, re.MULTILINE)
+    assert re.search(r"^notes\.mp4 +refused .*not_a_video", demo.stdout, re.MULTILINE)
     assert processes_of(prepared) == []
