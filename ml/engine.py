@@ -133,18 +133,20 @@ def frame_features(
     device = next(model.parameters()).device
     model.eval()
     parts = []
+    progress = Progress(-(-count // batch), "features")
     for start in range(0, count, batch):
         crops = [load(i) for i in range(start, min(start + batch, count))]
         x = crops_to_tensor(crops, model.config).to(device).contiguous(memory_format=torch.channels_last)
         with autocast(device):
             parts.append(model.features(x).float().cpu())
+        progress.step()
+    progress.close()
     return torch.cat(parts) if parts else torch.zeros(0, model.config.feature_dim)
 
 
 @torch.inference_mode()
-def frame_scores(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) -> NDArray[np.float64]:
-    """Frame-head logit difference FAKE minus REAL for each crop, (N,)."""
-    features = frame_features(model, lambda i: pack.crop(indices[i]), len(indices))
+def frame_scores(model: FaceSequenceClassifier, features: Tensor) -> NDArray[np.float64]:
+    """Features (N, F) -> the frame head's logit difference FAKE minus REAL, (N,)."""
     device = next(model.parameters()).device
     logits = model.frame_head(features.to(device)).float().cpu()
     return np.asarray((logits[:, Label.FAKE] - logits[:, Label.REAL]).numpy(), dtype=np.float64)
@@ -159,7 +161,7 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
 
 def validate_frames(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) -> dict[str, float]:
     """Loss, accuracy at 0.5 and AUC of the frame head."""
-    scores = frame_scores(model, pack, indices)
+    scores = frame_scores(model, frame_features(model, lambda k: pack.crop(indices[k]), len(indices)))
     labels = pack.labels()[list(indices)]
     loss = np.logaddexp(0, np.where(labels == Label.FAKE, -scores, scores)).mean()
     auc = roc_auc_score(labels, scores) if len(set(labels.tolist())) == 2 else float("nan")
@@ -254,7 +256,7 @@ def train_frames(
         progress.step(f"loss {loss_sum / total:.3f} accuracy {hits / total:.3f}")
         if step % settings.steps_per_epoch == 0 or step == plan.total_steps:
             speed = total / (time.monotonic() - started)
-            entry = {"epoch": len(history) + 1, "step": step, "input_size": images.shape[1]}
+            entry: dict[str, float] = {"epoch": len(history) + 1, "step": step, "input_size": images.shape[1]}
             entry |= {"train_loss": loss_sum / total, "train_accuracy": hits / total, "crops_per_s": speed}
             live = {k: v.clone() for k, v in model.state_dict().items()} if average else None
             if average:

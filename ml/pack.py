@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -147,8 +146,3 @@ class Pack:
             digest.update(json.dumps(asdict(row), sort_keys=True).encode())
             digest.update(self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes())
         return digest.hexdigest()
-
-
-def iter_rows(pack: Pack, indices: Sequence[int]) -> Iterator[CropRow]:
-    """The rows at `indices`, in that order."""
-    return (pack.rows[index] for index in indices)

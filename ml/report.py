@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ml.calibrate import choose_threshold, fit_temperature, probabilities
 from ml.config import Label
@@ -61,7 +62,7 @@ def crossed_predictions(
         inside = [v for v, f in zip(videos, folds, strict=True) if f != fold]
         train_sequence_head(trial, [*inside, *pseudo], settings)
         held = np.flatnonzero(folds == fold)
-        margins[held], frame_means[held] = sequence_margins(trial, [videos[k] for k in held])
+        margins[held], frame_means[held] = sequence_margins(trial, [videos[int(k)] for k in held])
     # a video is as fake as its most fake person; self-blended copies are not evaluated on
     best: dict[str, int] = {}
     for k, video in enumerate(videos):
@@ -137,12 +138,12 @@ def sequence_report(crossed: CrossedPredictions, *, n_bootstrap: int) -> dict[st
 
 
 def frame_report(
-    model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int], *, n_bootstrap: int
+    model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int], features: Tensor, *, n_bootstrap: int
 ) -> dict[str, Any]:
-    """Frame head on single crops of held-out people, by source; no threshold is tuned, it is 0.5."""
+    """Frame head on the (N, F) features of held-out single crops, by source; no threshold is tuned, it is 0.5."""
     if not indices:
         return {}
-    scores = probabilities(frame_scores(model, pack, indices), 1.0)
+    scores = probabilities(frame_scores(model, features), 1.0)
     rows = [pack.rows[i] for i in indices]
     components = row_components(rows)
     report = {}

@@ -7,7 +7,7 @@ all real.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ml.augment import self_blend
 from ml.config import Label
 from ml.data import class_weights
-from ml.engine import frame_features
 from ml.model import FaceSequenceClassifier
 from ml.pack import Pack
 
@@ -56,30 +55,40 @@ class SequenceTraining:
 
 
 def video_sequences(
-    model: FaceSequenceClassifier, pack: Pack, components: Sequence[str], *, seed: int = 0
+    pack: Pack,
+    components: Sequence[str],
+    features_of: Callable[[Callable[[int], NDArray[np.uint8]], int], Tensor],
+    *,
+    seed: int = 0,
 ) -> list[FeatureSequence]:
-    """Features of every sequence in the pack, then those of a self-blended copy of every real one.
+    """Features of every sequence in the pack, each real one followed by a self-blended copy of itself.
 
-    `components` gives the component of each row of the pack.
+    `components` gives the component of each row of the pack; `features_of(load, count)` gives the (count, F)
+    features of the crops that `load` returns, see `ml.engine.frame_features`.
     """
-    found: list[FeatureSequence] = []
+    plan: list[tuple[list[int], int | None]] = []
     for number, indices in enumerate(pack.sequences().values()):
+        plan.append((indices, None))
+        if pack.rows[indices[0]].label == Label.REAL:
+            plan.append((indices, number))
+    crops = [(i, number) for indices, number in plan for i in indices]
+
+    def load(k: int) -> NDArray[np.uint8]:
+        index, number = crops[k]
+        crop = pack.crop(index)
+        # the same mask and colours in every frame: a forgery is of one making
+        return crop if number is None else self_blend(crop, np.random.default_rng([seed, number]))
+
+    parts = features_of(load, len(crops)).split([len(indices) for indices, _ in plan])
+    found = []
+    for (indices, blend), features in zip(plan, parts, strict=True):
         row = pack.rows[indices[0]]
-        crops = [pack.crop(i) for i in indices]
         item = FeatureSequence(
-            frame_features(model, crops.__getitem__, len(crops)),
-            row.label,
-            row.source,
-            components[indices[0]],
-            row.origin,
-            row.method,
+            features, row.label, row.source, components[indices[0]], row.origin, row.method, blended=False
         )
+        if blend is not None:
+            item = replace(item, label=int(Label.FAKE), method="self_blended", blended=True)
         found.append(item)
-        if row.label == Label.REAL:
-            # the same mask and colours in every frame: a forgery is of one making
-            fakes = [self_blend(crop, np.random.default_rng([seed, number])) for crop in crops]
-            features = frame_features(model, fakes.__getitem__, len(fakes))
-            found.append(replace(item, features=features, label=int(Label.FAKE), method="self_blended", blended=True))
     return found
 
 

@@ -11,13 +11,19 @@ torchvision, numpy, OpenCV, scikit-learn and safetensors, nothing else.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ml.batches import FramePlan
 from ml.config import DecisionConfig, Label, ModelConfig
@@ -107,21 +113,46 @@ def load_frames(model: FaceSequenceClassifier, checkpoint: Path) -> list[dict[st
     return history
 
 
+def state_sha256(model: FaceSequenceClassifier) -> str:
+    """Hex digest of the backbone's weights and of the input size: what features depend on besides the crops."""
+    digest = hashlib.sha256(str(model.config.input_size).encode())
+    for name, tensor in sorted(model.backbone.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def run_sequence(
     model: FaceSequenceClassifier, pack: Pack, args: argparse.Namespace, frame_history: list[dict[str, float]]
 ) -> dict[str, Any]:
     """Stage 2: judge by folds of people, then train on everything, calibrate, and write the weights."""
     settings = SequenceTraining(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed)
     train, val = split_singles(pack, seed=args.seed)
-    print("sequence: features of the videos' faces ...", flush=True)
-    videos = video_sequences(model, pack, row_components(pack.rows), seed=args.seed)
-    chosen = spread(train, args.pseudo_crops)
-    features = frame_features(model, lambda k: pack.crop(chosen[k]), len(chosen))
+    print("sequence: features of the videos' faces and of single crops ...", flush=True)
+    key = hashlib.sha256(f"{pack.content_sha256()} {state_sha256(model)}".encode()).hexdigest()[:16]
+
+    def cached(name: str) -> Callable[[Callable[[int], NDArray[np.uint8]], int], Tensor]:
+        """Features are kept in --out, so that a second run with the same backbone and pack takes seconds."""
+
+        def features_of(load: Callable[[int], NDArray[np.uint8]], count: int) -> Tensor:
+            path = args.out / f"features-{key}-{name}-{args.seed}-{count}.safetensors"
+            if not path.exists():
+                args.out.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".partial")
+                save_file({"features": frame_features(model, load, count)}, str(partial))
+                partial.replace(path)
+            return load_file(str(path))["features"]
+
+        return features_of
+
+    videos = video_sequences(pack, row_components(pack.rows), cached("videos"), seed=args.seed)
+    chosen, held = spread(train, args.pseudo_crops), spread(val, args.final_val_crops)
+    features = cached("singles")(lambda k: pack.crop(chosen[k]), len(chosen))
+    held_features = cached("held")(lambda k: pack.crop(held[k]), len(held))
     pseudo = pseudo_sequences(features, pack, chosen, count=args.pseudo_sequences, seed=args.seed)
     print(f"sequence: {len(videos)} of videos, {len(pseudo)} of single crops", flush=True)
     crossed = crossed_predictions(model, videos, pseudo, settings, n_folds=args.folds, seed=args.seed)
     metrics = sequence_report(crossed, n_bootstrap=args.bootstrap)
-    metrics["frames"] = frame_report(model, pack, spread(val, args.final_val_crops), n_bootstrap=args.bootstrap)
+    metrics["frames"] = frame_report(model, pack, held, held_features, n_bootstrap=args.bootstrap)
     history = train_sequence_head(model, [*videos, *pseudo], settings)
     low = metrics["videos"]["auc"]["low"]
     info = WeightsInfo(

@@ -156,6 +156,12 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     assert info.metrics["videos"]["n_groups"] == 6
     low = info.metrics["videos"]["auc"]["low"]
     assert info.experimental == (low is None or low < 0.7)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features-*")}
+    assert len(kept) == 3
+    metrics = info.metrics
+    assert main([*command, "--stage", "sequence"]) == 0  # again, on the cached features
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("features-*")} == kept
+    assert Classifier.load(tmp_path / "weights.safetensors", device="cpu").info.metrics == metrics
     history = json.loads((tmp_path / "history.json").read_text())
     assert [entry["step"] for entry in history["frames_history"]] == [10, 20]
     assert {"train_loss", "train_accuracy", "val_auc"} <= history["frames_history"][0].keys()
