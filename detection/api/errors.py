@@ -11,8 +11,18 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, UnreadablePostError
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponsePermanentRedirect,
+    JsonResponse,
+    UnreadablePostError,
+)
 from django.http.multipartparser import MultiPartParserError
+from django.urls import is_valid_path
+from django.utils.http import escape_leading_slashes
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -132,6 +142,10 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     if _is_for_programs(request):
+        if not request.path.endswith("/") and is_valid_path(f"{request.path_info}/"):
+            # Django's own redirect (301) would make clients repeat a POST as a GET, and lose the upload.
+            with_slash = request.get_full_path(force_append_slash=True)
+            return HttpResponsePermanentRedirect(escape_leading_slashes(with_slash), preserve_request=True)
         return _plain(request, 404, "not_found", "There is nothing here.")
     return defaults.page_not_found(request, exception)
 

@@ -44,7 +44,8 @@ class ProblemSerializer(serializers.Serializer[Any]):
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
-@extend_schema_field({"type": "string", "description": 'A JSON object, e.g. `{"camera": 3}`; at most 16 KiB.'})
+# In a form, OpenAPI means by an object: a part that holds JSON.
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any]):
     """A JSON object in a form field."""
 
@@ -72,7 +73,10 @@ class UploadSerializer(serializers.Serializer[Any]):
         max_length=MAX_EXTERNAL_ID, required=False, allow_blank=True, default="", trim_whitespace=False,
         help_text="Your own name for it.",
     )  # fmt: skip
-    metadata = MetadataField(required=False, help_text="Your own facts; never interpreted.")
+    metadata = MetadataField(
+        required=False,
+        help_text='Your own facts as a JSON object, e.g. `{"camera": 3}`; at most 16 KiB, never interpreted.',
+    )
 
 
 class AnalyzeSerializer(serializers.Serializer[Any]):

@@ -25,6 +25,11 @@ def test_an_address_that_does_not_exist_is_a_404_problem(nobody: Caller, problem
     assert problem(nobody.get(path), 404, "not_found")["instance"] == path
 
 
+def test_an_address_without_its_slash_leads_to_the_right_one_with_method_and_body_kept(owner: Caller) -> None:
+    response = owner.request("post", "/api/v1/videos?a=b")
+    assert (response.status_code, response["Location"]) == (308, "/api/v1/videos/?a=b")
+
+
 def test_outside_of_the_api_errors_are_pages(nobody: Caller) -> None:
     response = nobody.get("/nothing")
     assert (response.status_code, response["Content-Type"]) == (404, "text/html; charset=utf-8")
