@@ -1,5 +1,5 @@
 """The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
-never collide, and the folder that lost is removed whole.  Only services use this: `jobs`, and `uploads` to remove a video's folder.
+never collide, and the folder that lost is removed whole.  Used by `jobs`, and by `uploads` to remove a video's folder.
 """
 
 from __future__ import annotations
