@@ -289,6 +289,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- admin ---------------------------------------------------------------------------------------------------------
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Deepfake review",
     "SITE_HEADER": "Deepfake review",
