@@ -40,6 +40,7 @@ class Stack:
             "DFD_BACKOFF_S": "1",
             "DFD_LEASE_S": "8",
             "PYTHONUNBUFFERED": "1",
+            "REMAP_SIGTERM": "SIGQUIT",
             **{name: str(value) for name, value in settings.items()},
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -2,6 +2,11 @@
 
 Everything it is told is in Django's settings (CELERY_*).  The parent process loads neither torch nor a model: a CUDA
 context does not survive a fork, so each child makes its own, at its first task.
+
+Start workers with REMAP_SIGTERM=SIGQUIT in the environment, as `manage.py up` and the images do (Celery reads it before
+it reads this file).  SIGTERM, as process managers send it, is then a soft shutdown: the tasks at work have
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT seconds, then their children are told to end and give the work back.  Without it a
+worker that is stopped waits for its tasks, however long they take.
 """
 
 from __future__ import annotations
@@ -9,9 +14,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-# Read by Celery when it is imported: SIGTERM, as process managers send it, means a soft shutdown (the tasks at work
-# have CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT seconds, then they are given back).
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 
 from celery import Celery

@@ -28,10 +28,10 @@ def test_every_published_task_exists_and_has_a_queue() -> None:
     assert {route["queue"] for route in app.conf.task_routes.values()} == {"extract", "classify", "maintenance"}
 
 
-def test_the_parent_process_loads_no_torch_and_remaps_sigterm() -> None:
+def test_the_parent_process_loads_no_torch() -> None:
     code = (
-        "import sys, os; from worker.app import app; app.loader.import_default_modules();"
-        "print([m for m in ('torch', 'cv2', 'av') if m in sys.modules], os.environ['REMAP_SIGTERM'])"
+        "import sys; from worker.app import app; app.loader.import_default_modules();"
+        "print([m for m in ('torch', 'cv2', 'av') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "[] SIGQUIT"
+    assert done.stdout.strip() == "[]"

@@ -72,7 +72,7 @@ class Command(BaseCommand):
 
 def _children(port: int) -> list[Child]:
     python = [sys.executable, "-m"]
-    # Set here because Celery reads it before it reads worker.app; see there.
+    # See worker.app: a worker that is stopped puts its work down.
     celery = {"REMAP_SIGTERM": "SIGQUIT"}
     address = f"127.0.0.1:{port}"
     web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", "--threads=8", f"--bind={address}"]

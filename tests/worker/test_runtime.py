@@ -1,0 +1,188 @@
+"""The two stages on real files, and the model that a process keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, Storage, default_storage
+
+from detection import dispatch
+from detection.models import Analysis, ModelVersion, Stage, State, Verdict, Video
+from detection.services import jobs, registry
+from ml.pipeline import Classifier, TrackScore
+from ml.weights import read_info
+from tests.ml.clips import write_clip
+from tests.weights import save_tiny
+from worker import runtime, tasks
+
+CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+    monkeypatch.setattr(runtime, "_loaded", None)
+
+
+def upload(content: bytes, name: str = "original.mp4") -> Video:
+    owner, _ = User.objects.get_or_create(username="owner")
+    video = Video(owner=owner, original_name=name, sha256="0" * 64, size_bytes=max(1, len(content)))
+    video.file.name = default_storage.save(f"{video.folder}/{name}", ContentFile(content))
+    video.save()
+    return video
+
+
+def register(tmp_path: Path, name: str, seed: int) -> ModelVersion:
+    path = tmp_path / f"{name}.safetensors"
+    sha256 = save_tiny(path, name=name, seed=seed)
+    info = read_info(path)
+    return registry.register_model(
+        file=path, name=name, sha256=sha256, config=info.config.to_dict(), metrics={}, threshold=info.threshold,
+        temperature=info.temperature, experimental=True, training_data_sha256="", activate=True,
+    )  # fmt: skip
+
+
+def analyse(video: Video) -> Analysis:
+    """Both stages, as the two messages would have them done."""
+    analysis = jobs.queue_analysis(video=video)
+    tasks.extract_faces(str(analysis.id))
+    tasks.classify_video(str(analysis.id))
+    return Analysis.objects.get(id=analysis.id)
+
+
+def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without_a_restart(tmp_path: Path) -> None:
+    first = register(tmp_path, "first", seed=1)
+    video = upload((CLIPS / "two-people.mp4").read_bytes())
+    analysis = analyse(video)
+    assert analysis.state == State.SUCCEEDED, analysis.last_error
+    verdict = Verdict.objects.get()
+    assert verdict.model_version == first
+    faces = list(video.faces.all())
+    assert [(face.track, face.position) for face in faces] == [(t, i) for t in (0, 1) for i in range(10)]
+    named = [frame["face"] for person in verdict.people for frame in person["frames"]]
+    assert named == [str(face.id) for face in faces]
+    crop = cv2.imread(faces[0].crop.path)
+    assert crop is not None
+    assert crop.shape == (224, 224, 3)
+    video.refresh_from_db()
+    assert cv2.imread(video.thumbnail.path) is not None
+    assert str(video.clip.name).endswith(".mp4")
+    assert (video.tracks, video.codec) == (2, "h264")
+
+    second = register(tmp_path, "second", seed=2)
+    again = jobs.queue_analysis(video=video)
+    tasks.classify_video(str(again.id))
+    newest = Verdict.objects.get(model_version=second)
+    assert newest.fake_probability != verdict.fake_probability
+    assert list(video.faces.all()) == faces
+
+
+def test_stored_crops_are_the_very_pixels_that_are_scored(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    name = default_storage.save("crop.png", ContentFile(runtime._encode(".png", image)))
+    assert np.array_equal(runtime._read_crop(name), image)
+
+
+def test_a_video_without_a_face_keeps_frames_for_a_person(tmp_path: Path) -> None:
+    path = tmp_path / "short.mp4"
+    write_clip(path, frames=6)
+    analysis = analyse(upload(path.read_bytes()))
+    assert analysis.state == State.NO_FACE, analysis.last_error
+    frames = analysis.video.sampled_frames.all()
+    assert len(frames) >= 1
+    assert all(cv2.imread(frame.image.path) is not None for frame in frames)
+
+
+def test_bytes_that_are_no_video_fail_with_a_code_at_the_first_attempt() -> None:
+    analysis = analyse(upload(b"hello" * 100))
+    assert (analysis.state, analysis.error_code, analysis.attempts) == (State.FAILED, "not_a_video", 1)
+
+
+def test_a_file_that_storage_has_lost_is_not_called_a_bad_video() -> None:
+    video = upload(b"x")
+    default_storage.delete(str(video.file.name))
+    analysis = analyse(video)
+    assert (analysis.state, analysis.attempts) == (State.QUEUED, 1)
+    assert "storage has no" in analysis.last_error
+
+
+def test_weights_that_cannot_be_loaded_are_not_the_videos_fault(tmp_path: Path) -> None:
+    model = register(tmp_path, "broken", seed=1)
+    video = upload((CLIPS / "one-person.mp4").read_bytes())
+    default_storage.delete(str(model.file.name))
+    analysis = analyse(video)
+    assert (analysis.state, analysis.stage, analysis.attempts) == (State.QUEUED, Stage.CLASSIFY, 1)
+    assert "The model 'broken' cannot be loaded" in analysis.last_error
+
+
+def test_no_model_at_all_lets_the_task_wait_without_an_attempt(tmp_path: Path) -> None:
+    register(tmp_path, "short-lived", seed=1)
+    analysis = jobs.queue_analysis(video=upload((CLIPS / "one-person.mp4").read_bytes()))
+    tasks.extract_faces(str(analysis.id))
+    ModelVersion.objects.update(active=False)
+    tasks.classify_video(str(analysis.id))
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.stage, analysis.attempts) == (State.QUEUED, Stage.AWAITING_MODEL, 0)
+
+
+def test_too_little_memory_is_met_once_with_smaller_batches() -> None:
+    asked: list[int] = []
+
+    class Tight:
+        def score(self, crops: object, *, batch_frames: int = 64) -> list[TrackScore]:
+            asked.append(batch_frames)
+            if batch_frames > 8:
+                raise MemoryError
+            return [TrackScore(0.5, (0.5,))]
+
+    tight: Any = Tight()
+    assert runtime._score(tight, []) == [TrackScore(0.5, (0.5,))]
+    assert asked == [64, runtime.SMALL_BATCH]
+
+
+class RemoteStorage(Storage):
+    """As S3's: files can be opened, but have no path."""
+
+    def __init__(self) -> None:
+        self._disk = FileSystemStorage()
+
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+        return self._disk.open(name, mode)
+
+    def _save(self, name: str, content: File[bytes]) -> str:
+        return self._disk.save(name, content)
+
+    def delete(self, name: str) -> None:
+        self._disk.delete(name)
+
+    def exists(self, name: str) -> bool:
+        return self._disk.exists(name)
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        return self._disk.listdir(path)
+
+
+def test_it_works_on_a_storage_that_has_no_local_paths(tmp_path: Path, settings: Any) -> None:
+    settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": f"{__name__}.RemoteStorage"}}
+    register(tmp_path, "m", seed=1)
+    analysis = analyse(upload((CLIPS / "one-person.mp4").read_bytes()))
+    assert analysis.state == State.SUCCEEDED, analysis.last_error
+    with pytest.raises(NotImplementedError):
+        default_storage.path("anything")
+    assert list((tmp_path / "var" / "work").iterdir()) == []
+
+
+def test_the_model_is_loaded_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = register(tmp_path, "m", seed=1)
+    assert runtime._classifier(model) is runtime._classifier(model)
+    assert isinstance(runtime._classifier(model), Classifier)
