@@ -17,7 +17,7 @@ LISTED: dict[str, str] = dict(re.findall(r"^# ([A-Z][A-Z0-9_]*)=(.*)$", EXAMPLE,
 DUMP = """
 import json, re
 from django.conf import settings
-names = [name for name in dir(settings) if name.isupper() and name not in ("SECRET_KEY", "LOGIN_URL", "LOGIN_REDIRECT_URL")]
+names = [name for name in dir(settings) if name.isupper() and name != "SECRET_KEY" and name[:6] != "LOGIN_"]
 print(json.dumps({name: re.sub(" at 0x[0-9a-f]+", "", repr(getattr(settings, name))) for name in names}))
 """
 
