@@ -51,9 +51,14 @@ class Person:
     track: int
     score: float | None
     level: str
+    threshold: float
     decides: bool  # the verdict is this person's score
     faces: tuple[ScoredFace, ...]
     sparkline: str  # points of an SVG polyline in a 100 x 24 box; empty with fewer than two scores
+
+    @property
+    def text(self) -> str:
+        return "" if self.score is None else score_texts(self.score, self.threshold)[0]
 
     @property
     def number(self) -> int:
@@ -92,6 +97,12 @@ def score_level(score: float | None, threshold: float) -> str:
     if abs(score - threshold) < NEAR:
         return "near"
     return "high" if score >= threshold else "low"
+
+
+def score_texts(score: float, threshold: float) -> tuple[str, str]:
+    """A score and its threshold with two digits, or with three where two would make them look equal."""
+    digits = 3 if abs(score - threshold) < 0.01 else 2
+    return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
 
 
 def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
@@ -166,6 +177,12 @@ def frames_of(video: Video, frames: Iterable[SampledFrame]) -> tuple[Frame, ...]
     return tuple(result)
 
 
+def most_telling(frames: Sequence[Frame], limit: int) -> tuple[Frame, ...]:
+    """At most `limit` frames, in time order: those with boxes before those without."""
+    chosen = sorted(frames, key=lambda frame: not frame.boxes)[:limit]
+    return tuple(sorted(chosen, key=lambda frame: frame.frame_number))
+
+
 def boxes_of(raw: Any, *, width: int | None, height: int | None) -> tuple[Box, ...]:
     """The boxes of one frame, cut to the frame; what is not a box with an area inside it is left out."""
     if not width or not height:
@@ -223,6 +240,7 @@ def _person(track: int, score: float | None, faces: list[ScoredFace], verdict: V
         track=track,
         score=score,
         level=score_level(score, verdict.threshold) if verdict else "",
+        threshold=verdict.threshold if verdict else 0.5,
         decides=verdict is not None and verdict.track == track,
         faces=tuple(faces),
         sparkline=_sparkline([face.score for face in faces if face.score is not None]),

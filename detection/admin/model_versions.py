@@ -17,31 +17,10 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, moment, safe_next
+from detection.admin.metrics import flatten, headline, sections
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.services.registry import activate_model
-
-SEPARATOR = " / "
-
-
-def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested metrics as (name, text) rows; long lists (curves) are named, not spelt out."""
-    if isinstance(value, dict):
-        names = {key: f"{prefix}{SEPARATOR}{key}" if prefix else str(key) for key in value}
-        return [row for key, item in value.items() for row in flatten(item, names[key])]
-    if isinstance(value, list | tuple):
-        if len(value) > 6 or any(isinstance(item, dict | list) for item in value):
-            return [(prefix, f"{len(value)} values")]
-        return [(prefix, " to ".join(_text(item) for item in value))]
-    return [(prefix, _text(value))]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)[:200]
 
 
 @require_POST
@@ -63,7 +42,7 @@ def activate_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("name_link", "standing", "headline", "threshold", "created", "promoted", "activate_button")
+    list_display = ("name_link", "standing", "auc", "fake_from", "created", "promoted", "activate_button")
     list_display_links = None
     list_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
@@ -97,13 +76,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     def standing(self, model: ModelVersion) -> SafeString:
         return render_to_string("admin/detection/includes/standing.html", {"model": model})
 
-    @display(description="Held-out AUC")
-    def headline(self, model: ModelVersion) -> str:
-        metrics = model.metrics if isinstance(model.metrics, dict) else {}
-        for name, text in flatten(metrics):
-            if "auc" in name.lower():
-                return f"{text} ({name})" if SEPARATOR in name else text
-        return NOTHING
+    @display(description="Held-out AUC (95 % interval)")
+    def auc(self, model: ModelVersion) -> str:
+        return headline(model.metrics) or NOTHING
+
+    @display(description="Fake from")
+    def fake_from(self, model: ModelVersion) -> str:
+        return f"{model.threshold:.3f}"
 
     @display(description="Promoted")
     def promoted(self, model: ModelVersion) -> SafeString | str:
@@ -111,7 +90,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @display(description="Metrics")
     def metrics_table(self, model: ModelVersion) -> SafeString:
-        return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.metrics)})
+        return render_to_string("admin/detection/includes/metrics.html", {"sections": sections(model.metrics)})
 
     @display(description="Configuration")
     def config_table(self, model: ModelVersion) -> SafeString:

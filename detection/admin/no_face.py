@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 
-from detection.admin.evidence import frames_of, rejections_of
+from detection.admin.evidence import frames_of, most_telling, rejections_of
 from detection.admin.filters import NoFaceView, OwnerFilter
 from detection.admin.proxies import NoFaceVideo
 from detection.admin.redirects import to_video_page
@@ -39,7 +39,7 @@ class NoFaceAdmin(VideoListAdmin):
         return self.render(
             "no_face_card",
             video,
-            frames=frames[:FRAMES_PER_ROW],
+            frames=most_telling(frames, FRAMES_PER_ROW),
             frames_left=max(0, len(frames) - FRAMES_PER_ROW),
             rejections=rejections_of(frames),
         )

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from detection.admin.base import PageChangeList, ReadOnlyAdmin
-from detection.admin.evidence import score_level
+from detection.admin.evidence import score_level, score_texts
 from detection.admin.labelling import LabellingMixin, button_context
 from detection.admin.search import search_videos
 from detection.models import FaceFrame, Verdict
@@ -89,8 +89,11 @@ def score_context(score: float | None, verdict: Verdict | None) -> dict[str, Any
     """Context of includes/score.html: a score against its threshold."""
     if score is None or verdict is None:
         return None
+    text, threshold = score_texts(score, verdict.threshold)
     return {
         "value": score,
+        "text": text,
+        "threshold_text": threshold,
         "percent": round(score * 100, 1),
         "threshold": verdict.threshold,
         "threshold_percent": round(verdict.threshold * 100, 1),

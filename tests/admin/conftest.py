@@ -46,7 +46,7 @@ class Rows:
             threshold=0.5,
             active=active,
             experimental=experimental,
-            metrics={"test": {"auc": 0.71, "auc_ci": [0.62, 0.8]}},
+            metrics={"summary": {"auc": {"value": 0.71, "low": 0.62, "high": 0.8}}},
         )
 
     def video(self, name: str = "clip.mp4", *, state: str = State.QUEUED, **fields: Any) -> Video:

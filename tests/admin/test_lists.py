@@ -171,6 +171,12 @@ def test_a_prediction_shows_its_faces_scores_threshold_reasons_and_model(rows: R
     assert "decides the verdict" in page
 
 
+def test_a_score_and_a_threshold_that_differ_never_look_equal(rows: Rows, review_client: Client) -> None:
+    video = rows.with_verdict(model=rows.model(), score=0.4965)
+    for url in ("/admin/detection/prediction/", f"/admin/detection/video/{video.pk}/change/"):
+        assert "Fake score 0.496, threshold 0.500" in names_on(review_client, url)
+
+
 def test_the_no_face_list_draws_the_rejected_boxes_on_the_frames(rows: Rows, review_client: Client) -> None:
     video = rows.no_face(frames=2)
     page = names_on(review_client, "/admin/detection/nofacevideo/")
@@ -181,6 +187,17 @@ def test_the_no_face_list_draws_the_rejected_boxes_on_the_frames(rows: Rows, rev
         r'<rect class="dfd-box dfd-box--low_probability" x="64.0" y="36.0" width="64.0" height="72.0">', page
     )
     assert "not sure enough" in page
+
+
+def test_a_row_prefers_the_frames_that_have_boxes(rows: Rows, review_client: Client) -> None:
+    video = rows.no_face(frames=9, boxes=[])
+    last = video.sampled_frames.get(position=8)
+    last.boxes = [{"x1": 1, "y1": 1, "x2": 50, "y2": 50, "probability": 0.8, "reason": "outside"}]
+    last.save()
+    page = names_on(review_client, "/admin/detection/nofacevideo/")
+    assert str(last.pk) in page
+    assert page.count("<figure") == 6
+    assert "3 more frames" in page
 
 
 def test_the_other_lists_lead_to_the_one_page_of_a_video(rows: Rows, review_client: Client) -> None:

@@ -1,0 +1,65 @@
+"""A model's figures as tables: `{"value", "low", "high"}` is one figure with its confidence interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SEPARATOR = " / "
+# Where an evaluation keeps the figures that speak for the whole model, the best known first.
+HEADLINE_SECTIONS = ("summary", "videos", "test")
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested figures as (name, text) rows; long lists (curves) are named, not spelt out."""
+    if isinstance(value, dict) and not is_interval(value):
+        names = {key: f"{prefix}{SEPARATOR}{key}" if prefix else str(key) for key in value}
+        return [row for key, item in value.items() for row in flatten(item, names[key])]
+    return [(prefix, figure(value))]
+
+
+def figure(value: Any) -> str:
+    """One figure as text."""
+    if is_interval(value):
+        return f"{figure(value['value'])} ({figure(value['low'])} to {figure(value['high'])})"
+    if isinstance(value, list | tuple):
+        if len(value) > 6 or any(isinstance(item, dict) for item in value):
+            return f"{len(value)} values"
+        return "  |  ".join(" ".join(map(figure, item)) if isinstance(item, list) else figure(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-" if value is None else str(value)[:200]
+
+
+def is_interval(value: Any) -> bool:
+    return isinstance(value, dict) and {"value", "low", "high"} <= set(value)
+
+
+def headline(metrics: Any, name: str = "auc") -> str | None:
+    """The figure that speaks for the whole model, or None where there is none."""
+    if not isinstance(metrics, dict):
+        return None
+    for section in (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS)):
+        if isinstance(section, dict) and name in section:
+            return figure(section[name])
+    return None
+
+
+def sections(metrics: Any) -> tuple[Section, ...]:
+    """The figures in groups, what speaks for the whole model first."""
+    if not isinstance(metrics, dict):
+        return ()
+    groups = {key: value for key, value in metrics.items() if isinstance(value, dict) and not is_interval(value)}
+    whole = {key: value for key, value in metrics.items() if key not in groups}
+    ordered = [title for title in HEADLINE_SECTIONS if title in groups]
+    ordered += [title for title in groups if title not in ordered]
+    found = [Section(title, tuple(flatten(groups[title]))) for title in ordered]
+    return tuple([Section("model", tuple(flatten(whole))), *found] if whole else found)
