@@ -41,6 +41,17 @@ def test_a_second_decision_is_a_second_row_and_the_newest_counts(rows: Rows, rev
     assert [review.label for review in video.reviews.order_by("created_at")] == ["fake", "no_face"]
 
 
+def test_the_page_asks_for_a_decision_until_there_is_one(rows: Rows, review_client: Client) -> None:
+    video = rows.with_verdict(model=rows.model())
+    url = f"/admin/detection/video/{video.pk}/change/"
+    before = messages_of(review_client, url)
+    review_client.post(f"/admin/detection/video/{video.pk}/label/", {"label": "unsure"})
+    after = messages_of(review_client, url)
+    asked, decided = "Needs a person's decision", "A person has decided"
+    assert (asked in before, decided in before) == (True, False)
+    assert (asked in after, decided in after) == (False, True)
+
+
 def test_a_comment_is_kept_with_the_decision(rows: Rows, review_client: Client) -> None:
     video = rows.no_face()
     review_client.post(f"/admin/detection/video/{video.pk}/label/", {"label": "fake", "comment": " The jaw flickers. "})
