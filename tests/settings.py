@@ -22,9 +22,13 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ml does; a test file may import torch first
 
 from dfdsite.settings import *  # noqa: E402, F403
-from dfdsite.settings import STATIC_ROOT, STORAGES  # noqa: E402
+from dfdsite.settings import DATABASES, STATIC_ROOT, STORAGES  # noqa: E402
 
 # No `collectstatic` before a test: file names stay as they are.
 os.mkdir(STATIC_ROOT)
 STORAGES = STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# A file, as in the product: the in-memory database that Django would take knows neither WAL nor waiting for a lock.
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["TEST"] = {"NAME": f"{_var}/test.sqlite3"}

@@ -14,7 +14,6 @@ from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from detection import dispatch
@@ -64,11 +63,8 @@ def register_model(
 def activate_model(*, model: ModelVersion) -> ModelVersion:
     """From now on verdicts are this version's.  Analyses that waited for a model go on."""
     with transaction.atomic():
-        # Lock every version that is or becomes active, in one order, so that two activations cannot deadlock.
-        rows = {
-            row.id: row
-            for row in ModelVersion.objects.select_for_update().filter(Q(active=True) | Q(id=model.id)).order_by("id")
-        }
+        # All of them, in one order: two activations at once must neither deadlock nor both find the same one active.
+        rows = {row.id: row for row in ModelVersion.objects.select_for_update().order_by("id")}
         ModelVersion.objects.filter(active=True).exclude(id=model.id).update(active=False)
         model = rows[model.id]
         if not model.active:
