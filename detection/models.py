@@ -117,6 +117,8 @@ class Video(models.Model):
             # a client: its own videos, and one by its own name
             models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
+            # admin's search: the first characters of a hash
+            models.Index(fields=("sha256",), name="video_by_sha256"),
         ]
 
     def __str__(self) -> str:
@@ -194,6 +196,7 @@ class Analysis(models.Model):
             ),
             models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
             models.Index(fields=("state", "-created_at"), name="analysis_by_state"),
+            models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
         ]
 
     def __str__(self) -> str:
@@ -346,6 +349,7 @@ class Review(models.Model):
         indexes = [
             models.Index(fields=("video", "-created_at"), name="review_by_video"),
             models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
+            models.Index(fields=("-created_at", "-id"), name="review_newest"),
         ]
 
     def __str__(self) -> str:
