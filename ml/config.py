@@ -51,6 +51,8 @@ class FaceConfig:
     full_scale_frames: int = 16
     full_scale_long_side: int = 1920
     """The second pass, before NO_FACE is said, runs on up to this size."""
+    turned_frames: int = 6
+    """Frames tried at each quarter turn before NO_FACE is said."""
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)

@@ -316,7 +316,8 @@ def extract_faces(
         for number, (long_side, turned) in enumerate(tries):
             search = _Search(path, detector, video, config, long_side=long_side, turned=turned)
             searches.append(search)
-            search.look_at(even(upright.frames_decoded, config.full_scale_frames), lambda _: report(0.0))
+            sample = config.turned_frames if turned else config.full_scale_frames
+            search.look_at(even(upright.frames_decoded, sample), lambda _: report(0.0))
             report(0.7 + 0.28 * (number + 1) / len(tries))
             if sum(bool(look.valid) for look in search.looks.values()) < min(3, upright.frames_decoded):
                 continue
