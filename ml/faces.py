@@ -47,7 +47,7 @@ class Track:
 
 @dataclass(frozen=True)
 class RejectedBox:
-    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track."""
+    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track, too_many."""
 
     box: Box
     probability: float

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -32,6 +33,13 @@ class Detection:
     def area(self) -> float:
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
+    @cached_property
+    def colour(self) -> NDArray[np.float32]:
+        """Hue and saturation histogram of the crop: tells two people apart who stand in the same place."""
+        small = cv2.resize(self.crop, (48, 48), interpolation=cv2.INTER_AREA)
+        histogram = cv2.calcHist([cv2.cvtColor(small, cv2.COLOR_RGB2HSV)], [0, 1], None, [12, 8], [0, 180, 0, 256])
+        return np.asarray(histogram / histogram.sum(), dtype=np.float32)
+
 
 def even(count: int, wanted: int) -> list[int]:
     """At most `wanted` different whole numbers spread evenly over 0 .. count - 1."""
@@ -50,13 +58,6 @@ def iou(a: Box, b: Box) -> float:
     return overlap / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap)
 
 
-def _colour(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hue and saturation histogram of a crop, for telling two people apart who stand in the same place."""
-    small = cv2.resize(crop, (48, 48), interpolation=cv2.INTER_AREA)
-    histogram = cv2.calcHist([cv2.cvtColor(small, cv2.COLOR_RGB2HSV)], [0, 1], None, [12, 8], [0, 180, 0, 256])
-    return np.asarray(histogram / histogram.sum(), dtype=np.float32)
-
-
 def affinity(a: Detection, b: Detection, config: FaceConfig) -> float:
     """How likely two faces of neighbouring looks are one person: 0 (cannot be) to 1 (same place, same size)."""
     width_a, width_b = a.box[2] - a.box[0], b.box[2] - b.box[0]
@@ -67,7 +68,7 @@ def affinity(a: Detection, b: Detection, config: FaceConfig) -> float:
     shift = float(np.hypot(shift_x, shift_y)) / max(1e-6, (width_a + width_b) / 2)
     if shift > config.link_max_centre_shift or iou(a.box, b.box) < config.link_min_iou:
         return 0.0
-    distance = cv2.compareHist(_colour(a.crop), _colour(b.crop), cv2.HISTCMP_BHATTACHARYYA)
+    distance = cv2.compareHist(a.colour, b.colour, cv2.HISTCMP_BHATTACHARYYA)
     if distance > config.link_max_colour_distance:
         return 0.0
     return 1.0 - shift / (config.link_max_centre_shift + 1e-6) * 0.9
