@@ -21,11 +21,10 @@ from torch import Tensor
 
 from ml.config import Label
 from ml.pack import CropRow, Pack, PackError, PackWriter
+from ml.splits import HOLDOUT, TRAIN, VAL, assign_splits, straddling
 
 PARTS = ("dfdc", "web_colour", "videos")
 VIDEO_FOLDERS = ("ffpp", "celeb-df", "other")
-VAL_SHARE = 0.15
-"""Share of a source's groups that is held out where the data set itself fixes no split."""
 
 
 def class_weights(labels: Iterable[int]) -> Tensor:
@@ -94,32 +93,19 @@ def group_folds(
     return np.array([fold_of[name] for name in components], dtype=np.int64)
 
 
-def split_singles(pack: Pack, *, seed: int = 0) -> tuple[list[int], list[int]]:
-    """Indices of single crops for training and for validation, disjoint by component.
+def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:
+    """Indices of the crops that train, validate and are held out, disjoint by component.
 
-    A row's own `split` is kept.  Groups without one are dealt out by `VAL_SHARE`, source by source.  Raises PackError
-    when a component would stand on both sides.
+    A row's own `split` is kept, and takes its component along; the rest is dealt by `ml.splits.SHARES`, source by
+    source.  Raises PackError when a component would stand on both sides.
     """
-    indices = pack.singles()
-    components = dict(zip(indices, row_components([pack.rows[i] for i in indices]), strict=True))
-    open_components: dict[str, list[str]] = {}
-    for i in indices:
-        if not pack.rows[i].split and components[i] not in open_components.setdefault(pack.rows[i].source, []):
-            open_components[pack.rows[i].source].append(components[i])
-    held: set[str] = set()
-    for source, names in sorted(open_components.items()):
-        rng = np.random.default_rng([seed, len(source)])
-        count = round(VAL_SHARE * len(names))
-        held.update(sorted(names)[k] for k in rng.permutation(len(names))[:count])
-    train: list[int] = []
-    val: list[int] = []
-    for i in indices:
-        split = pack.rows[i].split or ("val" if components[i] in held else "train")
-        (val if split == "val" else train).append(i)
-    shared = {components[i] for i in train} & {components[i] for i in val}
-    if shared:
-        raise PackError(f"these people stand in training and in validation: {', '.join(sorted(shared)[:5])}")
-    return train, val
+    components = row_components(pack.rows)
+    fixed = {component: row.split for component, row in zip(components, pack.rows, strict=True) if row.split}
+    dealt = assign_splits(components, [(row.source, row.label) for row in pack.rows], fixed=fixed, seed=seed)
+    splits = [row.split or split for row, split in zip(pack.rows, dealt, strict=True)]
+    if shared := straddling(components, splits):
+        raise PackError(f"these people stand in training and in validation: {', '.join(shared[:5])}")
+    return {name: [i for i, split in enumerate(splits) if split == name] for name in (TRAIN, VAL, HOLDOUT)}
 
 
 def _add_dfdc(writer: PackWriter, folder: Path) -> None:

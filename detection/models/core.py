@@ -1,4 +1,4 @@
-"""The tables.  Every write goes through `detection.services`, reads of more than a row through `detection.selectors`.
+"""Videos, their analyses and verdicts, what people say of them, and the models that judge them.
 
 An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
 
@@ -83,6 +83,9 @@ class Video(models.Model):
     duration_s = models.FloatField(null=True, blank=True)
     frames_decoded = models.PositiveIntegerField(null=True, blank=True)
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
+    )
     extracted_at = models.DateTimeField(null=True, blank=True)
 
     # Mirrors, written in the transaction that writes what they mirror, so that lists filter on one table.
@@ -92,7 +95,7 @@ class Video(models.Model):
     verdict_label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
     fake_probability = models.FloatField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
-    label = models.CharField(max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's label.")
+    label = models.CharField(max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's, or else the data set's.")
 
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -275,6 +278,7 @@ class ModelVersion(models.Model):
     temperature = models.FloatField(default=1.0)
     experimental = models.BooleanField(default=True)
     training_data_sha256 = models.CharField(max_length=64, blank=True)
+    trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

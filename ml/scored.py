@@ -1,0 +1,27 @@
+"""One scored video, as evaluation, report and gate see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ScoredVideo:
+    """A labelled video and what one model says of it."""
+
+    key: str
+    """Names the video for a person: an id, or a path in a data set."""
+    label: int
+    """ml.config.Label."""
+    score: float
+    """Calibrated fake probability, that of the most suspicious person."""
+    component: str
+    """People who are linked; bootstraps draw whole components."""
+    dataset: str = ""
+    method: str = ""
+    """Forgery method; empty for reals."""
+    compression: str = ""
+    height: int | None = None
+    """Of the frame, pixels."""
+    face_px: float | None = None
+    """Median of the longer side of the scored person's face boxes, pixels of the full frame."""
