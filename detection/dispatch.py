@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "worker.tasks.classify_video"}
 SWEEP_TASK = "worker.tasks.sweep"
+TRAIN_TASK = "worker.tasks.train_model"
 BACKGROUND_QUEUE_SIZE = 1000
 
 
@@ -39,6 +40,11 @@ def wake(*, analysis_id: UUID, stage: str) -> bool:
 def wake_sweeper() -> bool:
     """Ask for a sweep now, and not at its next turn.  Never raises."""
     return _submit(partial(_publish, SWEEP_TASK, []))
+
+
+def wake_trainer(*, run_id: UUID) -> bool:
+    """Tell a worker of the queue `train` that a run waits.  Never raises; the sweeper repeats it."""
+    return _submit(partial(_publish, TRAIN_TASK, [str(run_id)]))
 
 
 def backlog(*, stage: str) -> int | None:

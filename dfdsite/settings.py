@@ -241,6 +241,7 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.extract_faces": {"queue": "extract"},
     "worker.tasks.classify_video": {"queue": "classify"},
     "worker.tasks.sweep": {"queue": "maintenance"},
+    "worker.tasks.train_model": {"queue": "train"},
 }
 CELERY_BEAT_SCHEDULE = {
     "sweep": {

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ml.config import Label
 
 PACK_VERSION = "1"
+SPOOL_BYTES = 64 * 1024 * 1024
 
 
 class PackError(Exception):
@@ -42,26 +43,37 @@ class CropRow:
     method: str = ""
     """Forgery method, such as `Deepfakes`."""
     split: str = ""
-    """`train` or `val` where the data set fixes it."""
+    """`train`, `val` or `holdout` where it is settled."""
     sequence: str = ""
     """The person in one video whose crops belong together; empty for single crops."""
     order: int = 0
     """Place of the crop in its sequence, in time order."""
     origin: str = ""
     """The clip the crop was made from: a fake and its real original share it."""
+    video: str = ""
+    """Names the video that a sequence belongs to; all its people together get one verdict."""
+    compression: str = ""
+    height: int = 0
+    """Of the frame, pixels; 0 where unknown."""
+    face_px: float = 0.0
+    """Longer side of the face's box, pixels of the full frame; 0 where unknown."""
+    component: str = ""
+    """People who are linked, where whoever made the pack knows more than `group` and `donor` say."""
 
 
 class PackWriter:
-    """Collects encoded crops and rows, and writes the file at once."""
+    """Collects encoded crops and rows, and writes the file at once.  Images wait on disk, not in memory."""
 
     def __init__(self) -> None:
-        self._images: list[bytes] = []
+        self._images = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 (closed with the writer)
+        self._lengths: list[int] = []
         self._rows: list[CropRow] = []
 
     def add_encoded(self, image: bytes, row: CropRow) -> None:
         """`image` is a JPEG or PNG file's bytes, kept as they are: compression is part of the evidence."""
         Label(row.label)  # refuses anything but 0 and 1
-        self._images.append(image)
+        self._images.write(image)
+        self._lengths.append(len(image))
         self._rows.append(row)
 
     def add_crop(self, crop: NDArray[np.uint8], row: CropRow) -> None:
@@ -76,17 +88,30 @@ class PackWriter:
         if not self._rows:
             raise PackError("the pack would be empty: no crop was found.")
         columns = {f.name: [getattr(row, f.name) for row in self._rows] for f in fields(CropRow)}
-        lengths = [len(image) for image in self._images]
-        tensors = {
-            "blob": torch.frombuffer(bytearray(b"".join(self._images)), dtype=torch.uint8),
-            "offsets": torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int64),
-            "table": torch.frombuffer(bytearray(json.dumps(columns).encode()), dtype=torch.uint8),
-        }
+        offsets = np.concatenate([[0], np.cumsum(self._lengths)]).astype("<i8").tobytes()
+        table = json.dumps(columns).encode()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(path.suffix + ".partial")
-        save_file(tensors, str(partial), metadata={"pack_version": PACK_VERSION})
+        with partial.open("wb") as out:
+            out.write(_header(offsets=len(offsets), table=len(table), blob=sum(self._lengths)))
+            out.write(offsets)
+            out.write(table)
+            self._images.seek(0)
+            shutil.copyfileobj(self._images, out, 1024 * 1024)
         partial.replace(path)
         return path
+
+
+def _header(*, offsets: int, table: int, blob: int) -> bytes:
+    """A safetensors header; written here because the library wants every tensor in memory at once."""
+    ends = np.cumsum([0, offsets, table, blob]).tolist()
+    body: dict[str, object] = {"__metadata__": {"pack_version": PACK_VERSION}}
+    shapes = {"offsets": ("I64", [offsets // 8]), "table": ("U8", [table]), "blob": ("U8", [blob])}
+    for k, (name, (dtype, shape)) in enumerate(shapes.items()):
+        body[name] = {"dtype": dtype, "shape": shape, "data_offsets": [ends[k], ends[k + 1]]}
+    encoded = json.dumps(body).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return len(encoded).to_bytes(8, "little") + encoded
 
 
 class Pack:
@@ -107,7 +132,7 @@ class Pack:
         except (SafetensorError, OSError, ValueError) as error:
             raise PackError(f"{path.name} cannot be read as a pack: {error}") from error
         self.path = path
-        names = [f.name for f in fields(CropRow)]
+        names = [f.name for f in fields(CropRow) if f.name in columns]  # older packs know less
         self.rows: list[CropRow] = [
             CropRow(**dict(zip(names, values, strict=True)))
             for values in zip(*(columns[name] for name in names), strict=True)
@@ -123,6 +148,10 @@ class Pack:
         if bgr is None:
             raise PackError(f"crop {index} of {self.path.name} cannot be decoded")
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+    def encoded(self, index: int) -> bytes:
+        """The image file's bytes."""
+        return self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes()
 
     def labels(self) -> NDArray[np.int64]:
         return np.array([row.label for row in self.rows], dtype=np.int64)
@@ -144,5 +173,5 @@ class Pack:
         digest = hashlib.sha256()
         for index, row in enumerate(self.rows):
             digest.update(json.dumps(asdict(row), sort_keys=True).encode())
-            digest.update(self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes())
+            digest.update(self.encoded(index))
         return digest.hexdigest()

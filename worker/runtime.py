@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -23,8 +23,9 @@ from django.core.files.storage import default_storage
 
 from detection.errors import Refused
 from detection.models import FaceFrame, ModelVersion, Video
-from detection.services import jobs, registry
+from detection.services import jobs, registry, rescoring
 from detection.services.jobs import EXTRACTED_PERCENT, Claim
+from detection.services.rescoring import StoredVideo
 from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from worker.attempt import BadInput, Heart, NotNow
 
@@ -171,10 +172,23 @@ def classify(claim: Claim, heart: Heart) -> None:
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
 
+    result = verdict(version, classifier, people, scores, timings={k: round(v, 3) for k, v in timings.items()})
+    jobs.finish_classification(claim=claim, result=result)
+
+
+def verdict(
+    version: ModelVersion,
+    classifier: Classifier,
+    people: Sequence[tuple[int, Sequence[FaceFrame]]],
+    scores: Sequence[TrackScore],
+    *,
+    timings: dict[str, float] | None = None,
+) -> ClassificationResult:
+    """The verdict on one video from its people (track, faces) and their scores."""
     from ml.pipeline import decide
 
     decision = decide(scores, classifier.info)
-    result = ClassificationResult(
+    return ClassificationResult(
         model_version_id=version.id,
         label=decision.label,
         fake_probability=decision.fake_probability,
@@ -198,9 +212,28 @@ def classify(claim: Claim, heart: Heart) -> None:
         ],
         needs_review=decision.needs_review,
         review_reasons=decision.review_reasons,
-        timings={name: round(seconds, 3) for name, seconds in timings.items()},
+        timings=timings or {},
     )
-    jobs.finish_classification(claim=claim, result=result)
+
+
+def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[int, list[str]]:
+    """Scores the stored faces of many videos at once; (verdicts stored, ids of videos whose faces cannot be read)."""
+    _prepare()
+    classifier = _classifier(version)
+    readable: list[tuple[StoredVideo, list[list[NDArray[np.uint8]]]]] = []
+    unreadable: list[str] = []
+    for stored in batch:
+        try:
+            readable.append((stored, [[_read_crop(str(f.crop.name)) for f in faces] for _, faces in stored.people]))
+        except (OSError, RuntimeError) as error:
+            log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
+            unreadable.append(str(stored.video_id))
+    scores = iter(_score(classifier, [crops for _, people in readable for crops in people]))
+    results = [
+        (stored, verdict(version, classifier, stored.people, [next(scores) for _ in stored.people]))
+        for stored, _ in readable
+    ]
+    return rescoring.store_verdicts(model=version, results=results), unreadable
 
 
 def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:
@@ -230,6 +263,17 @@ def _classifier(version: ModelVersion) -> Classifier:
     log.info("model_loaded", model=version.name, sha256=version.sha256[:12], device=str(classifier.device))
     _loaded = (version.id, classifier)
     return classifier
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def train(run_id: str) -> None:
+    """A training run, with all the threads that this process may use."""
+    _prepare()
+    from worker import training
+
+    training.run(run_id)
 
 
 # --- the process ---------------------------------------------------------------------------------------------------

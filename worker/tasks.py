@@ -6,8 +6,10 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import sweeper
+from detection.services import sweeper, training
 from worker import attempt, runtime
+
+TRAIN_LIMIT_S = 7 * 24 * 3600
 
 
 @shared_task(name="worker.tasks.extract_faces")
@@ -22,5 +24,15 @@ def classify_video(analysis_id: str) -> None:
 
 @shared_task(name="worker.tasks.sweep")
 def sweep() -> None:
+    training.sweep_runs()
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
+
+
+# Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message
+# a second time while a training that takes hours is still at it.
+@shared_task(
+    name="worker.tasks.train_model", acks_late=False, soft_time_limit=TRAIN_LIMIT_S, time_limit=TRAIN_LIMIT_S + 60
+)
+def train_model(run_id: str) -> None:
+    runtime.train(run_id)

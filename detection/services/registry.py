@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import ModelVersion
+from detection.models import ModelVersion, Promotion, PromotionKind
 from detection.services import sweeper
 
 
@@ -34,8 +34,12 @@ def register_model(
     experimental: bool,
     training_data_sha256: str,
     activate: bool,
+    trained_on: Sequence[str] = (),
+    parent: ModelVersion | None = None,
 ) -> ModelVersion:
     """Store the file and its facts; the same file again is the version that exists.
+
+    `activate` is for an installation's first model, by whoever sets it up; later ones pass the gate (see `promote`).
 
     Raises Refused when the file is not the one whose sha256 is given.
     """
@@ -54,22 +58,86 @@ def register_model(
             temperature=temperature,
             experimental=experimental,
             training_data_sha256=training_data_sha256,
+            trained_on=sorted(trained_on),
+            parent=parent,
         )
     else:
         _mend(model, file)
-    return activate_model(model=model) if activate else model
+    return activate_model(model=model, reason="Registered with --activate.") if activate else model
 
 
-def activate_model(*, model: ModelVersion) -> ModelVersion:
-    """From now on verdicts are this version's.  Analyses that waited for a model go on."""
+def promote(
+    *, model: ModelVersion, gate: Mapping[str, Any], by: Any = None, force: bool = False, reason: str = ""
+) -> ModelVersion:
+    """Make the model active if `gate` (see `detection.services.gates`) says that it has won, or by force with a reason.
+
+    Raises Refused `gate_refused` with the gate's own sentence, `stale_gate` when another model than the one it was
+    compared with is active by now, `reason_missing`.
+    """
+    reason = reason.strip()
+    if force:
+        if not reason:
+            raise Refused("reason_missing", "Forcing a model needs a reason: it is kept with the decision.")
+        return activate_model(model=model, kind=PromotionKind.FORCED, by=by, reason=reason, gate=gate)
+    if model.active:
+        return model
+    if not gate.get("passed"):
+        raise Refused(
+            "gate_refused", str(gate.get("sentence") or "This model has not been through the gate."), status=409
+        )
+    return activate_model(
+        model=model, kind=PromotionKind.GATE, by=by, reason=reason, gate=gate, champion=gate["champion"]
+    )
+
+
+def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
+    """Back to the model that was active before the present one.  Raises Refused when there was none.
+
+    Twice in a row goes back twice: the way is the list of promotions, without those that were rolled back.
+    """
+    stack: list[Promotion] = []
+    for row in Promotion.objects.select_related("model_version").order_by("created_at", "id"):
+        if row.kind == PromotionKind.ROLLBACK and stack:
+            stack.pop()
+        else:
+            stack.append(row)
+    if len(stack) < 2:
+        raise Refused("nothing_before", "There is no earlier model to go back to.", status=409)
+    return activate_model(model=stack[-2].model_version, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
+
+
+def activate_model(
+    *,
+    model: ModelVersion,
+    kind: PromotionKind | None = None,
+    by: Any = None,
+    reason: str = "",
+    gate: Mapping[str, Any] | None = None,
+    champion: str | None = "",
+) -> ModelVersion:
+    """From now on verdicts are this version's.  Analyses that waited for a model go on.
+
+    With `champion` (an id, or None for no model) it is refused as `stale_gate` unless that is the active one.
+    """
     with transaction.atomic():
         # All of them, in one order: two activations at once must neither deadlock nor both find the same one active.
         rows = {row.id: row for row in ModelVersion.objects.select_for_update().order_by("id")}
+        previous = next((row for row in rows.values() if row.active), None)
+        if champion != "" and champion != (str(previous.id) if previous else None):
+            raise Refused("stale_gate", "Another model has become active meanwhile; compare again.", status=409)
         ModelVersion.objects.filter(active=True).exclude(id=model.id).update(active=False)
         model = rows[model.id]
         if not model.active:
             model.active, model.promoted_at = True, timezone.now()
             model.save(update_fields=["active", "promoted_at"])
+            Promotion.objects.create(
+                model_version=model,
+                previous=previous,
+                kind=kind or (PromotionKind.FORCED if previous else PromotionKind.FIRST),
+                by=by,
+                reason=reason[:500],
+                gate=dict(gate or {}),
+            )
         sweeper.wake_waiting()
         transaction.on_commit(dispatch.wake_sweeper, robust=True)
     return model

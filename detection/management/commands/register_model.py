@@ -42,6 +42,7 @@ class Command(BaseCommand):
                 temperature=info.temperature,
                 experimental=info.experimental,
                 training_data_sha256=info.training_data_sha256,
+                trained_on=info.trained_on,
                 activate=options["activate"],
             )
         except WeightsError as error:

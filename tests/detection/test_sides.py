@@ -1,0 +1,84 @@
+"""Sides: nobody on two of them, official test videos never train, and a set that is one family can still be judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.services.sides import Linked, components, deal_sides
+from ml.splits import assign_splits
+
+names = st.integers(0, 15).map("p{}".format)
+videos_strategy = st.lists(
+    st.builds(
+        Linked,
+        identity=names,
+        donor=st.one_of(st.just(""), names),
+        shot=st.one_of(st.just(""), st.integers(0, 4).map("shot {}".format)),
+        dataset=st.sampled_from(["one", "two"]),
+        label=st.sampled_from(["real", "fake"]),
+        official=st.sampled_from(["", "", "train", "val", "test"]),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def deal(units: object, strata: object, fixed: object) -> list[str]:
+    return assign_splits(units, strata, fixed=fixed, seed=0)  # type: ignore[arg-type]
+
+
+@given(videos=videos_strategy, settled=st.dictionaries(names, st.sampled_from(["train", "val", "holdout"]), max_size=8))
+def test_no_person_donor_or_near_duplicate_stands_on_two_sides(videos: list[Linked], settled: dict[str, str]) -> None:
+    side_of, sides = deal_sides(videos, settled, deal)
+    for video, side in zip(videos, sides, strict=True):
+        if side is not None:
+            assert {side_of[name] for name in video.names} == {side}
+            assert video.official != "test" or side == "holdout"
+    kept = [video for video, side in zip(videos, sides, strict=True) if side is not None]
+    component = components(video.names for video in kept)
+    side_of_component: dict[str, str] = {}
+    for video in kept:
+        for name in video.names:
+            assert side_of_component.setdefault(component[name], side_of[name]) == side_of[name]
+    for name, side in settled.items():  # for good
+        assert side_of.get(name, side) == side
+
+
+@given(videos=videos_strategy, more=videos_strategy)
+def test_who_was_dealt_stays_when_more_videos_come(videos: list[Linked], more: list[Linked]) -> None:
+    before, _ = deal_sides(videos, {}, deal)
+    after, _ = deal_sides([*videos, *more], before, deal)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_set_in_which_everybody_lends_a_face_to_everybody_still_has_a_holdout_with_fakes() -> None:
+    people = [f"id{i}" for i in range(40)]
+    videos = [Linked(name, "", "", "celeb", "real", "") for name in people for _ in range(4)]
+    videos += [Linked(a, b, "", "celeb", "fake", "") for i, a in enumerate(people) for b in people[i + 1 : i + 9]]
+    _, sides = deal_sides(videos, {}, deal)
+    counts = Counter((side, video.label) for video, side in zip(videos, sides, strict=True))
+    for side in ("train", "val", "holdout"):
+        assert counts[side, "real"] > 0
+        assert counts[side, "fake"] > 0
+    assert counts[None, "real"] == 0  # only fakes that would join two sides are left out
+
+
+def test_a_pair_of_people_is_dealt_as_one_and_official_lists_are_honoured() -> None:
+    videos = [
+        Linked("ff1", "ff2", "", "ffpp", "fake", "train"),
+        Linked("ff2", "", "", "ffpp", "real", "train"),
+        Linked("ff3", "ff4", "", "ffpp", "fake", "test"),
+        Linked("ff4", "", "", "ffpp", "real", ""),
+        Linked("ff5", "", "", "ffpp", "real", "val"),
+    ]
+    _, sides = deal_sides(videos, {}, deal)
+    assert sides == ["train", "train", "holdout", "holdout", "val"]
+
+
+def test_an_official_test_video_of_somebody_who_trains_already_is_left_out() -> None:
+    videos = [Linked("id1", "", "", "celeb", "real", "test"), Linked("id1", "", "", "celeb", "real", "")]
+    _, sides = deal_sides(videos, {"id1": "train"}, deal)
+    assert sides == [None, "train"]

@@ -1,0 +1,319 @@
+"""The learning loop on made-up faces: a better model goes live, a worse one never, and nothing that is killed is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import (
+    IdentitySide,
+    ModelVersion,
+    Promotion,
+    RunState,
+    Snapshot,
+    TrainingRun,
+    Verdict,
+    Video,
+)  # fmt: skip
+from detection.services import reviews, snapshots, training
+from detection.services.accounts import create_token
+from ml.fit import FitOptions
+from ml.weights import read_info
+from tests.learning import dataset, register_blind, stored_video
+from worker import learning, runtime, tasks
+from worker import training as runs
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    settings.VAR_DIR = tmp_path / "var"
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+    monkeypatch.setattr(runtime, "_loaded", None)
+    yield
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def reviewer(name: str) -> User:
+    create_token(username=name, role="reviewer")
+    return User.objects.get(username=name)
+
+
+def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rollback_takes_it_back(
+    tmp_path: Path,
+) -> None:
+    dataset(40)
+    blind = register_blind(tmp_path)
+    said = run("retrain", "--epochs", "6")
+    row = TrainingRun.objects.get()
+    assert row.state == RunState.SUCCEEDED
+    active = ModelVersion.objects.get(active=True)
+    assert active == row.candidate
+    assert active.parent == blind
+    assert row.gate["passed"]
+    assert row.gate["sentence"] in said
+    assert "40 real" in said
+    assert row.metrics["videos"]["auc"]["value"] == 1.0
+    assert row.metrics["videos"]["confusion_matrix"]
+    assert {"train_loss", "train_accuracy"} <= row.history[0].keys()
+    html = default_storage.open(str(row.report)).read().decode()
+    assert "confusion" in html.lower()
+    report = json.loads(default_storage.open(str(row.report).replace(".html", ".json")).read())
+    assert report["gate"]["passed"]
+    held = set(IdentitySide.objects.filter(side="holdout").values_list("name", flat=True))
+    assert held
+    assert held.isdisjoint(active.trained_on)
+    assert Promotion.objects.first().kind == "gate"  # type: ignore[union-attr]
+    # verdicts of the new model, then of the old one again
+    assert "80 verdicts" in run("rescore", "--batch", "16")
+    assert "0 of 0" in run("rescore")
+    assert Verdict.objects.filter(model_version=active).count() == 80
+    assert Video.objects.get(dataset_video__path="fake/0.mp4").verdict_label == "fake"
+    assert str(blind) in run("rollback", "--reason", "trial")
+    assert ModelVersion.objects.get(active=True) == blind
+    assert "80 verdicts" in run("rescore")
+    assert Verdict.objects.count() == 160  # both models' stay
+    with pytest.raises(CommandError, match="no earlier model"):
+        run("rollback")
+    assert active.name in run("promote", active.sha256[:8])
+
+
+def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figures(tmp_path: Path) -> None:
+    dataset(40)
+    register_blind(tmp_path)
+    run("retrain", "--epochs", "6")
+    good = ModelVersion.objects.get(active=True)
+    run("retrain", "--epochs", "6", "--shuffle-labels", "--seed", "3", "--no-promote")
+    row = TrainingRun.objects.first()
+    assert row is not None
+    assert row.candidate is not None
+    assert not row.gate["passed"]
+    assert row.metrics["videos"]["auc"]["value"] < 1.0
+    with pytest.raises(CommandError, match=r"Refused.* 0\.\d+"):
+        run("promote", str(row.candidate_id))
+    assert ModelVersion.objects.get(active=True) == good
+    with pytest.raises(CommandError, match="--reason"):
+        run("promote", str(row.candidate_id), "--force")
+    run("promote", str(row.candidate_id), "--force", "--reason", "to see that it can be done")
+    forced = Promotion.objects.first()
+    assert forced is not None
+    assert (forced.kind, forced.reason) == ("forced", "to see that it can be done")
+    assert not forced.gate["passed"]
+
+
+def test_the_same_snapshot_and_seed_give_the_same_figures(tmp_path: Path) -> None:
+    dataset(24)
+    register_blind(tmp_path)
+    for _ in range(2):
+        run("retrain", "--epochs", "3", "--no-promote", "--seed", "5")
+    one, two = TrainingRun.objects.all()
+    assert one.snapshot == two.snapshot
+    assert one.metrics == two.metrics
+    assert one.history == two.history
+
+
+@pytest.mark.slow
+def test_a_full_training_that_is_interrupted_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(24)
+    register_blind(tmp_path)
+    note, seen = training.note_epoch, []
+
+    def interrupted(*, claim: training.RunClaim, entry: Any) -> None:
+        note(claim=claim, entry=entry)
+        seen.append(entry["epoch"])
+        if seen == [1, 2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "note_epoch", interrupted)
+    full = ["retrain", "--full", "--start", "active", "--crops", "320", "--batch-size", "16", "--epochs", "2"]
+    with pytest.raises(CommandError, match="--resume"):
+        run(*full)
+    row = TrainingRun.objects.get()
+    assert (row.state, row.attempts) == (RunState.QUEUED, 0)
+    snapshot = row.snapshot
+    with pytest.raises(CommandError, match="has not ended"):
+        run(*full)
+    stored_video(900, fake=True)  # what comes meanwhile does not change this run
+    run("retrain", "--resume")
+    row.refresh_from_db()
+    assert (row.state, row.snapshot) == (RunState.SUCCEEDED, snapshot)
+    frames = [entry["epoch"] for entry in row.history if entry["stage"] == "frames"]
+    assert frames == list(range(1, len(frames) + 1))
+    assert seen.count(1) == 2  # once of the frames, once of the heads: the first two epochs were not done again
+    assert ModelVersion.objects.filter(runs=row).count() == 1
+
+
+def test_labels_given_by_people_change_the_next_snapshot_which_says_how_many_and_whose(tmp_path: Path) -> None:
+    dataset(12)
+    register_blind(tmp_path)
+    before = learning.freeze(seed=0, seen=())
+    assert learning.freeze(seed=0, seen=()) == before  # nothing new, nothing frozen
+    ada, bob = reviewer("ada"), reviewer("bob")
+    agreed, disputed, unsure, changed = (stored_video(100 + n, fake=True) for n in range(4))
+    for person in (ada, bob):
+        reviews.record_review(video=agreed, reviewer=person, label="fake")
+    reviews.record_review(video=disputed, reviewer=ada, label="fake")
+    reviews.record_review(video=disputed, reviewer=bob, label="real")
+    reviews.record_review(video=unsure, reviewer=ada, label="unsure")
+    reviews.record_review(video=changed, reviewer=bob, label="real")
+    reviews.record_review(video=changed, reviewer=bob, label="fake")
+    after = learning.freeze(seed=0, seen=())
+    assert after != before
+    assert after.summary["reviewers"] == {"ada": 1, "bob": 2}
+    assert after.summary["by_review"] == 2
+    assert after.summary["left_out"] == {"disputed": 1, "unsure": 1}
+    items = {item.video: item for item in snapshots.read_snapshot(snapshot=after)}
+    assert items[str(agreed.id)].labelled_by == ("ada", "bob")
+    assert items[str(changed.id)].label == "fake"
+    old = {item.video: item.side for item in snapshots.read_snapshot(snapshot=before)}
+    assert {video: items[video].side for video in old} == old  # the holdout is frozen
+    lines = "\n".join(runs.describe(after, list(items.values())))
+    assert "ada 1, bob 2" in lines
+    assert "disputed: 1" in lines
+
+
+def test_near_duplicates_and_donors_stand_on_one_side() -> None:
+    rows = dataset(20)
+    twin = stored_video(500, fake=False)
+    first = Video.objects.get(dataset_video__path="real/0.mp4")
+    with default_storage.open(str(first.thumbnail)) as handle:
+        name = default_storage.save(f"{twin.folder}/thumbnail-copy.jpg", handle)
+    Video.objects.filter(id=twin.id).update(thumbnail=name)
+    reviews.record_review(video=twin, reviewer=reviewer("ada"), label="real")
+    rows[3].donor = "lab0"
+    rows[3].save()
+    items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=()))
+    sides = {item.path if item.dataset == "lab" else "twin": item.side for item in items}
+    assert sides["twin"] == sides["real/0.mp4"] == sides["fake/0.mp4"] == sides["fake/1.mp4"] == sides["real/1.mp4"]
+
+
+def test_too_little_or_one_sided_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    register_blind(tmp_path)
+    with pytest.raises(CommandError, match="0 real and 0 fake videos"):
+        run("retrain")
+    assert TrainingRun.objects.get().state == RunState.REFUSED
+    for row in dataset(20):
+        if row.label == "real":
+            row.video.delete()
+    with pytest.raises(CommandError, match="0 real videos on the training side"):
+        run("retrain")
+    assert ModelVersion.objects.count() == 1
+
+
+def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_taken_up_again(
+    tmp_path: Path, settings: Any
+) -> None:
+    dataset(24)
+    register_blind(tmp_path)
+    assert "queued" in run("retrain", "--queue", "--epochs", "2", "--no-promote")
+    row = TrainingRun.objects.get()
+    claim = training.claim_run(run_id=row.id, worker="gone")
+    assert claim is not None
+    assert training.claim_run(run_id=row.id, worker="second") is None  # a duplicate message
+    TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    tasks.sweep()
+    row.refresh_from_db()
+    assert row.state == RunState.QUEUED
+    with pytest.raises(training.LeaseLost):
+        training.beat(claim=claim)
+    tasks.train_model(str(row.id))
+    row.refresh_from_db()
+    assert row.state == RunState.SUCCEEDED
+    assert row.attempts == 2
+    tasks.train_model(str(row.id))  # a message that comes again
+    assert TrainingRun.objects.get().attempts == 2
+
+
+def test_a_run_that_kills_its_worker_each_time_ends(settings: Any) -> None:
+    row = training.request_run(options={}, publish=False)
+    for _ in range(settings.DFD_MAX_ATTEMPTS):
+        assert training.claim_run(run_id=row.id, worker="doomed")
+        TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        training.sweep_runs()
+    row.refresh_from_db()
+    assert row.state == RunState.FAILED
+    assert "3 attempts" in row.message
+
+
+def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) -> None:
+    dataset(40)
+    blind = register_blind(tmp_path)
+    run("retrain", "--epochs", "4", "--no-promote")
+    row = TrainingRun.objects.get()
+    assert row.candidate is not None
+    items = snapshots.read_snapshot(snapshot=Snapshot.objects.get())
+    held = sorted({item.identity for item in items if item.side == "holdout"})
+    blind.trained_on = held[:3]
+    answer = learning.judge(row.candidate, blind, items)
+    assert answer.gate["excluded_seen_in_training"] == 6
+    assert {video.key for video in answer.videos} == {
+        item.video for item in items if item.side == "holdout" and item.identity not in held[:3]
+    }
+    blind.trained_on = held
+    assert learning.judge(row.candidate, blind, items).gate["code"] == "too_small"
+
+
+def test_rescoring_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(6)
+    model = register_blind(tmp_path)
+    real, calls = runtime.rescore_batch, []
+
+    def dies(version: ModelVersion, batch: Any) -> Any:
+        calls.append(len(batch))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(version, batch)
+
+    monkeypatch.setattr(runtime, "rescore_batch", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run("rescore", "--batch", "5")
+    assert Verdict.objects.count() == 5
+    assert "7 of 7" in run("rescore", "--batch", "5")
+    assert Verdict.objects.filter(model_version=model).count() == 12
+    assert set(Verdict.objects.values_list("video__current_verdict", flat=True)) == set(
+        Verdict.objects.values_list("id", flat=True)
+    )
+
+
+def test_a_pack_of_a_snapshot_is_made_once_and_says_which_face_is_gone(tmp_path: Path) -> None:
+    dataset(6)
+    items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=()))
+    pack = learning.pack_of(items)
+    assert {row.video for row in pack.rows} == {item.video for item in items}
+    default_storage.delete(items[0].tracks[0][0][0])
+    assert learning.pack_of(items).content_sha256() == pack.content_sha256()  # frozen
+    pack.path.unlink()
+    with pytest.raises(learning.PackError, match="gone from storage"):
+        learning.pack_of(items)
+
+
+def test_weights_say_whom_they_have_seen(tmp_path: Path) -> None:
+    dataset(24)
+    register_blind(tmp_path)
+    run("retrain", "--epochs", "2")
+    version = TrainingRun.objects.get().candidate
+    assert version is not None
+    info = read_info(Path(default_storage.path(str(version.file))))
+    sides = dict(IdentitySide.objects.values_list("name", "side"))
+    assert set(info.trained_on) == {n for n, side in sides.items() if side != "holdout" and n.startswith("lab")}
+    assert FitOptions().shuffle_labels is False

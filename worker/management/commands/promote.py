@@ -1,0 +1,58 @@
+"""Make a model the active one, if it is better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.errors import Refused
+from detection.models import ModelVersion
+from detection.services import registry, snapshots
+from ml.pack import PackError
+from ml.weights import WeightsError
+from worker import learning
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare MODEL with the active model on the frozen holdout, and make it the active one if it wins:"
+        " verdicts are its own from now on, in running workers too, and tasks that wait for a model go on."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("model", metavar="MODEL", help="id, name, or the beginning of the file's sha256")
+        parser.add_argument("--force", action="store_true", help="whatever the gate says; needs --reason")
+        parser.add_argument("--reason", default="", help="kept with the decision")
+
+    def handle(self, *args: Any, model: str, force: bool, reason: str, **options: Any) -> None:
+        try:
+            version = registry.find_model(reference=model)
+            if version.active:
+                self.stdout.write(f"{version} is active already.")
+                return
+            if force and not reason.strip():
+                raise CommandError("--force needs --reason: it is kept with the decision.")
+            gate = self._gate(version, force)
+            if not gate.get("passed") and not force:
+                raise CommandError(
+                    f"{gate['sentence']} Nothing was changed; --force --reason ... makes it active all the same."
+                )
+            promoted = registry.promote(model=version, gate=gate, force=force, reason=reason)
+        except Refused as error:
+            raise CommandError(error.detail) from error
+        except (PackError, WeightsError, OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{gate['sentence']}\n{promoted} is active.")
+
+    def _gate(self, version: ModelVersion, force: bool) -> dict[str, Any]:
+        """The gate's answer; forced, even where it cannot give one."""
+        champion = ModelVersion.objects.filter(active=True).first()
+        seen = {*version.trained_on, *(champion.trained_on if champion else ())}
+        try:
+            items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=seen))
+            return learning.judge(version, champion, items).gate
+        except (PackError, WeightsError, OSError, ValueError) as error:
+            if not force:
+                raise
+            return {"passed": False, "sentence": f"The gate could not judge it: {error}"}

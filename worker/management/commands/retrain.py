@@ -1,0 +1,133 @@
+"""What the labels are for: a better model, or none."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from detection.errors import Refused
+from detection.models import RunState, TrainingRun
+from detection.services import training
+from worker import figures
+from worker.training import RunOptions, run
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"{text} is not a share between 0 and 1")
+    return value
+
+
+class Command(BaseCommand):
+    help = (
+        "Train a candidate from imported and reviewed labels, report on it, and make it active only if it beats the"
+        " active model on the frozen holdout."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        default = RunOptions()
+        add = parser.add_argument
+        add("--full", action="store_true", help="train the backbone too; without it only the heads learn")
+        add("--name", default="", help="of the candidate")
+        add("--seed", type=int, default=default.seed)
+        add("--epochs", type=int, default=default.epochs, help="of the heads, at most (early stopping)")
+        add("--crops", type=int, default=default.crops, help="faces that --full trains on, in all")
+        add("--batch-size", type=int, default=default.batch_size)
+        add("--lr", type=float, default=default.lr, help="of --full")
+        add("--start", choices=("auto", "active", "imagenet", "scratch"), default=default.start)
+        add("--backbone", default="", metavar="FILE", help="ImageNet weights of ResNeXt-50, a local file")
+        add("--input-size", type=int, default=0, help="side of the picture the network sees, for a new start")
+        add("--fake-recall", type=share, default=default.fake_recall, help="share of fakes to catch (0.8)")
+        add("--shuffle-labels", action="store_true", help="a check for leaks: the answer must be chance")
+        add("--no-promote", action="store_true", help="leave the candidate for `promote`, even if it wins")
+        add("--queue", action="store_true", help="let a worker of the queue `train` do it")
+        add("--resume", action="store_true", help="go on with the run that was interrupted")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            row = self._interrupted() if options["resume"] else self._new(options)
+        except Refused as error:
+            raise CommandError(error.detail) from error
+        if options["queue"]:
+            self.stdout.write(f"Run {row.id} is queued; the admin shows how it goes.")
+            return
+        try:
+            worked = run(str(row.id), say=self.stdout.write, bar=_bar())
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. `manage.py retrain --resume` goes on from the last checkpoint.") from None
+        if not worked:
+            raise CommandError("Another process is at this run; the admin shows how it goes.")
+        row.refresh_from_db()
+        self._conclude(row)
+
+    def _new(self, options: dict[str, Any]) -> TrainingRun:
+        chosen = RunOptions(
+            name=options["name"],
+            full=options["full"],
+            seed=options["seed"],
+            epochs=options["epochs"],
+            crops=options["crops"],
+            batch_size=options["batch_size"],
+            lr=options["lr"],
+            start=options["start"],
+            backbone=options["backbone"],
+            input_size=options["input_size"],
+            fake_recall=options["fake_recall"],
+            shuffle_labels=options["shuffle_labels"],
+            promote=not options["no_promote"],
+            foreground=not options["queue"],
+        )
+        return training.request_run(options=asdict(chosen), publish=options["queue"])
+
+    def _interrupted(self) -> TrainingRun:
+        row = training.unfinished_run()
+        if row is None:
+            raise CommandError("There is no interrupted run. Start one with `manage.py retrain`.")
+        if row.state == RunState.RUNNING and row.lease_until and row.lease_until > timezone.now():
+            seconds = (row.lease_until - timezone.now()).total_seconds()
+            if seconds > settings.DFD_LEASE_S:
+                raise CommandError("Another process is at this run; the admin shows how it goes.")
+            self.stdout.write(f"The run may still be held; waiting up to {seconds:.0f} s for its lease to run out ...")
+            training.wait_for_lease(run_id=row.id)
+        self.stdout.write(f"Going on with the run of {row.created_at:%Y-%m-%d %H:%M}.")
+        return row
+
+    def _conclude(self, row: TrainingRun) -> None:
+        if row.state in (RunState.FAILED, RunState.REFUSED):
+            raise CommandError(row.message)
+        if row.state != RunState.SUCCEEDED:
+            raise CommandError(
+                "The attempt broke off; `manage.py retrain --resume` tries again. " + row.last_error[-300:]
+            )
+        for line in figures.lines(row.metrics.get("videos", {})):
+            self.stdout.write(line)
+        self.stdout.write(f"Candidate: {row.candidate}   report: {_where(row)}")
+        self.stdout.write(row.message)
+
+
+def _where(row: TrainingRun) -> str:
+    from django.core.files.storage import default_storage
+
+    try:
+        return str(default_storage.path(str(row.report)))
+    except NotImplementedError:
+        return str(row.report)
+
+
+def _bar() -> Callable[[str, float], None] | None:
+    """A line that overwrites itself, on a terminal only; elsewhere the epochs' lines say how it goes."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(what: str, share: float) -> None:
+        print(f"\r\033[K{what[:70]} {share:4.0%}", end="\r", file=sys.stderr, flush=True)
+
+    return show
