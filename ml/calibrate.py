@@ -26,16 +26,21 @@ def fit_temperature(margins: Floats, labels: Ints) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def choose_threshold(scores: Floats, labels: Ints) -> float:
-    """The probability with the best balanced accuracy; halfway between the two scores that it parts.
+def choose_threshold(scores: Floats, labels: Ints, *, fake_recall: float | None = None) -> float:
+    """The probability from which a video is called fake; halfway between the two scores that it parts.
 
-    Of equally good ones the nearest to 0.5 is taken.  Raises ValueError unless both classes are there.
+    With `fake_recall` (0 to 1) it is the highest that still catches that share of the fakes, else the one with the best
+    balanced accuracy, and of equally good ones the nearest to 0.5.  Raises ValueError unless both classes are there.
     """
     if not ((labels == 0).any() and (labels == 1).any()):
         raise ValueError("a threshold needs real and fake videos to be chosen on")
     levels = np.unique(scores)
-    candidates = np.concatenate([[0.5], (levels[1:] + levels[:-1]) / 2])
     fakes, reals = scores[labels == 1], scores[labels == 0]
+    between = np.concatenate([[levels[0] / 2], (levels[1:] + levels[:-1]) / 2])
+    if fake_recall is not None:
+        enough = between[np.array([(fakes >= c).mean() >= fake_recall - 1e-12 for c in between])]
+        return float(np.clip(enough.max(), 0.001, 0.999))
+    candidates = np.concatenate([[0.5], between[1:]])
     balanced = np.array([((fakes >= c).mean() + (reals < c).mean()) / 2 for c in candidates])
     best = candidates[balanced >= balanced.max() - 1e-12]
     return float(best[int(np.argmin(np.abs(best - 0.5)))])

@@ -102,6 +102,8 @@ class ModelConfig:
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4
+    frame_mean: bool = False
+    """Whether the sequence's logits are the mean of its frames' plus what the recurrence adds to it."""
     input_size: int = 112
     """Side of the square the network sees; crops are stored larger and reduced to it."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)

@@ -11,12 +11,10 @@ import csv
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ml.config import Label
@@ -62,35 +60,9 @@ def connected_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def row_components(rows: Sequence[CropRow]) -> list[str]:
     """Component of each row: rows with different components share no identity, neither as target nor as donor."""
-    component = connected_groups((row.group, row.donor) for row in rows)
+    links = [(row.group, row.donor) for row in rows] + [(row.group, row.component) for row in rows if row.component]
+    component = connected_groups(links)
     return [component[row.group] for row in rows]
-
-
-def group_folds(
-    components: Sequence[str], strata: Sequence[Hashable], n_folds: int, *, seed: int = 0
-) -> NDArray[np.int64]:
-    """Fold number of each item, such that no component is in two folds and each stratum (source) is spread evenly.
-
-    Raises ValueError for fewer components than folds.
-    """
-    names = sorted(set(components))
-    if len(names) < n_folds:
-        raise ValueError(f"{len(names)} groups of people cannot make {n_folds} folds.")
-    rng = np.random.default_rng(seed)
-    order = [names[i] for i in rng.permutation(len(names))]
-    items: dict[str, Counter[Hashable]] = {name: Counter() for name in names}
-    for name, stratum in zip(components, strata, strict=True):
-        items[name][stratum] += 1
-    order.sort(key=lambda name: -sum(items[name].values()))
-    load: list[Counter[Hashable]] = [Counter() for _ in range(n_folds)]
-    fold_of: dict[str, int] = {}
-    for name in order:
-        # the fold that has least of what this component brings, then the smallest fold
-        cost = [(sum(load[k][s] * n for s, n in items[name].items()), sum(load[k].values()), k) for k in range(n_folds)]
-        fold = min(cost)[2]
-        fold_of[name] = fold
-        load[fold].update(items[name])
-    return np.array([fold_of[name] for name in components], dtype=np.int64)
 
 
 def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:

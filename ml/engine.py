@@ -41,15 +41,23 @@ class FrameTraining:
     label_smoothing: float = 0.0
 
 
-class Progress:
-    """A bar on a terminal, plain lines elsewhere."""
+Watch = Callable[[str, float], None]
+"""Told what is being done and how far it is (0 to 1).  It may raise, and so stop the work."""
+OnEpoch = Callable[[dict[str, Any]], None]
 
-    def __init__(self, total: int, what: str, *, done: int = 0, every_s: float = 60.0) -> None:
+
+class Progress:
+    """A bar on a terminal, plain lines elsewhere; with `watch`, that is told instead."""
+
+    def __init__(
+        self, total: int, what: str, *, done: int = 0, every_s: float = 60.0, watch: Watch | None = None
+    ) -> None:
         self._bar: Any = None
+        self._watch = watch
         self._total, self._what, self._done, self._every = total, what, done, every_s
         self._start = self._last = time.monotonic()
         self._first = done
-        if sys.stderr.isatty():
+        if watch is None and sys.stderr.isatty():
             with contextlib.suppress(ImportError):  # a bare machine may lack it
                 from tqdm import tqdm
 
@@ -57,7 +65,9 @@ class Progress:
 
     def step(self, note: str = "") -> None:
         self._done += 1
-        if self._bar is not None:
+        if self._watch is not None:
+            self._watch(f"{self._what} {note}".strip(), self._done / max(1, self._total))
+        elif self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(1)
         elif time.monotonic() - self._last > self._every:
@@ -180,12 +190,14 @@ def train_frames(
     checkpoint: Path,
     resume: bool = False,
     stop_after: int | None = None,
+    watch: Watch | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> list[dict[str, float]]:
     """Trains backbone and frame head in place; returns the history, one entry an epoch.
 
     `weights` are the class weights of the loss, (2,).  With `resume` it goes on from `checkpoint` if that exists, and
     ends with the same weights as an uninterrupted run (on a CPU with the same number of threads).  `stop_after` ends
-    early, at that step, with a checkpoint.
+    early, at that step, with a checkpoint.  Without validation crops the history has no `val_*`.
     """
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
@@ -208,7 +220,7 @@ def train_frames(
         print(f"resumed at step {step} of {plan.total_steps}", flush=True)
     batches = FrameBatches(pack, train, plan)
     end = plan.total_steps if stop_after is None else min(stop_after, plan.total_steps)
-    progress = Progress(plan.total_steps, "frames", done=step)
+    progress = Progress(plan.total_steps, "frames", done=step, watch=watch)
     stream = batches.loader(step, settings.workers)
     few_val = spread(val, settings.val_crops)
     total, hits, loss_sum, started = 0, 0, 0.0, time.monotonic()
@@ -261,12 +273,16 @@ def train_frames(
             live = {k: v.clone() for k, v in model.state_dict().items()} if average else None
             if average:
                 model.load_state_dict(average.state)
-            entry |= validate_frames(model, pack, few_val)
+            if few_val:
+                entry |= validate_frames(model, pack, few_val)
             if live is not None:
                 model.load_state_dict(live)
             history.append(entry)
-            print(" ".join(f"{k} {v:.4g}" for k, v in entry.items()), flush=True)
             snapshot()
+            if on_epoch:
+                on_epoch({"stage": "frames", **entry})
+            else:
+                print(" ".join(f"{k} {v:.4g}" for k, v in entry.items()), flush=True)
             total, hits, loss_sum, started = 0, 0, 0.0, time.monotonic()
     progress.close()
     if step % settings.steps_per_epoch and step != plan.total_steps:

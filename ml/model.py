@@ -49,6 +49,9 @@ class FaceSequenceClassifier(nn.Module):
         rows = torch.arange(features.shape[0], device=features.device)
         last = outputs[rows, lengths.to(features.device) - 1]  # (B, H)
         logits = self.head(self.dropout(last))  # (B, 2)
+        if self.config.frame_mean:
+            inside = torch.arange(features.shape[1], device=features.device) < lengths.to(features.device)[:, None]
+            logits = logits + (frame_logits * inside[:, :, None]).sum(1) / inside.sum(1, keepdim=True)
         return logits, frame_logits
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -108,6 +108,7 @@ def add_videos(writer: PackWriter, data: Path, folders: Sequence[str], *, worker
                             sequence=f"{path}#{index}",
                             order=order,
                             origin=path,
+                            video=path,
                         ),
                     )
             if number % 10 == 0 or number == len(rows):

@@ -35,6 +35,8 @@ class WeightsInfo:
     """Sequence logits are divided by it before the softmax."""
     experimental: bool = True
     training_data_sha256: str = ""
+    trained_on: tuple[str, ...] = ()
+    """Identities (targets and donors) that training or validation has seen: nobody of them may judge these weights."""
     metrics: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
     format_version: int = FORMAT_VERSION
@@ -76,6 +78,7 @@ def read_info(path: Path) -> WeightsInfo:
     try:
         body = json.loads(header)
         body["config"] = ModelConfig.from_dict(body["config"])
+        body["trained_on"] = tuple(body.get("trained_on", ()))
         info = WeightsInfo(**body)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path.name}: its metadata cannot be understood: {error}") from error

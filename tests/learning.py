@@ -1,4 +1,4 @@
-"""Labelled videos with stored faces, as an import or a reviewer would have left them, and models that are easy to beat."""
+"""Labelled videos with stored faces, as an import or a reviewer leaves them, and models that are easy to beat."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from ml.weights import WeightsInfo, load_weights
 
 KEEP_PACKS = 3
 HASH_SIDE = 16
+FIRST = "No model is active, and there are too few held-out videos to judge by: it is the first, on trust."
 
 
 def root() -> Path:
@@ -170,6 +171,8 @@ def judge(
         "challenger": str(challenger.id),
         "excluded_seen_in_training": len(held) - len(clean),
     }
+    if champion is None and not clean:
+        return Judgement(facts | {"passed": True, "code": "first", "sentence": FIRST}, [])
     if not clean:
         sentence = (
             "Refused: there is no held-out video of people that neither model was trained on."
@@ -180,6 +183,8 @@ def judge(
     mine = score_holdout(challenger, pack, watch=watch)
     if champion is None:
         result = compare_alone(mine, threshold=challenger.threshold)
+        if result.code == "too_small":
+            return Judgement(facts | result.to_dict() | {"passed": True, "code": "first", "sentence": FIRST}, mine)
     else:
         theirs = {video.key: video for video in score_holdout(champion, pack, watch=watch)}
         result = compare(

@@ -10,7 +10,7 @@ import pytest
 from django.core.files.storage import default_storage
 
 from detection.errors import Refused
-from detection.models import ModelVersion, Stage, Video
+from detection.models import AppendOnlyError, ModelVersion, Promotion, Stage, Video
 from detection.services import jobs, registry
 from tests.detection.conftest import Doorbell, claimed, extraction
 
@@ -60,6 +60,48 @@ def test_activating_one_model_retires_the_other(tmp_path: Path) -> None:
     assert second.promoted_at is not None
     registry.activate_model(model=first)  # back again
     assert ModelVersion.objects.get(active=True) == first
+
+
+WON = {"passed": True, "sentence": "Better.", "champion": None}
+
+
+def test_only_a_winner_is_promoted_and_force_needs_a_reason(tmp_path: Path) -> None:
+    first = register(tmp_path / "a", activate=True)
+    second = register(tmp_path / "b", b"other", name="second")
+    lost = {"passed": False, "sentence": "Refused: AUC 0.50 against 0.70.", "champion": str(first.id)}
+    for gate, force, code in (
+        (lost, False, "gate_refused"),
+        ({}, False, "gate_refused"),
+        (lost, True, "reason_missing"),
+    ):
+        with pytest.raises(Refused) as refused:
+            registry.promote(model=second, gate=gate, force=force, reason=" ")
+        assert refused.value.code == code
+    assert ModelVersion.objects.get(active=True) == first
+    with pytest.raises(Refused) as refused:  # it was compared with another model than the one that is active by now
+        registry.promote(model=second, gate=WON)
+    assert refused.value.code == "stale_gate"
+    assert registry.promote(model=second, gate=WON | {"champion": str(first.id)}).active
+    row = Promotion.objects.first()
+    assert row is not None
+    assert (row.kind, row.model_version, row.previous) == ("gate", second, first)
+    with pytest.raises(AppendOnlyError):
+        row.save()
+    with pytest.raises(AppendOnlyError):
+        row.delete()
+
+
+def test_rolling_back_goes_the_way_that_was_come_one_step_a_time(tmp_path: Path) -> None:
+    models = [register(tmp_path / "x", content, name=content.decode(), activate=True) for content in (b"a", b"b", b"c")]
+    assert registry.rollback() == models[1]
+    assert registry.rollback() == models[0]
+    with pytest.raises(Refused) as refused:
+        registry.rollback()
+    assert refused.value.code == "nothing_before"
+    registry.activate_model(model=models[2])
+    assert registry.rollback(reason="worse on phones") == models[0]
+    assert ModelVersion.objects.get(active=True) == models[0]
+    assert [row.kind for row in Promotion.objects.all()[:2]] == ["rollback", "forced"]
 
 
 def test_activation_wakes_every_task_that_waited_for_a_model(

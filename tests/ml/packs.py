@@ -49,6 +49,7 @@ def small_pack(path: Path, *, people: int = 8, videos: int = 6) -> Pack:
                         sequence=name,
                         order=order,
                         origin=name,
+                        video=name,
                     ),
                 )
     return Pack(writer.write(path))

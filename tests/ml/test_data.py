@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ml.config import LABEL_MAP, Label
-from ml.data import class_weights, connected_groups, group_folds, main, row_components, split_singles
+from ml.data import class_weights, connected_groups, main, split_rows
 from ml.pack import CropRow, Pack, PackError, PackWriter
+from ml.splits import SHARES
 from ml.videodata import donor_of, group_of, method_of
 from tests.ml.packs import drawn_face, small_pack
 
@@ -79,33 +80,6 @@ def test_people_who_share_a_fake_are_one_component_even_through_a_third() -> Non
     assert component["d"] != component["a"]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_no_identity_is_in_two_folds_neither_as_target_nor_as_donor(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for pair in range(12):
-        a, b = f"{2 * pair:03}", f"{2 * pair + 1:03}"
-        for target, donor in ((a, b), (b, a)):
-            rows.append(CropRow(0, target, "ffpp"))
-            rows += [CropRow(1, target, "ffpp", donor=donor)] * int(rng.integers(1, 4))
-    rows += [CropRow(0, f"o{k}", "other") for k in range(10)]
-    components = row_components(rows)
-    folds = group_folds(components, [row.source for row in rows], 4, seed=seed)
-    where: dict[str, set[int]] = {}
-    for row, fold in zip(rows, folds, strict=True):
-        for person in {row.group, row.donor} - {""}:
-            where.setdefault(person, set()).add(int(fold))
-    assert all(len(found) == 1 for found in where.values())
-    assert set(folds) == {0, 1, 2, 3}
-    for source in ("ffpp", "other"):  # each source is in every fold
-        assert {int(f) for f, row in zip(folds, rows, strict=True) if row.source == source} == {0, 1, 2, 3}
-
-
-def test_more_folds_than_groups_of_people_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 groups of people cannot make 3 folds"):
-        group_folds(["a", "b", "a"], ["s", "s", "s"], 3)
-
-
 def test_single_crops_keep_the_data_sets_split_and_the_rest_is_held_out_by_person(tmp_path: Path) -> None:
     writer = PackWriter()
     for person in range(20):
@@ -114,12 +88,13 @@ def test_single_crops_keep_the_data_sets_split_and_the_rest_is_held_out_by_perso
     writer.add_crop(drawn_face(9), CropRow(1, "x", "lab", split="val"))
     writer.add_crop(drawn_face(9), CropRow(1, "y", "lab", split="train"))
     pack = Pack(writer.write(tmp_path / "p.safetensors"))
-    train, val = split_singles(pack)
-    assert sorted(train + val) == list(range(42))
-    assert {pack.rows[i].group for i in train}.isdisjoint(pack.rows[i].group for i in val)
-    assert sum(pack.rows[i].source == "web" for i in val) == 6  # 3 of 20 people
-    assert 40 in val
-    assert 41 in train
+    splits = split_rows(pack)
+    assert sorted(i for indices in splits.values() for i in indices) == list(range(42))
+    people = [{pack.rows[i].group for i in indices} for indices in splits.values()]
+    assert sum(map(len, people)) == len(set.union(*people))
+    assert [sum(pack.rows[i].source == "web" for i in splits[side]) for side in SHARES] == [24, 6, 10]
+    assert 40 in splits["val"]
+    assert 41 in splits["train"]
 
 
 def test_a_data_set_whose_split_has_a_person_on_both_sides_is_refused(tmp_path: Path) -> None:
@@ -127,7 +102,7 @@ def test_a_data_set_whose_split_has_a_person_on_both_sides_is_refused(tmp_path: 
     writer.add_crop(drawn_face(1), CropRow(0, "anna", "s", split="train"))
     writer.add_crop(drawn_face(2), CropRow(1, "bert", "s", donor="anna", split="val"))
     with pytest.raises(PackError, match="anna"):
-        split_singles(Pack(writer.write(tmp_path / "p.safetensors")))
+        split_rows(Pack(writer.write(tmp_path / "p.safetensors")))
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import torch
 from ml.batches import FrameBatches, FramePlan, PairSampler
 from ml.calibrate import choose_threshold, fit_temperature, probabilities
 from ml.config import Label, ModelConfig
-from ml.data import class_weights, split_singles
+from ml.data import class_weights, split_rows
 from ml.engine import FrameTraining, learning_rate, load_checkpoint, seed_everything, train_frames
+from ml.fit import with_shuffled_labels
 from ml.model import FaceSequenceClassifier
 from ml.pack import CropRow, Pack, PackWriter
 from ml.pipeline import Classifier
@@ -38,7 +39,8 @@ def trained(
 ) -> FaceSequenceClassifier:
     seed_everything(7 if not resume else 99)  # what a resumed run starts from must not matter
     model = FaceSequenceClassifier(SMALL)
-    train, val = split_singles(pack)
+    splits = split_rows(pack)
+    train, val = splits["train"], splits["val"]
     train_frames(
         model,
         pack,
@@ -76,7 +78,7 @@ def test_training_moves_the_backbone_and_the_frame_head_and_leaves_the_recurrenc
 
 
 def test_every_source_shows_both_labels_equally_often_and_fakes_come_with_a_real_of_their_clip(pack: Pack) -> None:
-    train, _ = split_singles(pack)
+    train = split_rows(pack)["train"]
     sampler = PairSampler(pack, train, plan(blend_share=(0.0, 0.0)))
     rng = np.random.default_rng(0)
     seen: dict[str, set[bool]] = {}
@@ -89,9 +91,10 @@ def test_every_source_shows_both_labels_equally_often_and_fakes_come_with_a_real
             assert real == fake
         else:
             assert two.label == Label.FAKE
-            assert one.origin == two.origin
+            assert one.group == two.group
+            assert one.source == "film" or one.origin == two.origin  # the same clip, where one is known
         seen.setdefault(one.source, set()).add(blend)
-    assert seen == {"lab": {False}, "web": {True}}  # web has no fakes of its own: each is self-blended
+    assert seen == {"lab": {False}, "film": {False}, "web": {True}}  # web has no fakes of its own: each is self-blended
 
 
 def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
@@ -104,7 +107,7 @@ def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_depends_on_seed_and_step_alone_and_holds_each_label_half(pack: Pack) -> None:
-    train, _ = split_singles(pack)
+    train = split_rows(pack)["train"]
     batches = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))
     images, labels = batches[1]
     again, _ = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))[1]
@@ -138,36 +141,58 @@ def test_temperature_softens_overconfident_margins_and_sharpens_timid_ones() -> 
 def test_threshold_parts_the_classes_where_it_can() -> None:
     scores = np.array([0.1, 0.2, 0.3, 0.5, 0.9])
     assert choose_threshold(scores, np.array([0, 0, 1, 1, 1])) == pytest.approx(0.25)
+    assert choose_threshold(scores, np.array([0, 1, 0, 1, 1]), fake_recall=1.0) == pytest.approx(0.15)
+    assert choose_threshold(scores, np.array([0, 1, 0, 1, 1]), fake_recall=0.6) == pytest.approx(0.4)
     with pytest.raises(ValueError, match="real and fake"):
         choose_threshold(scores, np.ones(5, dtype=np.int64))
 
 
+COMMAND = ["--scratch", "--arch", "resnet18", "--feature-dim", "512", "--crops", "320", "--batch-size", "16"]
+COMMAND += ["--sizes", "32:1", "--workers", "0", "--steps-per-epoch", "10", "--sequence-epochs", "4", "--ema", "0.8"]
+COMMAND += ["--sequence-draws", "128", "--pseudo-sequences", "10", "--bootstrap", "50"]
+
+
 def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: Pack, tmp_path: Path) -> None:
-    command = [str(pack.path), "--out", str(tmp_path), "--scratch", "--arch", "resnet18", "--feature-dim", "512"]
-    command += ["--crops", "320", "--batch-size", "16", "--sizes", "32:1", "--workers", "0", "--steps-per-epoch", "10"]
-    command += ["--folds", "3", "--sequence-epochs", "4", "--sequence-draws", "128", "--pseudo-sequences", "10"]
-    command += ["--bootstrap", "50", "--ema", "0.8"]
+    command = [str(pack.path), "--out", str(tmp_path), *COMMAND]
     assert main(command) == 0
     classifier = Classifier.load(tmp_path / "weights.safetensors", device="cpu")
     info = classifier.info
+    splits = split_rows(pack)
     assert info.config.arch == "resnet18"
     assert info.training_data_sha256 == pack.content_sha256()
-    assert info.metrics["videos"]["n"] == 12  # self-blended copies are not counted
-    assert info.metrics["videos"]["n_groups"] == 6
+    held = {pack.rows[i].video for i in splits["holdout"] if pack.rows[i].sequence}
+    assert info.metrics["videos"]["n"] == len(held) > 0  # self-blended copies are not counted
+    people = {pack.rows[i].group for i in (*splits["train"], *splits["val"])}
+    assert set(info.trained_on) == people
+    assert not people & {pack.rows[i].group for i in splits["holdout"]}
     low = info.metrics["videos"]["auc"]["low"]
     assert info.experimental == (low is None or low < 0.7)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features-*")}
-    assert len(kept) == 3
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/**/*.npy")}
+    assert kept
     metrics = info.metrics
     assert main([*command, "--stage", "sequence"]) == 0  # again, on the cached features
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("features-*")} == kept
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/**/*.npy")} == kept
     assert Classifier.load(tmp_path / "weights.safetensors", device="cpu").info.metrics == metrics
-    history = json.loads((tmp_path / "history.json").read_text())
-    assert [entry["step"] for entry in history["frames_history"]] == [10, 20]
-    assert {"train_loss", "train_accuracy", "val_auc"} <= history["frames_history"][0].keys()
-    assert len(history["sequence_history"]) == 4
+    history = json.loads((tmp_path / "history.json").read_text())["history"]
+    frames = [entry for entry in history if entry["stage"] == "frames"]
+    assert [entry["step"] for entry in frames] == [10, 20]
+    assert {"train_loss", "train_accuracy", "val_auc"} <= frames[0].keys()
+    assert {"train_loss", "train_accuracy"} <= next(e for e in history if e["stage"] == "sequence").keys()
     score = classifier.score([[pack.crop(i) for i in next(iter(pack.sequences().values()))]])[0]
     assert 0 <= score.fake_probability <= 1
+
+
+def test_shuffled_labels_are_told_to_training_alone(pack: Pack) -> None:
+    splits = split_rows(pack)
+    told = with_shuffled_labels(pack, splits, seed=1)
+    assert [told.rows[i].label for i in splits["holdout"]] == [pack.rows[i].label for i in splits["holdout"]]
+    inside = [*splits["train"], *splits["val"]]
+    assert [told.rows[i].label for i in inside] != [pack.rows[i].label for i in inside]
+    for source in ("lab", "film"):  # as many of each label as before
+        rows = [i for i in splits["train"] if pack.rows[i].source == source]
+        assert sum(told.rows[i].label for i in rows) == sum(pack.rows[i].label for i in rows)
+    for indices in told.sequences().values():  # one label a video
+        assert len({told.rows[i].label for i in indices}) == 1
 
 
 def test_a_file_that_is_no_pack_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,9 +1,8 @@
-"""The learning loop on made-up faces: a better model goes live, a worse one never, and nothing that is killed is lost."""
+"""The learning loop on made-up faces: a better model goes live, a worse one never, and a kill loses nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -38,12 +37,11 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.VAR_DIR = tmp_path / "var"
     settings.MEDIA_ROOT = str(tmp_path / "media")
     monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
     monkeypatch.setattr(runtime, "_loaded", None)
-    yield
 
 
 def run(*arguments: str) -> str:
