@@ -64,7 +64,7 @@ class FitOptions:
     pseudo_count: int = 600
     """Pseudo-sequences of each label."""
     held_crops: int = 3000
-    """Single crops of validation people that the frame head is judged on."""
+    """Single crops of held-out people (else of validation) that the frame head is judged on."""
     fake_recall: float | None = None
     """The share of fakes that the threshold is to catch on validation; without it, the best balanced accuracy."""
     shuffle_labels: bool = False
@@ -202,7 +202,8 @@ def fit(
     temperature, threshold = _calibrate(model, pack, splits, features, options, watch)
     holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, watch=watch)
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
-    held = spread([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
+    crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
+    held = spread(crops[HOLDOUT] or crops[VAL], options.held_crops)
     metrics["frames"] = frame_report(
         model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
     )

@@ -82,3 +82,9 @@ def test_an_official_test_video_of_somebody_who_trains_already_is_left_out() -> 
     videos = [Linked("id1", "", "", "celeb", "real", "test"), Linked("id1", "", "", "celeb", "real", "")]
     _, sides = deal_sides(videos, {"id1": "train"}, deal)
     assert sides == [None, "train"]
+
+
+def test_a_copy_without_its_test_list_is_judged_on_the_validation_list() -> None:
+    videos = [Linked(f"ff{i}", "", "", "ffpp", "real", "val" if i < 3 else "train") for i in range(10)]
+    _, sides = deal_sides(videos, {}, deal)
+    assert sides == ["holdout"] * 3 + ["train"] * 7

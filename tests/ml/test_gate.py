@@ -1,0 +1,190 @@
+"""A model becomes the active one only when chance cannot explain that it is better."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ml.bootstrap import ComponentDraws
+from ml.config import Label
+from ml.evaluate import ranking_figures
+from ml.gate import FIGURES, GateConfig, compare, compare_alone
+from ml.scored import ScoredVideo
+
+
+def scored(n: int = 60, *, skill: float, seed: int = 0, people: int = 20) -> list[ScoredVideo]:
+    """As many reals as fakes; the scores of both lie `skill` standard deviations apart."""
+    noise = np.random.default_rng(seed).normal(0, 1, size=n)
+    margins = noise + skill * (np.arange(n) % 2 - 0.5)
+    return [
+        ScoredVideo(key=f"v{k:03d}", label=k % 2, score=float(1 / (1 + np.exp(-m))), component=f"p{k // 2 % people}")
+        for k, m in enumerate(margins)
+    ]
+
+
+def rescored(videos: list[ScoredVideo], scores: list[float]) -> list[ScoredVideo]:
+    return [replace(video, score=score) for video, score in zip(videos, scores, strict=True)]
+
+
+def gate(champion: list[ScoredVideo], challenger: list[ScoredVideo], **more: float):  # type: ignore[no-untyped-def]
+    thresholds = {"champion_threshold": 0.5, "challenger_threshold": 0.5} | more
+    return compare(champion, challenger, n_bootstrap=500, **thresholds)  # type: ignore[arg-type]
+
+
+def test_a_clear_win_passes_and_names_the_figures() -> None:
+    found = gate(scored(skill=0.3), scored(skill=3.0, seed=1))
+    assert (found.passed, found.code) == (True, "won")
+    assert (found.n_videos, found.n_real, found.n_fake, found.n_components) == (60, 30, 30, 20)
+    auc = found.figures["auc"]
+    assert auc["low"] > 0
+    assert auc["difference"] == pytest.approx(auc["challenger"] - auc["champion"], abs=2e-6)
+    assert auc["low"] < auc["difference"] < auc["high"]
+    assert found.sentence.startswith("Passed: on 60 held-out videos of 20 groups of people the candidate's AUC is ")
+    assert set(found.figures) == set(FIGURES)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["figures"]["auc"] == auc
+
+
+def test_the_figures_are_those_of_the_videos() -> None:
+    champion, challenger = scored(skill=1.0), scored(skill=2.0, seed=3)
+    found = gate(champion, challenger, champion_threshold=0.4, challenger_threshold=0.6)
+    labels = np.array([v.label for v in challenger])
+    for name, videos, threshold in (("champion", champion, 0.4), ("challenger", challenger, 0.6)):
+        scores = np.array([v.score for v in videos])
+        right = (scores >= threshold) == (labels == 1)
+        assert found.figures["auc"][name] == pytest.approx(ranking_figures(labels, scores)[0], abs=1e-6)
+        assert found.figures["accuracy"][name] == pytest.approx(right.mean(), abs=1e-6)
+        assert found.figures["recall_fake"][name] == pytest.approx(right[labels == 1].mean(), abs=1e-6)
+
+
+def test_the_same_model_again_is_not_better() -> None:
+    videos = scored(skill=1.5)
+    found = gate(videos, list(reversed(videos)))  # in whatever order a query gives them
+    assert (found.passed, found.code) == (False, "not_better")
+    assert all((f["difference"], f["low"], f["high"]) == (0, 0, 0) for f in found.figures.values())
+    assert "difference 0.00, 90 % interval 0.00 to 0.00" in found.sentence
+    assert "it must be better with 95 % confidence" in found.sentence
+
+
+def test_a_little_better_on_few_videos_is_not_enough() -> None:
+    videos = scored(n=20, skill=1.0, people=8)
+    k = min((k for k, v in enumerate(videos) if v.label == 1), key=lambda k: videos[k].score)
+    found = gate(videos, rescored(videos, [0.6 if i == k else v.score for i, v in enumerate(videos)]))
+    assert found.figures["auc"]["difference"] > 0
+    assert (found.passed, found.code) == (False, "not_better")
+
+
+def test_shuffled_scores_lose_against_a_good_model() -> None:
+    champion = scored(skill=2.0)
+    shuffled = np.random.default_rng(7).permutation([v.score for v in champion]).tolist()
+    found = gate(champion, rescored(champion, shuffled))
+    assert (found.passed, found.code) == (False, "not_better")
+    assert found.figures["auc"]["high"] < 0
+    assert "difference -0." in found.sentence
+
+
+def test_better_than_a_bad_model_is_not_enough_when_it_is_guessing() -> None:
+    champion = scored(skill=-2.0)  # wrong more often than not
+    found = gate(champion, scored(skill=0.0, seed=5))
+    assert (found.passed, found.code) == (False, "no_better_than_chance")
+    assert "cannot be told from guessing" in found.sentence
+
+
+def test_a_better_ranking_at_a_threshold_that_misses_fakes_is_refused() -> None:
+    champion, challenger = scored(skill=0.8), scored(skill=3.0, seed=2)
+    found = gate(champion, challenger, challenger_threshold=0.97)
+    assert (found.passed, found.code) == (False, "worse_recall")
+    assert found.figures["recall_fake"]["high"] < -GateConfig().max_recall_loss
+    assert "clearly fewer of the fakes" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("keep", "says"),
+    [
+        (lambda v: v.label == 1 or v.key < "v008", "1 more real video."),
+        (lambda v: v.label == 0 or v.key < "v004", "3 more fake videos."),
+        (lambda v: v.component in ("p1", "p2", "p3"), "1 more group of people."),
+        (lambda v: False, "5 more real videos, 5 more fake videos, 4 more groups of people."),
+    ],
+)
+def test_too_few_videos_are_refused_with_what_is_missing(keep, says: str) -> None:  # type: ignore[no-untyped-def]
+    champion = [v for v in scored(n=200, skill=0.3) if keep(v)]
+    found = gate(champion, [replace(v, score=float(v.label)) for v in champion])
+    assert (found.passed, found.code, found.figures) == (False, "too_small", {})
+    assert found.sentence.endswith(f"still needed: {says}")
+    alone = compare_alone(champion, 0.5)
+    assert (alone.code, alone.sentence) == (found.code, found.sentence)
+
+
+def test_other_videos_labels_or_people_are_no_comparison() -> None:
+    videos = scored(skill=1.0)
+    for other in (
+        videos[:-1],
+        [*videos[:-1], replace(videos[-1], key="another")],
+        [*videos[:-1], replace(videos[-1], label=0)],
+        [*videos[:-1], replace(videos[-1], component="else")],
+        [*videos, videos[0]],
+        [*videos[:-1], replace(videos[-1], score=float("nan"))],
+    ):
+        with pytest.raises(ValueError):
+            gate(videos, other)
+
+
+def test_alone_a_model_must_beat_guessing() -> None:
+    good = compare_alone(scored(skill=2.0), 0.5, n_bootstrap=500)
+    assert (good.passed, good.code) == (True, "won")
+    assert good.figures["auc"]["champion"] is good.figures["auc"]["low"] is None
+    assert (good.figures["auc"]["challenger_low"] or 0) > 0.5
+    guess = compare_alone(scored(skill=0.0, seed=5), 0.5, n_bootstrap=500)
+    assert (guess.passed, guess.code) == (False, "no_better_than_chance")
+    json.dumps([good.to_dict(), guess.to_dict()], allow_nan=False)
+
+
+def test_guessing_seldom_wins() -> None:
+    """The confidence is what it says: about one guesser in twenty gets through, where people are many enough."""
+    passed = [compare_alone(scored(skill=0.0, seed=seed), 0.5, n_bootstrap=300).passed for seed in range(200)]
+    assert np.mean(passed) < 0.1
+
+
+def test_the_answer_repeats_with_its_seed() -> None:
+    champion, challenger = scored(skill=1.0), scored(skill=1.5, seed=9)
+    assert gate(champion, challenger) == gate(champion, challenger)
+
+
+def test_videos_of_few_people_do_not_win_what_videos_of_many_would() -> None:
+    """The same scores: who is better on three of six people has not shown it for the next one."""
+    champion = [replace(v, score=0.5) for v in scored(n=120, skill=0.0)]
+    better = {"p0", "p1", "p2"}
+
+    def challenger(component: str, v: ScoredVideo) -> ScoredVideo:
+        return replace(v, component=component, score=0.5 + (0.3 if component in better else -0.24) * (2 * v.label - 1))
+
+    few = [challenger(f"p{k // 2 % 6}", v) for k, v in enumerate(champion)]
+    many = [replace(v, component=v.key) for v in few]
+    of = {"few": few, "many": many}
+    low = {
+        name: gate([replace(c, component=v.component) for c, v in zip(champion, vs, strict=True)], vs).figures["auc"][
+            "low"
+        ]
+        for name, vs in of.items()
+    }
+    assert low["few"] < low["many"]
+
+
+def test_a_draw_holds_whole_components_and_counts_as_the_repeated_videos_would() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, size=80)
+    scores = np.round(rng.random(80), 1)  # ties
+    components = [f"c{k % 9}" for k in range(80)]
+    draws = ComponentDraws(components, 40, np.random.default_rng(1))
+    assert (draws.counts.sum(axis=1) == 9).all()
+    right = (scores >= 0.5) == (labels == 1)
+    aucs, shares = draws.auc(labels, scores), draws.share(right, labels == Label.FAKE)
+    for k, counts in enumerate(draws.counts):
+        times = counts[draws.which].astype(int)
+        assert all(len(set(times[draws.which == c])) == 1 for c in range(9))
+        y, s = np.repeat(labels, times), np.repeat(scores, times)
+        assert aucs[k] == pytest.approx(ranking_figures(y, s)[0])
+        assert shares[k] == pytest.approx(np.repeat(right, times)[y == 1].mean())
