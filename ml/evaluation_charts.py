@@ -6,6 +6,7 @@ comes from data (methods, keys, stages) is ever drawn here: those belong to the 
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 import matplotlib
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -51,7 +51,7 @@ STYLE: dict[Any, Any] = {
 WIDE, SQUARE = (5.0, 3.2), (5.0, 4.4)
 
 
-def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> Markup:
+def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
     """One chart as an <svg> element; `name` keeps its ids apart from the other charts' on the page."""
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "svg", **STYLE}):
         figure = Figure(figsize=size, layout="constrained")
@@ -71,11 +71,11 @@ def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes],
     body = body.replace("xlink:href", "href")
     body = re.sub(r'\bid="', f'id="{name}-', body).replace("url(#", f"url(#{name}-")
     body = body.replace('href="#', f'href="#{name}-')
-    opening = Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">').format(box[1] if box else "", alt)
-    return opening + Markup(body)
+    view = box[1] if box else ""
+    return f'<svg class="chart" viewBox="{view}" role="img" aria-label="{html.escape(alt)}">{body}'
 
 
-def history_charts(name: str, entries: Sequence[Mapping[str, Any]]) -> list[Markup]:
+def history_charts(name: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Accuracy and loss per epoch of one stage, training against validation; a chart without any figure is left out."""
     found = []
     for what, series in (
@@ -132,7 +132,7 @@ def _band(ax: Axes, band: Mapping[str, Any] | None) -> None:
         ax.fill_between(band["at"], band["low"], band["high"], color=MAIN, alpha=0.16, linewidth=0, label="95 % band")
 
 
-def roc_chart(roc: Mapping[str, Any], auc: float) -> Markup:
+def roc_chart(roc: Mapping[str, Any], auc: float) -> str:
     def draw(ax: Axes) -> None:
         _band(ax, roc["band"])
         ax.plot(roc["fpr"], roc["tpr"], color=MAIN, label=f"model, AUC {auc:.2f}", clip_on=False, zorder=3)
@@ -143,7 +143,7 @@ def roc_chart(roc: Mapping[str, Any], auc: float) -> Markup:
     return chart("roc", f"ROC curve; the area under it is {auc:.2f}.", SQUARE, draw)
 
 
-def pr_chart(pr: Mapping[str, Any], average_precision: float) -> Markup:
+def pr_chart(pr: Mapping[str, Any], average_precision: float) -> str:
     share = pr["share_fake"]
 
     def draw(ax: Axes) -> None:
@@ -161,7 +161,7 @@ def pr_chart(pr: Mapping[str, Any], average_precision: float) -> Markup:
     return chart("pr", f"Precision and recall; average precision is {average_precision:.2f}.", SQUARE, draw)
 
 
-def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> Markup:
+def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
     filled = [b for b in bins if b["n"]]
     most = max((b["n"] for b in filled), default=1)
 
@@ -189,7 +189,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> Markup:
     return chart("reliability", f"Reliability diagram; the expected calibration error is {ece:.2f}.", SQUARE, draw)
 
 
-def histogram_chart(histogram: Mapping[str, Any], threshold: float) -> Markup:
+def histogram_chart(histogram: Mapping[str, Any], threshold: float) -> str:
     edges = histogram["edges"]
     width = edges[1] - edges[0]
 
