@@ -6,13 +6,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from detection.services import sweeper
+from detection.services import sweeper, training
 
 
 class Command(BaseCommand):
     help = "Give back what dead workers hold, and tell workers again of what waits."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if runs := training.sweep_runs():
+            self.stdout.write(f"training runs given back or published again: {runs}")
         more = True
         while more:
             report = sweeper.sweep()
