@@ -76,6 +76,12 @@ def extract(claim: Claim, heart: Heart) -> None:
         finish(claim=claim, result=result)
 
 
+def load_detector() -> None:
+    """Now, and not at the first video: a time limit that broke off the import of torch would spoil the process."""
+    _prepare()
+    _detector()
+
+
 @cache
 def _detector() -> FaceDetector:
     from ml.faces import FaceDetector

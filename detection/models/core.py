@@ -11,6 +11,7 @@ An Analysis is one task, and moves like this (only `detection.services.jobs` mov
                                     └────── attempts used up ──> dead <───────────────────┘
 
 `dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
+A data set's video (it has a DatasetVideo) goes from running/extract straight to succeeded, without a verdict.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from knox.models import AuthToken
 
 from detection.errors import Refused
 
-ROLES = ("uploader", "reviewer", "admin")
+ROLES = ("uploader", "reviewer", "model_owner", "admin")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def create_token(
 ) -> NewToken:
     """A token for the user, who is made if need be (as an uploader, unless `role` says otherwise).
 
-    A role is added to what the user may do already.  `reviewer` and `admin` may enter the admin; `admin` may do all.
+    A role is added to what the user may do already.  All but `uploader` may enter the admin; `admin` may do all.
     `days` is the token's life, None for ever.  Raises Refused for a name or a password that cannot be used.
     """
     users = get_user_model()
@@ -50,10 +50,10 @@ def create_token(
     role = role or ("uploader" if created else None)
     if role == "admin":
         user.is_superuser = True
-    if role in ("reviewer", "admin"):
+    if role in ("reviewer", "model_owner", "admin"):
         user.is_staff = True
     user.save()
-    if role in ("uploader", "reviewer"):
+    if role in ("uploader", "reviewer", "model_owner"):
         user.groups.add(Group.objects.get(name=role))
     _, token = AuthToken.objects.create(user, expiry=None if days is None else timedelta(days=days))
     return NewToken(token=token, user_created=created)

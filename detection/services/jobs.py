@@ -28,6 +28,7 @@ from detection.models import (
     OPEN_STATES,
     TERMINAL_STATES,
     Analysis,
+    DatasetVideo,
     FaceFrame,
     ModelVersion,
     SampledFrame,
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
+_NO_VERDICT: dict[str, Any] = {"current_verdict": None, "verdict_label": "", "fake_probability": None}
 
 
 class LeaseLost(Exception):
@@ -63,8 +65,8 @@ class Claim:
 # --- in ------------------------------------------------------------------------------------------------------------
 
 
-def queue_analysis(*, video: Video, reuse_faces: bool = True) -> Analysis:
-    """A new analysis of the video, or the one that is still open.
+def queue_analysis(*, video: Video, reuse_faces: bool = True, wake: bool = True) -> Analysis:
+    """A new analysis of the video, or the one that is still open.  Without `wake`, who asks sees to the work itself.
 
     With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
     stored, the faces are extracted, and replace the old ones when that has succeeded.
@@ -83,7 +85,8 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True) -> Analysis:
                 )
                 now = timezone.now()
                 Video.objects.filter(id=video.id).update(current_analysis=analysis, status=State.QUEUED, updated_at=now)
-                _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
+                if wake:
+                    _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
         except IntegrityError:  # another request was first: its analysis is the open one, or it has ended already
             if not Video.objects.filter(id=video.id).exists():
                 raise
@@ -136,9 +139,26 @@ def heartbeat(*, claim: Claim, progress: int) -> None:
 
 
 def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
-    """Faces were found: store them in place of any older ones and go on to classification.  Raises LeaseLost."""
+    """Faces were found: store them in place of any older ones and go on to classification.  Raises LeaseLost.
+
+    A data set's video ends here: its label is known, and models are tried on whole sets at a time.
+    """
     if not result.faces:
         raise ValueError("no faces: this is finish_no_face's")
+    of_dataset = _is_of_dataset(claim.video_id)
+
+    def end(now: datetime) -> None:
+        _settle(
+            claim,
+            state=State.SUCCEEDED,
+            stage=Stage.DONE,
+            progress=100,
+            finished_at=now,
+            last_error="",
+            timings=result.timings,
+        )
+        # A verdict of before was on other faces.
+        _mirror(claim.analysis_id, claim.video_id, status=State.SUCCEEDED, needs_review=False, **_NO_VERDICT)
 
     def go_on(now: datetime) -> None:
         stage = _stage_after_extraction()
@@ -157,13 +177,14 @@ def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
         _mirror(claim.analysis_id, claim.video_id, status=status)
         _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=stage))
 
-    _store_extraction(claim, result, go_on)
+    _store_extraction(claim, result, end if of_dataset else go_on)
 
 
 def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
     """No valid face: store the frames for a person to look at, and end.  Raises LeaseLost."""
     if result.faces:
         raise ValueError("there are faces: this is finish_extraction's")
+    needs_review = not _is_of_dataset(claim.video_id)
 
     def end(now: datetime) -> None:
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
@@ -171,10 +192,8 @@ def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
             claim.analysis_id,
             claim.video_id,
             status=State.NO_FACE,
-            current_verdict=None,
-            verdict_label="",
-            fake_probability=None,
-            needs_review=True,
+            needs_review=needs_review,
+            **_NO_VERDICT,
         )
 
     _store_extraction(claim, result, end)
@@ -261,7 +280,8 @@ def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True) 
             return
         _settle(claim, state=State.QUEUED, attempts=F("attempts") - 1, not_before=timezone.now(), published_at=None)
         _mirror(claim.analysis_id, claim.video_id, status=_status_while_queued(claim.stage))
-        _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
+        if not _is_of_dataset(claim.video_id):  # an import looks after its own
+            _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
 
 
 def give_back(
@@ -313,6 +333,10 @@ def _on_commit(call: Callable[[], object]) -> None:
 
 def _stage_after_extraction() -> Stage:
     return Stage.CLASSIFY if ModelVersion.objects.filter(active=True).exists() else Stage.AWAITING_MODEL
+
+
+def _is_of_dataset(video_id: UUID) -> bool:
+    return DatasetVideo.objects.filter(video_id=video_id).exists()
 
 
 def _status_while_queued(stage: str) -> State:

@@ -36,7 +36,7 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    given_back, given_up, full = _expired_leases()
+    given_back, given_up, full = give_back_expired()
     models_found = wake_waiting()
     published, stopped_short = _publish()
     report = SweepReport(given_back, given_up, models_found, published, more=full or stopped_short)
@@ -54,7 +54,7 @@ def wake_waiting() -> int:
     )
 
 
-def _expired_leases() -> tuple[int, int, bool]:
+def give_back_expired() -> tuple[int, int, bool]:
     """Workers that are gone: (given back, given up, whether there may be more)."""
     counts = {State.QUEUED: 0, State.DEAD: 0}
     expired = list(

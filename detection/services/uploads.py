@@ -2,6 +2,7 @@
 
 Order of an upload: look whether it is here already, move the file into storage, then write all rows in one
 transaction.  Whatever fails after the move takes the file away again, so storage holds nothing without a row.
+A data set's videos come in by the same steps (`check_content`, `content_sha256`, `store_video`), see `datasets`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,8 +68,8 @@ def submit_video(
     _check_text("external_id", external_id, MAX_EXTERNAL_ID)
     check_metadata(facts)
     check_key(idempotency_key)
-    kind = _check_content(upload)
-    sha256 = getattr(upload, "sha256", "") or _sha256(upload)
+    kind = check_content(upload)
+    sha256 = getattr(upload, "sha256", "") or content_sha256(upload)
 
     existing = _existing(owner, sha256, idempotency_key)
     if existing is not None:
@@ -83,29 +84,38 @@ def submit_video(
         sha256=sha256,
         size_bytes=upload.size,
     )
+
+    def write() -> None:
+        # One at a time per owner, so that the quota holds for uploads that arrive together.
+        get_user_model().objects.select_for_update().get(pk=owner.pk)
+        check_quota(owner_id=owner.pk)
+        video.save(force_insert=True)
+        if idempotency_key:
+            UploadKey.objects.create(owner_id=owner.pk, key=idempotency_key, video=video)
+        queue_analysis(video=video)
+
     try:
-        upload.seek(0)
-        video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
-        with transaction.atomic():
-            # One at a time per owner, so that the quota holds for uploads that arrive together.
-            get_user_model().objects.select_for_update().get(pk=owner.pk)
-            check_quota(owner_id=owner.pk)
-            video.save(force_insert=True)
-            if idempotency_key:
-                UploadKey.objects.create(owner_id=owner.pk, key=idempotency_key, video=video)
-            queue_analysis(video=video)
+        store_video(video=video, upload=upload, kind=kind, write=write)
     except IntegrityError:
-        remove_tree(video.folder)
         # The same content or key arrived twice at once, and the other was first.
         existing = _existing(owner, sha256, idempotency_key)
         if existing is None:
             raise
         return Submission(video=existing, created=False)
+    log.info("video_submitted", video=str(video.pk), size_bytes=video.size_bytes, kind=kind.suffix)
+    return Submission(video=video, created=True)
+
+
+def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Callable[[], None]) -> None:
+    """Put the file into the new video's folder, then let `write` make all rows in one transaction, or undo both."""
+    try:
+        upload.seek(0)
+        video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
+        with transaction.atomic():
+            write()
     except BaseException:
         remove_tree(video.folder)
         raise
-    log.info("video_submitted", video=str(video.pk), size_bytes=video.size_bytes, kind=kind.suffix)
-    return Submission(video=video, created=True)
 
 
 def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
@@ -194,7 +204,8 @@ def _check_text(field: str, value: str, limit: int) -> None:
         raise Refused(f"invalid_{field}", f"{field} has at most {limit} characters and no NUL.")
 
 
-def _check_content(upload: File[bytes]) -> FileKind:
+def check_content(upload: File[bytes]) -> FileKind:
+    """What the file is.  Raises Refused `empty_file`, `file_too_large` or `not_a_video`."""
     if upload.size == 0:
         raise Refused("empty_file", "The file is empty.")
     if upload.size > settings.DFD_MAX_UPLOAD_BYTES:
@@ -211,7 +222,7 @@ def _check_content(upload: File[bytes]) -> FileKind:
     return kind
 
 
-def _sha256(upload: File[bytes]) -> str:
+def content_sha256(upload: File[bytes]) -> str:
     digest = hashlib.sha256()
     upload.seek(0)
     for chunk in upload.chunks():
