@@ -10,8 +10,9 @@ import csv
 import multiprocessing
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -69,13 +70,35 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _people(path: Path) -> list[list[NDArray[np.uint8]]] | str:
-    """RGB crops of each person of one video, in time order; or why there are none."""
+@dataclass(frozen=True)
+class FoundPeople:
+    """RGB crops of each person of one video in time order, with the longer side of each face's box in pixels."""
+
+    crops: list[list[NDArray[np.uint8]]]
+    face_px: list[list[float]]
+    height: int
+    """Of the frame, pixels."""
+
+
+def _people(path: Path) -> FoundPeople | str:
     try:
-        tracks = extract_faces(path, detector=_detector()).tracks
+        found = extract_faces(path, detector=_detector())
     except VideoError as error:
-        return str(error)
-    return [[face.crop for face in track.faces] for track in tracks] or "no face"
+        return error.detail
+    if not found.tracks:
+        return "no face"
+    return FoundPeople(
+        [[face.crop for face in track.faces] for track in found.tracks],
+        [[float(max(f.box[2] - f.box[0], f.box[3] - f.box[1])) for f in track.faces] for track in found.tracks],
+        found.info.height,
+    )
+
+
+def extract_all(paths: Sequence[Path], *, workers: int) -> Iterator[FoundPeople | str]:
+    """The people of each video in the order of `paths`, or why there are none; `workers` processes extract."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        yield from pool.map(_people, paths)
 
 
 def add_videos(writer: PackWriter, data: Path, folders: Sequence[str], *, workers: int = 1) -> None:
@@ -87,29 +110,29 @@ def add_videos(writer: PackWriter, data: Path, folders: Sequence[str], *, worker
     with (data / "MANIFEST.csv").open(newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["path"].split("/")[0] in folders]
     rows = [row for row in rows if row["label"] in Label.__members__ and (data / row["path"]).is_file()]
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        results = pool.map(_people, [data / row["path"] for row in rows])
-        for number, (row, people) in enumerate(zip(rows, results, strict=True), 1):
-            path, label = row["path"], Label[row["label"]]
-            if isinstance(people, str):
-                print(f"skipped {path}: {people}", file=sys.stderr)
-                continue
-            for index, crops in enumerate(people[:1] if label == Label.FAKE else people):
-                for order, crop in enumerate(crops):
-                    writer.add_crop(
-                        crop,
-                        CropRow(
-                            label=int(label),
-                            group=group_of(row["group"], path),
-                            source=path.split("/")[0],
-                            donor=donor_of(path) if label == Label.FAKE else "",
-                            method=method_of(path) if label == Label.FAKE else "",
-                            sequence=f"{path}#{index}",
-                            order=order,
-                            origin=path,
-                            video=path,
-                        ),
-                    )
-            if number % 10 == 0 or number == len(rows):
-                print(f"videos: {number}/{len(rows)}", flush=True)
+    results = extract_all([data / row["path"] for row in rows], workers=workers)
+    for number, (row, found) in enumerate(zip(rows, results, strict=True), 1):
+        path, label = row["path"], Label[row["label"]]
+        if isinstance(found, str):
+            print(f"skipped {path}: {found}", file=sys.stderr)
+            continue
+        for index, crops in enumerate(found.crops[:1] if label == Label.FAKE else found.crops):
+            for order, crop in enumerate(crops):
+                writer.add_crop(
+                    crop,
+                    CropRow(
+                        label=int(label),
+                        group=group_of(row["group"], path),
+                        source=path.split("/")[0],
+                        donor=donor_of(path) if label == Label.FAKE else "",
+                        method=method_of(path) if label == Label.FAKE else "",
+                        sequence=f"{path}#{index}",
+                        order=order,
+                        origin=path,
+                        video=path,
+                        height=found.height,
+                        face_px=found.face_px[index][order],
+                    ),
+                )
+        if number % 10 == 0 or number == len(rows):
+            print(f"videos: {number}/{len(rows)}", flush=True)

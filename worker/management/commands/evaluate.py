@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
@@ -21,17 +16,14 @@ from detection.services import registry, snapshots
 from ml.config import Label
 from ml.datasets import DatasetError, DatasetItem, scan
 from ml.evaluation import build_report
-from ml.faces import FaceDetector, extract_faces
 from ml.features import FeatureCache
 from ml.fit import FitOptions, scored_split
 from ml.pack import CropRow, Pack, PackError, PackWriter
 from ml.splits import HOLDOUT
-from ml.video import VideoError
+from ml.videodata import FoundPeople, extract_all
 from ml.weights import WeightsError, WeightsInfo, file_sha256, load_weights
 from worker import figures, learning
 from worker.training import write_report
-
-_detector: FaceDetector | None = None
 
 
 class Command(BaseCommand):
@@ -79,6 +71,8 @@ class Command(BaseCommand):
         )
         out = options["out"] or learning.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
         where = write_report(out, report, pack)
+        if on is not None:
+            pack.path.unlink(missing_ok=True)
         self.stdout.write(report["headline"])
         for line in figures.lines(report["summary"]):
             self.stdout.write(line)
@@ -92,15 +86,13 @@ class Command(BaseCommand):
             self.stdout.write(f"  {note}")
         writer = PackWriter()
         faceless: list[str] = []
-        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-            answers = pool.map(_people, [item.path for item in found.items])
-            bar = tqdm(answers, total=len(found.items), unit="video", disable=not sys.stderr.isatty())
-            for item, answer in zip(found.items, bar, strict=True):
-                if isinstance(answer, str):
-                    faceless.append(f"{item.relative}: {answer}")
-                else:
-                    _add(writer, item, *answer)
+        answers = extract_all([item.path for item in found.items], workers=workers)
+        bar = tqdm(answers, total=len(found.items), unit="video", disable=not sys.stderr.isatty())
+        for item, answer in zip(found.items, bar, strict=True):
+            if isinstance(answer, str):
+                faceless.append(f"{item.relative}: {answer}")
+            else:
+                _add(writer, item, answer)
         for line in faceless[:10]:
             self.stdout.write(f"  left out, {line}")
         if len(faceless) > 10:
@@ -133,28 +125,9 @@ def _holdout(info: WeightsInfo) -> Pack:
     return learning.pack_of(held)
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)  # the processes share the cores, so their threads must not
-    cv2.setNumThreads(1)
-
-
-def _people(path: Path) -> tuple[list[list[Any]], list[list[float]], int] | str:
-    """(RGB crops by person, box sizes, height of the frame), or why there are none."""
-    global _detector
-    _detector = _detector or FaceDetector(device="cpu")
-    try:
-        found = extract_faces(path, detector=_detector)
-    except VideoError as error:
-        return error.detail
-    if not found.tracks:
-        return "no face"
-    sizes = [[max(f.box[2] - f.box[0], f.box[3] - f.box[1]) for f in track.faces] for track in found.tracks]
-    return [[f.crop for f in track.faces] for track in found.tracks], sizes, found.info.height
-
-
-def _add(writer: PackWriter, item: DatasetItem, people: Sequence[Any], sizes: Sequence[Any], height: int) -> None:
-    for track, (crops, boxes) in enumerate(zip(people, sizes, strict=True)):
-        for order, (crop, size) in enumerate(zip(crops, boxes, strict=True)):
+def _add(writer: PackWriter, item: DatasetItem, found: FoundPeople) -> None:
+    for track, (crops, sizes) in enumerate(zip(found.crops, found.face_px, strict=True)):
+        for order, (crop, size) in enumerate(zip(crops, sizes, strict=True)):
             writer.add_crop(
                 crop,
                 CropRow(
@@ -169,7 +142,7 @@ def _add(writer: PackWriter, item: DatasetItem, people: Sequence[Any], sizes: Se
                     origin=item.relative,
                     video=item.relative,
                     compression=item.compression,
-                    height=height,
-                    face_px=float(size),
+                    height=found.height,
+                    face_px=size,
                 ),
             )

@@ -1,0 +1,100 @@
+"""`evaluate`: a registered version on the frozen holdout, or any weights on any folder, with a report on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from detection import dispatch
+from detection.models import DatasetVideo, IdentitySide, Video
+from ml.config import ModelConfig
+from ml.model import FaceSequenceClassifier
+from ml.weights import WeightsError
+from tests.learning import dataset, register_blind
+from tests.weights import save_tiny
+from worker import training
+from worker.training import RunOptions
+
+CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_holdout_is_evaluated_and_whoever_the_model_has_seen_is_not_in_it(tmp_path: Path) -> None:
+    dataset(40)
+    register_blind(tmp_path)
+    said = run("evaluate", "active", "--out", str(tmp_path / "out"), "--bootstrap", "50")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    held = IdentitySide.objects.filter(side="holdout", name__startswith="lab").count()
+    assert report["summary"]["n"] == 2 * held
+    assert report["summary"]["auc"]["value"] == 0.5  # this model has no opinion
+    assert report["headline"] in said
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    with pytest.raises(CommandError, match="No model is called"):
+        run("evaluate", "nobody")
+
+
+@pytest.mark.slow
+def test_a_folder_of_videos_is_evaluated_without_leaving_a_row(tmp_path: Path) -> None:
+    for label, name in (("real", "one-person.mp4"), ("fake", "blended-fake.mp4"), ("real", "no-face.mp4")):
+        (tmp_path / "set" / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(CLIPS / name, tmp_path / "set" / label / name)
+    weights = tmp_path / "w.safetensors"
+    save_tiny(weights)
+    said = run(
+        "evaluate", str(weights), "--on", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--workers", "1"
+    )
+    assert "3 videos" in said
+    assert "no-face.mp4: no face" in said
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["summary"]["n_real"], report["summary"]["n_fake"]) == (1, 1)
+    assert not Video.objects.exists()
+    assert not DatasetVideo.objects.exists()
+    assert not list((tmp_path / "var").rglob("*.pack"))
+
+
+def test_a_training_starts_at_imagenet_where_it_can_be_had_else_at_the_active_model_else_from_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_hub(path: str | None) -> Any:
+        raise OSError("no way out")
+
+    monkeypatch.setattr(training, "imagenet_backbone_state", no_hub)
+    said: list[str] = []
+    active = register_blind(tmp_path)
+    assert training._start(RunOptions(full=True), active, said.append)[1] == "active"
+    assert "cannot be had" in said[0]
+    assert training._start(RunOptions(full=True, start="scratch", input_size=32), active, said.append)[1] == "scratch"
+    assert training._start(RunOptions(full=True), None, said.append)[1] == "scratch"
+    with pytest.raises(training.NotEnough, match="register_model"):
+        training._start(RunOptions(), None, said.append)
+    with pytest.raises(WeightsError, match="--backbone"):
+        training._start(RunOptions(full=True, start="imagenet"), active, said.append)
+    seen: list[str | None] = []
+
+    def local(path: str | None) -> Any:
+        seen.append(path)
+        return FaceSequenceClassifier(ModelConfig()).backbone.state_dict()
+
+    monkeypatch.setattr(training, "imagenet_backbone_state", local)
+    assert training._start(RunOptions(full=True, backbone="w.pth"), active, said.append)[1] == "imagenet"
+    assert seen == ["w.pth"]
