@@ -16,11 +16,15 @@ from django.utils import timezone
 from detection.models import (
     OPEN_STATES,
     Analysis,
+    DatasetVideo,
     FaceFrame,
     ModelVersion,
+    Promotion,
+    PromotionKind,
     Review,
     SampledFrame,
     State,
+    TrainingRun,
     VerdictLabel,
     Video,
 )
@@ -133,6 +137,29 @@ def model_versions() -> QuerySet[ModelVersion]:
 
 def active_model() -> ModelVersion | None:
     return ModelVersion.objects.filter(active=True).first()
+
+
+def newest_judged_run(*, model: ModelVersion) -> TrainingRun | None:
+    """The newest run that made this model and put it through the gate."""
+    runs = TrainingRun.objects.filter(candidate=model).exclude(gate={})
+    return runs.defer("history", "metrics", "last_error").order_by("-created_at", "-id").first()
+
+
+def model_before() -> ModelVersion | None:
+    """The model that a rollback would bring back; None where there is none."""
+    stack: list[Promotion] = []
+    for row in Promotion.objects.only("kind", "model_version").order_by("created_at", "id"):
+        if row.kind == PromotionKind.ROLLBACK and stack:
+            stack.pop()
+        else:
+            stack.append(row)
+    return stack[-2].model_version if len(stack) > 1 else None
+
+
+def dataset_names() -> list[str]:
+    """Of the data sets that were imported."""
+    names = DatasetVideo.objects.order_by("dataset").values_list("dataset", flat=True).distinct()
+    return list(names[:100])
 
 
 # --- for those who run it --------------------------------------------------------------------------------------------

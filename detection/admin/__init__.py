@@ -5,10 +5,13 @@ from django.contrib import admin
 from detection.admin import (  # noqa: F401  (each registers its page)
     accounts,
     analyses,
+    datasets,
     model_versions,
     no_face,
     predictions,
+    promotions,
     reviews,
+    training,
     videos,
 )
 

@@ -60,6 +60,35 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
+            "title": "Learning",
+            "items": [
+                item(
+                    "Training",
+                    "model_training",
+                    "admin:detection_trainingrun_changelist",
+                    may("detection.view_trainingrun"),
+                ),
+                item(
+                    "Model versions",
+                    "network_node",
+                    "admin:detection_modelversion_changelist",
+                    may("detection.view_modelversion"),
+                ),
+                item(
+                    "Promotions",
+                    "workspace_premium",
+                    "admin:detection_promotion_changelist",
+                    may("detection.view_promotion"),
+                ),
+                item(
+                    "Data sets",
+                    "dataset",
+                    "admin:detection_datasetvideo_changelist",
+                    may("detection.view_datasetvideo"),
+                ),
+            ],
+        },
+        {
             "title": "Operation",
             "items": [
                 item(
@@ -69,12 +98,6 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                     may("detection.view_analysis"),
                     counts.failed if counts else None,
                     "danger",
-                ),
-                item(
-                    "Model versions",
-                    "network_node",
-                    "admin:detection_modelversion_changelist",
-                    may("detection.view_modelversion"),
                 ),
             ],
         },

@@ -18,8 +18,7 @@ from itertools import islice
 from typing import IO, Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Prefetch, Q
 
@@ -57,7 +56,8 @@ def write_labels(
     if format == "csv":
         write(_csv_line(columns))
     count = 0
-    for count, row in enumerate(rows, start=1):
+    for row in rows:
+        count += 1
         if format == "csv":
             write(_csv_line(defused(row[column]) for column in columns))
         else:
@@ -187,9 +187,9 @@ class _BadRow(Exception):
     """The message says what is wrong with it."""
 
 
-def find_reviewer(*, username: str) -> AbstractUser:
+def find_reviewer(*, username: str) -> User:
     """Raises Refused for somebody who is unknown or may not review."""
-    user = get_user_model().objects.filter(username=username).first()
+    user = User.objects.filter(username=username).first()
     if user is None:
         raise Refused("unknown_user", f"There is no user {username!r}.", status=404)
     if not user.has_perm("detection.add_review"):
@@ -197,9 +197,7 @@ def find_reviewer(*, username: str) -> AbstractUser:
     return user
 
 
-def import_labels(
-    *, file: IO[str], reviewer: AbstractUser, format: str = "csv", dry_run: bool = False
-) -> ImportReport:
+def import_labels(*, file: IO[str], reviewer: User, format: str = "csv", dry_run: bool = False) -> ImportReport:
     """Each row becomes a review by `reviewer`, of the video with its id or else of all with its sha256.
 
     Where several rows mean the same video the last one counts: what is said twice in a file must not be recorded
@@ -228,7 +226,7 @@ def import_labels(
     return report
 
 
-def _record(video_id: UUID, row: _Row, reviewer: AbstractUser, dry_run: bool) -> bool:
+def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
     """False where this reviewer has said so already."""
     with transaction.atomic():
         # Locked before looking: of two imports at once, the second one sees what the first has recorded.

@@ -57,7 +57,8 @@ def test_a_reviewer_can_neither_delete_nor_requeue_nor_choose_the_model(rows: Ro
     forbidden = [
         (f"video/{video.pk}/delete/", {"post": "yes"}),
         (f"analysis/requeue/{video.pk}/", {}),
-        (f"modelversion/{model.pk}/activate/", {}),
+        (f"modelversion/{model.pk}/promote/", {"force": "1", "reason": "mine"}),
+        ("modelversion/rollback/", {}),
     ]
     for url, body in forbidden:
         assert review_client.post(f"/admin/detection/{url}", body).status_code == 403, url
@@ -117,17 +118,6 @@ def test_the_operator_reads_the_last_error_of_an_analysis(rows: Rows, root_clien
     assert analysis is not None
     page = root_client.get(f"/admin/detection/analysis/{analysis.pk}/change/").content.decode()
     assert "Traceback: packet 0 is invalid" in page
-
-
-def test_a_superuser_makes_a_model_active_and_the_old_one_stops_being_it(rows: Rows, root_client: Client) -> None:
-    old, new = rows.model("old"), rows.model("new", active=False)
-    page = root_client.get("/admin/detection/modelversion/").content.decode()
-    assert f"/admin/detection/modelversion/{new.pk}/activate/" in page
-    root_client.post(f"/admin/detection/modelversion/{new.pk}/activate/")
-    assert [model.name for model in ModelVersion.objects.filter(active=True)] == ["new"]
-    assert root_client.get(f"/admin/detection/modelversion/{old.pk}/change/").status_code == 200
-    history = root_client.get(f"/admin/detection/modelversion/{new.pk}/history/").content.decode()
-    assert "Made active." in history
 
 
 def test_the_page_of_a_model_shows_its_figures(rows: Rows, review_client: Client) -> None:
