@@ -53,7 +53,8 @@ class PairSampler:
 
     A fake comes with a real crop of the same clip, or else of the same person, so that neither the person nor the place
     gives the label away.  A source with reals only pairs each with a self-blended copy of itself: the source
-    never leaks as the label.  A source with fakes only cannot be used and is refused.
+    never leaks as the label.  One with fewer forged clips than real ones is filled up in the same way, or its few fakes
+    would be learnt by heart.  A source with fakes only cannot be used and is refused.
     """
 
     def __init__(self, pack: Pack, indices: Sequence[int], plan: FramePlan) -> None:
@@ -73,6 +74,9 @@ class PairSampler:
             raise ValueError(f"no real crop in {', '.join(only_fakes)}: the source alone would give the label away.")
         if not self.reals:
             raise ValueError("there is no real crop to train on.")
+        clips = {s: len({pack.rows[i].origin or str(i) for i in self.reals[s]}) for s in self.reals}
+        forged = {s: len({pack.rows[i].video or str(i) for i in self.fakes.get(s, [])}) for s in self.reals}
+        self.scarcity = {s: max(0.0, 1.0 - forged[s] / clips[s]) for s in self.reals}
         given = dict(plan.source_weights)
         self.sources = sorted(self.reals)
         counts = {s: len(self.reals[s]) + len(self.fakes.get(s, [])) for s in self.sources}
@@ -85,8 +89,8 @@ class PairSampler:
         """(index of a real crop, index the fake is made from, whether it is to be self-blended)."""
         source = self.sources[int(rng.choice(len(self.sources), p=self.weights))]
         start, end = self.plan.blend_share
-        blend = rng.random() < start + (end - start) * progress
-        if blend or source not in self.fakes:
+        blend = rng.random() < max(start + (end - start) * progress, self.scarcity[source])
+        if blend:
             real = int(rng.choice(self.reals[source]))
             return real, real, True
         fake = int(rng.choice(self.fakes[source]))

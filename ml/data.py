@@ -81,9 +81,14 @@ def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:
 
 
 def _add_dfdc(writer: PackWriter, folder: Path) -> None:
-    """DFDC crops: one per video, split by estimated actor; the pasted face's owner is unknown."""
+    """DFDC crops: one per video, split by estimated actor; the pasted face's owner is unknown.
+
+    Every second validation actor is held out, for judging only.
+    """
     with (folder / "labels.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
+    kept_apart = sorted({row["group"] for row in rows if row["split"] == VAL})
+    side = {name: (VAL, HOLDOUT)[k % 2] for k, name in enumerate(kept_apart)}
     archives = {name: zipfile.ZipFile(folder / f"{name}.zip") for name in ("train_real", "train_fake", "val")}
     for row in rows:
         label = Label[row["label"]]
@@ -95,7 +100,7 @@ def _add_dfdc(writer: PackWriter, folder: Path) -> None:
                 group=row["group"],
                 source="dfdc",
                 method="dfdc" if label == Label.FAKE else "",
-                split=row["split"],
+                split=side.get(row["group"], TRAIN),
                 origin=f"dfdc_{row['original']}",
             ),
         )
@@ -104,7 +109,7 @@ def _add_dfdc(writer: PackWriter, folder: Path) -> None:
 def _add_web_colour(writer: PackWriter, folder: Path) -> None:
     """Web photos, all REAL.  File names give the person where they have one; the rest may be anybody, so is one group.
 
-    That one group always trains: it cannot be shown to be disjoint from itself.
+    Photos only train: that one group cannot be shown to be disjoint from itself, and a photo is no video.
     """
     for path in sorted(folder.glob("*.jpg")):
         parts = path.stem.split("_")
@@ -115,7 +120,7 @@ def _add_web_colour(writer: PackWriter, folder: Path) -> None:
                 label=int(Label.REAL),
                 group=f"web_{parts[2]}" if named else "web_unnamed",
                 source="web_colour",
-                split="" if named else "train",
+                split=TRAIN,
                 origin=f"web_{path.stem}",
             ),
         )

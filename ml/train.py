@@ -23,6 +23,7 @@ from ml.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
 from ml.model import FaceSequenceClassifier, imagenet_backbone_state
 from ml.pack import Pack, PackError
 from ml.sequence import SequenceTraining
+from ml.weights import WeightsError, load_weights, read_info
 
 
 def parse_sizes(text: str) -> tuple[tuple[int, float], ...]:
@@ -38,9 +39,22 @@ def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
     return tuple((name, float(share)) for name, share in (item.split(":") for item in text.split(",") if item))
 
 
-def start_model(config: ModelConfig, *, backbone: str | None, scratch: bool) -> FaceSequenceClassifier:
-    """A model with ImageNet features where they can be had; prints which start it is."""
+def start_model(
+    config: ModelConfig, *, weights: Path | None, backbone: str | None, scratch: bool
+) -> FaceSequenceClassifier:
+    """A model with the features of `weights`, else ImageNet's where they can be had; prints which start it is.
+
+    Only the backbone and the frame head are taken from `weights`: what reads sequences begins anew.
+    """
     model = FaceSequenceClassifier(config)
+    if weights is not None:
+        given, info = load_weights(weights)
+        if (info.config.arch, info.config.feature_dim) != (config.arch, config.feature_dim):
+            raise ValueError(f"{weights.name} is a {info.config.arch}, and {config.arch} is to be trained (--arch).")
+        model.backbone.load_state_dict(given.backbone.state_dict())
+        model.frame_head.load_state_dict(given.frame_head.state_dict())
+        print(f"start: the backbone and frame head of {info.name} ({weights.name})")
+        return model
     if scratch or (backbone is None and config.arch != ModelConfig.arch):
         print("start: from scratch")
         return model
@@ -88,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--name", default="baseline", help="name written into the weights")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights of this program to start from")
     parser.add_argument("--backbone", help="torchvision state dict to start from, instead of the hub's")
     parser.add_argument("--scratch", action="store_true", help="do not look for ImageNet weights")
     parser.add_argument("--arch", default=ModelConfig.arch)
@@ -129,13 +144,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.stage == "sequence":
             model = FaceSequenceClassifier(config).to(pick_device())
         else:
-            model = start_model(config, backbone=args.backbone, scratch=args.scratch).to(pick_device())
+            model = start_model(config, weights=args.start, backbone=args.backbone, scratch=args.scratch)
+            model.to(pick_device())
         if args.stage == "frames":
             checkpoint = args.out / FRAMES_CHECKPOINT
             train_frame_stage(model, pack, options, checkpoint, resume=args.resume, stop_after=args.stop_after)
             return 0
-        fitted = fit(model, pack, args.out, options, resume=args.resume, frames_done=args.stage == "sequence")
-    except (PackError, ValueError, FileNotFoundError) as error:
+        fitted = fit(
+            model,
+            pack,
+            args.out,
+            options,
+            resume=args.resume,
+            frames_done=args.stage == "sequence",
+            seen_before=read_info(args.start).trained_on if args.start else (),
+        )
+    except (PackError, WeightsError, ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     info = fitted.info

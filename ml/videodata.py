@@ -1,14 +1,8 @@
-"""Sequences for training, cut from a data folder's videos by the product's own extraction.
-
-The folder has a `MANIFEST.csv` with the columns path, label, group.  File names of FaceForensics++ and Celeb-DF also
-name a fake's donor; both people of a fake then stay on the same side of every split.
-"""
+"""Sequences for training, cut from the videos of known data sets by the product's own extraction."""
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,42 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import Label
+from ml.dataset_files import DatasetItem
+from ml.datasets import DatasetError, scan
 from ml.faces import FaceDetector, extract_faces
-from ml.pack import CropRow, PackWriter
+from ml.pack import CropRow, PackError, PackWriter
+from ml.splits import HOLDOUT, TRAIN, VAL
 from ml.video import VideoError
 
-_FFPP_PAIR = re.compile(r"^(\d{3})_(\d{3})$")
-_DFD_PAIR = re.compile(r"^(\d{2})_(\d{2})__")
-_CELEB_PAIR = re.compile(r"^id(\d+)_id(\d+)_\d+$")
 _ONE_ROOM = ("grid", "intel")
-"""Sources whose clips may show the same few people: each source is one group."""
-
-
-def donor_of(path: str) -> str:
-    """The pasted face's identity as the groups name it, or an empty string for reals and unknown donors.
-
-    `000_003` is target 000 and source (donor) 003; `06_04__scene` and `id60_id61_0003` likewise.
-    """
-    stem = Path(path).stem
-    for pattern, prefix in ((_FFPP_PAIR, "ff"), (_DFD_PAIR, "dfd"), (_CELEB_PAIR, "cdf")):
-        found = pattern.match(stem)
-        if found:
-            return f"{prefix}{found.group(2)}"
-    return ""
-
-
-def method_of(path: str) -> str:
-    """Forgery method of a fake, as its data set names it."""
-    parts = Path(path).parts
-    if "manipulated_sequences" in parts:
-        return parts[parts.index("manipulated_sequences") + 1]
-    return {"Celeb-synthesis": "Celeb-DF", "fake": "other"}.get(parts[-2], "")
-
-
-def group_of(group: str, path: str) -> str:
-    """The manifest's group, coarser where clips of one source may share people."""
-    stem = Path(path).stem
-    return next((name for name in _ONE_ROOM if stem.startswith(f"{name}_")), group)
+"""First words of names whose clips may show the same few people: each is one component."""
 
 
 @cache
@@ -101,38 +68,61 @@ def extract_all(paths: Sequence[Path], *, workers: int) -> Iterator[FoundPeople 
         yield from pool.map(_people, paths)
 
 
+def official_side(split: str, *, tests_known: bool) -> str:
+    """The side of a data set's own split, or an empty string where people are to be dealt.
+
+    A copy without its test list is judged on its validation list.
+    """
+    if split == "test" or (split == VAL and not tests_known):
+        return HOLDOUT
+    return split if split in (TRAIN, VAL) else ""
+
+
+def one_room(dataset: str, stem: str) -> str:
+    """The component of clips that may share people, or an empty string."""
+    return next((f"{dataset}_{name}" for name in _ONE_ROOM if stem.startswith(f"{name}_")), "")
+
+
 def add_videos(writer: PackWriter, data: Path, folders: Sequence[str], *, workers: int = 1) -> None:
-    """Adds every person of every video that `MANIFEST.csv` lists under `folders`; `workers` processes extract.
+    """Adds every person of every video of the data sets `data/folder`; `workers` processes extract.
 
     A real video's people are all REAL.  Of a fake only one person is taken (the first track, the one most present): who
-    else is in the picture is not forged, and would be a wrong label.
+    else is in the picture is not forged, and would be a wrong label.  Raises PackError when a folder is no data set.
     """
-    with (data / "MANIFEST.csv").open(newline="") as handle:
-        rows = [row for row in csv.DictReader(handle) if row["path"].split("/")[0] in folders]
-    rows = [row for row in rows if row["label"] in Label.__members__ and (data / row["path"]).is_file()]
-    results = extract_all([data / row["path"] for row in rows], workers=workers)
-    for number, (row, found) in enumerate(zip(rows, results, strict=True), 1):
-        path, label = row["path"], Label[row["label"]]
-        if isinstance(found, str):
-            print(f"skipped {path}: {found}", file=sys.stderr)
+    items: list[tuple[DatasetItem, str]] = []
+    for folder in folders:
+        try:
+            found = scan(data / folder)
+        except DatasetError as error:
+            raise PackError(str(error)) from error
+        tests_known = any(item.official_split == "test" for item in found.items)
+        items += [(item, official_side(item.official_split, tests_known=tests_known)) for item in found.items]
+    results = extract_all([item.path for item, _ in items], workers=workers)
+    for number, ((item, side), people) in enumerate(zip(items, results, strict=True), 1):
+        name = f"{item.dataset}/{item.relative}"
+        if isinstance(people, str):
+            print(f"skipped {name}: {people}", file=sys.stderr)
             continue
-        for index, crops in enumerate(found.crops[:1] if label == Label.FAKE else found.crops):
+        for index, crops in enumerate(people.crops[:1] if item.label == Label.FAKE else people.crops):
             for order, crop in enumerate(crops):
                 writer.add_crop(
                     crop,
                     CropRow(
-                        label=int(label),
-                        group=group_of(row["group"], path),
-                        source=path.split("/")[0],
-                        donor=donor_of(path) if label == Label.FAKE else "",
-                        method=method_of(path) if label == Label.FAKE else "",
-                        sequence=f"{path}#{index}",
+                        label=int(item.label),
+                        group=item.identity,
+                        source=item.dataset,
+                        donor=item.donor,
+                        method=item.method,
+                        split=side,
+                        sequence=f"{name}#{index}",
                         order=order,
-                        origin=path,
-                        video=path,
-                        height=found.height,
-                        face_px=found.face_px[index][order],
+                        origin=name,
+                        video=name,
+                        compression=item.compression,
+                        height=people.height,
+                        face_px=people.face_px[index][order],
+                        component=one_room(item.dataset, item.path.stem),
                     ),
                 )
-        if number % 10 == 0 or number == len(rows):
-            print(f"videos: {number}/{len(rows)}", flush=True)
+        if number % 10 == 0 or number == len(items):
+            print(f"videos: {number}/{len(items)}", flush=True)

@@ -1,4 +1,4 @@
-"""The tables.  Every write goes through `detection.services`, reads of more than a row through `detection.selectors`."""
+"""The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
 
 from detection.models.core import (
     OPEN_STATES,

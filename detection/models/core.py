@@ -96,7 +96,9 @@ class Video(models.Model):
     verdict_label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
     fake_probability = models.FloatField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
-    label = models.CharField(max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's, or else the data set's.")
+    label = models.CharField(
+        max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's, or else the data set's."
+    )
 
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)

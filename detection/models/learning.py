@@ -77,7 +77,9 @@ class Snapshot(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     sha256 = models.CharField(max_length=64, unique=True)
     manifest = models.FileField(max_length=200)
-    summary = models.JSONField(default=dict, help_text="Counts by side, set, label and reviewer, and what was left out.")
+    summary = models.JSONField(
+        default=dict, help_text="Counts by side, set, label and reviewer, and what was left out."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

@@ -12,7 +12,7 @@ from ml.config import LABEL_MAP, Label
 from ml.data import class_weights, connected_groups, main, split_rows
 from ml.pack import CropRow, Pack, PackError, PackWriter
 from ml.splits import SHARES
-from ml.videodata import donor_of, group_of, method_of
+from ml.videodata import official_side, one_room
 from tests.ml.packs import drawn_face, small_pack
 
 
@@ -105,24 +105,16 @@ def test_a_data_set_whose_split_has_a_person_on_both_sides_is_refused(tmp_path: 
         split_rows(Pack(writer.write(tmp_path / "p.safetensors")))
 
 
-@pytest.mark.parametrize(
-    ("path", "donor", "method"),
-    [
-        ("ffpp/manipulated_sequences/Deepfakes/c23/videos/183_253.mp4", "ff253", "Deepfakes"),
-        ("ffpp/manipulated_sequences/DeepFakeDetection/c23/videos/06_04__walk__ZK.mp4", "dfd04", "DeepFakeDetection"),
-        ("celeb-df/Celeb-synthesis/id60_id61_0003.mp4", "cdf61", "Celeb-DF"),
-        ("ffpp/original_sequences/youtube/c40/videos/183.mp4", "", ""),
-        ("celeb-df/Celeb-real/id60_0003.mp4", "", ""),
-    ],
-)
-def test_file_names_give_a_fakes_donor_and_method(path: str, donor: str, method: str) -> None:
-    assert donor_of(path) == donor
-    assert method_of(path) == method
+def test_a_copy_without_its_test_list_is_judged_on_its_validation_list() -> None:
+    assert [official_side(split, tests_known=True) for split in ("train", "val", "test", "")] == [
+        "train", "val", "holdout", "",
+    ]  # fmt: skip
+    assert [official_side(split, tests_known=False) for split in ("train", "val", "")] == ["train", "holdout", ""]
 
 
-def test_clips_that_may_show_the_same_speakers_are_one_group() -> None:
-    assert group_of("gridgrid_a.mpg", "other/real/grid_a.mpg") == group_of("gridgrid_b.mpg", "other/real/grid_b.mpg")
-    assert group_of("ff183", "ffpp/x/183.mp4") == "ff183"
+def test_clips_that_may_show_the_same_speakers_are_one_component() -> None:
+    assert one_room("other", "grid_a") == one_room("other", "grid_b") == "other_grid"
+    assert one_room("other", "liveportrait_d0") == ""
 
 
 def test_the_command_counts_a_pack_and_names_what_a_data_folder_lacks(
@@ -144,7 +136,7 @@ def test_web_photos_are_packed_as_real_with_their_person(tmp_path: Path) -> None
     assert main(["build-pack", "--data", str(tmp_path), "--out", str(out), "--parts", "web_colour"]) == 0
     pack = Pack(out)
     assert [(row.label, row.group, row.split) for row in pack.rows] == [
-        (0, "web_anna", ""),
-        (0, "web_anna", ""),
+        (0, "web_anna", "train"),
+        (0, "web_anna", "train"),
         (0, "web_unnamed", "train"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ml.model import FaceSequenceClassifier
 from ml.pack import CropRow, Pack, PackWriter
 from ml.pipeline import Classifier
 from ml.train import main
+from ml.weights import WeightsInfo, load_weights, save_weights
 from tests.ml.packs import drawn_face, small_pack
 
 SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
@@ -95,6 +97,18 @@ def test_every_source_shows_both_labels_equally_often_and_fakes_come_with_a_real
             assert one.source == "film" or one.origin == two.origin  # the same clip, where one is known
         seen.setdefault(one.source, set()).add(blend)
     assert seen == {"lab": {False}, "film": {False}, "web": {True}}  # web has no fakes of its own: each is self-blended
+
+
+def test_a_source_with_few_forged_clips_is_filled_up_with_self_blended_fakes(tmp_path: Path) -> None:
+    writer = PackWriter()
+    for k in range(10):
+        writer.add_crop(drawn_face(k), CropRow(0, f"r{k}", "s", origin=f"real{k}", video=f"real{k}"))
+    for k in range(20):  # twenty crops of one clip
+        writer.add_crop(drawn_face(k), CropRow(1, "f", "s", origin="fake", video="fake"))
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    sampler = PairSampler(pack, range(30), plan(blend_share=(0.0, 0.0)))
+    rng = np.random.default_rng(0)
+    assert sum(sampler.draw(rng, 0.5)[2] for _ in range(1000)) == pytest.approx(900, abs=40)
 
 
 def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
@@ -180,6 +194,25 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     assert {"train_loss", "train_accuracy"} <= next(e for e in history if e["stage"] == "sequence").keys()
     score = classifier.score([[pack.crop(i) for i in next(iter(pack.sequences().values()))]])[0]
     assert 0 <= score.fake_probability <= 1
+
+
+def test_training_can_start_from_the_features_of_earlier_weights(
+    pack: Pack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = FaceSequenceClassifier(replace(SMALL, lstm_hidden=ModelConfig.lstm_hidden))
+    start = tmp_path / "given.safetensors"
+    save_weights(given, WeightsInfo(name="given", config=given.config, trained_on=("somebody",)), start, half=False)
+    command = [str(pack.path), "--out", str(tmp_path / "run"), *COMMAND]
+    command += ["--crops", "32", "--start", str(start), "--lr", "0"]
+    assert main(command) == 0
+    model, info = load_weights(tmp_path / "run" / "weights.safetensors")
+    assert "somebody" in info.trained_on
+    first = "backbone.conv1.weight"
+    assert torch.allclose(model.state_dict()[first], given.state_dict()[first], atol=1e-3)
+    second = "lstm.weight_ih_l0"
+    assert not torch.allclose(model.state_dict()[second], given.state_dict()[second], atol=1e-3)
+    assert main([*command, "--arch", "resnet34"]) == 1
+    assert "resnet18" in capsys.readouterr().err
 
 
 def test_shuffled_labels_are_told_to_training_alone(pack: Pack) -> None:

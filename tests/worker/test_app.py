@@ -24,8 +24,10 @@ def test_the_settings_are_the_measured_ones() -> None:
 
 def test_every_published_task_exists_and_has_a_queue() -> None:
     app.loader.import_default_modules()
-    assert {"worker.tasks.extract_faces", "worker.tasks.classify_video", "worker.tasks.sweep"} <= set(app.tasks)
-    assert {route["queue"] for route in app.conf.task_routes.values()} == {"extract", "classify", "maintenance"}
+    published = {"extract_faces", "classify_video", "train_model", "sweep"}
+    assert {f"worker.tasks.{name}" for name in published} <= set(app.tasks)
+    queues = {route["queue"] for route in app.conf.task_routes.values()}
+    assert queues == {"extract", "classify", "train", "maintenance"}
 
 
 def test_the_parent_process_loads_no_torch() -> None:
