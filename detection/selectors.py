@@ -146,9 +146,12 @@ def newest_judged_run(*, model: ModelVersion) -> TrainingRun | None:
 
 
 def model_before() -> ModelVersion | None:
-    """The model that a rollback would bring back; None where there is none."""
+    """The model that a rollback would bring back; None where there is none.
+
+    The way back is the list of promotions, without those that were rolled back.
+    """
     stack: list[Promotion] = []
-    for row in Promotion.objects.only("kind", "model_version").order_by("created_at", "id"):
+    for row in Promotion.objects.defer("gate").select_related("model_version").order_by("created_at", "id"):
         if row.kind == PromotionKind.ROLLBACK and stack:
             stack.pop()
         else:

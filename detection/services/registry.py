@@ -19,6 +19,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import ModelVersion, Promotion, PromotionKind
+from detection.selectors import model_before
 from detection.services import sweeper
 
 
@@ -95,15 +96,10 @@ def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
 
     Twice in a row goes back twice: the way is the list of promotions, without those that were rolled back.
     """
-    stack: list[Promotion] = []
-    for row in Promotion.objects.select_related("model_version").order_by("created_at", "id"):
-        if row.kind == PromotionKind.ROLLBACK and stack:
-            stack.pop()
-        else:
-            stack.append(row)
-    if len(stack) < 2:
+    before = model_before()
+    if before is None:
         raise Refused("nothing_before", "There is no earlier model to go back to.", status=409)
-    return activate_model(model=stack[-2].model_version, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
+    return activate_model(model=before, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
 
 
 def activate_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import ArgumentTypeError
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +45,11 @@ class Command(BaseCommand):
             "since": options["since"],
         }
         if out is None:
-            labels.write_labels(write=self.stdout.write, **chosen)
+            try:
+                labels.write_labels(write=self.stdout.write, **chosen)
+                self.stdout.flush()
+            except BrokenPipeError:  # whoever read it, `head` say, has enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing fails at exit either
             return
         partial = out.with_name(f"{out.name}.partial")  # half a file must not look like a whole one
         try:
