@@ -2,6 +2,10 @@
 
 The bootstrap is paired: each draw of whole groups of people is scored by both models, so what is judged is their
 difference, not two intervals that overlap or do not.
+
+Few groups make a bootstrap too sure of itself: percentiles of its draws are those of a normal distribution with the
+variance divided by n instead of n - 1.  So the percentiles are moved outwards to what Student's distribution asks for
+(the "expanded percentile interval": Hesterberg, The American Statistician 69, 2015).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm, t
 
 from ml.bootstrap import Bools, ComponentDraws, Floats, Ints, percentiles
 from ml.config import Label
@@ -35,7 +40,7 @@ class GateConfig:
     min_components: int = 4
     """Groups of people; fewer cannot tell how the next person will fare."""
     one_sided: float = 5.0
-    """Percentile of the draws that has to be on the right side: 5 is 95 % confidence."""
+    """What may be left on the wrong side, in percent: 5 is 95 % confidence."""
     max_recall_loss: float = 0.05
     """Fake recall may not be lower by more than this with 95 % confidence."""
 
@@ -101,7 +106,7 @@ def compare(
     labels, draws = _draws(challenger, n_bootstrap, seed)
     old = _answers(labels, _scores(champion), champion_threshold, draws)
     new = _answers(labels, _scores(challenger), challenger_threshold, draws)
-    figures = {name: _figure(name, new, old, config) for name in FIGURES}
+    figures = {name: _figure(name, new, old, config, draws.n_components) for name in FIGURES}
     auc, recall = figures["auc"], figures["recall_fake"]
     on = _on(challenger)
     compared = (
@@ -144,7 +149,7 @@ def compare_alone(
         return refused
     labels, draws = _draws(challenger, n_bootstrap, seed)
     new = _answers(labels, _scores(challenger), threshold, draws)
-    figures = {name: _figure(name, new, None, config) for name in FIGURES}
+    figures = {name: _figure(name, new, None, config, draws.n_components) for name in FIGURES}
     auc, on = figures["auc"], _on(challenger)
     if not _above(auc["challenger_low"], 0.5):
         sentence = f"Refused: {on} {_not_above_chance(auc)}; no model is active to compare it with."
@@ -254,8 +259,17 @@ def _answers(labels: Ints, scores: Floats, threshold: float, draws: ComponentDra
     )
 
 
-def _figure(name: str, new: _Answers, old: _Answers | None, config: GateConfig) -> dict[str, float | None]:
-    ends = (config.one_sided, 100 - config.one_sided)
+def expanded(percent: float, n_components: int) -> float:
+    """The percentile of the draws of so many groups that leaves `percent` outside: fewer groups, further out."""
+    spread = float(t.ppf(percent / 100, n_components - 1)) * (n_components / (n_components - 1)) ** 0.5
+    return 100 * float(norm.cdf(spread))
+
+
+def _figure(
+    name: str, new: _Answers, old: _Answers | None, config: GateConfig, n_components: int
+) -> dict[str, float | None]:
+    tail = expanded(config.one_sided, n_components)
+    ends = (tail, 100 - tail)
     own_low, own_high = percentiles(new.drawn[name], *ends)
     found = {"challenger": new.point[name], "challenger_low": own_low, "challenger_high": own_high}
     if old:

@@ -11,7 +11,7 @@ import pytest
 from ml.bootstrap import ComponentDraws
 from ml.config import Label
 from ml.evaluate import ranking_figures
-from ml.gate import FIGURES, GateConfig, compare, compare_alone
+from ml.gate import FIGURES, GateConfig, compare, compare_alone, expanded
 from ml.scored import ScoredVideo
 
 
@@ -188,3 +188,22 @@ def test_a_draw_holds_whole_components_and_counts_as_the_repeated_videos_would()
         y, s = np.repeat(labels, times), np.repeat(scores, times)
         assert aucs[k] == pytest.approx(ranking_figures(y, s)[0])
         assert shares[k] == pytest.approx(np.repeat(right, times)[y == 1].mean())
+
+
+def test_percentiles_move_outwards_where_groups_are_few() -> None:
+    assert expanded(5, 4) == pytest.approx(0.33, abs=0.01)  # t of 3 degrees of freedom is 2.353; times sqrt(4/3)
+    assert expanded(5, 4) < expanded(5, 8) < expanded(5, 100) < 5
+    assert expanded(5, 100_000) == pytest.approx(5, abs=0.001)
+
+
+def test_guessing_wins_about_as_rarely_as_stated_even_on_four_groups_of_people() -> None:
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(200):
+        margins = rng.normal(size=32) + np.repeat(rng.normal(size=4), 8)  # each group has a level of its own
+        videos = [
+            ScoredVideo(key=f"v{k}", label=k % 2, score=float(1 / (1 + np.exp(-m))), component=f"p{k // 8}")
+            for k, m in enumerate(margins)
+        ]
+        passed += compare_alone(videos, 0.5, n_bootstrap=300).passed
+    assert passed <= 16  # 5 % are 10; plain percentiles let 24 pass
