@@ -258,6 +258,7 @@ def _worst(labels: Ints, scores: Floats, threshold: float) -> list[int]:
 def _mistake(video: ScoredVideo) -> dict[str, Any]:
     return {
         "key": video.key,
+        "name": video.name or video.key,
         "label": Label(video.label).name.lower(),
         "score": round(float(video.score), 6),
         "dataset": video.dataset,

@@ -49,6 +49,7 @@ def scored_videos(
                 label=item.label,
                 score=float(scores[k]),
                 component=component_of(item),
+                name=item.row.origin,
                 dataset=item.source,
                 method=item.row.method,
                 compression=item.row.compression,

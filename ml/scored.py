@@ -17,6 +17,8 @@ class ScoredVideo:
     """Calibrated fake probability, that of the most suspicious person."""
     component: str
     """People who are linked; bootstraps draw whole components."""
+    name: str = ""
+    """What a person knows it by, where that is not `key`: its file."""
     dataset: str = ""
     method: str = ""
     """Forgery method; empty for reals."""

@@ -42,7 +42,9 @@ OPTION_NAMES = {
 
 
 def mode(run: TrainingRun) -> str:
-    return "Full" if _dict(run.options).get("full") else "Frozen"
+    options = _dict(run.options)
+    name = "Full" if options.get("full") else "Frozen"
+    return f"{name}, labels shuffled" if options.get("shuffle_labels") else name
 
 
 def sees_errors(request: HttpRequest) -> bool:

@@ -183,7 +183,10 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
     assert [m["key"] for m in reals] == [v.key for v in sorted(wrong, key=lambda v: -v.score) if v.label == 0][:6]
     fakes = [m for m in found["mistakes"] if m["label"] == "fake"]
     assert [m["key"] for m in fakes] == [v.key for v in sorted(wrong, key=lambda v: v.score) if v.label == 1][:6]
-    assert set(fakes[0]) == {"key", "label", "score", "dataset", "method"}
+    assert set(fakes[0]) == {"key", "name", "label", "score", "dataset", "method"}
+    known = report_of([replace(video, name=f"film {video.key}.mp4") for video in videos])
+    assert known["mistakes"][0]["name"] == f"film {known['mistakes'][0]['key']}.mp4"
+    assert "film " in render(known)
 
 
 def test_facts_and_history_become_json() -> None:
