@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from uuid import NAMESPACE_OID, uuid5
 
 import cv2
 import numpy as np
@@ -24,9 +25,10 @@ FACES = 5
 
 
 def stored_video(number: int, *, fake: bool, owner: str = "owner") -> Video:
-    """A video whose faces are stored; those of fakes are blue."""
+    """A video whose faces are stored; those of fakes are blue.  Its id is always the same, and so is what is learnt."""
     user, _ = User.objects.get_or_create(username=owner)
     video = Video(
+        id=uuid5(NAMESPACE_OID, f"{owner} {number} {fake}"),
         owner=user,
         original_name=f"{number}.mp4",
         sha256=hashlib.sha256(f"{number} {fake}".encode()).hexdigest(),

@@ -223,7 +223,14 @@ def verdict(
 
 
 def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[int, list[str]]:
-    """Scores the stored faces of many videos at once; (verdicts stored, ids of videos whose faces cannot be read)."""
+    """The version's verdicts of many videos; (how many were stored, ids of those whose faces cannot be read).
+
+    Faces that it has judged before are not scored again.
+    """
+    known: list[tuple[StoredVideo, ClassificationResult | None]] = [(s, None) for s in batch if s.verdict is not None]
+    batch = [stored for stored in batch if stored.verdict is None]
+    if not batch:
+        return rescoring.store_verdicts(model=version, results=known), []
     _prepare()
     classifier = _classifier(version)
     readable: list[tuple[StoredVideo, list[list[NDArray[np.uint8]]]]] = []
@@ -239,7 +246,7 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
         (stored, verdict(version, classifier, stored.people, [next(scores) for _ in stored.people]))
         for stored, _ in readable
     ]
-    return rescoring.store_verdicts(model=version, results=results), unreadable
+    return rescoring.store_verdicts(model=version, results=[*known, *results]), unreadable
 
 
 def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:

@@ -1,9 +1,12 @@
-"""Verdicts of the active model for videos that have another model's, from their stored faces."""
+"""Verdicts of the active model for videos that show another model's, from their stored faces.
+
+After a rollback most of them are there already: they are shown again, and nothing is computed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from uuid import UUID
 
@@ -14,6 +17,8 @@ from django.utils import timezone
 from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, State, Verdict, Video
 from detection.services.results import ClassificationResult
 
+_FIGURES = ("label", "fake_probability", "threshold", "track", "people", "needs_review")
+
 
 @dataclass(frozen=True)
 class StoredVideo:
@@ -21,18 +26,24 @@ class StoredVideo:
 
     video_id: UUID
     people: list[tuple[int, list[FaceFrame]]]
+    verdict: Verdict | None = None
+    """What the model has said of these very faces before."""
+
+    @property
+    def faces(self) -> set[str]:
+        return {str(face.id) for _, run in self.people for face in run}
 
 
 def outdated(*, model: ModelVersion) -> QuerySet[Video]:
-    """Videos with stored faces and no verdict of this model; those that a worker has in hand are left to it."""
-    theirs = Verdict.objects.filter(video=OuterRef("pk"), model_version=model)
+    """Videos with stored faces that do not show a verdict of this model; those in a worker's hands are left to it."""
+    shown = Verdict.objects.filter(id=OuterRef("current_verdict"), model_version=model)
     busy = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
     faces = FaceFrame.objects.filter(video=OuterRef("pk"))
-    return Video.objects.filter(~Exists(theirs), ~Exists(busy), Exists(faces))
+    return Video.objects.filter(~Exists(shown), ~Exists(busy), Exists(faces))
 
 
 def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> list[StoredVideo]:
-    """The next videos in the order of their ids, with their faces: two queries, whatever the size."""
+    """The next videos in the order of their ids, with their faces: three queries, whatever the size."""
     rows = outdated(model=model).order_by("id")
     if after is not None:
         rows = rows.filter(id__gt=after)
@@ -42,15 +53,25 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         video_id: [(track, list(run)) for track, run in groupby(of_video, key=lambda face: face.track)]
         for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
     }
-    return [StoredVideo(video_id, found[video_id]) for video_id in ids if video_id in found]
+    earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
+    batch = [StoredVideo(video_id, found[video_id]) for video_id in ids if video_id in found]
+    return [
+        replace(stored, verdict=verdict) if verdict and _faces(verdict) == stored.faces else stored
+        for stored in batch
+        for verdict in [earlier.get(stored.video_id)]
+    ]
 
 
-def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, ClassificationResult]]) -> int:
-    """All in one transaction; returns how many were stored.
+def _faces(verdict: Verdict) -> set[str]:
+    return {str(frame["face"]) for person in verdict.people for frame in person["frames"]}
 
-    Left out are videos that were deleted or taken in hand meanwhile, or whose faces are no longer those that were
-    scored.  A verdict that exists stays as it is, so a batch that is stored twice counts once.  The video shows the new
-    verdict; the old ones stay with it.
+
+def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, ClassificationResult | None]]) -> int:
+    """All in one transaction; returns how many videos show this model's verdict now.
+
+    Without a result it is the verdict that `next_batch` found.  Left out are videos that were deleted or taken in hand
+    meanwhile, or whose faces are no longer those that were scored; a batch that is stored twice counts once.  A verdict
+    of this model on older faces is replaced; other models' stay.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -59,32 +80,33 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
         ids = [stored.video_id for stored, _ in results]
         free = set(outdated(model=model).filter(id__in=ids).values_list("id", flat=True))
         list(Video.objects.select_for_update().filter(id__in=free).order_by("id").values_list("id"))
-        present = set(FaceFrame.objects.filter(video_id__in=free).values_list("id", flat=True))
-        verdicts = []
+        present = {str(pk) for pk in FaceFrame.objects.filter(video_id__in=free).values_list("id", flat=True)}
+        earlier = {v.video_id: v for v in Verdict.objects.filter(video_id__in=free, model_version=model)}
+        fresh: list[Verdict] = []
+        renewed: list[Verdict] = []
+        shown: list[Verdict] = []
         for stored, result in results:
-            faces = {face.id for _, run in stored.people for face in run}
-            if stored.video_id in free and faces <= present:
-                verdicts.append(
-                    Verdict(
-                        video_id=stored.video_id,
-                        model_version=model,
-                        label=result.label,
-                        fake_probability=result.fake_probability,
-                        threshold=result.threshold,
-                        track=result.track,
-                        people=result.people,
-                        needs_review=result.needs_review,
-                        review_reasons=list(result.review_reasons),
-                        created_at=now,
-                    )
-                )
-        Verdict.objects.bulk_create(verdicts)
-        rows = {row.id: row for row in Video.objects.filter(id__in=[v.video_id for v in verdicts])}
-        for verdict in verdicts:
+            if stored.video_id not in free or not stored.faces <= present:
+                continue
+            verdict = earlier.get(stored.video_id)
+            if result is None:
+                if verdict is None or _faces(verdict) != stored.faces:
+                    continue
+            else:
+                old, verdict = verdict, verdict or Verdict(video_id=stored.video_id, model_version=model)
+                for name in _FIGURES:
+                    setattr(verdict, name, getattr(result, name))
+                verdict.review_reasons, verdict.created_at = list(result.review_reasons), now
+                (renewed if old else fresh).append(verdict)
+            shown.append(verdict)
+        Verdict.objects.bulk_create(fresh)
+        Verdict.objects.bulk_update(renewed, (*_FIGURES, "review_reasons", "created_at"), batch_size=200)
+        rows = {row.id: row for row in Video.objects.filter(id__in=[v.video_id for v in shown])}
+        for verdict in shown:
             row = rows[verdict.video_id]
             row.current_verdict = verdict
             row.verdict_label, row.fake_probability = verdict.label, verdict.fake_probability
             row.needs_review, row.status, row.updated_at = verdict.needs_review, State.SUCCEEDED, now
         mirrored = ("current_verdict", "verdict_label", "fake_probability", "needs_review", "status", "updated_at")
         Video.objects.bulk_update(rows.values(), mirrored, batch_size=200)
-    return len(verdicts)
+    return len(shown)

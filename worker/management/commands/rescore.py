@@ -17,8 +17,8 @@ from worker.attempt import NotNow
 
 class Command(BaseCommand):
     help = (
-        "Give every video with stored faces a verdict of the active model, in batches. Videos that have one are left"
-        " alone, so it can be stopped at any time and run again."
+        "Give every video with stored faces a verdict of the active model, in batches. Videos that show one are left"
+        " alone, so it can be stopped at any time and run again; after a rollback earlier verdicts are shown again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             raise CommandError("--batch must be at least 1.")
         total = rescoring.outdated(model=version).count()
         wanted = total if limit is None else min(total, max(0, limit))
-        self.stdout.write(f"{wanted} of {total} videos without a verdict of {version}.")
+        self.stdout.write(f"{wanted} of {total} videos are to get a verdict of {version}.")
         stored, looked, unreadable, started = 0, 0, [], time.monotonic()
         after = None
         with tqdm(total=wanted, unit="video", disable=not sys.stderr.isatty()) as bar:
