@@ -42,7 +42,10 @@ class GateConfig:
     one_sided: float = 5.0
     """What may be left on the wrong side, in percent: 5 is 95 % confidence."""
     max_recall_loss: float = 0.05
-    """Fake recall may not be lower by more than this with 95 % confidence."""
+    """Fake recall may not be lower by more than this with 95 % confidence.
+
+    Unless the champion's own answers cannot be told from guessing: who calls everything fake misses none.
+    """
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class GateResult:
     n_components: int
     figures: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """For auc, balanced_accuracy, accuracy and recall_fake: `champion`, `challenger`, their `difference` with its 90 %
-    interval `low` to `high`, and the challenger's own, `challenger_low` to `challenger_high`.  A one-sided test with
-    95 % confidence reads one end of a 90 % interval.  None where there is no champion, or too few videos to say."""
+    interval `low` to `high`, and each one's own, `champion_low`, `champion_high` and so on.  A one-sided test with 95 %
+    confidence reads one end of a 90 % interval.  None where there is no champion, or too few videos to say."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -114,12 +117,14 @@ def compare(
         f"(difference {_n(auc['difference'], True)}, 90 % interval {_n(auc['low'], True)} to {_n(auc['high'], True)})"
     )
     recalls = f"{_n(recall['challenger'])} against {_n(recall['champion'])}"
+    lost = not _above(recall["high"], -config.max_recall_loss, or_equal=True)
+    guessing = not _above(figures["balanced_accuracy"]["champion_low"], 0.5)
     if not _above(auc["low"], 0.0):
         code, sentence = NOT_BETTER, f"Refused: {on} {compared}; it must be better with 95 % confidence."
     elif not _above(auc["challenger_low"], 0.5):
         code = NO_BETTER_THAN_CHANCE
         sentence = f"Refused: {on} {compared}, which is better, but {_not_above_chance(auc)}."
-    elif not _above(recall["high"], -config.max_recall_loss, or_equal=True):
+    elif lost and not guessing:
         code = WORSE_RECALL
         sentence = (
             f"Refused: {on} {compared}, which is better, but at its threshold the candidate finds clearly fewer of "
@@ -129,7 +134,13 @@ def compare(
         )
     else:
         code = WON
-        sentence = f"Passed: {on} {compared}; its fake recall is {recalls}."
+        sentence = f"Passed: {on} {compared}; its fake recall is {recalls}"
+        if lost:
+            sentence += (
+                f", but the active model's answers cannot be told from guessing (balanced accuracy "
+                f"{_n(figures['balanced_accuracy']['champion'])}), so its recall says nothing"
+            )
+        sentence += "."
     return _result(challenger, code, sentence, figures)
 
 
@@ -276,7 +287,9 @@ def _figure(
         low, high = percentiles(new.drawn[name] - old.drawn[name], *ends)
         found |= {"champion": old.point[name], "difference": new.point[name] - old.point[name]}
         found |= {"low": low, "high": high}
-    keys = ("champion", "challenger", "difference", "low", "high", "challenger_low", "challenger_high")
+        found["champion_low"], found["champion_high"] = percentiles(old.drawn[name], *ends)
+    own = ("champion_low", "champion_high", "challenger_low", "challenger_high")
+    keys = ("champion", "challenger", "difference", "low", "high", *own)
     return {key: round(found[key], 6) if np.isfinite(found.get(key, np.nan)) else None for key in keys}
 
 

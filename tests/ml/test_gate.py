@@ -100,6 +100,15 @@ def test_a_better_ranking_at_a_threshold_that_misses_fakes_is_refused() -> None:
     assert "clearly fewer of the fakes" in found.sentence
 
 
+def test_the_recall_of_a_model_that_calls_everything_fake_is_no_bar() -> None:
+    champion, challenger = scored(skill=0.8), scored(skill=3.0, seed=2)
+    found = gate(champion, challenger, champion_threshold=0.01, challenger_threshold=0.9)
+    assert found.figures["recall_fake"]["high"] < -GateConfig().max_recall_loss
+    assert found.figures["balanced_accuracy"]["champion_low"] <= 0.5
+    assert (found.passed, found.code) == (True, "won")
+    assert "so its recall says nothing." in found.sentence
+
+
 @pytest.mark.parametrize(
     ("keep", "says"),
     [
