@@ -115,8 +115,8 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
-    """Newest first, with who said it."""
-    return Review.objects.filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    """Those that stand, newest first, with who said it."""
+    return Review.objects.standing().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:

@@ -36,6 +36,18 @@ def _positive(name: str, default: int) -> int:
     return value
 
 
+def _share(name: str, default: float) -> float:
+    """A number from 0 to 1."""
+    raw = env.str(name, default=str(default))
+    try:
+        value = float(raw)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise ImproperlyConfigured(f"{name} must be a number from 0 to 1, not {raw!r}.")
+    return value
+
+
 def _private_dir(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
@@ -190,6 +202,15 @@ DFD_TASK_HARD_LIMIT_S = DFD_TASK_SOFT_LIMIT_S + 30
 DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
 if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
     raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")
+
+# --- review ----------------------------------------------------------------------------------------------------------
+DFD_REVIEW_LEASE_S = _positive("DFD_REVIEW_LEASE_S", 300)
+DFD_REVIEW_AUDIT_SHARE = _share("DFD_REVIEW_AUDIT_SHARE", 0.02)
+DFD_REVIEW_SECOND_SHARE = _share("DFD_REVIEW_SECOND_SHARE", 0.1)
+DFD_REVIEW_ORDER = env.list("DFD_REVIEW_ORDER", default=["disagreement", "audit", "uncertain", "no_face"])
+_queues = {"disagreement", "audit", "uncertain", "no_face", "failed"}
+if not DFD_REVIEW_ORDER or not set(DFD_REVIEW_ORDER) <= _queues or len(set(DFD_REVIEW_ORDER)) < len(DFD_REVIEW_ORDER):
+    raise ImproperlyConfigured(f"DFD_REVIEW_ORDER must list some of {', '.join(sorted(_queues))}, each once.")
 
 # --- broker and Celery ---------------------------------------------------------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="")

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
+    path("admin/review/", include("detection.admin.workspace")),
     path("admin/", admin.site.urls),
 ]
 

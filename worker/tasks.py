@@ -6,7 +6,7 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import sweeper, training
+from detection.services import sweeper, training, workspace
 from worker import attempt, runtime
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
@@ -25,6 +25,7 @@ def classify_video(analysis_id: str) -> None:
 @shared_task(name="worker.tasks.sweep")
 def sweep() -> None:
     training.sweep_runs()
+    workspace.forget_expired()
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
 

@@ -49,6 +49,6 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for video in waiting
         ],
         "any_video": Video.objects.exists(),
-        "decided_today": bounded(Review.objects.filter(created_at__gte=today)),
-        "decided_by_me": bounded(Review.objects.filter(reviewer=request.user.pk, created_at__gte=today)),
+        "decided_today": bounded(Review.objects.standing().filter(created_at__gte=today)),
+        "decided_by_me": bounded(Review.objects.standing().filter(reviewer=request.user.pk, created_at__gte=today)),
     }

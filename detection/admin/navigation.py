@@ -42,6 +42,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": "Review",
             "items": [
+                item("Workspace", "rate_review", "review", sees_videos and may("detection.add_review")),
                 item(
                     "Predictions",
                     "familiar_face_and_zone",

@@ -25,16 +25,24 @@ class ReviewerFilter(TextFilter):
         return queryset.filter(reviewer__username__istartswith=value) if value else queryset
 
 
+def said(review: Review) -> str:
+    """The label, or that one was taken back."""
+    return f"Took back: {review.undoes.get_label_display()}" if review.undoes else review.get_label_display()
+
+
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created", "video_link", "label_badge", "reviewer", "comment", "model_said")
+    list_display = ("created", "video_link", "label_badge", "reviewer", "came_about", "comment", "model_said")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
-    list_select_related = ("verdict",)
+    list_select_related = ("verdict", "undoes")
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    fields = ("video", "label", "reviewer", "comment", "verdict", "created_at")
+    fields = (
+        "video", "label", "undoes", "reviewer", "role", "queue", "seconds", "comment", "score_shown",
+        "verdict", "model_version", "model_probability", "created_at",
+    )  # fmt: skip
     empty_title = "No decision yet"
     empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
 
@@ -49,10 +57,17 @@ class ReviewAdmin(ReadOnlyAdmin):
     @display(description="Label")
     def label_badge(self, review: Review) -> SafeString:
         tone = LABEL_TONES.get(review.label, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, review.get_label_display())
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, said(review))
+
+    @display(description="How")
+    def came_about(self, review: Review) -> str:
+        seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
+        return f"{review.get_role_display()}{seconds}"
 
     @display(description="The model said")
     def model_said(self, review: Review) -> str:
         if review.verdict is None:
             return NOTHING
-        return f"{review.verdict.get_label_display()} ({review.verdict.fake_probability:.2f})"
+        shown = "" if review.score_shown else ", not shown"
+        score = review.verdict.fake_probability if review.model_probability is None else review.model_probability
+        return f"{review.verdict.get_label_display()} ({score:.2f}{shown})"

@@ -18,6 +18,7 @@ from detection.admin.base import safe_next
 from detection.admin.evidence import frames_of, people_of_faces, rejections_of, review_sentences, threshold_height
 from detection.admin.filters import LabelFilter, OwnerFilter
 from detection.admin.labelling import button_context, label_view
+from detection.admin.reviews import said
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, Video
 from detection.services.uploads import delete_video
@@ -164,8 +165,8 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
             video.verdicts.select_related("model_version").defer("people").order_by("-created_at")[:HISTORY_LIMIT]
         ),
         "reviews": [
-            {"row": row, "tone": LABEL_TONES.get(row.label, "grey")}
-            for row in video.reviews.select_related("reviewer").order_by("-created_at", "-id")[:HISTORY_LIMIT]
+            {"row": row, "tone": LABEL_TONES.get(row.label, "grey"), "said": said(row)}
+            for row in video.reviews.select_related("reviewer", "undoes").order_by("-created_at", "-id")[:HISTORY_LIMIT]
         ],
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),

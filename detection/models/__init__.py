@@ -1,14 +1,15 @@
 """The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
 
 from detection.models.core import (
+    AUDIT_RANKS,
     OPEN_STATES,
     TERMINAL_STATES,
     Analysis,
     AppendOnlyError,
     FaceFrame,
     ModelVersion,
-    Review,
     ReviewLabel,
+    ReviewNext,
     SampledFrame,
     Stage,
     State,
@@ -27,8 +28,10 @@ from detection.models.learning import (
     Snapshot,
     TrainingRun,
 )
+from detection.models.reviewing import Review, ReviewClaim, ReviewRole
 
 __all__ = [
+    "AUDIT_RANKS",
     "OPEN_STATES",
     "TERMINAL_STATES",
     "Analysis",
@@ -40,7 +43,10 @@ __all__ = [
     "Promotion",
     "PromotionKind",
     "Review",
+    "ReviewClaim",
     "ReviewLabel",
+    "ReviewNext",
+    "ReviewRole",
     "RunState",
     "SampledFrame",
     "Side",

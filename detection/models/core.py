@@ -16,8 +16,8 @@ A data set's video (it has a DatasetVideo) goes from running/extract straight to
 
 from __future__ import annotations
 
+import random
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -35,6 +35,21 @@ class ReviewLabel(models.TextChoices):
     FAKE = "fake", "Fake"
     NO_FACE = "no_face", "No face"
     UNSURE = "unsure", "Unsure"
+
+
+class ReviewNext(models.TextChoices):
+    """Whose turn it is, once somebody has answered."""
+
+    NOBODY = "", "Nobody"
+    SECOND = "second", "A second reader"
+    ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
+
+
+AUDIT_RANKS = 10_000
+
+
+def audit_rank() -> int:
+    return random.randrange(AUDIT_RANKS)
 
 
 class State(models.TextChoices):
@@ -100,6 +115,12 @@ class Video(models.Model):
         max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's, or else the data set's."
     )
 
+    margin = models.FloatField(null=True, blank=True, help_text="Distance of the score from its threshold.")
+    review_next = models.CharField(max_length=12, choices=ReviewNext, blank=True)
+    audit_rank = models.PositiveSmallIntegerField(
+        default=audit_rank, editable=False, help_text="Drawn once: the lowest ranks are the random audit."
+    )
+
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -120,6 +141,11 @@ class Video(models.Model):
             models.Index(fields=("needs_review", "-created_at"), name="video_by_needs_review"),
             models.Index(fields=("verdict_label", "-created_at"), name="video_by_verdict"),
             models.Index(fields=("label", "-created_at"), name="video_by_label"),
+            # the workspace: the next video of each queue
+            models.Index(fields=("label", "needs_review", "margin", "id"), name="video_uncertain"),
+            models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
+            models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
+            models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
             # a client: its own videos, and one by its own name
             models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
@@ -336,36 +362,3 @@ class Verdict(models.Model):
 
 class AppendOnlyError(Exception):
     """A decision was to be changed or removed; write a new one instead."""
-
-
-class Review(models.Model):
-    """What a person says of a video.  Append only: changing one's mind is a new row, and the newest counts."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="reviews")
-    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reviews")
-    label = models.CharField(max_length=8, choices=ReviewLabel)
-    comment = models.CharField(max_length=2000, blank=True)
-    verdict = models.ForeignKey(
-        Verdict, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The one shown."
-    )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        ordering = ("-created_at", "-id")
-        indexes = [
-            models.Index(fields=("video", "-created_at"), name="review_by_video"),
-            models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
-            models.Index(fields=("-created_at", "-id"), name="review_newest"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.label} by {self.reviewer_id}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnlyError("A review is never changed. Write a new one.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("A review is never removed by itself; it goes when its video goes.")

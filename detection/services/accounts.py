@@ -14,7 +14,7 @@ from knox.models import AuthToken
 
 from detection.errors import Refused
 
-ROLES = ("uploader", "reviewer", "model_owner", "admin")
+ROLES = ("uploader", "reviewer", "senior_reviewer", "model_owner", "operator", "admin")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def create_token(
     role = role or ("uploader" if created else None)
     if role == "admin":
         user.is_superuser = True
-    if role in ("reviewer", "model_owner", "admin"):
+    if role not in (None, "uploader"):
         user.is_staff = True
     user.save()
-    if role in ("uploader", "reviewer", "model_owner"):
+    if role not in (None, "admin"):
         user.groups.add(Group.objects.get(name=role))
     _, token = AuthToken.objects.create(user, expiry=None if days is None else timedelta(days=days))
     return NewToken(token=token, user_created=created)

@@ -44,7 +44,9 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
-_NO_VERDICT: dict[str, Any] = {"current_verdict": None, "verdict_label": "", "fake_probability": None}
+_NO_VERDICT: dict[str, Any] = {
+    "current_verdict": None, "verdict_label": "", "fake_probability": None, "margin": None,
+}  # fmt: skip
 
 
 class LeaseLost(Exception):
@@ -235,6 +237,7 @@ def finish_classification(*, claim: Claim, result: ClassificationResult) -> None
             current_verdict=verdict,
             verdict_label=result.label,
             fake_probability=result.fake_probability,
+            margin=abs(result.fake_probability - result.threshold),
             needs_review=result.needs_review,
         )
 

@@ -106,7 +106,8 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
             row = rows[verdict.video_id]
             row.current_verdict = verdict
             row.verdict_label, row.fake_probability = verdict.label, verdict.fake_probability
+            row.margin = abs(verdict.fake_probability - verdict.threshold)
             row.needs_review, row.status, row.updated_at = verdict.needs_review, State.SUCCEEDED, now
-        mirrored = ("current_verdict", "verdict_label", "fake_probability", "needs_review", "status", "updated_at")
-        Video.objects.bulk_update(rows.values(), mirrored, batch_size=200)
+        mirrored = ("current_verdict", "verdict_label", "fake_probability", "margin", "needs_review", "status")
+        Video.objects.bulk_update(rows.values(), (*mirrored, "updated_at"), batch_size=200)
     return len(shown)

@@ -1,8 +1,9 @@
 """Training-set snapshots: which videos teach, calibrate and judge, frozen and hashed.
 
 A label counts when it is known: a data set's, or the reviewers' where all who said real or fake say the same (each
-person's newest answer).  Unsure, no-face and disputed never count.  Identities are dealt to a side once and for good
-(`IdentitySide`), so that the holdout is the same for every model; a video that would join two sides is left out.
+person's newest answer; an adjudicator's stands for all).  Unsure, no-face and disputed never count.  Identities are
+dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
+join two sides is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 
-from detection.models import DatasetVideo, FaceFrame, IdentitySide, Review, ReviewLabel, Snapshot, VerdictLabel, Video
+from detection.models import (
+    DatasetVideo,
+    FaceFrame,
+    IdentitySide,
+    Review,
+    ReviewLabel,
+    ReviewRole,
+    Snapshot,
+    VerdictLabel,
+    Video,
+)
 from detection.services.sides import HOLDOUT, Deal, Linked, components, deal_sides
 
 UPLOADS = "uploads"
@@ -133,16 +144,23 @@ def store_fingerprints(prints: Mapping[str, str]) -> None:
 
 
 def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
+    reviewed = Review.objects.standing().filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
     answers: dict[Any, dict[str, str]] = defaultdict(dict)
-    rows = Review.objects.order_by("created_at", "id").values_list("video_id", "reviewer__username", "label")
-    for video_id, reviewer, label in rows.iterator():
+    rows = Review.objects.standing().order_by("created_at", "id")
+    settled: dict[Any, tuple[str, str]] = {}
+    for video_id, reviewer, label, role in rows.values_list(
+        "video_id", "reviewer__username", "label", "role"
+    ).iterator():
         answers[video_id][reviewer] = label  # the newest of each person
+        if role == ReviewRole.ADJUDICATION:
+            settled[video_id] = (reviewer, label)
+    for video_id, (reviewer, label) in settled.items():
+        answers[video_id] = {reviewer: label}  # who settles a disagreement speaks for all
     datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
     with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
     left_out: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client
@@ -36,6 +36,12 @@ class Rows:
     def user(self, name: str, *groups: str, staff: bool = False, superuser: bool = False) -> User:
         user = User.objects.create_user(name, password=PASSWORD, is_staff=staff or superuser, is_superuser=superuser)
         user.groups.set(Group.objects.filter(name__in=groups))
+        return user
+
+    def reader(self, name: str) -> User:
+        """A reviewer by rights of their own: a test with real transactions empties the groups for those after it."""
+        user = self.user(name, staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=("view_video", "add_review", "view_review")))
         return user
 
     def model(self, name: str = "baseline", *, active: bool = True, experimental: bool = True) -> ModelVersion:
@@ -127,7 +133,7 @@ class Rows:
             review_reasons=["near_threshold", "experimental_model"],
         )
         video.current_verdict, video.verdict_label, video.fake_probability = verdict, label, score
-        video.needs_review = True
+        video.margin, video.needs_review = abs(score - model.threshold), True
         video.save()
         return video
 

@@ -1,0 +1,328 @@
+"""The review workspace: one video at a time, by keyboard.  The page and its calls; the deciding is in services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from detection.admin.base import video_url
+from detection.admin.evidence import (
+    Person,
+    frames_of,
+    people_of_faces,
+    people_of_verdict,
+    review_sentences,
+    score_texts,
+    threshold_height,
+)
+from detection.admin.labelling import BUTTONS, can_label
+from detection.admin.numbers import LIMIT, Number
+from detection.errors import Refused
+from detection.models import Review, ReviewRole, Verdict, Video
+from detection.services import workspace
+from detection.services.reviews import answers_of
+from detection.services.workspace import MIXED, QUEUES, Claimed
+
+KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
+TITLES = {
+    MIXED: "Everything",
+    "uncertain": "Uncertain",
+    "no_face": "No face",
+    "audit": "Random audit",
+    "disagreement": "Disagreements",
+    "failed": "Failed",
+}
+WHY = {
+    MIXED: "The queues one after the other.",
+    "uncertain": "The model's score is closest to its threshold, or the model is not to be trusted alone.",
+    "no_face": "No face was found that could be judged.",
+    "audit": "Drawn by lot, whatever the model says, so that its figures can be trusted.",
+    "disagreement": "A second reader is wanted, or two reviewers said different things.",
+    "failed": "The file could not be analysed.",
+}
+SKIPPED = "dfd_review_skipped"
+MAX_SKIPPED = 200
+MAX_BODY = 16 * 1024
+
+View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
+
+
+CALLS = ("next", "answer", "skip", "undo", "beat", "release")
+
+
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    if not _may(request):
+        raise PermissionDenied
+    user = _user(request)
+    wanted = request.GET.get("queue", MIXED)
+    data = {
+        "urls": {name: reverse(f"review-{name}") for name in CALLS},
+        "labels": [
+            {"value": label.value, "text": label.label, "key": KEYS[label.value], "symbol": symbol}
+            for label, symbol in BUTTONS
+        ],
+        "queues": [{"key": key, "title": TITLES[key], "why": WHY[key]} for key in (MIXED, *QUEUES)],
+        "counts": counts(user),
+        "queue": wanted if wanted in TITLES else MIXED,
+        "lease_s": settings.DFD_REVIEW_LEASE_S,
+        "decided_today": decided_today(user),
+    }
+    context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
+    request.current_app = admin.site.name
+    return TemplateResponse(request, "admin/detection/review/desk.html", context)
+
+
+def call(view: View) -> Callable[[HttpRequest], HttpResponse]:
+    """A POST with a JSON object, answered with one; refusals as `{"code", "detail"}`."""
+
+    @require_POST
+    @wraps(view)
+    def answered(request: HttpRequest) -> HttpResponse:
+        if not _may(request):
+            return _problem("permission_denied", "Only reviewers may label videos.", 403)
+        try:
+            body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
+        except ValueError:
+            return _problem("invalid_json", "The request is not JSON.", 400)
+        if not isinstance(body, dict):
+            return _problem("invalid_json", "The request is not a JSON object.", 400)
+        try:
+            return JsonResponse(view(request, body))
+        except Refused as refusal:
+            return _problem(refusal.code, refusal.detail, refusal.status)
+
+    return answered
+
+
+@call
+def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    user = _user(request)
+    found = workspace.next_item(
+        reviewer=user, queue=str(body.get("queue", MIXED)), held=_uuids(body.get("held")), skipped=_skipped(request)
+    )
+    if found is None and request.session.get(SKIPPED):
+        # All that is left was skipped before: it comes round again.
+        request.session[SKIPPED] = []
+        found = workspace.next_item(reviewer=user, queue=str(body.get("queue", MIXED)), held=_uuids(body.get("held")))
+    return {"item": item(request, found) if found else None, "counts": counts(user)}
+
+
+@call
+def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    user, seconds = _user(request), body.get("seconds")
+    done = workspace.answer(
+        reviewer=user,
+        token=_uuid(body.get("claim")),
+        label=str(body.get("label", "")),
+        seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
+        comment=str(body.get("comment", "")).strip(),
+    )
+    shown = done.review.verdict_id
+    verdict = Verdict.objects.select_related("model_version").get(id=shown) if shown else None
+    return {
+        "review": str(done.review.id),
+        "mine": done.review.label,
+        "model": revealed(verdict, done.review.label),
+        "counts": counts(user),
+        "decided_today": decided_today(user),
+    }
+
+
+@call
+def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    video_id = workspace.skip(reviewer=_user(request), token=_uuid(body.get("claim")))
+    request.session[SKIPPED] = [*request.session.get(SKIPPED, []), str(video_id)][-MAX_SKIPPED:]
+    return {"counts": counts(_user(request))}
+
+
+@call
+def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    undone, found = workspace.undo(reviewer=_user(request))
+    return {
+        "item": item(request, found, known=undone) if found else None,
+        "undone": undone.label,
+        "counts": counts(_user(request)),
+        "decided_today": decided_today(_user(request)),
+    }
+
+
+@call
+def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    lost = workspace.beat(reviewer=_user(request), tokens=_uuids(body.get("claims")))
+    return {"lost": [str(token) for token in lost]}
+
+
+@call
+def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    workspace.release(reviewer=_user(request), tokens=_uuids(body.get("claims")))
+    return {}
+
+
+# --- what a page is told ---------------------------------------------------------------------------------------------
+
+
+def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None) -> dict[str, Any]:
+    """A video to be answered, without what the model says of it; `known` is the reviewer's own answer of before."""
+    video = claimed.video
+    people = people_of_faces(video.faces.order_by("track", "position"), None)
+    frames = () if people else frames_of(video, video.sampled_frames.all())
+    settles = claimed.role == ReviewRole.ADJUDICATION
+    return {
+        "claim": str(claimed.token),
+        "queue": claimed.queue,
+        "why": _why(claimed),
+        "role": claimed.role,
+        "video": {
+            "id": str(video.pk),
+            "name": str(video),
+            "page_url": video_url(request, video.pk),
+            "clip_url": _media(video, "clip") if video.clip else _media(video, "original"),
+            "original_url": _media(video, "original"),
+            "poster_url": _media(video, "thumbnail") if video.thumbnail else None,
+            "codec": video.codec,
+            "fps": video.fps,
+            "duration_s": video.duration_s,
+            "width": video.width,
+            "height": video.height,
+            "status_text": video.get_status_display(),
+        },
+        "people": [
+            {
+                "number": person.number,
+                "faces": [
+                    {"image_url": face.image_url, "frame_number": face.frame_number, "timestamp_s": face.timestamp_s}
+                    for face in person.faces
+                ],
+            }
+            for person in people
+        ],
+        "frames": [
+            {
+                "image_url": frame.image_url,
+                "frame_number": frame.frame_number,
+                "timestamp_s": frame.timestamp_s,
+                "width": frame.width,
+                "height": frame.height,
+                "boxes": [
+                    {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "sentence": box.sentence}
+                    for box in frame.boxes
+                ],
+            }
+            for frame in frames
+        ],
+        "answers": [
+            {"who": answer.reviewer.get_username(), "label": answer.label, "comment": answer.comment}
+            for answer in (answers_of(video.pk).values() if settles else ())
+        ],
+        "revealed": revealed(video.current_verdict, known.label) if known else None,
+    }
+
+
+def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
+    """What the model says, for somebody who has answered."""
+    if verdict is None:
+        return None
+    score, threshold = score_texts(verdict.fake_probability, verdict.threshold)
+    return {
+        "label": verdict.label,
+        "score": score,
+        "threshold": threshold,
+        "version": str(verdict.model_version),
+        "agrees": mine == verdict.label,
+        "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
+    }
+
+
+def counts(user: User) -> dict[str, str]:
+    """What waits in each queue, counted up to a limit."""
+    found: dict[str, str] = {}
+    for queue in QUEUES:
+        parts = workspace.queue_parts(queue=queue, reviewer=user)
+        found[queue] = str(Number(min(LIMIT, sum(rows.order_by()[:LIMIT].count() for rows in parts))))
+    return found
+
+
+def decided_today(user: User) -> int:
+    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return Review.objects.standing().filter(reviewer=user, created_at__gte=today)[:LIMIT].count()
+
+
+def _why(claimed: Claimed) -> str:
+    if claimed.role == ReviewRole.ADJUDICATION:
+        return "Two reviewers said different things: your answer settles it."
+    if claimed.role == ReviewRole.SECOND:
+        return "A second reading: somebody else has answered already, and you are not told what."
+    if claimed.queue == "uncertain":
+        reasons = review_sentences(claimed.video.current_verdict)
+        return " ".join(reasons) or WHY["uncertain"]
+    return WHY.get(claimed.queue, "")
+
+
+def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "number": person.number,
+        "score": person.text,
+        "sparkline": person.sparkline,
+        "threshold_y": threshold_height(verdict),
+        "decides": person.decides,
+    }
+
+
+def _media(video: Video, kind: str) -> str:
+    return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": kind})
+
+
+# --- what a page sends -----------------------------------------------------------------------------------------------
+
+
+def _may(request: HttpRequest) -> bool:
+    return can_label(request) and request.user.has_perm("detection.view_video")
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _uuid(value: Any) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError as error:
+        raise Refused("claim_lost", "This is no claim on a video; load the page again.", status=409) from error
+
+
+def _uuids(values: Any) -> list[UUID]:
+    return [_uuid(value) for value in values[:10]] if isinstance(values, list) else []
+
+
+def _skipped(request: HttpRequest) -> list[UUID]:
+    return [UUID(value) for value in request.session.get(SKIPPED, [])]
+
+
+def _problem(code: str, detail: str, status: int) -> JsonResponse:
+    return JsonResponse({"code": code, "detail": detail}, status=status)
+
+
+_CALLS = (next_call, answer_call, skip_call, undo_call, beat_call, release_call)
+urlpatterns = [
+    path("", admin.site.admin_view(page), name="review"),
+    *(
+        path(f"{name}/", admin.site.admin_view(view), name=f"review-{name}")
+        for name, view in zip(CALLS, _CALLS, strict=True)
+    ),
+]
+"""Below `/admin/review/`."""

@@ -1,0 +1,366 @@
+"use strict";
+// The review workspace.  The next video is fetched ahead, so a key shows it at once; answers are stored in order, behind.
+document.addEventListener("DOMContentLoaded", () => {
+  const view = window.dfdWorkspaceView;
+  const setup = JSON.parse(document.getElementById("dfd-workspace").textContent);
+  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+  const byId = (name) => document.getElementById(`dfd-ws-${name}`);
+  const [stage, said, errorLine, unsaved, comment, queueBox] = ["stage", "said", "error", "unsaved", "comment", "queue"].map(byId);
+  const help = byId("help");
+  const lens = byId("lens");
+
+  let queue = setup.queue;
+  let shown = null; // the item that stands there
+  let ahead = []; // those after it
+  let fetching = null;
+  let shownAt = 0; // seconds count while the page is in sight
+  let counted = 0;
+  let ready = 0;
+  let lastFace = null;
+  const outbox = []; // answers that are not stored yet, oldest first
+  let sending = false;
+  let unreachable = false;
+
+  // --- calls ---
+  const post = async (name, body, options = {}) => {
+    const answer = await fetch(setup.urls[name], {
+      method: "POST",
+      credentials: "same-origin",
+      redirect: "error",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+      body: JSON.stringify(body),
+      ...options,
+    });
+    const data = await answer.json().catch(() => ({ code: "server_error", detail: "The server did not answer as it should; try again." }));
+    if (!answer.ok) throw Object.assign(new Error(data.detail), { code: data.code, status: answer.status });
+    if (data.counts) showCounts(data.counts);
+    if (data.decided_today !== undefined) byId("today").textContent = `${data.decided_today} decided by you today`;
+    return data;
+  };
+
+  const fault = (text) => {
+    errorLine.textContent = text;
+    errorLine.hidden = !text;
+  };
+
+  const held = () => [shown, ...ahead].filter(Boolean).map((item) => item.claim);
+
+  // --- queues ---
+  const showCounts = (counts) => {
+    for (const option of queueBox.options) {
+      const entry = setup.queues.find((one) => one.key === option.value);
+      const count = counts[entry.key];
+      option.textContent = count === undefined ? entry.title : `${entry.title} (${count})`;
+      option.title = entry.why;
+    }
+  };
+  queueBox.append(...setup.queues.map((entry) => view.make("option", { value: entry.key, selected: entry.key === queue, text: entry.title })));
+  showCounts(setup.counts);
+  byId("today").textContent = `${setup.decided_today} decided by you today`;
+  queueBox.addEventListener("change", () => {
+    queue = queueBox.value;
+    const given = held();
+    shown = null;
+    ahead = [];
+    post("release", { claims: given }).catch(() => {}).finally(advance);
+    queueBox.blur();
+  });
+
+  // --- what stands there ---
+  const clock = () => counted + (document.hidden ? 0 : performance.now() - shownAt);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) counted += performance.now() - shownAt;
+    else shownAt = performance.now();
+  });
+
+  const show = (item) => {
+    shown = item;
+    lastFace = null;
+    comment.value = "";
+    if (!item) {
+      stage.replaceChildren(empty());
+      done();
+      return;
+    }
+    const section = view.item(item, setup.labels);
+    stage.replaceChildren(section);
+    counted = 0;
+    shownAt = performance.now();
+    lastFace = section.querySelector("[data-face]");
+    const film = player();
+    film.addEventListener("timeupdate", () => {
+      section.querySelector("[data-clock]").textContent = `${film.currentTime.toFixed(2)} s`;
+    });
+    film.play().catch(() => {});
+    section.querySelector("h2").focus({ preventScroll: true });
+    window.scrollTo({ top: 0 });
+    if (item.revealed) said.replaceChildren(...view.said("taken back", item.revealed));
+    done();
+  };
+
+  const done = () => {
+    ready += 1;
+    document.documentElement.dataset.ready = String(ready);
+    performance.mark(`dfd-ready-${ready}`);
+    prefetch();
+  };
+
+  const empty = () =>
+    view.make(
+      "div",
+      { class: "dfd-empty" },
+      view.make("h2", { text: "Nothing waits in this queue" }),
+      view.make("p", { class: "dfd-subtle", text: "Choose another queue above, or look again: new videos come in all the time." }),
+      Object.assign(view.make("button", { type: "button", class: "dfd-button", text: "Look again" }), { onclick: () => advance() }),
+    );
+
+  const prefetch = () => {
+    if (!shown || ahead.length || fetching) return;
+    const wanted = queue;
+    // Answers first: a claim that the page does not name as held is taken for one of a page that was closed.
+    fetching = stored()
+      .then(() => post("next", { queue: wanted, held: held() }))
+      .then(({ item }) => {
+        if (!item) return;
+        if (wanted !== queue) return post("release", { claims: [item.claim] });
+        ahead.push(item);
+        view.warm(item);
+      })
+      .catch(() => {}) // it is asked for again when it is needed
+      .finally(() => {
+        fetching = null;
+      });
+  };
+
+  // The next video: the one fetched ahead, or else from the server, once all answers are there.
+  const advance = async () => {
+    if (ahead.length) {
+      show(ahead.shift());
+      return;
+    }
+    shown = null;
+    try {
+      if (fetching) await fetching;
+      if (!ahead.length) {
+        await stored();
+        const { item } = await post("next", { queue, held: held() });
+        if (item) ahead.push(item);
+      }
+      if (unreachable) fault("");
+      unreachable = false;
+      if (!shown) show(ahead.shift() || null);
+    } catch (error) {
+      unreachable = !error.code;
+      fault(error.code ? error.message : "The server cannot be reached. Trying again …");
+      if (unreachable) window.setTimeout(advance, 3000);
+      else show(null);
+    }
+  };
+
+  // --- answers ---
+  const answer = (label) => {
+    if (!shown) return;
+    if (!unreachable) fault("");
+    outbox.push({ name: shown.video.name, body: { claim: shown.claim, label, seconds: clock() / 1000, comment: comment.value } });
+    said.textContent = `Recording: ${label} …`;
+    send();
+    advance();
+  };
+
+  const waiting = [];
+  const stored = () => (outbox.length ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve());
+
+  const showUnsaved = () => {
+    unsaved.hidden = outbox.length < 2;
+    unsaved.textContent = `Not saved yet: ${outbox.length}`;
+  };
+
+  const send = async () => {
+    showUnsaved();
+    if (sending) return;
+    sending = true;
+    let wait = 500;
+    while (outbox.length) {
+      const { name, body } = outbox[0];
+      try {
+        const told = await post("answer", body);
+        const mine = setup.labels.find((one) => one.value === told.mine).text;
+        said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}`, told.model));
+        outbox.shift();
+        wait = 500;
+      } catch (error) {
+        if (error.code && error.status < 500) {
+          fault(`Your answer to ${name} was not stored. ${error.message}`);
+          outbox.shift();
+        } else {
+          fault(`Not saved yet: ${outbox.length}. The server cannot be reached; trying again.`);
+          await new Promise((resolve) => window.setTimeout(resolve, wait));
+          wait = Math.min(8000, wait * 2);
+          if (outbox.length) fault("");
+        }
+      }
+      showUnsaved();
+    }
+    sending = false;
+    waiting.splice(0).forEach((resolve) => resolve());
+  };
+
+  const skip = () => {
+    if (!shown) return;
+    const { claim } = shown;
+    shown = null;
+    said.textContent = "Skipped.";
+    post("skip", { claim }).catch((error) => fault(error.message)).finally(advance);
+  };
+
+  const undo = async () => {
+    await stored();
+    try {
+      const { item, undone } = await post("undo", {});
+      if (item) {
+        if (shown) ahead.unshift(shown);
+        show(item);
+      }
+      if (!item || !item.revealed) said.textContent = `Taken back: ${undone}.${item ? "" : " Somebody else has the video now."}`;
+    } catch (error) {
+      fault(error.message);
+    }
+  };
+
+  // --- player, faces, lens ---
+  const player = () => stage.querySelector("[data-film]");
+  const step = (frames) => {
+    const film = player();
+    if (!film) return;
+    film.pause();
+    film.currentTime = Math.max(0, film.currentTime + frames / (shown.video.fps || 25));
+  };
+  const play = () => {
+    const film = player();
+    if (film) (film.paused ? film.play() : Promise.resolve(film.pause())).catch(() => {});
+  };
+  const loop = () => {
+    const film = player();
+    if (film) said.textContent = `Loop ${(film.loop = !film.loop) ? "on" : "off"}.`;
+  };
+  const speed = (direction) => {
+    const box = stage.querySelector("[data-act=speed]");
+    if (!box) return;
+    box.selectedIndex = Math.max(0, Math.min(box.options.length - 1, box.selectedIndex + direction));
+    player().playbackRate = Number(box.value);
+  };
+  const people = (number) => {
+    const found = stage.querySelector(`[data-person="${number}"]`);
+    if (!found) return;
+    stage.querySelectorAll(".is-current").forEach((node) => node.classList.remove("is-current"));
+    found.classList.add("is-current");
+    found.scrollIntoView({ block: "nearest" });
+    lastFace = found.querySelector("[data-face]");
+    lastFace.focus();
+  };
+  let zoom = 2;
+  const magnify = (level) => {
+    zoom = Math.max(1, Math.min(6, level));
+    const image = byId("lens-image");
+    image.style.width = `${zoom * 224}px`;
+    image.style.imageRendering = zoom >= 3 ? "pixelated" : "auto";
+    byId("lens-level").textContent = `${zoom}×`;
+  };
+  const openLens = () => {
+    if (!lastFace) return;
+    byId("lens-image").src = lastFace.dataset.face;
+    byId("lens-image").alt = lastFace.querySelector("img").alt;
+    magnify(zoom);
+    lens.showModal();
+  };
+  byId("lens-in").addEventListener("click", () => magnify(zoom + 1));
+  byId("lens-out").addEventListener("click", () => magnify(zoom - 1));
+  lens.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    magnify(zoom + (event.deltaY < 0 ? 1 : -1));
+  }, { passive: false });
+  lens.addEventListener("keydown", (event) => {
+    if (event.key === "+" || event.key === "=") magnify(zoom + 1);
+    if (event.key === "-") magnify(zoom - 1);
+  });
+
+  stage.addEventListener("click", (event) => {
+    const face = event.target.closest("[data-face]");
+    if (face) {
+      lastFace = face;
+      const film = player();
+      if (film && face.dataset.seek) {
+        film.pause();
+        film.currentTime = Number(face.dataset.seek);
+      }
+    }
+    const act = event.target.closest("button[data-act]");
+    if (act) ({ back: () => step(-1), forward: () => step(1), play, loop })[act.dataset.act]();
+  });
+  stage.addEventListener("focusin", (event) => {
+    lastFace = event.target.closest("[data-face]") || lastFace;
+  });
+  stage.addEventListener("change", (event) => {
+    if (event.target.dataset.act === "speed") player().playbackRate = Number(event.target.value);
+  });
+
+  // --- buttons and keys ---
+  const acts = { s: skip, z: undo, "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
+  for (const label of setup.labels) acts[label.key] = () => answer(label.value);
+  const button = (text, key, tone, symbol) =>
+    Object.assign(
+      view.make(
+        "button",
+        { type: "button", class: `${tone ? `dfd-label dfd-label--${tone}` : "dfd-button"}`, "aria-keyshortcuts": key },
+        ...(symbol ? [view.make("span", { class: "material-symbols-outlined", "aria-hidden": "true", text: symbol })] : []),
+        text,
+        view.make("kbd", { text: key, "aria-hidden": "true" }),
+      ),
+      { onclick: () => acts[key]() },
+    );
+  const order = ["fake", "real", "no_face", "unsure"];
+  const labels = [...setup.labels].sort((a, b) => order.indexOf(a.value) - order.indexOf(b.value));
+  byId("buttons").append(
+    ...labels.map((label) => button(label.text, label.key, label.value, label.symbol)),
+    button("Skip", "s"),
+    button("Undo", "z"),
+    button("Help", "?"),
+  );
+
+  comment.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" || event.key === "Enter") comment.blur();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help.open || lens.open) return;
+    if (event.target.closest && event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const onButton = event.target.closest && event.target.closest("button, a, video");
+    let act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (event.key === " " && !onButton) act = play;
+    if (event.key === "ArrowLeft") act = () => step(event.shiftKey ? -10 : -1);
+    if (event.key === "ArrowRight") act = () => step(event.shiftKey ? 10 : 1);
+    if (/^[1-9]$/.test(event.key)) act = () => people(event.key);
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+
+  // --- staying alive, and leaving ---
+  window.setInterval(async () => {
+    const claims = held();
+    if (!claims.length) return;
+    const { lost } = await post("beat", { claims }).catch(() => ({ lost: [] }));
+    ahead = ahead.filter((item) => !lost.includes(item.claim));
+    if (shown && lost.includes(shown.claim) && !outbox.some((one) => one.body.claim === shown.claim)) {
+      fault("This video went to somebody else, because your page was silent too long. Here is the next one.");
+      advance();
+    }
+  }, (setup.lease_s * 1000) / 3);
+  window.addEventListener("beforeunload", (event) => {
+    if (outbox.length) event.preventDefault();
+  });
+  window.addEventListener("pagehide", () => {
+    if (held().length) post("release", { claims: held() }, { keepalive: true }).catch(() => {});
+  });
+
+  advance();
+});

@@ -1,0 +1,120 @@
+"""Fifty videos by keyboard alone in a real browser, with an undo, a conflict over a claim, and a second reader."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from pytest_django.live_server_helper import LiveServer
+
+from detection.models import Review, ReviewClaim, ReviewNext, Video
+from tests.admin import test_browser
+from tests.admin.conftest import PASSWORD, Rows
+
+page = test_browser.page
+pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+
+ITEMS = 50
+PRESS = """key => new Promise(done => {
+    const root = document.documentElement, before = root.dataset.ready, start = performance.now();
+    const look = () => root.dataset.ready !== before ? done(performance.now() - start) : setTimeout(look, 2);
+    (document.activeElement || document.body).dispatchEvent(
+        new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    look();
+})"""
+
+
+def log_in(tab: Any, server: LiveServer, name: str) -> None:
+    tab.goto(f"{server.url}/admin/review/")
+    tab.fill("#id_username", name)
+    tab.fill("#id_password", PASSWORD)
+    tab.keyboard.press("Enter")
+    tab.locator("html[data-ready='1']").wait_for(state="attached")
+
+
+def shown(tab: Any) -> str:
+    return str(tab.locator("[data-claim] [data-video-name]").inner_text())
+
+
+def press(tab: Any, key: str) -> float:
+    """Press, and wait until the next video stands there; milliseconds, as the page itself sees them."""
+    return float(tab.evaluate(PRESS, key))
+
+
+def test_fifty_videos_by_keyboard(live_server: LiveServer, page: Any, settings: Any) -> None:
+    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    maria, ben = (rows.reader(name) for name in ("maria", "ben"))
+    model = rows.model()
+    for k in range(ITEMS + 6):
+        rows.with_verdict(f"clip {k:02}", model=model, score=0.6 + k / 1000)  # all of them called fake
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+
+    log_in(page, live_server, "maria")
+    assert shown(page) == "clip 00"
+    page.wait_for_function("() => !document.querySelector('#dfd-ws-error:not([hidden])')")
+    other = page.context.browser.new_page()
+    log_in(other, live_server, "ben")
+    assert shown(other) not in ("clip 00", "clip 01")  # maria has the first, and the second fetched ahead
+
+    took = []
+    answered: list[tuple[str, str]] = []
+    keys = {"f": "fake", "r": "real", "u": "unsure", "n": "no_face"}
+    for k in range(ITEMS):
+        key = "frun"[k % 4] if k < 8 else "f"
+        answered.append((shown(page), keys[key]))
+        took.append(press(page, key))
+        if k == 3:  # the last answer is taken back, and given anew
+            name, _ = answered[-1]
+            press(page, "z")
+            assert shown(page) == name
+            press(page, "f")
+            answered[-1] = (name, "fake")
+        if k == 5:  # the video that stands there goes to ben
+            lost = shown(page)
+            ReviewClaim.objects.filter(video__original_name=lost).update(reviewer=ben, token=uuid4())
+            page.keyboard.press("r")
+            page.get_by_role("alert").get_by_text(f"Your answer to {lost} was not stored").wait_for()
+            ReviewClaim.objects.filter(video__original_name=lost).delete()
+    page.get_by_text(f"{answered[-1][0]} is fake").wait_for()
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("Take the last answer back").wait_for()
+    page.keyboard.press("Escape")
+    assert not faults
+    assert statistics.median(took) < 300
+
+    # the rows, to the last field
+    kept = Review.objects.standing().filter(reviewer=maria).order_by("created_at")
+    assert sorted((row.video.original_name, row.label) for row in kept) == sorted(answered)
+    assert Counter(Review.objects.values_list("role", flat=True)) == {"first": len(answered) + 1, "undo": 1}
+    undone = Review.objects.get(role="undo").undoes
+    assert undone is not None
+    again = kept.get(video=undone.video)
+    assert (undone.label, undone.score_shown, again.label, again.score_shown) == ("no_face", False, "fake", True)
+    for row in kept:
+        assert (row.queue, row.role, row.model_version, row.verdict) == (
+            "uncertain", "first", model, row.video.current_verdict,
+        )  # fmt: skip
+        assert row.model_probability == row.video.fake_probability
+        assert row.score_shown == (row == again)
+        assert row.seconds is not None
+        assert 0 <= row.seconds < 60
+        assert row.video.label == row.label
+
+    # ben reads those in which maria and the model disagree, without being told what she said
+    wanted = set(Video.objects.filter(review_next=ReviewNext.SECOND).values_list("original_name", flat=True))
+    assert wanted == {name for name, label in answered if label == "real"}
+    other.locator("#dfd-ws-queue").select_option("disagreement")
+    for _ in wanted:
+        other.get_by_text("A second reading").wait_for()
+        assert "maria" not in other.locator("[data-claim]").inner_text()
+        press(other, "r")
+    other.get_by_text("Nothing waits in this queue").wait_for()
+    second = Review.objects.filter(reviewer=ben)
+    assert {row.video.original_name for row in second if row.role == "second"} == wanted
+    assert not Video.objects.exclude(review_next=ReviewNext.NOBODY).exists()
