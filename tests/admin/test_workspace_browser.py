@@ -118,3 +118,32 @@ def test_fifty_videos_by_keyboard(live_server: LiveServer, page: Any, settings: 
     second = Review.objects.filter(reviewer=ben)
     assert {row.video.original_name for row in second if row.role == "second"} == wanted
     assert not Video.objects.exclude(review_next=ReviewNext.NOBODY).exists()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(live_server: LiveServer, page: Any, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    rows.reader("maria")
+    model = rows.model()
+    for name in ("one", "two"):
+        rows.with_verdict(name, model=model, people=2)
+    rows.no_face("empty")
+    log_in(page, live_server, "maria")
+    faults = []
+    for path in (
+        "review/",
+        "review/?queue=no_face",
+        "",
+        "detection/video/",
+        "detection/prediction/",
+        "detection/nofacevideo/",
+    ):
+        page.goto(f"{live_server.url}/admin/{path}")
+        page.wait_for_load_state("networkidle")
+        page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", theme == "dark")
+        found = axe.run(page).response
+        assert len(found["passes"]) > 10
+        faults += [(path, fault["id"], fault["nodes"][0]["html"]) for fault in found["violations"]
+                   if fault["impact"] in ("serious", "critical")]  # fmt: skip
+    assert faults == []
