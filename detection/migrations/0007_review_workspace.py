@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='video',
-            index=models.Index(fields=['label', 'needs_review', 'margin', 'id'], name='video_uncertain'),
+            index=models.Index(fields=['label', 'margin', 'id'], name='video_uncertain'),
         ),
         migrations.AddIndex(
             model_name='video',

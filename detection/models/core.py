@@ -142,7 +142,7 @@ class Video(models.Model):
             models.Index(fields=("verdict_label", "-created_at"), name="video_by_verdict"),
             models.Index(fields=("label", "-created_at"), name="video_by_label"),
             # the workspace: the next video of each queue
-            models.Index(fields=("label", "needs_review", "margin", "id"), name="video_uncertain"),
+            models.Index(fields=("label", "margin", "id"), name="video_uncertain"),
             models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
             models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),

@@ -99,6 +99,17 @@ def test_the_next_video_takes_as_many_queries_among_ten_as_among_three_hundred(r
     assert counted[0] == counted[1] <= 9
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
+@pytest.mark.parametrize("queue", workspace.QUEUES)
+def test_a_queue_walks_an_index_in_its_order(rows: Rows, queue: str) -> None:
+    senior = rows.user("senior", superuser=True)
+    for part in workspace.queue_parts(queue=queue, reviewer=senior):
+        plan = part[:20].explain()
+        assert "USING INDEX video_" in plan
+        assert "TEMP B-TREE" not in plan
+        assert "SCAN" not in plan
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
