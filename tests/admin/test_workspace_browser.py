@@ -78,7 +78,7 @@ def test_fifty_videos_by_keyboard(live_server: LiveServer, page: Any, settings: 
         if k == 5:  # the video that stands there goes to ben
             lost = shown(page)
             ReviewClaim.objects.filter(video__original_name=lost).update(reviewer=ben, token=uuid4())
-            page.keyboard.press("r")
+            press(page, "r")
             page.get_by_role("alert").get_by_text(f"Your answer to {lost} was not stored").wait_for()
             ReviewClaim.objects.filter(video__original_name=lost).delete()
     page.get_by_text(f"{answered[-1][0]} is fake").wait_for()

@@ -215,6 +215,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const undo = async () => {
     await stored();
+    if (fetching) await fetching; // asked for before, it does not name what comes back now as held
     try {
       const { item, undone } = await post("undo", {});
       if (item) {
