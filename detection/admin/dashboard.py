@@ -6,12 +6,11 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 
 from detection.admin.base import video_url
-from detection.admin.numbers import bounded, numbers, waiting_videos
+from detection.admin.numbers import decided_today, numbers, waiting_videos
 from detection.admin.rows import score_context
-from detection.models import ModelVersion, Review, Video
+from detection.models import ModelVersion, Video
 
 NEXT_UP = 8
 
@@ -21,7 +20,6 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_perm("detection.view_video"):
         return {**context, "may_see": False}
     counts = numbers(request)
-    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     predictions = reverse("admin:detection_prediction_changelist")
     no_face = reverse("admin:detection_nofacevideo_changelist")
     analyses = reverse("admin:detection_analysis_changelist")
@@ -49,6 +47,6 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for video in waiting
         ],
         "any_video": Video.objects.exists(),
-        "decided_today": bounded(Review.objects.standing().filter(created_at__gte=today)),
-        "decided_by_me": bounded(Review.objects.standing().filter(reviewer=request.user.pk, created_at__gte=today)),
+        "decided_today": decided_today(),
+        "decided_by_me": decided_today(reviewer=request.user.pk),
     }

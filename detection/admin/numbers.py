@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
-from detection.models import OPEN_STATES, State, Video
+from detection.models import OPEN_STATES, Review, State, Video
 
 LIMIT = 1000
 _CACHE = "_dfd_numbers"
@@ -42,6 +43,12 @@ def waiting_videos() -> QuerySet[Video]:
 
 def bounded(rows: QuerySet[Any]) -> Number:
     return Number(rows.order_by()[:LIMIT].count())
+
+
+def decided_today(**by: Any) -> Number:
+    """Answers that stand, of today; of one reviewer with `reviewer=...`."""
+    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return bounded(Review.objects.standing().filter(created_at__gte=today, **by))
 
 
 def numbers(request: HttpRequest) -> Numbers:

@@ -15,7 +15,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from detection.admin.base import video_url
@@ -29,7 +28,7 @@ from detection.admin.evidence import (
     threshold_height,
 )
 from detection.admin.labelling import BUTTONS, can_label
-from detection.admin.numbers import LIMIT, Number
+from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.errors import Refused
 from detection.models import Review, ReviewRole, Verdict, Video
 from detection.services import workspace
@@ -60,9 +59,6 @@ MAX_BODY = 16 * 1024
 View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
 
-CALLS = ("next", "answer", "skip", "undo", "beat", "release")
-
-
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
     if not _may(request):
@@ -79,11 +75,11 @@ def page(request: HttpRequest) -> HttpResponse:
         "counts": counts(user),
         "queue": wanted if wanted in TITLES else MIXED,
         "lease_s": settings.DFD_REVIEW_LEASE_S,
-        "decided_today": decided_today(user),
+        "decided_today": decided_today(reviewer=user).value,
     }
     context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
     request.current_app = admin.site.name
-    return TemplateResponse(request, "admin/detection/review/desk.html", context)
+    return TemplateResponse(request, "admin/detection/review/workspace.html", context)
 
 
 def call(view: View) -> Callable[[HttpRequest], HttpResponse]:
@@ -124,21 +120,21 @@ def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 @call
 def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     user, seconds = _user(request), body.get("seconds")
-    done = workspace.answer(
+    review = workspace.answer(
         reviewer=user,
         token=_uuid(body.get("claim")),
         label=str(body.get("label", "")),
         seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
         comment=str(body.get("comment", "")).strip(),
     )
-    shown = done.review.verdict_id
+    shown = review.verdict_id
     verdict = Verdict.objects.select_related("model_version").get(id=shown) if shown else None
     return {
-        "review": str(done.review.id),
-        "mine": done.review.label,
-        "model": revealed(verdict, done.review.label),
+        "review": str(review.id),
+        "mine": review.label,
+        "model": revealed(verdict, review.label),
         "counts": counts(user),
-        "decided_today": decided_today(user),
+        "decided_today": decided_today(reviewer=user).value,
     }
 
 
@@ -156,7 +152,7 @@ def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
         "item": item(request, found, known=undone) if found else None,
         "undone": undone.label,
         "counts": counts(_user(request)),
-        "decided_today": decided_today(_user(request)),
+        "decided_today": decided_today(reviewer=_user(request)).value,
     }
 
 
@@ -249,16 +245,12 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
 
 def counts(user: User) -> dict[str, str]:
     """What waits in each queue, counted up to a limit."""
-    found: dict[str, str] = {}
-    for queue in QUEUES:
-        parts = workspace.queue_parts(queue=queue, reviewer=user)
-        found[queue] = str(Number(min(LIMIT, sum(rows.order_by()[:LIMIT].count() for rows in parts))))
-    return found
+    return {queue: str(_waiting(queue, user)) for queue in QUEUES}
 
 
-def decided_today(user: User) -> int:
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return Review.objects.standing().filter(reviewer=user, created_at__gte=today)[:LIMIT].count()
+def _waiting(queue: str, user: User) -> Number:
+    parts = workspace.queue_parts(queue=queue, reviewer=user)
+    return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
 
 
 def _why(claimed: Claimed) -> str:
@@ -317,12 +309,16 @@ def _problem(code: str, detail: str, status: int) -> JsonResponse:
     return JsonResponse({"code": code, "detail": detail}, status=status)
 
 
-_CALLS = (next_call, answer_call, skip_call, undo_call, beat_call, release_call)
+CALLS = {
+    "next": next_call,
+    "answer": answer_call,
+    "skip": skip_call,
+    "undo": undo_call,
+    "beat": beat_call,
+    "release": release_call,
+}
 urlpatterns = [
     path("", admin.site.admin_view(page), name="review"),
-    *(
-        path(f"{name}/", admin.site.admin_view(view), name=f"review-{name}")
-        for name, view in zip(CALLS, _CALLS, strict=True)
-    ),
+    *(path(f"{name}/", admin.site.admin_view(view), name=f"review-{name}") for name, view in CALLS.items()),
 ]
 """Below `/admin/review/`."""

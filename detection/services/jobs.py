@@ -39,14 +39,12 @@ from detection.models import (
 )
 from detection.services import attempt_files
 from detection.services.results import ClassificationResult, ExtractionResult
+from detection.services.verdicts import NO_VERDICT, mirrored, verdict_fields
 
 log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
-_NO_VERDICT: dict[str, Any] = {
-    "current_verdict": None, "verdict_label": "", "fake_probability": None, "margin": None,
-}  # fmt: skip
 
 
 class LeaseLost(Exception):
@@ -160,7 +158,7 @@ def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
             timings=result.timings,
         )
         # A verdict of before was on other faces.
-        _mirror(claim.analysis_id, claim.video_id, status=State.SUCCEEDED, needs_review=False, **_NO_VERDICT)
+        _mirror(claim.analysis_id, claim.video_id, status=State.SUCCEEDED, needs_review=False, **NO_VERDICT)
 
     def go_on(now: datetime) -> None:
         stage = _stage_after_extraction()
@@ -195,7 +193,7 @@ def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
             claim.video_id,
             status=State.NO_FACE,
             needs_review=needs_review,
-            **_NO_VERDICT,
+            **NO_VERDICT,
         )
 
     _store_extraction(claim, result, end)
@@ -218,28 +216,10 @@ def finish_classification(*, claim: Claim, result: ClassificationResult) -> None
         verdict, _ = Verdict.objects.update_or_create(
             video_id=claim.video_id,
             model_version_id=result.model_version_id,
-            defaults={
-                "label": result.label,
-                "fake_probability": result.fake_probability,
-                "threshold": result.threshold,
-                "track": result.track,
-                "people": result.people,
-                "needs_review": result.needs_review,
-                "review_reasons": list(result.review_reasons),
-                "created_at": now,
-            },
+            defaults=verdict_fields(result, now=now),
         )
         Analysis.objects.filter(id=claim.analysis_id).update(verdict=verdict)
-        _mirror(
-            claim.analysis_id,
-            claim.video_id,
-            status=State.SUCCEEDED,
-            current_verdict=verdict,
-            verdict_label=result.label,
-            fake_probability=result.fake_probability,
-            margin=abs(result.fake_probability - result.threshold),
-            needs_review=result.needs_review,
-        )
+        _mirror(claim.analysis_id, claim.video_id, **mirrored(verdict))
 
 
 def finish_failed(*, claim: Claim, code: str, detail: str) -> None:

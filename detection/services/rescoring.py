@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, State, Verdict, Video
+from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
 from detection.services.results import ClassificationResult
-
-_FIGURES = ("label", "fake_probability", "threshold", "track", "people", "needs_review")
+from detection.services.verdicts import mirrored, verdict_fields
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
         fresh: list[Verdict] = []
         renewed: list[Verdict] = []
         shown: list[Verdict] = []
+        fields: dict[str, Any] = {}
         for stored, result in results:
             if stored.video_id not in free or not stored.faces <= present:
                 continue
@@ -94,20 +95,23 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
                     continue
             else:
                 old, verdict = verdict, verdict or Verdict(video_id=stored.video_id, model_version=model)
-                for name in _FIGURES:
-                    setattr(verdict, name, getattr(result, name))
-                verdict.review_reasons, verdict.created_at = list(result.review_reasons), now
+                fields = verdict_fields(result, now=now)
+                _assign(verdict, fields)
                 (renewed if old else fresh).append(verdict)
             shown.append(verdict)
         Verdict.objects.bulk_create(fresh)
-        Verdict.objects.bulk_update(renewed, (*_FIGURES, "review_reasons", "created_at"), batch_size=200)
+        if renewed:
+            Verdict.objects.bulk_update(renewed, fields, batch_size=200)
         rows = {row.id: row for row in Video.objects.filter(id__in=[v.video_id for v in shown])}
+        changes: dict[str, Any] = {}
         for verdict in shown:
-            row = rows[verdict.video_id]
-            row.current_verdict = verdict
-            row.verdict_label, row.fake_probability = verdict.label, verdict.fake_probability
-            row.margin = abs(verdict.fake_probability - verdict.threshold)
-            row.needs_review, row.status, row.updated_at = verdict.needs_review, State.SUCCEEDED, now
-        mirrored = ("current_verdict", "verdict_label", "fake_probability", "margin", "needs_review", "status")
-        Video.objects.bulk_update(rows.values(), (*mirrored, "updated_at"), batch_size=200)
+            changes = mirrored(verdict) | {"updated_at": now}
+            _assign(rows[verdict.video_id], changes)
+        if rows:
+            Video.objects.bulk_update(rows.values(), changes, batch_size=200)
     return len(shown)
+
+
+def _assign(row: Verdict | Video, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(row, name, value)

@@ -102,11 +102,6 @@ def answers_of(video_id: UUID) -> dict[int, Review]:
     return found
 
 
-def in_share(rank: int, share: float) -> bool:
-    """Whether a video with this rank belongs to the share (0 to 1) that was drawn by lot."""
-    return rank < share * AUDIT_RANKS
-
-
 def _locked(video_id: Any) -> Video:
     """Locked, so that of two answers at once the newer one is also the one whose label stays."""
     rows = (
@@ -142,7 +137,7 @@ def _whose_turn(video: Video, answers: list[Review]) -> ReviewNext:
         return ReviewNext.ADJUDICATE
     if len(answers) == 1 and said and answers[0].role == ReviewRole.FIRST:
         against = said[0].label in VerdictLabel.values and video.verdict_label not in ("", said[0].label)
-        drawn = in_share(AUDIT_RANKS - 1 - video.audit_rank, settings.DFD_REVIEW_SECOND_SHARE)
+        drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
         if against or drawn:
             return ReviewNext.SECOND
     return ReviewNext.NOBODY

@@ -29,7 +29,8 @@ HELD = 3
 LOOK_AT = 20
 """Candidates that one call tries to claim; each is lost only to somebody who claims it at the same moment."""
 
-_ROLE_OF = {ReviewNext.SECOND: ReviewRole.SECOND, ReviewNext.ADJUDICATE: ReviewRole.ADJUDICATION}
+_ROLES = {ReviewNext.SECOND: ReviewRole.SECOND, ReviewNext.ADJUDICATE: ReviewRole.ADJUDICATION}
+_TURNS = {role: turn for turn, role in _ROLES.items()}
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,6 @@ class Claimed:
     video: Video
     queue: str
     role: str
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What was recorded.  From here on the reviewer may know what the model says."""
-
-    review: Review
-    video: Video
 
 
 def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
@@ -97,15 +90,15 @@ def next_item(
     ReviewClaim.objects.filter(reviewer=reviewer).exclude(token__in=held).delete()
     for name in queues:
         for video in _candidates(name, reviewer, skipped):
-            role = _ROLE_OF[ReviewNext(video.review_next)] if name == "disagreement" else ReviewRole.FIRST
+            role = _ROLES[ReviewNext(video.review_next)] if name == "disagreement" else ReviewRole.FIRST
             found = _take(video.pk, reviewer, name, role)
             if found is not None:
                 return found
     return None
 
 
-def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Answered:
-    """Store the answer and give the claim up, in one transaction.
+def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Review:
+    """Store the answer and give the claim up, in one transaction.  From then on the model's answer may be told.
 
     Raises Refused `claim_lost` (somebody else has it by now, or it was answered), and as `record_review`.
     """
@@ -114,7 +107,7 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
         video = claim.video
         seen = Review.objects.filter(video=video, reviewer=reviewer).exclude(role=ReviewRole.LIST).exists()
         claim.delete()
-        review = record_review(
+        return record_review(
             video=video,
             reviewer=reviewer,
             label=label,
@@ -122,7 +115,6 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
             # Whoever answers again, after taking an answer back, has been told what the model says.
             reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen),
         )
-    return Answered(review=review, video=video)
 
 
 def skip(*, reviewer: User, token: UUID) -> UUID:
@@ -205,7 +197,7 @@ def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Vid
     video = Video.objects.select_related("current_verdict__model_version").filter(pk=video_id).first()
     if video is None:
         return None
-    turn = next((turn for turn, of in _ROLE_OF.items() if of == role), None)
+    turn = _TURNS.get(ReviewRole(role))
     if turn is not None:
         waits = video.review_next == turn
     else:

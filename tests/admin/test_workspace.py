@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,6 +22,7 @@ from detection.models import Review, ReviewClaim, ReviewNext, State, Video
 from detection.services import reviews, snapshots, workspace
 from detection.services.workspace import Claimed
 from tests.admin.conftest import Rows
+from tests.at_once import MANY, at_once
 
 pytestmark = pytest.mark.django_db
 
@@ -164,24 +163,18 @@ def test_expired_claims_are_forgotten(rows: Rows, reviewer: User, settings: Any)
 @pytest.mark.django_db(transaction=True)
 def test_reviewers_who_hammer_one_queue_never_get_the_same_video(rows: Rows) -> None:
     model = rows.model()
-    videos, people = 40, [rows.reader(f"r{k}") for k in range(4)]
+    videos, people = 40, [rows.reader(f"r{k}") for k in range(MANY)]
     for k in range(videos):
         rows.with_verdict(str(k), model=model, score=0.5 + k / 1000)
-    ready = threading.Barrier(len(people))
 
-    def work(person: User) -> list[UUID]:
+    def work(number: int) -> list[UUID]:
         done: list[UUID] = []
-        try:
-            ready.wait(10)
-            while found := workspace.next_item(reviewer=person):
-                done.append(found.video.pk)
-                workspace.answer(reviewer=person, token=found.token, label="fake")
-            return done
-        finally:
-            connection.close()
+        while found := workspace.next_item(reviewer=people[number]):
+            done.append(found.video.pk)
+            workspace.answer(reviewer=people[number], token=found.token, label="fake")
+        return done
 
-    with ThreadPoolExecutor(len(people)) as pool:
-        found = [video for done in pool.map(work, people) for video in done]
+    found = [video for done in at_once(work) for video in done]
     assert len(found) == len(set(found)) == videos
     assert Review.objects.count() == videos
     assert not ReviewClaim.objects.exists()

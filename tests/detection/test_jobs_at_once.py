@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import pytest
-from django.db import connection
 
 from detection.models import Analysis, ModelVersion, Stage, Video
 from detection.services import jobs, registry, sweeper
+from tests.at_once import MANY, at_once
 from tests.detection.conftest import claimed
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-T = TypeVar("T")
-MANY = 8
-
-
-def at_once(call: Callable[[int], T]) -> list[T]:
-    """Call it in as many threads, which all wait for each other first."""
-    ready = threading.Barrier(MANY)
-
-    def one(number: int) -> T:
-        try:
-            ready.wait(10)
-            return call(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(MANY) as pool:
-        return list(pool.map(one, range(MANY)))
 
 
 def test_of_many_workers_with_the_same_message_one_gets_the_claim(video: Video) -> None:

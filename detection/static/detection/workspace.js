@@ -101,7 +101,6 @@ document.addEventListener("DOMContentLoaded", () => {
   const done = () => {
     ready += 1;
     document.documentElement.dataset.ready = String(ready);
-    performance.mark(`dfd-ready-${ready}`);
     prefetch();
   };
 

@@ -1,0 +1,40 @@
+"""A verdict's columns, and what of them a video mirrors, so that lists filter and sort on one table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from detection.models import State, Verdict
+from detection.services.results import ClassificationResult
+
+NO_VERDICT: dict[str, Any] = {
+    "current_verdict": None, "verdict_label": "", "fake_probability": None, "margin": None,
+}  # fmt: skip
+"""What a video mirrors that has none."""
+
+
+def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, Any]:
+    """All of a Verdict but whose it is."""
+    return {
+        "label": result.label,
+        "fake_probability": result.fake_probability,
+        "threshold": result.threshold,
+        "track": result.track,
+        "people": result.people,
+        "needs_review": result.needs_review,
+        "review_reasons": list(result.review_reasons),
+        "created_at": now,
+    }
+
+
+def mirrored(verdict: Verdict) -> dict[str, Any]:
+    """What the video that shows this verdict says."""
+    return {
+        "status": State.SUCCEEDED,
+        "current_verdict": verdict,
+        "verdict_label": verdict.label,
+        "fake_probability": verdict.fake_probability,
+        "margin": abs(verdict.fake_probability - verdict.threshold),
+        "needs_review": verdict.needs_review,
+    }
