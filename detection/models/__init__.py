@@ -18,6 +18,7 @@ from detection.models.core import (
     VerdictLabel,
     Video,
 )
+from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind
 from detection.models.learning import (
     DatasetVideo,
     IdentitySide,
@@ -28,7 +29,8 @@ from detection.models.learning import (
     Snapshot,
     TrainingRun,
 )
-from detection.models.reviewing import Review, ReviewClaim, ReviewRole
+from detection.models.operating import HourFigures, WorkerBeat
+from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 
 __all__ = [
     "AUDIT_RANKS",
@@ -37,12 +39,19 @@ __all__ = [
     "Analysis",
     "AppendOnlyError",
     "DatasetVideo",
+    "EvidenceJob",
+    "EvidenceKind",
     "FaceFrame",
+    "GoldVideo",
+    "HourFigures",
     "IdentitySide",
     "ModelVersion",
+    "Print",
+    "PrintKind",
     "Promotion",
     "PromotionKind",
     "Review",
+    "ReviewBatch",
     "ReviewClaim",
     "ReviewLabel",
     "ReviewNext",
@@ -58,4 +67,5 @@ __all__ = [
     "Verdict",
     "VerdictLabel",
     "Video",
+    "WorkerBeat",
 ]

@@ -88,6 +88,9 @@ class Video(models.Model):
     file = models.FileField(max_length=200)
     clip = models.FileField(max_length=200, blank=True, help_text="The first 150 frames, copied, not re-encoded.")
     thumbnail = models.FileField(max_length=200, blank=True)
+    preview = models.FileField(
+        max_length=200, blank=True, help_text="The clip as H.264, for browsers that cannot play its own codec."
+    )
 
     # Facts of the picture, known once a worker has opened the file.
     container = models.CharField(max_length=80, blank=True)
@@ -146,6 +149,8 @@ class Video(models.Model):
             models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
             models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
+            # the dashboard: how long the oldest of a queue has waited
+            models.Index(fields=("label", "needs_review", "created_at"), name="video_waiting_oldest"),
             # a client: its own videos, and one by its own name
             models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
@@ -185,6 +190,9 @@ class Analysis(models.Model):
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     stage = models.CharField(max_length=16, choices=Stage, default=Stage.EXTRACT)
     progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100, over both stages.")
+    sensitive = models.BooleanField(
+        default=False, help_text="Somebody asked to look again, with lower thresholds for what counts as a face."
+    )
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Claims of the present stage.")
     token = models.UUIDField(null=True, blank=True, editable=False, help_text="Fencing token of the running claim.")
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -229,6 +237,8 @@ class Analysis(models.Model):
             models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
             models.Index(fields=("state", "-created_at"), name="analysis_by_state"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
+            # the hourly figures: what has ended in an hour
+            models.Index(fields=("finished_at",), name="analysis_finished"),
         ]
 
     def __str__(self) -> str:

@@ -20,13 +20,53 @@ class ReviewRole(models.TextChoices):
     FIRST = "first", "First reading"
     SECOND = "second", "Second reading"
     ADJUDICATION = "adjudication", "Adjudication"
+    GOLD = "gold", "Check against a known answer"
+    SHEET = "sheet", "Contact sheet"
     UNDO = "undo", "Undone"
 
 
 class ReviewSet(models.QuerySet["Review"]):
     def standing(self) -> ReviewSet:
-        """Answers that count: neither taken back, nor the taking back itself."""
+        """Answers that were not taken back, nor are the taking back itself."""
         return self.filter(undoes=None, undone_by=None)
+
+    def deciding(self) -> ReviewSet:
+        """Answers that say what a video is: the standing ones, but not those that only check the reviewer."""
+        return self.standing().exclude(role=ReviewRole.GOLD)
+
+
+class ReviewBatch(models.Model):
+    """One decision for many videos, from a contact sheet.  Append only: reverting it is a batch that `undoes` it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    label = models.CharField(max_length=8, choices=ReviewLabel, blank=True)
+    comment = models.CharField(max_length=2000, blank=True)
+    size = models.PositiveIntegerField(help_text="How many videos it was for, as the reviewer confirmed.")
+    undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT, related_name="undone_by")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "review batches"
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.CheckConstraint(
+                condition=(Q(undoes=None) & ~Q(label="")) | (Q(undoes__isnull=False) & Q(label="")),
+                name="batch_has_a_label_or_undoes_one",
+            ),
+        ]
+        indexes = [models.Index(fields=("-created_at", "-id"), name="batch_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.size} videos: {self.label or 'reverted'}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError("A decision for many videos is never changed. Revert it, and decide anew.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise AppendOnlyError("A decision for many videos is never removed.")
 
 
 class Review(models.Model):
@@ -49,6 +89,7 @@ class Review(models.Model):
     seconds = models.FloatField(null=True, blank=True, help_text="From seeing the video to answering.")
     queue = models.CharField(max_length=16, blank=True, help_text="Why the video was shown.")
     role = models.CharField(max_length=12, choices=ReviewRole, blank=True)
+    batch = models.ForeignKey(ReviewBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="reviews")
     undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.CASCADE, related_name="undone_by")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -68,6 +109,8 @@ class Review(models.Model):
             models.Index(fields=("video", "-created_at"), name="review_by_video"),
             models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
             models.Index(fields=("-created_at", "-id"), name="review_newest"),
+            # figures of reviewers: second readings, adjudications and checks of the last days
+            models.Index(fields=("role", "-created_at"), name="review_by_role"),
         ]
 
     def __str__(self) -> str:
@@ -90,6 +133,7 @@ class ReviewClaim(models.Model):
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="claims")
     queue = models.CharField(max_length=16)
     role = models.CharField(max_length=12, choices=ReviewRole)
+    sheet = models.BooleanField(default=False, help_text="It is one of many on a contact sheet.")
     claimed_at = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField()
 
@@ -98,3 +142,21 @@ class ReviewClaim(models.Model):
 
     def __str__(self) -> str:
         return f"{self.video_id} with {self.reviewer_id}"
+
+
+class GoldVideo(models.Model):
+    """A video whose answer is known for certain, shown among the others to check the readers, who are not told."""
+
+    video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="gold")
+    label = models.CharField(max_length=8, choices=ReviewLabel)
+    reason = models.CharField(max_length=500, help_text="How it is known.")
+    set_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = [models.CheckConstraint(condition=~Q(label="unsure"), name="gold_is_certain")]
+        indexes = [models.Index(fields=("-created_at",), name="gold_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.video_id}: {self.label}"

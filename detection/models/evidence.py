@@ -1,0 +1,90 @@
+"""What is made on request, or on the way, for reviewers: heat maps, previews, prints to find near-duplicates by."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from detection.models.core import State, Video
+
+
+class EvidenceKind(models.TextChoices):
+    HEATMAPS = "heatmaps", "Heat maps"
+    PREVIEW = "preview", "Preview"
+
+
+class EvidenceJob(models.Model):
+    """Evidence that somebody asked for.  Claimed under a lease as an analysis is; ends as succeeded or failed.
+
+    `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`.  A preview is the video's own.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="evidence_jobs")
+    kind = models.CharField(max_length=12, choices=EvidenceKind)
+    state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    result = models.JSONField(default=dict, blank=True)
+    error_detail = models.CharField(max_length=500, blank=True, help_text="A sentence for who asked.")
+    last_error = models.TextField(blank=True, help_text="For the operator.")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    published_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("video", "kind"), condition=Q(state__in=("queued", "running")), name="evidence_one_open"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
+                | Q(state__in=("succeeded", "failed"), finished_at__isnull=False),
+                name="evidence_finished_iff_terminal",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=("video", "kind", "-created_at"), name="evidence_by_video"),
+            # the sweeper: open ones only
+            models.Index(fields=("state",), name="evidence_open", condition=Q(state__in=("queued", "running"))),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.video_id}: {self.state}"
+
+
+class PrintKind(models.TextChoices):
+    PICTURE = "picture", "Picture"
+    FACE = "face", "Face"
+
+
+class Print(models.Model):
+    """A perceptual hash of a video's picture, or of one person's face, to be found by those that differ in a few bits.
+
+    The bands are 12 bits each, taken from over the whole hash: two prints that share one are compared.
+    """
+
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="prints")
+    kind = models.CharField(max_length=8, choices=PrintKind)
+    track = models.PositiveSmallIntegerField(default=0)
+    bits = models.CharField(max_length=64, help_text="256 bits as hex.")
+    band0 = models.PositiveSmallIntegerField()
+    band1 = models.PositiveSmallIntegerField()
+    band2 = models.PositiveSmallIntegerField()
+    band3 = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("video", "kind", "track"), name="print_once")]
+        indexes = [models.Index(fields=("kind", f"band{k}"), name=f"print_band{k}") for k in range(4)]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.video_id}"
