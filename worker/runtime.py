@@ -51,7 +51,7 @@ _loaded: tuple[UUID, Classifier] | None = None
 
 def extract(claim: Claim, heart: Heart) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
-    _prepare()
+    prepare()
     from ml.config import VideoConfig
     from ml.faces import extract_faces
     from ml.video import VideoError
@@ -60,7 +60,7 @@ def extract(claim: Claim, heart: Heart) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with _work_folder() as folder, _local_file(name, folder) as path:
+    with work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
@@ -78,7 +78,7 @@ def extract(claim: Claim, heart: Heart) -> None:
 
 def load_detector() -> None:
     """Now, and not at the first video: a time limit that broke off the import of torch would spoil the process."""
-    _prepare()
+    prepare()
     _detector()
 
 
@@ -114,7 +114,7 @@ def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> Extr
             timestamp_s=face.timestamp_s,
             box=face.box,
             probability=face.probability,
-            png=_encode(".png", face.crop),
+            png=encode(".png", face.crop),
         )
         for track in extraction.tracks
         for position, face in enumerate(track.faces)
@@ -128,7 +128,7 @@ def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> Extr
                 | {"probability": float(box.probability), "reason": box.reason}
                 for box in frame.boxes
             ),
-            jpeg=_encode(".jpg", frame.image),
+            jpeg=encode(".jpg", frame.image),
         )
         for frame in extraction.sampled_frames
     )
@@ -144,7 +144,7 @@ def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> Extr
             frames_decoded=extraction.frames_decoded,
         ),
         clip=clip,
-        thumbnail=_encode(".jpg", extraction.thumbnail),
+        thumbnail=encode(".jpg", extraction.thumbnail),
         tracks=len(extraction.tracks),
         faces=faces,
         frames=frames,
@@ -157,14 +157,14 @@ def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> Extr
 
 def classify(claim: Claim, heart: Heart) -> None:
     """The stage `classify`: from stored faces to a verdict of the active model."""
-    _prepare()
+    prepare()
     heart(EXTRACTED_PERCENT)
     version = ModelVersion.objects.filter(active=True).first()
     if version is None:
         jobs.await_model(claim=claim)
         return
     started = time.perf_counter()
-    classifier = _classifier(version)
+    classifier = load_classifier(version)
     loaded = time.perf_counter()
     heart(EXTRACTED_PERCENT + 5)
     people = [
@@ -173,7 +173,7 @@ def classify(claim: Claim, heart: Heart) -> None:
             FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
         )
     ]
-    crops = [[_read_crop(str(face.crop.name)) for face in faces] for _, faces in people]
+    crops = [[read_crop(str(face.crop.name)) for face in faces] for _, faces in people]
     heart(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
@@ -231,13 +231,13 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
     batch = [stored for stored in batch if stored.verdict is None]
     if not batch:
         return rescoring.store_verdicts(model=version, results=known), []
-    _prepare()
-    classifier = _classifier(version)
+    prepare()
+    classifier = load_classifier(version)
     readable: list[tuple[StoredVideo, list[list[NDArray[np.uint8]]]]] = []
     unreadable: list[str] = []
     for stored in batch:
         try:
-            readable.append((stored, [[_read_crop(str(f.crop.name)) for f in faces] for _, faces in stored.people]))
+            readable.append((stored, [[read_crop(str(f.crop.name)) for f in faces] for _, faces in stored.people]))
         except (OSError, RuntimeError) as error:
             log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
             unreadable.append(str(stored.video_id))
@@ -258,15 +258,19 @@ def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list
         return classifier.score(crops, batch_frames=SMALL_BATCH)
 
 
-def _classifier(version: ModelVersion) -> Classifier:
-    """The active model, loaded once a process and exchanged when another becomes active."""
+def load_classifier(version: ModelVersion, *, keep: bool = True) -> Classifier:
+    """The active model, loaded once a process and exchanged when another becomes active.
+
+    Without `keep` the one that is loaded stays: for a version that is needed once.  Raises NotNow.
+    """
     global _loaded
     if _loaded is not None and _loaded[0] == version.id:
         return _loaded[1]
     from ml.pipeline import Classifier
     from ml.weights import WeightsError
 
-    _loaded = None  # first make room
+    if keep:
+        _loaded = None  # first make room
     try:
         path = registry.local_weights(model=version)
         classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE)
@@ -274,7 +278,8 @@ def _classifier(version: ModelVersion) -> Classifier:
         log.error("model_unusable", model=version.name, error=str(error))
         raise NotNow(f"The model {version.name!r} cannot be loaded; ask the operator to register it again.") from error
     log.info("model_loaded", model=version.name, sha256=version.sha256[:12], device=str(classifier.device))
-    _loaded = (version.id, classifier)
+    if keep:
+        _loaded = (version.id, classifier)
     return classifier
 
 
@@ -283,7 +288,7 @@ def _classifier(version: ModelVersion) -> Classifier:
 
 def train(run_id: str) -> None:
     """A training run, with all the threads that this process may use."""
-    _prepare()
+    prepare()
     from worker import training
 
     training.run(run_id)
@@ -306,7 +311,7 @@ def remove_leftovers() -> None:
 
 
 @cache
-def _prepare() -> None:
+def prepare() -> None:
     """Once in each child: without it every process would start as many threads as there are cores."""
     import ml  # noqa: F401 (first: it tells OpenMP how to wait)
 
@@ -324,13 +329,13 @@ def _work_root() -> Path:
 
 
 @contextmanager
-def _work_folder() -> Iterator[Path]:
+def work_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
         yield Path(folder)
 
 
 @contextmanager
-def _local_file(name: str, folder: Path) -> Iterator[Path]:
+def local_file(name: str, folder: Path) -> Iterator[Path]:
     """The stored file under a local path: itself where storage is a disk, else a copy in `folder`.
 
     Raises FileNotFoundError when storage does not have it: that is not the file's fault.
@@ -346,7 +351,7 @@ def _local_file(name: str, folder: Path) -> Iterator[Path]:
     yield path
 
 
-def _encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
+def encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
     import cv2
 
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
@@ -356,7 +361,7 @@ def _encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def _read_crop(name: str) -> NDArray[np.uint8]:
+def read_crop(name: str) -> NDArray[np.uint8]:
     """A stored crop as RGB.  Raises when it is missing or damaged."""
     import cv2
     import numpy as np

@@ -89,8 +89,8 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
 
 def test_stored_crops_are_the_very_pixels_that_are_scored(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    name = default_storage.save("crop.png", ContentFile(runtime._encode(".png", image)))
-    assert np.array_equal(runtime._read_crop(name), image)
+    name = default_storage.save("crop.png", ContentFile(runtime.encode(".png", image)))
+    assert np.array_equal(runtime.read_crop(name), image)
 
 
 def test_a_video_without_a_face_keeps_frames_for_a_person(tmp_path: Path) -> None:
@@ -184,5 +184,5 @@ def test_it_works_on_a_storage_that_has_no_local_paths(tmp_path: Path, settings:
 
 def test_the_model_is_loaded_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = register(tmp_path, "m", seed=1)
-    assert runtime._classifier(model) is runtime._classifier(model)
-    assert isinstance(runtime._classifier(model), Classifier)
+    assert runtime.load_classifier(model) is runtime.load_classifier(model)
+    assert isinstance(runtime.load_classifier(model), Classifier)

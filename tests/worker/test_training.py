@@ -95,7 +95,7 @@ def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rol
     assert active.name in run("promote", active.sha256[:8])
     # its verdicts are there already: they are shown again, and nothing is scored
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "_classifier", lambda version: pytest.fail("scored again"))
+        patch.setattr(runtime, "load_classifier", lambda version: pytest.fail("scored again"))
         assert "80 verdicts" in run("rescore")
     assert set(Video.objects.values_list("current_verdict__model_version", flat=True)) == {active.id}
     assert Verdict.objects.count() == 160
