@@ -22,6 +22,7 @@ from detection.models import (
     Promotion,
     PromotionKind,
     Review,
+    ReviewClaim,
     SampledFrame,
     State,
     TrainingRun,
@@ -116,7 +117,13 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
     """Those that stand, newest first, with who said it."""
-    return Review.objects.standing().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    return Review.objects.deciding().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+
+
+def is_unanswered_claim(*, video_id: UUID, reviewer_id: int | None) -> bool:
+    """Whether the reviewer has this video before them in the workspace, and has never said what it is."""
+    claims = ReviewClaim.objects.filter(video_id=video_id, reviewer_id=reviewer_id, until__gte=timezone.now())
+    return claims.exists() and not Review.objects.filter(video_id=video_id, reviewer_id=reviewer_id).exists()
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:

@@ -207,6 +207,8 @@ if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
 DFD_REVIEW_LEASE_S = _positive("DFD_REVIEW_LEASE_S", 300)
 DFD_REVIEW_AUDIT_SHARE = _share("DFD_REVIEW_AUDIT_SHARE", 0.02)
 DFD_REVIEW_SECOND_SHARE = _share("DFD_REVIEW_SECOND_SHARE", 0.1)
+DFD_REVIEW_GOLD_SHARE = _share("DFD_REVIEW_GOLD_SHARE", 0.03)
+DFD_REVIEW_SHEET_SIZE = _positive("DFD_REVIEW_SHEET_SIZE", 24)
 DFD_REVIEW_ORDER = env.list("DFD_REVIEW_ORDER", default=["disagreement", "audit", "uncertain", "no_face"])
 _queues = {"disagreement", "audit", "uncertain", "no_face", "failed"}
 if not DFD_REVIEW_ORDER or not set(DFD_REVIEW_ORDER) <= _queues or len(set(DFD_REVIEW_ORDER)) < len(DFD_REVIEW_ORDER):
@@ -261,6 +263,8 @@ CELERY_TASK_DEFAULT_QUEUE = "maintenance"
 CELERY_TASK_ROUTES = {
     "worker.tasks.extract_faces": {"queue": "extract"},
     "worker.tasks.classify_video": {"queue": "classify"},
+    "worker.tasks.make_heatmaps": {"queue": "classify"},
+    "worker.tasks.make_preview": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
     "worker.tasks.train_model": {"queue": "train"},
 }

@@ -8,6 +8,8 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
     path("admin/review/", include("detection.admin.workspace")),
+    path("admin/review/", include("detection.admin.sheet")),
+    path("admin/review/", include("detection.admin.reviewer_figures")),
     path("admin/", admin.site.urls),
 ]
 

@@ -204,6 +204,7 @@ def fit(
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
     crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
     held = spread(crops[HOLDOUT] or crops[VAL], options.held_crops)
+    metrics["score_bins"] = score_bins(holdout)
     metrics["frames"] = frame_report(
         model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
     )
@@ -225,6 +226,14 @@ def fit(
     body |= {"metrics": metrics, "history": history, "options": asdict(options)}
     (out / "history.json").write_text(json.dumps(body, indent=1))
     return Fitted(path=path, sha256=sha256, info=info, history=history, holdout=holdout)
+
+
+def score_bins(videos: Sequence[ScoredVideo], bins: int = 20) -> dict[str, list[int]]:
+    """Per label how many scores fall into each of `bins` parts of 0 to 1: what later scores are compared with."""
+    found = {label.name.lower(): [0] * bins for label in Label}
+    for video in videos:
+        found[Label(video.label).name.lower()][min(bins - 1, int(video.score * bins))] += 1
+    return found
 
 
 def scored_split(

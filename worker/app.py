@@ -17,7 +17,14 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_after_setup, setup_logging, worker_init
+from celery.signals import (
+    beat_init,
+    celeryd_after_setup,
+    heartbeat_sent,
+    setup_logging,
+    worker_init,
+    worker_shutdown,
+)
 
 from worker import broker
 
@@ -41,7 +48,22 @@ def _have_a_broker(**_: Any) -> None:
 @celeryd_after_setup.connect
 def _share_the_cores(instance: Any, **_: Any) -> None:
     """Before the fork: what each child may use."""
-    from worker import runtime
+    from worker import beats, runtime
 
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
+    beats.know(instance)
+
+
+@heartbeat_sent.connect
+def _sign_of_life(**_: Any) -> None:
+    from worker import beats
+
+    beats.beat()
+
+
+@worker_shutdown.connect
+def _gone(**_: Any) -> None:
+    from worker import beats
+
+    beats.end()

@@ -6,8 +6,8 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import sweeper, training, workspace
-from worker import attempt, runtime
+from detection.services import evidence_jobs, hourly, operating, sweeper, training, workspace
+from worker import attempt, evidence, runtime
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
 
@@ -22,12 +22,25 @@ def classify_video(analysis_id: str) -> None:
     attempt.run(analysis_id, Stage.CLASSIFY, runtime.classify)
 
 
+@shared_task(name="worker.tasks.make_heatmaps")
+def make_heatmaps(job_id: str) -> None:
+    evidence.run(job_id, evidence.make_heatmaps)
+
+
+@shared_task(name="worker.tasks.make_preview")
+def make_preview(job_id: str) -> None:
+    evidence.run(job_id, evidence.make_preview)
+
+
 @shared_task(name="worker.tasks.sweep")
 def sweep() -> None:
     training.sweep_runs()
+    evidence_jobs.sweep()
     workspace.forget_expired()
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
+    operating.forget_gone()
+    hourly.count_hours()
 
 
 # Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message

@@ -5,7 +5,9 @@ from django.contrib import admin
 from detection.admin import (  # noqa: F401  (each registers its page)
     accounts,
     analyses,
+    batches,
     datasets,
+    gold,
     model_versions,
     no_face,
     predictions,

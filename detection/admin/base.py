@@ -106,8 +106,11 @@ def moment(value: datetime | None) -> SafeString | str:
 
 def video_url(request: HttpRequest, video_id: object) -> str:
     """The detail page of a video, with the way back to the list (filters, page, search) that it was opened from."""
-    url = reverse("admin:detection_video_change", args=(video_id,))
-    return f"{url}?{urlencode({'back': request.get_full_path()})}"
+    return video_url_from(request.get_full_path(), video_id)
+
+
+def video_url_from(back: str, video_id: object) -> str:
+    return f"{reverse('admin:detection_video_change', args=(video_id,))}?{urlencode({'back': back})}"
 
 
 def safe_next(request: HttpRequest, candidate: str | None, *, fallback: str) -> str:

@@ -90,7 +90,7 @@ def _chart(
     points = [point for values in series.values() for point in values]
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     low, high = min(y for _, y in points), max(y for _, y in points)
-    ticks = [k / 10 for k in range(5, 11)] if shares and low >= 0.5 and high <= 1.0 else _nice(min(low, 0.0), high)
+    ticks = [k / 10 for k in range(5, 11)] if shares and low >= 0.5 and high <= 1.0 else nice(min(low, 0.0), high)
     bottom, top = ticks[0], max(ticks[-1], high)
 
     def x_of(epoch: int) -> float:
@@ -115,7 +115,7 @@ def _chart(
     )
 
 
-def _nice(low: float, high: float) -> list[float]:
+def nice(low: float, high: float) -> list[float]:
     """Three to six round numbers that hold both."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / 4))

@@ -24,6 +24,7 @@ REVIEW_REASONS = {
     "near_threshold": "The score is close to the threshold.",
     "few_faces": "Fewer than ten clear faces were found.",
     "experimental_model": "The model is experimental: it is not yet good enough to decide alone.",
+    "sensitive_faces": "The faces were found with lowered thresholds.",
 }
 REJECTIONS = {
     "low_probability": "not sure enough",

@@ -1,14 +1,15 @@
-"""The label action: one click in a row, a bulk action over ticked rows, or a form with a comment on the video's page.
+"""The label action: one click in a row, or a form with a comment on the video's page.
 
-All three end in one call of `services.reviews.record_review` per video, which appends a Review row.
+Both end in one call of `services.reviews.record_review`, which appends a row.  Ticked rows go to a contact sheet.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -66,42 +67,23 @@ def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     return HttpResponseRedirect(back)
 
 
-def _bulk_action(label: ReviewLabel, symbol: str) -> Callable[..., None]:
-    def act(self: LabellingMixin, request: HttpRequest, queryset: QuerySet[Video]) -> None:
-        self.label_many(request, queryset, label)
-
-    act.__name__ = f"label_{label.value}"
-    return action(act, permissions=["label"], description=f"Label as: {label.label.lower()}", icon=symbol)
-
-
 class LabellingMixin:
-    """Bulk label actions for an admin of videos, and what its rows need for their one-click buttons."""
+    """What the rows of an admin of videos need for their one-click buttons, and the way to a contact sheet."""
 
-    actions = [f"label_{label.value}" for label, _ in BUTTONS]
+    actions = ["contact_sheet"]
     list_before_template = "admin/detection/includes/row_form.html"
-
-    label_real = _bulk_action(*BUTTONS[0])
-    label_fake = _bulk_action(*BUTTONS[1])
-    label_no_face = _bulk_action(*BUTTONS[2])
-    label_unsure = _bulk_action(*BUTTONS[3])
 
     def has_label_permission(self, request: HttpRequest) -> bool:
         return can_label(request)
 
-    def label_many(self, request: HttpRequest, queryset: QuerySet[Video], label: ReviewLabel) -> None:
+    @action(permissions=["label"], description="Label on a contact sheet", icon="grid_view")
+    def contact_sheet(self, request: HttpRequest, queryset: QuerySet[Video]) -> HttpResponse | None:
+        """Many at once are labelled only where they are looked at together, and counted."""
         if request.POST.get("select_across") == "1":
-            messages.error(request, "Nothing was recorded: labels are given to rows that were on the screen.")
-            return
-        recorded = 0
-        for video in queryset:
-            try:
-                record_review(video=video, reviewer=request.user, label=label.value)
-                recorded += 1
-            except Refused as refusal:
-                messages.error(request, f"{video}: {refusal.detail}")
-        if recorded:
-            subject = "1 video is" if recorded == 1 else f"{recorded} videos are"
-            messages.success(request, f"Recorded: {subject} labelled {label.label.lower()}.")
+            messages.error(request, "A contact sheet shows rows that were on the screen: tick those.")
+            return None
+        ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: settings.DFD_REVIEW_SHEET_SIZE]]
+        return HttpResponseRedirect(f"{reverse('review-sheet')}?{urlencode({'ids': ','.join(ids)})}")
 
 
 def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Review",
             "items": [
                 item("Workspace", "rate_review", "review", sees_videos and may("detection.add_review")),
+                item("Contact sheet", "grid_view", "review-sheet", sees_videos and may("detection.add_review")),
                 item(
                     "Predictions",
                     "familiar_face_and_zone",
@@ -58,6 +59,19 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                     counts.no_face if counts else None,
                 ),
                 item("Decisions", "history_edu", "admin:detection_review_changelist", may("detection.view_review")),
+                item(
+                    "Bulk decisions",
+                    "select_all",
+                    "admin:detection_reviewbatch_changelist",
+                    may("detection.view_review"),
+                ),
+                item("Reviewers", "groups", "review-figures", may("detection.view_review")),
+                item(
+                    "Known answers",
+                    "verified",
+                    "admin:detection_goldvideo_changelist",
+                    may("detection.adjudicate_review"),
+                ),
             ],
         },
         {

@@ -13,7 +13,7 @@ from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, video_url
 from detection.admin.rows import LABEL_TONES
-from detection.models import Review
+from detection.models import Review, ReviewRole
 
 
 class ReviewerFilter(TextFilter):
@@ -30,19 +30,27 @@ def said(review: Review) -> str:
     return f"Took back: {review.undoes.get_label_display()}" if review.undoes else review.get_label_display()
 
 
+def came_about(review: Review, request: HttpRequest) -> str:
+    """How somebody came to answer.  A check against a known answer is told to those only who set them."""
+    hidden = review.role == ReviewRole.GOLD and not request.user.has_perm("detection.adjudicate_review")
+    role = ReviewRole.FIRST.label if hidden else review.get_role_display()
+    return f"{role}, one of {review.batch.size}" if review.batch and not review.undoes_id else str(role)
+
+
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created", "video_link", "label_badge", "reviewer", "came_about", "comment", "model_said")
+    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment", "model_said")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
-    list_select_related = ("verdict", "undoes")
+    list_select_related = ("verdict", "undoes", "batch")
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
     fields = (
-        "video", "label", "undoes", "reviewer", "role", "queue", "seconds", "comment", "score_shown",
+        "video", "label", "undoes", "reviewer", "how", "queue", "seconds", "comment", "score_shown",
         "verdict", "model_version", "model_probability", "created_at",
     )  # fmt: skip
+    readonly_fields = ("how",)
     empty_title = "No decision yet"
     empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
 
@@ -60,9 +68,15 @@ class ReviewAdmin(ReadOnlyAdmin):
         return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, said(review))
 
     @display(description="How")
-    def came_about(self, review: Review) -> str:
+    def how(self, review: Review) -> str:
         seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
-        return f"{review.get_role_display()}{seconds}"
+        return f"{came_about(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        review = super().get_object(request, object_id, from_field)
+        if review is not None:
+            review.page_request = request  # type: ignore[attr-defined]
+        return review
 
     @display(description="The model said")
     def model_said(self, review: Review) -> str:

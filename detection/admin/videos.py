@@ -17,10 +17,12 @@ from unfold.decorators import display
 from detection.admin.base import safe_next
 from detection.admin.evidence import frames_of, people_of_faces, rejections_of, review_sentences, threshold_height
 from detection.admin.filters import LabelFilter, OwnerFilter
+from detection.admin.gold import gold_view, may_know
 from detection.admin.labelling import button_context, label_view
-from detection.admin.reviews import said
+from detection.admin.reviews import came_about, said
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
-from detection.models import OPEN_STATES, Analysis, Video
+from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, Verdict, Video
+from detection.selectors import is_unanswered_claim
 from detection.services.uploads import delete_video
 
 HISTORY_LIMIT = 50
@@ -47,7 +49,12 @@ class VideoAdmin(VideoListAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         label = self.admin_site.admin_view(label_view)
-        return [path("<uuid:video_id>/label/", label, name="detection_video_label"), *super().get_urls()]
+        known = self.admin_site.admin_view(gold_view)
+        return [
+            path("<uuid:video_id>/label/", label, name="detection_video_label"),
+            path("<uuid:video_id>/gold/", known, name="detection_video_gold"),
+            *super().get_urls(),
+        ]
 
     # --- the list ---
     @display(description="Video")
@@ -141,7 +148,9 @@ class VideoAdmin(VideoListAdmin):
 
 def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
     """Everything the page of a video shows, in a fixed number of queries."""
-    verdict = video.current_verdict
+    # Whoever has this video before them in the workspace is not told what the model or others say.
+    blind = is_unanswered_claim(video_id=video.pk, reviewer_id=request.user.pk)
+    verdict = None if blind else video.current_verdict
     frames = frames_of(video, video.sampled_frames.all())
     analyses = list(video.analyses.order_by("-created_at", "-id")[:HISTORY_LIMIT])
     people = people_of_faces(video.faces.order_by("track", "position"), verdict)
@@ -161,15 +170,32 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "analyses": [
             {"row": row, "tone": STATUS_TONES.get(row.state, "grey"), "seconds": _seconds(row)} for row in analyses
         ],
-        "verdicts": list(
-            video.verdicts.select_related("model_version").defer("people").order_by("-created_at")[:HISTORY_LIMIT]
-        ),
-        "reviews": [
-            {"row": row, "tone": LABEL_TONES.get(row.label, "grey"), "said": said(row)}
-            for row in video.reviews.select_related("reviewer", "undoes").order_by("-created_at", "-id")[:HISTORY_LIMIT]
-        ],
+        "verdicts": [] if blind else list(_verdicts(video)),
+        "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
+        "blind": blind,
+        "knows_gold": may_know(request),
+        "gold": GoldVideo.objects.filter(video=video).first() if may_know(request) else None,
+    }
+
+
+def _verdicts(video: Video) -> QuerySet[Verdict]:
+    rows = video.verdicts.select_related("model_version").defer("people")
+    return rows.order_by("-created_at")[:HISTORY_LIMIT]
+
+
+def _reviews(video: Video) -> QuerySet[Review]:
+    rows = video.reviews.select_related("reviewer", "undoes", "batch")
+    return rows.order_by("-created_at", "-id")[:HISTORY_LIMIT]
+
+
+def _decision(row: Review, request: HttpRequest) -> dict[str, Any]:
+    return {
+        "row": row,
+        "tone": LABEL_TONES.get(row.label, "grey"),
+        "said": said(row),
+        "how": came_about(row, request),
     }
 
 

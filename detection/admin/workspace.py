@@ -55,15 +55,17 @@ WHY = {
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 MAX_BODY = 16 * 1024
+MOST_CLAIMS = 200
+"""In one call: a contact sheet's."""
 
 View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
 
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
-    if not _may(request):
+    if not may_work(request):
         raise PermissionDenied
-    user = _user(request)
+    user = user_of(request)
     wanted = request.GET.get("queue", MIXED)
     data = {
         "urls": {name: reverse(f"review-{name}") for name in CALLS},
@@ -88,7 +90,7 @@ def call(view: View) -> Callable[[HttpRequest], HttpResponse]:
     @require_POST
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
-        if not _may(request):
+        if not may_work(request):
             return _problem("permission_denied", "Only reviewers may label videos.", 403)
         try:
             body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
@@ -106,23 +108,23 @@ def call(view: View) -> Callable[[HttpRequest], HttpResponse]:
 
 @call
 def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    user = _user(request)
+    user = user_of(request)
     found = workspace.next_item(
-        reviewer=user, queue=str(body.get("queue", MIXED)), held=_uuids(body.get("held")), skipped=_skipped(request)
+        reviewer=user, queue=str(body.get("queue", MIXED)), held=uuids_of(body.get("held")), skipped=_skipped(request)
     )
     if found is None and request.session.get(SKIPPED):
         # All that is left was skipped before: it comes round again.
         request.session[SKIPPED] = []
-        found = workspace.next_item(reviewer=user, queue=str(body.get("queue", MIXED)), held=_uuids(body.get("held")))
+        found = workspace.next_item(reviewer=user, queue=str(body.get("queue", MIXED)), held=uuids_of(body.get("held")))
     return {"item": item(request, found) if found else None, "counts": counts(user)}
 
 
 @call
 def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    user, seconds = _user(request), body.get("seconds")
+    user, seconds = user_of(request), body.get("seconds")
     review = workspace.answer(
         reviewer=user,
-        token=_uuid(body.get("claim")),
+        token=uuid_of(body.get("claim")),
         label=str(body.get("label", "")),
         seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
         comment=str(body.get("comment", "")).strip(),
@@ -140,31 +142,31 @@ def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    video_id = workspace.skip(reviewer=_user(request), token=_uuid(body.get("claim")))
+    video_id = workspace.skip(reviewer=user_of(request), token=uuid_of(body.get("claim")))
     request.session[SKIPPED] = [*request.session.get(SKIPPED, []), str(video_id)][-MAX_SKIPPED:]
-    return {"counts": counts(_user(request))}
+    return {"counts": counts(user_of(request))}
 
 
 @call
 def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    undone, found = workspace.undo(reviewer=_user(request))
+    undone, found = workspace.undo(reviewer=user_of(request))
     return {
         "item": item(request, found, known=undone) if found else None,
         "undone": undone.label,
-        "counts": counts(_user(request)),
-        "decided_today": decided_today(reviewer=_user(request)).value,
+        "counts": counts(user_of(request)),
+        "decided_today": decided_today(reviewer=user_of(request)).value,
     }
 
 
 @call
 def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    lost = workspace.beat(reviewer=_user(request), tokens=_uuids(body.get("claims")))
+    lost = workspace.beat(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
     return {"lost": [str(token) for token in lost]}
 
 
 @call
 def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    workspace.release(reviewer=_user(request), tokens=_uuids(body.get("claims")))
+    workspace.release(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
     return {}
 
 
@@ -181,14 +183,15 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
         "claim": str(claimed.token),
         "queue": claimed.queue,
         "why": _why(claimed),
-        "role": claimed.role,
+        # A check against a known answer must look like any other first reading.
+        "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
         "video": {
             "id": str(video.pk),
             "name": str(video),
             "page_url": video_url(request, video.pk),
-            "clip_url": _media(video, "clip") if video.clip else _media(video, "original"),
-            "original_url": _media(video, "original"),
-            "poster_url": _media(video, "thumbnail") if video.thumbnail else None,
+            "clip_url": media_url(video, "clip") if video.clip else media_url(video, "original"),
+            "original_url": media_url(video, "original"),
+            "poster_url": media_url(video, "thumbnail") if video.thumbnail else None,
             "codec": video.codec,
             "fps": video.fps,
             "duration_s": video.duration_s,
@@ -245,10 +248,10 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
 
 def counts(user: User) -> dict[str, str]:
     """What waits in each queue, counted up to a limit."""
-    return {queue: str(_waiting(queue, user)) for queue in QUEUES}
+    return {queue: str(waiting_in(queue, user)) for queue in QUEUES}
 
 
-def _waiting(queue: str, user: User) -> Number:
+def waiting_in(queue: str, user: User) -> Number:
     parts = workspace.queue_parts(queue=queue, reviewer=user)
     return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
 
@@ -274,31 +277,31 @@ def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _media(video: Video, kind: str) -> str:
+def media_url(video: Video, kind: str) -> str:
     return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": kind})
 
 
 # --- what a page sends -----------------------------------------------------------------------------------------------
 
 
-def _may(request: HttpRequest) -> bool:
+def may_work(request: HttpRequest) -> bool:
     return can_label(request) and request.user.has_perm("detection.view_video")
 
 
-def _user(request: HttpRequest) -> User:
+def user_of(request: HttpRequest) -> User:
     assert isinstance(request.user, User)
     return request.user
 
 
-def _uuid(value: Any) -> UUID:
+def uuid_of(value: Any) -> UUID:
     try:
         return UUID(str(value))
     except ValueError as error:
         raise Refused("claim_lost", "This is no claim on a video; load the page again.", status=409) from error
 
 
-def _uuids(values: Any) -> list[UUID]:
-    return [_uuid(value) for value in values[:10]] if isinstance(values, list) else []
+def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
+    return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
 
 
 def _skipped(request: HttpRequest) -> list[UUID]:

@@ -128,7 +128,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='video',
-            index=models.Index(fields=['label', 'needs_review', 'created_at'], name='video_waiting_oldest'),
+            index=models.Index(fields=['status', 'label', 'needs_review', 'created_at'], name='video_waiting_oldest'),
         ),
         migrations.AddField(
             model_name='evidencejob',

@@ -150,7 +150,7 @@ class Video(models.Model):
             models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
             # the dashboard: how long the oldest of a queue has waited
-            models.Index(fields=("label", "needs_review", "created_at"), name="video_waiting_oldest"),
+            models.Index(fields=("status", "label", "needs_review", "created_at"), name="video_waiting_oldest"),
             # a client: its own videos, and one by its own name
             models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),

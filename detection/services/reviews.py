@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -13,7 +13,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import AUDIT_RANKS, DatasetVideo, Review, ReviewLabel, ReviewNext, ReviewRole, VerdictLabel, Video
+from detection.models import (
+    AUDIT_RANKS,
+    DatasetVideo,
+    Review,
+    ReviewBatch,
+    ReviewLabel,
+    ReviewNext,
+    ReviewRole,
+    VerdictLabel,
+    Video,
+)
 from detection.selectors import may_review
 from detection.services.text import is_storable
 
@@ -29,6 +39,9 @@ class Reading:
     queue: str = ""
     seconds: float | None = None
     score_shown: bool = True
+    batch: ReviewBatch | None = None
+    claim: UUID | None = None
+    """Becomes the row's id, so that an answer that is sent again is known."""
 
 
 def record_review(
@@ -57,6 +70,7 @@ def record_review(
         locked = _locked(video.pk)
         verdict = locked.current_verdict
         review = Review.objects.create(
+            id=reading.claim or uuid4(),
             video=locked,
             reviewer_id=reviewer.pk,
             label=label,
@@ -68,34 +82,36 @@ def record_review(
             seconds=None if seconds is None else max(0.0, min(seconds, MAX_SECONDS)),
             queue=reading.queue,
             role=reading.role,
+            batch=reading.batch,
         )
         now = _mirror(locked)
     video.label, video.updated_at = locked.label, now
     return review
 
 
-def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser) -> Review:
+def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: ReviewBatch | None = None) -> Review:
     """Take one's own answer back, by a row that says so.  The label that stood before stands again.
 
+    With `batch`, as a part of reverting a decision for many videos, whose rights were looked at there.
     Raises Refused: `permission_denied`, `nothing_to_undo` (taken back already).
     """
-    if by.pk is None or review.reviewer_id != by.pk:
+    if by.pk is None or (batch is None and review.reviewer_id != by.pk):
         raise Refused("permission_denied", "Only one's own answer can be taken back.", status=403)
     with transaction.atomic():
         locked = _locked(review.video_id)
         if not Review.objects.standing().filter(pk=review.pk).exists():
             raise Refused("nothing_to_undo", "This answer has been taken back already.", status=409)
         row = Review.objects.create(
-            video=locked, reviewer_id=by.pk, undoes=review, role=ReviewRole.UNDO, queue=review.queue
+            video=locked, reviewer_id=by.pk, undoes=review, role=ReviewRole.UNDO, queue=review.queue, batch=batch
         )
         _mirror(locked)
     return row
 
 
 def answers_of(video_id: UUID) -> dict[int, Review]:
-    """Reviewer -> their newest answer that stands, in the order in which these were given."""
+    """Reviewer -> their newest answer that counts, in the order in which these were given."""
     found: dict[int, Review] = {}
-    rows = Review.objects.standing().filter(video_id=video_id).select_related("reviewer")
+    rows = Review.objects.deciding().filter(video_id=video_id).select_related("reviewer")
     for row in rows.order_by("created_at", "id"):
         found.pop(row.reviewer_id, None)
         found[row.reviewer_id] = row
@@ -135,7 +151,7 @@ def _whose_turn(video: Video, answers: list[Review]) -> ReviewNext:
     said = [answer for answer in answers if answer.label != ReviewLabel.UNSURE]
     if len({answer.label for answer in said}) > 1:
         return ReviewNext.ADJUDICATE
-    if len(answers) == 1 and said and answers[0].role == ReviewRole.FIRST:
+    if len(answers) == 1 and said and answers[0].role in (ReviewRole.FIRST, ReviewRole.SHEET):
         against = said[0].label in VerdictLabel.values and video.verdict_label not in ("", said[0].label)
         drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
         if against or drawn:

@@ -144,14 +144,14 @@ def store_fingerprints(prints: Mapping[str, str]) -> None:
 
 
 def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.standing().filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
+    reviewed = Review.objects.deciding().filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
     answers: dict[Any, dict[str, str]] = defaultdict(dict)
-    rows = Review.objects.standing().order_by("created_at", "id")
+    rows = Review.objects.deciding().order_by("created_at", "id")
     settled: dict[Any, tuple[str, str]] = {}
     for video_id, reviewer, label, role in rows.values_list(
         "video_id", "reviewer__username", "label", "role"

@@ -6,9 +6,10 @@ browser gives no sign of life.  What the model says is not told before the answe
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,11 +20,25 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import AUDIT_RANKS, Review, ReviewClaim, ReviewNext, ReviewRole, State, Video
+from detection.models import (
+    AUDIT_RANKS,
+    Review,
+    ReviewBatch,
+    ReviewClaim,
+    ReviewLabel,
+    ReviewNext,
+    ReviewRole,
+    State,
+    Video,
+)
+from detection.services import gold
 from detection.services.reviews import Reading, record_review, undo_review
 
 MIXED = "mixed"
+CHOSEN = "chosen"
+"""Not a queue: somebody picked these videos from a list, whatever they wait for."""
 QUEUES = ("disagreement", "audit", "uncertain", "no_face", "failed")
+SHEET_QUEUES = ("uncertain", "audit", "no_face", "failed")
 HELD = 3
 """Claims one reviewer may hold: the video shown, the one fetched ahead, and one more after taking an answer back."""
 LOOK_AT = 20
@@ -69,6 +84,26 @@ def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
     raise Refused("unknown_queue", f"There is no queue {queue!r}; there are {', '.join((MIXED, *QUEUES))}.")
 
 
+def oldest_in(*, queue: str) -> datetime | None:
+    """When the video was uploaded that has waited longest in a queue, whoever may have it; None for an empty one.
+
+    The audit is a draw, in no order of time: there is no oldest.
+    """
+    rows = Video.objects.filter(label="")
+    parts: list[QuerySet[Video]] = []
+    if queue == "uncertain":
+        # As `in`: SQLite walks no index over a column that Django renders without a comparison.
+        parts = [rows.filter(status=State.SUCCEEDED, needs_review__in=[True])]
+    elif queue == "no_face":
+        parts = [rows.filter(status=State.NO_FACE)]
+    elif queue == "failed":
+        parts = [rows.filter(status=state) for state in (State.FAILED, State.DEAD)]
+    elif queue == "disagreement":
+        parts = [Video.objects.filter(review_next=turn) for turn in (ReviewNext.SECOND, ReviewNext.ADJUDICATE)]
+    firsts = [part.order_by("created_at").values_list("created_at", flat=True).first() for part in parts]
+    return min((first for first in firsts if first), default=None)
+
+
 def next_item(
     *, reviewer: User, queue: str = MIXED, held: Collection[UUID] = (), skipped: Collection[UUID] = ()
 ) -> Claimed | None:
@@ -78,7 +113,8 @@ def next_item(
     closed), so that nothing stays hidden until a lease runs out.  Raises Refused `too_many_claims`, `unknown_queue`.
     """
     queues = settings.DFD_REVIEW_ORDER if queue == MIXED else [queue]
-    mine = list(ReviewClaim.objects.filter(reviewer=reviewer, until__gte=timezone.now()).order_by("claimed_at"))
+    singly = ReviewClaim.objects.filter(reviewer=reviewer, sheet=False)
+    mine = list(singly.filter(until__gte=timezone.now()).order_by("claimed_at"))
     kept = [claim for claim in mine if claim.token in held]
     if len(kept) >= HELD:
         raise Refused("too_many_claims", f"At most {HELD} videos can be held at once.", status=409)
@@ -87,7 +123,12 @@ def next_item(
             again = _take(claim.video_id, reviewer, claim.queue, claim.role, instead_of=claim.token)
             if again is not None:
                 return again
-    ReviewClaim.objects.filter(reviewer=reviewer).exclude(token__in=held).delete()
+    singly.exclude(token__in=held).delete()
+    if random.random() < settings.DFD_REVIEW_GOLD_SHARE:
+        for video, name in gold.unseen(reviewer=reviewer, queues=queues, skipped=skipped):
+            found = _take(video.pk, reviewer, name, ReviewRole.GOLD)
+            if found is not None:
+                return found
     for name in queues:
         for video in _candidates(name, reviewer, skipped):
             role = _ROLES[ReviewNext(video.review_next)] if name == "disagreement" else ReviewRole.FIRST
@@ -100,9 +141,13 @@ def next_item(
 def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Review:
     """Store the answer and give the claim up, in one transaction.  From then on the model's answer may be told.
 
+    The same claim answered again is the answer to a request whose reply was lost: it gets the row that is there.
     Raises Refused `claim_lost` (somebody else has it by now, or it was answered), and as `record_review`.
     """
     with transaction.atomic():
+        again = Review.objects.filter(id=token, reviewer=reviewer).first()
+        if again is not None:
+            return again
         claim = _mine(reviewer, token)
         video = claim.video
         seen = Review.objects.filter(video=video, reviewer=reviewer).exclude(role=ReviewRole.LIST).exists()
@@ -113,8 +158,80 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
             label=label,
             comment=comment,
             # Whoever answers again, after taking an answer back, has been told what the model says.
-            reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen),
+            reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen, claim=token),
         )
+
+
+def open_sheet(*, reviewer: User, queue: str, chosen: Collection[UUID] = ()) -> list[Claimed]:
+    """Claim a contact sheet: of the `chosen` videos, or else the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
+
+    Others of the reviewer's sheets are given back first.  What somebody else has before them is left out.
+    Raises Refused `unknown_queue`; disagreements are settled one by one.
+    """
+    size = settings.DFD_REVIEW_SHEET_SIZE
+    if queue not in SHEET_QUEUES and not chosen:
+        raise Refused("unknown_queue", f"A contact sheet shows {', '.join(SHEET_QUEUES)}.")
+    ReviewClaim.objects.filter(reviewer=reviewer, sheet=True).delete()
+    found: list[Claimed] = []
+    queue = CHOSEN if chosen else queue
+    wanted = list(chosen) if chosen else [video.pk for video in _candidates(queue, reviewer, look_at=2 * size)]
+    for video_id in wanted:
+        if len(found) == size:
+            break
+        claimed = _take(video_id, reviewer, queue, ReviewRole.SHEET, sheet=True)
+        if claimed is not None:
+            found.append(claimed)
+    return found
+
+
+def answer_sheet(
+    *, reviewer: User, tokens: Collection[UUID], label: str, confirmed: int, batch_id: UUID, comment: str = ""
+) -> ReviewBatch:
+    """One label for many videos, as one event.  Sent again (the reply was lost), it answers with the batch it made.
+
+    `confirmed` is the number that the reviewer was shown and said yes to.  All or nothing: raises Refused
+    `not_as_confirmed`, `claim_lost` (one of them went to somebody else), and as `record_review`.
+    """
+    with transaction.atomic():
+        again = ReviewBatch.objects.filter(id=batch_id, reviewer=reviewer).first()
+        if again is not None:
+            return again
+        if len(set(tokens)) != confirmed or not confirmed:
+            raise Refused("not_as_confirmed", f"You confirmed {confirmed} videos, {len(set(tokens))} were sent.")
+        claims = list(ReviewClaim.objects.filter(token__in=tokens, reviewer=reviewer, sheet=True).order_by("video_id"))
+        lost = confirmed - len(claims)
+        if lost:
+            raise Refused(
+                "claim_lost",
+                f"{lost} of them went to somebody else meanwhile. Nothing was stored; open the sheet again.",
+                status=409,
+            )
+        if label not in ReviewLabel.values:
+            raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
+        batch = ReviewBatch.objects.create(id=batch_id, reviewer=reviewer, label=label, comment=comment, size=confirmed)
+        for claim in claims:
+            reading = Reading(role=claim.role, queue=claim.queue, score_shown=False, batch=batch, claim=claim.token)
+            video, _ = claim.video, claim.delete()
+            record_review(video=video, reviewer=reviewer, label=label, comment=comment, reading=reading)
+    return batch
+
+
+def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
+    """Take all answers of a contact sheet back at once; those taken back since one by one stay so.
+
+    One's own, or with the right to settle disagreements anybody's.  Raises Refused `permission_denied`,
+    `nothing_to_undo`.
+    """
+    if batch.reviewer_id != by.pk and not by.has_perm("detection.adjudicate_review"):
+        raise Refused("permission_denied", "Only one's own decisions can be reverted.", status=403)
+    with transaction.atomic():
+        if batch.undoes_id or ReviewBatch.objects.filter(undoes=batch).exists():
+            raise Refused("nothing_to_undo", "This decision has been reverted already.", status=409)
+        rows = list(Review.objects.standing().filter(batch=batch).order_by("video_id"))
+        revert = ReviewBatch.objects.create(reviewer=by, undoes=batch, size=len(rows))
+        for row in rows:
+            undo_review(review=row, by=by, batch=revert)
+    return revert
 
 
 def skip(*, reviewer: User, token: UUID) -> UUID:
@@ -144,7 +261,7 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
     Raises Refused `nothing_to_undo`.
     """
     with transaction.atomic():
-        rows = Review.objects.standing().filter(reviewer=reviewer).exclude(role=ReviewRole.LIST)
+        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None).exclude(role=ReviewRole.LIST)
         last = rows.order_by("-created_at", "-id").first()
         if last is None:
             raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)
@@ -158,20 +275,23 @@ def forget_expired() -> int:
     return gone.delete()[0]
 
 
-def _candidates(queue: str, reviewer: User, skipped: Collection[UUID]) -> Iterator[Video]:
+def _candidates(queue: str, reviewer: User, skipped: Collection[UUID] = (), look_at: int = LOOK_AT) -> Iterator[Video]:
     taken = ReviewClaim.objects.filter(video=OuterRef("pk"), until__gte=timezone.now())
     for rows in queue_parts(queue=queue, reviewer=reviewer):
         rows = rows.filter(~Exists(taken))
         if skipped:
             rows = rows.exclude(pk__in=skipped)
-        yield from rows.only("id", "review_next")[:LOOK_AT]
+        yield from rows.only("id", "review_next")[:look_at]
 
 
-def _take(video_id: UUID, reviewer: User, queue: str, role: str, *, instead_of: UUID | None = None) -> Claimed | None:
+def _take(
+    video_id: UUID, reviewer: User, queue: str, role: str, *, instead_of: UUID | None = None, sheet: bool = False
+) -> Claimed | None:
     """The claim, or None: somebody was quicker, or the video has been answered or deleted meanwhile."""
     now = timezone.now()
     facts: Mapping[str, Any] = {
         "token": uuid4(), "reviewer": reviewer, "queue": queue, "role": role, "claimed_at": now, "until": _until(),
+        "sheet": sheet,
     }  # fmt: skip
     free = Q(until__lt=now) | Q(reviewer=reviewer)
     free = Q(token=instead_of) if instead_of else free
@@ -200,8 +320,12 @@ def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Vid
     turn = _TURNS.get(ReviewRole(role))
     if turn is not None:
         waits = video.review_next == turn
+    elif role == ReviewRole.GOLD:
+        waits = gold.is_open_for(video_id=video_id, reviewer=reviewer)
+    elif queue == CHOSEN:
+        waits = True
     else:
-        waits = not Review.objects.standing().filter(video_id=video_id).exists()
+        waits = not Review.objects.deciding().filter(video_id=video_id).exists()
     return video if waits else None
 
 

@@ -1,0 +1,75 @@
+"""How far people agree, and what the active model's evaluation says: figures with their intervals, as charts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detection.admin.metrics import HEADLINE_SECTIONS, is_interval
+from detection.admin.overview_charts import Figure, IntervalChart, interval_chart
+from detection.agreement import FEW_PAIRS, Agreement, Kappa, Share
+
+MODEL_FIGURES = (
+    ("auc", "AUC"),
+    ("accuracy", "Accuracy"),
+    ("recall_fake", "Fakes found"),
+    ("recall_real", "Reals kept"),
+)
+
+
+def kappa_figure(name: str, kappa: Kappa) -> Figure:
+    note = f"{kappa.pairs} pairs{', too few' if kappa.few and kappa.pairs else ''}"
+    return Figure(name, note, kappa.value, kappa.low, kappa.high)
+
+
+def share_figure(name: str, share: Share, of: str) -> Figure:
+    low, high = share.interval
+    text = "-" if share.value is None else f"{share.value:.0%}"
+    return Figure(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
+
+
+def agreement_chart(found: Agreement, days: int) -> IntervalChart:
+    """Everybody's: second readers' kappa, accuracy on known answers, the model on the random audit, overturned."""
+    everybody = found.overall
+    return interval_chart(
+        "Do people agree?",
+        f"Blind answers of the last {days} days, with 95 % intervals. Kappa counts agreement beyond chance;"
+        f" with fewer than {FEW_PAIRS} pairs it says little.",
+        [
+            kappa_figure("Two readers (kappa)", everybody.kappa),
+            share_figure("Known answers right", everybody.on_gold, "checks"),
+            share_figure("Audit: model right", found.audit, "drawn"),
+            share_figure("Overturned", everybody.overturn, "settled"),
+        ],
+        low=0.0,
+        high=1.0,
+        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+    )
+
+
+def model_chart(metrics: Any) -> IntervalChart:
+    """The active model on the held-out videos of its own evaluation."""
+    section = _headline_section(metrics)
+    figures = []
+    for key, name in MODEL_FIGURES:
+        entry = section.get(key)
+        known = is_interval(entry)
+        value, low, high = (entry[part] for part in ("value", "low", "high")) if known else (None, None, None)
+        figures.append(Figure(name, "", value, low, high))
+    n = section.get("n")
+    return interval_chart(
+        "The active model, when it was tried",
+        f"On {n:,} held-out videos of people it had not seen." if isinstance(n, int) else "It came without figures.",
+        figures,
+        low=0.0,
+        high=1.0,
+        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+    )
+
+
+def _headline_section(metrics: Any) -> dict[str, Any]:
+    if not isinstance(metrics, dict):
+        return {}
+    for section in (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS)):
+        if isinstance(section, dict) and "auc" in section:
+            return section
+    return {}

@@ -1,0 +1,195 @@
+"""How well people read: agreement beyond chance, accuracy on known answers, what was overturned, pace.  Reads only.
+
+Only blind answers count towards agreement and accuracy: those given before the model's score was seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import median
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from detection.models import Review, ReviewLabel, ReviewRole, VerdictLabel
+
+MOST_ROWS = 20_000
+"""The newest answers of a period that are looked at; reading more would keep a page waiting."""
+FEW_PAIRS = 20
+"""With fewer pairs a kappa says little, and is marked."""
+READINGS = (ReviewRole.FIRST, ReviewRole.SHEET, ReviewRole.SECOND)
+Z95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Share:
+    """`hits` of `n`, with Wilson's 95 % interval."""
+
+    hits: int
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        return self.hits / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(low, high); (0, 1) where there is nothing."""
+        if not self.n:
+            return 0.0, 1.0
+        p, n, z = self.hits / self.n, self.n, Z95
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Kappa:
+    """Cohen's kappa: 1 is perfect agreement, 0 what chance alone would give.  None where it is not defined."""
+
+    pairs: int
+    agreed: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def few(self) -> bool:
+        return self.pairs < FEW_PAIRS
+
+
+@dataclass
+class Reader:
+    """One reviewer's figures over the period, or everybody's (name is empty)."""
+
+    name: str
+    answers: int = 0
+    seconds: list[float] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    gold_right: int = 0
+    gold: int = 0
+    overturned: int = 0
+    settled: int = 0
+
+    @property
+    def pace(self) -> float | None:
+        """Median seconds from seeing a video to answering."""
+        return median(self.seconds) if self.seconds else None
+
+    @property
+    def kappa(self) -> Kappa:
+        return kappa(self.pairs)
+
+    @property
+    def on_gold(self) -> Share:
+        return Share(self.gold_right, self.gold)
+
+    @property
+    def overturn(self) -> Share:
+        """Of the answers on videos that somebody has settled: those that were settled otherwise."""
+        return Share(self.overturned, self.settled)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A period's figures.  `audit`: how often the model said what people say of videos that were drawn by lot."""
+
+    overall: Reader
+    readers: tuple[Reader, ...]
+    audit: Share
+    cut: bool
+
+
+def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
+    """Of pairs of answers to the same video (Cohen 1960), with the interval of its large-sample standard error."""
+    n = len(pairs)
+    agreed = sum(a == b for a, b in pairs)
+    if not n:
+        return Kappa(0, 0, None, None, None)
+    firsts, seconds = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    observed = agreed / n
+    chance = sum(firsts[label] * seconds[label] for label in firsts) / (n * n)
+    if chance >= 1.0:  # everybody always says the same one thing: nothing to agree on beyond chance
+        return Kappa(n, agreed, None, None, None)
+    value = (observed - chance) / (1 - chance)
+    half = Z95 * math.sqrt(observed * (1 - observed) / n) / (1 - chance)
+    return Kappa(n, agreed, value, max(-1.0, value - half), min(1.0, value + half))
+
+
+def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
+    """Everything about the answers since then, of the newest `most` at most; four queries however many there are."""
+    wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "verdict__label")
+    recent = Review.objects.standing().filter(created_at__gte=since)
+    rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
+    overall = Reader("")
+    readers: dict[str, Reader] = defaultdict(lambda: Reader(""))
+    audit_right = audit = 0
+    for _, name, label, role, shown, seconds, queue, model in rows:
+        for reader in (overall, _named(readers, name)):
+            reader.answers += 1
+            if seconds is not None and role != ReviewRole.LIST:
+                reader.seconds.append(seconds)
+        drawn = queue == "audit" and role == ReviewRole.FIRST and not shown
+        if drawn and label in VerdictLabel.values and model:
+            audit += 1
+            audit_right += label == model
+    _add_pairs(since, most, overall, readers)
+    _add_gold(since, most, overall, readers)
+    named = tuple(sorted(readers.values(), key=lambda reader: (-reader.answers, reader.name)))
+    return Agreement(overall=overall, readers=named, audit=Share(audit_right, audit), cut=len(rows) == most)
+
+
+def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
+    """From videos that got a second reading or were settled in the period; the first reading may be older."""
+    again = Review.objects.filter(role__in=(ReviewRole.SECOND, ReviewRole.ADJUDICATION), created_at__gte=since)
+    newest = again.order_by("-created_at").values("video")[:most]
+    rows = Review.objects.standing().filter(video__in=newest)
+    rows = rows.filter(Q(role__in=READINGS, score_shown=False) | Q(role=ReviewRole.ADJUDICATION))
+    by_video: dict[UUID, list[tuple[str, str, str]]] = defaultdict(list)
+    for video_id, name, label, role in rows.order_by("created_at", "id").values_list(
+        "video_id", "reviewer__username", "label", "role"
+    ):
+        by_video[video_id].append((name, label, role))
+    for answers in by_video.values():
+        readings = _one_each((name, label) for name, label, role in answers if role != ReviewRole.ADJUDICATION)
+        if len(readings) > 1:
+            (first, a), (second, b) = readings[:2]
+            overall.pairs.append((a, b))
+            _named(readers, first).pairs.append((a, b))
+            _named(readers, second).pairs.append((b, a))
+        settled = [label for _, label, role in answers if role == ReviewRole.ADJUDICATION]
+        if not settled or settled[-1] == ReviewLabel.UNSURE:
+            continue
+        for name, label in readings:
+            for reader in (overall, _named(readers, name)):
+                reader.settled += 1
+                reader.overturned += label != settled[-1]
+
+
+def _add_gold(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
+    rows = Review.objects.standing().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
+    rows = rows.filter(video__gold__isnull=False)  # one that proved wrong is no known answer any more
+    wanted = ("reviewer__username", "label", "video__gold__label")
+    for name, label, known in rows.order_by("-created_at").values_list(*wanted)[:most]:
+        for reader in (overall, _named(readers, name)):
+            reader.gold += 1
+            reader.gold_right += label == known
+
+
+def _one_each(answers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(name, label): each reader's first."""
+    found: dict[str, str] = {}
+    for name, label in answers:
+        found.setdefault(name, label)
+    return list(found.items())
+
+
+def _named(readers: dict[str, Reader], name: Any) -> Reader:
+    reader = readers[name]
+    reader.name = name
+    return reader

@@ -1,0 +1,194 @@
+"use strict";
+// The contact sheet: tick, choose a label, type the number of videos, and all of them have it.
+document.addEventListener("DOMContentLoaded", () => {
+  const { make } = window.dfdWorkspaceView;
+  const setup = JSON.parse(document.getElementById("dfd-sheet").textContent);
+  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+  const byId = (name) => document.getElementById(`dfd-sheet-${name}`);
+  const [grid, said, errorLine, comment, queueBox, confirm, count, yes] = ["grid", "said", "error", "comment", "queue", "confirm", "count", "yes"].map(byId);
+  let queue = setup.queue;
+  let items = [];
+  let wanted = null; // {label, claims, batch} while the dialog asks
+  const marked = new Set(); // claims
+
+  const post = async (name, body, options = {}) => {
+    const answer = await fetch(setup.urls[name], {
+      method: "POST",
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+      body: JSON.stringify(body),
+      ...options,
+    });
+    if (answer.redirected) throw new Error("You are logged out. Log in again in another tab, then try again.");
+    const data = await answer.json().catch(() => ({ detail: "The server did not answer as it should; try again." }));
+    if (!answer.ok) throw new Error(data.detail);
+    return data;
+  };
+  const fault = (text) => {
+    errorLine.textContent = text;
+    errorLine.hidden = !text;
+  };
+  const videos = (n) => (n === 1 ? "1 video" : `${n} videos`);
+
+  // --- the grid ---
+  const mark = (card, on) => {
+    card.setAttribute("aria-pressed", String(on));
+    if (on) marked.add(card.dataset.claim);
+    else marked.delete(card.dataset.claim);
+    tell();
+  };
+  const cards = () => [...grid.querySelectorAll("[data-claim]")];
+
+  const card = (item) => {
+    const pictures = item.pictures.length ? item.pictures : [item.thumbnail_url].filter(Boolean);
+    return make(
+      "li",
+      {},
+      make(
+        "button",
+        { type: "button", class: "dfd-sheet__card", "data-claim": item.claim, "aria-pressed": "false" },
+        make("span", { class: "dfd-sheet__pictures" }, ...pictures.map((src) => make("img", { src, alt: "", decoding: "async" }))),
+        make("span", { class: "dfd-sheet__name", text: item.name }),
+        item.label_text ? make("span", { class: "dfd-subtle", text: `labelled ${item.label_text.toLowerCase()}` }) : null,
+      ),
+      make("a", { class: "dfd-link dfd-subtle", href: item.page_url, "aria-label": `All about ${item.name}`, text: "All about it" }),
+    );
+  };
+
+  const open = async () => {
+    marked.clear();
+    try {
+      const told = await post("sheet-open", queue === "chosen" ? { ids: setup.ids } : { queue });
+      items = told.items;
+      grid.replaceChildren(...items.map(card));
+      if (!items.length) grid.replaceChildren(make("li", { class: "dfd-subtle", text: "Nothing waits here. Choose another queue above." }));
+      fault(told.left_out ? `${videos(told.left_out)} left out: somebody else is looking at them just now, or they are gone.` : "");
+    } catch (error) {
+      fault(error.message);
+    }
+    tell();
+    document.documentElement.dataset.ready = String(Number(document.documentElement.dataset.ready || 0) + 1);
+  };
+
+  grid.addEventListener("click", (event) => {
+    const chosen = event.target.closest("[data-claim]");
+    if (chosen) mark(chosen, chosen.getAttribute("aria-pressed") !== "true");
+  });
+
+  // --- labels ---
+  const buttons = setup.labels.map((label) =>
+    Object.assign(make("button", { type: "button", class: `dfd-label dfd-label--${label.value}`, "aria-keyshortcuts": label.key }), {
+      onclick: () => ask(label),
+    }),
+  );
+  byId("buttons").append(...buttons);
+  const tell = () => {
+    setup.labels.forEach((label, index) => {
+      buttons[index].replaceChildren(`${label.text}: ${videos(marked.size)}`, make("kbd", { text: label.key, "aria-hidden": "true" }));
+      buttons[index].disabled = !marked.size;
+    });
+  };
+
+  const ask = (label) => {
+    if (!marked.size) return;
+    wanted = { label: label.value, claims: [...marked], batch: crypto.randomUUID ? crypto.randomUUID() : uuid() };
+    byId("title").textContent = `Label ${videos(marked.size)} as ${label.text.toLowerCase()}?`;
+    byId("ask").textContent = `Type ${marked.size} to confirm.`;
+    yes.textContent = `Label ${videos(marked.size)}`;
+    yes.disabled = true;
+    count.value = "";
+    byId("small").replaceChildren(
+      ...items
+        .filter((item) => marked.has(item.claim))
+        .map((item) => make("li", {}, item.pictures[0] || item.thumbnail_url ? make("img", { src: item.pictures[0] || item.thumbnail_url, alt: "" }) : item.name)),
+    );
+    confirm.showModal();
+    count.focus();
+  };
+  // Only a page that came by https (or from this machine) is given crypto.randomUUID.
+  const uuid = () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  };
+  count.addEventListener("input", () => {
+    yes.disabled = count.value.trim() !== String(wanted.claims.length);
+  });
+  confirm.addEventListener("close", async () => {
+    const doing = wanted;
+    wanted = null;
+    if (confirm.returnValue !== "yes" || !doing || yes.disabled) return;
+    said.textContent = "Recording …";
+    try {
+      const told = await post("sheet-label", { ...doing, confirmed: Number(count.value), comment: comment.value });
+      const text = setup.labels.find((one) => one.value === told.label).text.toLowerCase();
+      const revert = Object.assign(make("button", { type: "button", class: "dfd-button", text: "Revert" }), { onclick: () => undo(told.batch, revert) });
+      said.replaceChildren(make("strong", { text: `Recorded: ${videos(told.size)} labelled ${text}.` }), " ", revert);
+      comment.value = "";
+      setup.ids = setup.ids.filter((id) => !items.some((item) => item.id === id && doing.claims.includes(item.claim)));
+      if (queue === "chosen" && !setup.ids.length) {
+        items = [];
+        marked.clear();
+        grid.replaceChildren(make("li", { class: "dfd-subtle", text: "All of them are labelled." }));
+        tell();
+        document.documentElement.dataset.ready = String(Number(document.documentElement.dataset.ready || 0) + 1);
+      } else await open();
+    } catch (error) {
+      said.textContent = "";
+      fault(`Not stored: ${error.message}`);
+    }
+  });
+  const undo = async (batch, button) => {
+    button.disabled = true;
+    try {
+      const { reverted } = await post("sheet-revert", { batch });
+      said.textContent = `Reverted: the labels of ${videos(reverted)} are taken back.`;
+      if (queue !== "chosen") await open();
+    } catch (error) {
+      button.disabled = false;
+      fault(error.message);
+    }
+  };
+
+  // --- queues, keys, leaving ---
+  if (queue === "chosen") queueBox.append(make("option", { value: "chosen", selected: true, text: "Chosen by you" }));
+  queueBox.append(...setup.queues.map((entry) => make("option", { value: entry.key, selected: entry.key === queue, text: entry.title })));
+  queueBox.addEventListener("change", () => {
+    queue = queueBox.value;
+    queueBox.blur();
+    open();
+  });
+  byId("all").addEventListener("click", () => cards().forEach((one) => mark(one, true)));
+  byId("none").addEventListener("click", () => cards().forEach((one) => mark(one, false)));
+  comment.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" || event.key === "Enter") comment.blur();
+  });
+  const move = (by) => {
+    const all = cards();
+    const at = all.indexOf(document.activeElement);
+    const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + by))];
+    if (next) next.focus();
+  };
+  const acts = { a: () => byId("all").click(), x: () => byId("none").click(), c: () => comment.focus(), ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
+  for (const label of setup.labels) acts[label.key] = () => ask(label);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || confirm.open) return;
+    if (event.target.closest && event.target.closest("input, textarea, select")) return;
+    const act = acts[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  const held = () => items.map((item) => item.claim);
+  window.setInterval(async () => {
+    if (!items.length) return;
+    const { lost } = await post("beat", { claims: held() }).catch(() => ({ lost: [] }));
+    if (lost.length) fault(`${videos(lost.length)} went to somebody else, because your page was silent too long. Open the sheet again.`);
+  }, (setup.lease_s * 1000) / 3);
+  window.addEventListener("pagehide", () => {
+    if (items.length) post("release", { claims: held() }, { keepalive: true }).catch(() => {});
+  });
+  open();
+});
