@@ -18,13 +18,17 @@ from celery import Celery
 from django.db import connection
 from django.utils import timezone
 
-from detection.models import Analysis, Stage
+from detection.models import Analysis, EvidenceKind, Stage
 
 log = structlog.get_logger(__name__)
 
 TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "worker.tasks.classify_video"}
 SWEEP_TASK = "worker.tasks.sweep"
 TRAIN_TASK = "worker.tasks.train_model"
+EVIDENCE_TASKS = {
+    EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
+    EvidenceKind.PREVIEW: "worker.tasks.make_preview",
+}
 BACKGROUND_QUEUE_SIZE = 1000
 
 
@@ -45,6 +49,11 @@ def wake_sweeper() -> bool:
 def wake_trainer(*, run_id: UUID) -> bool:
     """Tell a worker of the queue `train` that a run waits.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish, TRAIN_TASK, [str(run_id)]))
+
+
+def wake_evidence(*, job_id: UUID, kind: str) -> bool:
+    """Tell a worker that heat maps or a preview are wanted.  Never raises; the sweeper repeats it."""
+    return _submit(partial(_publish, EVIDENCE_TASKS[EvidenceKind(kind)], [str(job_id)]))
 
 
 def backlog(*, stage: str) -> int | None:

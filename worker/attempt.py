@@ -1,4 +1,7 @@
-"""One attempt at one stage of one analysis: claim, heartbeat, and for each way it can end the right transition."""
+"""One attempt at one stage of one analysis: claim, heartbeat, and for each way it can end the right transition.
+
+Evidence on demand is attempted in the same way, by the rules of `evidence_jobs`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,6 +24,7 @@ from detection.services import jobs
 from detection.services.jobs import Claim, LeaseLost
 
 log = structlog.get_logger(__name__)
+C = TypeVar("C")
 
 
 class BadInput(Exception):
@@ -36,14 +40,24 @@ class NotNow(Exception):
     """Something other than the file is at fault; the message is a sentence.  Try again later."""
 
 
+class Rules(Protocol):
+    """What becomes of a claim: the functions of `jobs`, or of another module of services that has them."""
+
+    def heartbeat(self, *, claim: Any, progress: int) -> None: ...
+
+    def finish_failed(self, *, claim: Any, code: str, detail: str) -> None: ...
+
+    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True) -> None: ...
+
+
 class Heart:
     """Keeps a claim's lease alive from a thread, however long one step of the work is silent.
 
     Call it with the progress (0 to 100).  It raises LeaseLost once the claim is another's, so that the work stops.
     """
 
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
+    def __init__(self, claim: Any, rules: Rules = jobs) -> None:
+        self.claim, self._rules = claim, rules
         self._progress = 0
         self._written_at = time.monotonic()
         self._lost = False
@@ -53,7 +67,7 @@ class Heart:
     def __call__(self, progress: float) -> None:
         self._progress = int(progress)
         if self._lost:
-            raise LeaseLost(str(self.claim.analysis_id))
+            raise LeaseLost(str(self.claim))
         if time.monotonic() - self._written_at >= 1.0:
             self._beat()
 
@@ -68,7 +82,7 @@ class Heart:
 
     def _beat(self) -> None:
         self._written_at = time.monotonic()
-        jobs.heartbeat(claim=self.claim, progress=self._progress)
+        self._rules.heartbeat(claim=self.claim, progress=self._progress)
 
     def _beat_for_ever(self) -> None:
         try:
@@ -79,7 +93,7 @@ class Heart:
                     self._lost = True
                     return
                 except Exception as error:  # the database may be back at the next beat; the lease decides
-                    log.warning("heartbeat_failed", analysis=str(self.claim.analysis_id), error=str(error))
+                    log.warning("heartbeat_failed", claim=str(self.claim), error=str(error))
         finally:
             connection.close()  # this thread's own
 
@@ -91,21 +105,26 @@ def run(analysis_id: str, stage: str, work: Callable[[Claim, Heart], None]) -> N
         log.info("nothing_to_do", analysis=analysis_id, stage=stage)
         return
     structlog.contextvars.bind_contextvars(analysis=analysis_id, stage=stage, attempt=claim.attempt)
+    attend(claim, work, jobs)
+
+
+def attend(claim: C, work: Callable[[C, Heart], None], rules: Rules) -> None:
+    """Do `work` while the claim is kept alive; what it raises ends the claim by the rules."""
     started = time.monotonic()
     try:
-        with Heart(claim) as heart:
+        with Heart(claim, rules) as heart:
             work(claim, heart)
         log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
     except BaseException as error:
-        _end(claim, error)
+        _end(claim, error, rules)
         if not isinstance(error, Exception):
             raise
     finally:
         structlog.contextvars.clear_contextvars()
 
 
-def _end(claim: Claim, error: BaseException) -> None:
-    """What the exception means for the analysis."""
+def _end(claim: Any, error: BaseException, rules: Rules) -> None:
+    """What the exception means for the analysis, or for the evidence."""
     trace = "".join(traceback.format_exception(error))
     try:
         match error:
@@ -113,19 +132,19 @@ def _end(claim: Claim, error: BaseException) -> None:
                 log.warning("lease_lost")
             case BadInput():
                 log.info("bad_input", code=error.code)
-                jobs.finish_failed(claim=claim, code=error.code, detail=error.detail)
+                rules.finish_failed(claim=claim, code=error.code, detail=error.detail)
             case NotNow():
-                jobs.release(claim=claim, error=trace, detail=str(error))
+                rules.release(claim=claim, error=trace, detail=str(error))
             case SoftTimeLimitExceeded():
                 limit = f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."
-                jobs.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
+                rules.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
             case MemoryError():
-                jobs.release(claim=claim, error=trace, detail="It needed more memory than there is.")
+                rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
             case Exception():
                 log.error("stage_broke", exc_info=error)
-                jobs.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
+                rules.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
             case _:  # SystemExit, KeyboardInterrupt: the worker is being stopped
-                jobs.release(claim=claim, error="", counts=False)
+                rules.release(claim=claim, error="", counts=False)
     except LeaseLost:
         log.warning("lease_lost")
     except Exception as second:  # no database: the lease runs out, and the sweeper sees to it

@@ -1,5 +1,7 @@
 """The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
 never collide, and the folder that lost is removed whole.  Used by `jobs`, and by `uploads` to remove a video's folder.
+
+Evidence on demand (`evidence_jobs`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from uuid import UUID
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
-from detection.models import FaceFrame, SampledFrame, Video
+from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, SampledFrame, State, Video
 from detection.services.results import ExtractionResult
 
 THUMBNAIL = "thumbnail.jpg"
@@ -18,6 +20,14 @@ THUMBNAIL = "thumbnail.jpg"
 
 def attempt_folder(video_id: UUID, token: UUID) -> str:
     return f"{Video(id=video_id).folder}/{token.hex}"
+
+
+def heatmap_folder(video_id: UUID) -> str:
+    return f"{Video(id=video_id).folder}/heatmaps"
+
+
+def preview_folder(video_id: UUID) -> str:
+    return f"{Video(id=video_id).folder}/preview"
 
 
 def store(
@@ -74,6 +84,43 @@ def prune(video_id: UUID) -> None:
     for name in _list(folder)[0]:
         if name != keep and _is_attempt(name):
             remove_tree(f"{folder}/{name}")
+    prune_evidence(video_id)
+
+
+def outdate_evidence(video_id: UUID) -> None:
+    """Faces and clip are being replaced: what was made of the old ones goes, and what is being made begins anew.
+
+    To be called in the transaction that replaces them; `prune` then removes the files.
+    """
+    jobs = EvidenceJob.objects.filter(video_id=video_id)
+    jobs.exclude(state__in=OPEN_STATES).delete()
+    jobs.filter(state=State.RUNNING).update(
+        state=State.QUEUED, token=None, lease_until=None, published_at=None, attempts=0
+    )
+    Video.objects.filter(id=video_id).update(preview="")
+
+
+def prune_evidence(video_id: UUID) -> None:
+    """Remove heat maps and previews that no row names and nobody is writing.  Call it after the commit."""
+    heatmaps, previews = heatmap_folder(video_id), preview_folder(video_id)
+    # The files first: whoever writes one has claimed before, so the rows that are read then know of it.
+    folders, files = _list(heatmaps)[0], _list(previews)[1]
+    if not folders and not files:
+        return
+    jobs = EvidenceJob.objects.filter(video_id=video_id)
+    made = jobs.filter(kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED).order_by("-created_at", "-id")
+    tokens = [
+        *jobs.filter(state=State.RUNNING).values_list("token", flat=True),
+        *made.values_list("token", flat=True)[:1],
+    ]
+    keep = {token.hex for token in tokens if token is not None}
+    preview = Video.objects.filter(id=video_id).values_list("preview", flat=True).first()
+    for name in folders:
+        if name not in keep:
+            remove_tree(f"{heatmaps}/{name}")
+    for name in files:
+        if f"{previews}/{name}" != preview and PurePosixPath(name).stem not in keep:
+            default_storage.delete(f"{previews}/{name}")
 
 
 def remove_tree(folder: str) -> None:

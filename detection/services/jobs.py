@@ -352,6 +352,7 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
             settle(now)
             FaceFrame.objects.filter(video_id=claim.video_id).delete()
             SampledFrame.objects.filter(video_id=claim.video_id).delete()
+            attempt_files.outdate_evidence(claim.video_id)
             FaceFrame.objects.bulk_create(faces)
             SampledFrame.objects.bulk_create(frames)
             Video.objects.filter(id=claim.video_id).update(
