@@ -58,7 +58,7 @@ def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) 
     rows = GoldVideo.objects.filter(~Exists(asked), ~Exists(taken)).exclude(video__in=skipped)
     for row in rows.select_related("video").order_by("created_at")[:LOOK_AT]:
         fitting = ("no_face",) if row.video.status == State.NO_FACE else ("uncertain", "audit")
-        queue = next((name for name in queues if name in fitting), None)
+        queue = next((name for name in fitting if name in queues), None)
         if queue is not None:
             yield row.video, queue
 

@@ -78,21 +78,23 @@ def test_a_label_never_leads_to_another_site(rows: Rows, review_client: Client, 
 
 
 @pytest.mark.parametrize("page", ["video", "nofacevideo"])
-def test_ticked_rows_are_labelled_together_and_counted(rows: Rows, review_client: Client, page: str) -> None:
+def test_ticked_rows_go_to_a_contact_sheet_and_none_is_labelled_by_the_list(
+    rows: Rows, review_client: Client, page: str
+) -> None:
     videos = [rows.no_face(f"{number}.mp4") for number in range(3)]
-    url = f"/admin/detection/{page}/"
-    ticked = {"action": "label_no_face", "_selected_action": [str(video.pk) for video in videos[:2]]}
-    response = review_client.post(url, ticked, follow=True)
-    assert "Recorded: 2 videos are labelled no face." in response.content.decode()
-    assert {review.video for review in Review.objects.all()} == set(videos[:2])
-
-
-def test_a_bulk_label_never_reaches_rows_that_were_not_on_the_screen(rows: Rows, review_client: Client) -> None:
-    videos = [rows.no_face(f"{number}.mp4") for number in range(3)]
-    ticked = {"action": "label_fake", "_selected_action": [str(videos[0].pk)], "select_across": "1"}
-    response = review_client.post("/admin/detection/nofacevideo/", ticked, follow=True)
-    assert "Nothing was recorded" in response.content.decode()
+    ticked = {"action": "contact_sheet", "_selected_action": [str(video.pk) for video in videos[:2]]}
+    response = review_client.post(f"/admin/detection/{page}/", ticked)
+    assert response.status_code == 302
+    assert all(str(video.pk) in response["Location"] for video in videos[:2])
+    assert str(videos[2].pk) not in response["Location"]
     assert not Review.objects.exists()
+
+
+def test_a_sheet_never_takes_rows_that_were_not_on_the_screen(rows: Rows, review_client: Client) -> None:
+    videos = [rows.no_face(f"{number}.mp4") for number in range(3)]
+    ticked = {"action": "contact_sheet", "_selected_action": [str(videos[0].pk)], "select_across": "1"}
+    response = review_client.post("/admin/detection/nofacevideo/", ticked, follow=True)
+    assert "tick those" in response.content.decode()
 
 
 def test_an_unknown_label_or_video_is_not_found(rows: Rows, review_client: Client) -> None:

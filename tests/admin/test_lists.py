@@ -30,6 +30,9 @@ LISTS = [
     "/admin/detection/analysis/?view=open",
     "/admin/detection/analysis/?view=all",
     "/admin/detection/review/",
+    "/admin/detection/reviewbatch/",
+    "/admin/detection/goldvideo/",
+    "/admin/review/figures/",
     "/admin/detection/modelversion/",
     "/admin/auth/user/",
     "/admin/auth/group/",
@@ -80,6 +83,7 @@ def test_a_list_of_40_rows_asks_as_many_questions_as_one_of_10(rows: Rows, revie
     few = {url: queries(root_client, url) for url in LISTS}
     fill(rows, reviewer, 9)
     assert {url: queries(root_client, url) for url in LISTS} == few
+    assert few.pop("/admin/") <= 40  # six queues, their ages, two weeks and a month of figures
     assert max(few.values()) <= 20
 
 

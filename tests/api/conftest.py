@@ -18,9 +18,10 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from detection import dispatch
-from detection.models import Analysis, FaceFrame, ModelVersion, SampledFrame, Stage, State, Verdict, Video
+from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, ModelVersion, SampledFrame, Stage, State, Verdict, Video
 
 MP4_START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
+JPEG = b"\xff\xd8\xffjpeg"
 PNG = b"\x89PNG\r\n\x1a\n" + b"face" * 20
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -126,6 +127,18 @@ class Factory:
         video.needs_review = True
         self._end(video, State.SUCCEEDED, verdict=verdict)
         return video
+
+    def heatmaps(self, video: Video) -> EvidenceJob:
+        """As a worker has made them for a judged video."""
+        assert video.current_verdict is not None
+        names = {
+            str(face.pk): default_storage.save(f"{video.folder}/heatmaps/a/{face.pk}.jpg", ContentFile(JPEG))
+            for face in video.faces.all()
+        }
+        return EvidenceJob.objects.create(
+            video=video, kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED, finished_at=timezone.now(),
+            result={"model": video.current_verdict.model_version.sha256, "faces": names},
+        )  # fmt: skip
 
     def without_face(self, owner: User) -> Video:
         video = self.video(owner)

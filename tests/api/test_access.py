@@ -31,6 +31,7 @@ ACCESS: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("reviews", "post"): (401, 404, 201, 201, 201),
     ("video-media", "get"): SEEN,
     ("face-image", "get"): SEEN,
+    ("face-heatmap", "get"): SEEN,
     ("sampled-frame-image", "get"): SEEN,
     ("task", "get"): SEEN,
     ("models", "get"): (401, 200, 200, 200, 200),
@@ -66,6 +67,7 @@ def video(owner: Caller, other: Caller, factory: Factory) -> Video:
     factory.judged(other.user)
     video = factory.judged(owner.user)
     SampledFrame.objects.create(video=video, position=0, frame_number=0, timestamp_s=0, image=video.thumbnail.name)
+    factory.heatmaps(video)
     return video
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.utils import timezone
 
 from detection.api import media
-from detection.models import SampledFrame, Video
-from tests.api.conftest import PNG, Caller, Factory
+from detection.models import Review, ReviewClaim, ReviewRole, SampledFrame, Video
+from tests.api.conftest import JPEG, PNG, Caller, Factory
 
 pytestmark = pytest.mark.django_db
 Problem = Callable[..., dict[str, Any]]
@@ -129,6 +132,58 @@ def test_pictures_of_faces_and_frames_are_served(owner: Caller, factory: Factory
     frame = SampledFrame.objects.get(video=factory.without_face(owner.user))
     response = owner.get(f"/api/v1/sampled-frames/{frame.pk}/image")
     assert (response.status_code, response["Content-Type"]) == (200, "image/jpeg")
+
+
+def test_a_heat_map_is_served_while_it_is_of_the_verdicts_model(
+    owner: Caller, reviewer: Caller, other: Caller, factory: Factory, problem: Problem
+) -> None:
+    video = factory.judged(owner.user)
+    face = video.faces.earliest("position")
+    path = f"/api/v1/faces/{face.pk}/heatmap"
+    problem(owner.get(path), 404, "not_found")
+    factory.heatmaps(video)
+    for caller in (owner, reviewer):
+        response = caller.get(path)
+        assert (response["Content-Type"], body(response)) == ("image/jpeg", JPEG)
+        assert response["Cache-Control"] == "private, no-cache"  # another model's may follow at the same address
+    problem(other.get(path), 404, "not_found")
+    verdict = video.verdicts.get()
+    verdict.pk, verdict.model_version, verdict._state.adding = uuid4(), factory.model(active=False), True
+    verdict.save()
+    Video.objects.filter(pk=video.pk).update(current_verdict=verdict)
+    problem(owner.get(path), 404, "not_found")
+
+
+def test_a_heat_map_is_refused_to_who_has_still_to_answer(
+    owner: Caller, reviewer: Caller, factory: Factory, problem: Problem
+) -> None:
+    video = factory.judged(owner.user)
+    factory.heatmaps(video)
+    path = f"/api/v1/faces/{video.faces.earliest('position').pk}/heatmap"
+    claim = ReviewClaim.objects.create(
+        video=video, token=uuid4(), reviewer=reviewer.user, queue="audit", role=ReviewRole.FIRST,
+        until=timezone.now() + timedelta(seconds=60),
+    )  # fmt: skip
+    problem(reviewer.get(path), 409, "not_yet")
+    assert owner.get(path).status_code == 200
+    Review.objects.create(video=video, reviewer=reviewer.user, label="real", role=ReviewRole.FIRST)
+    assert reviewer.get(path).status_code == 200
+    Review.objects.all()._raw_delete("default")  # type: ignore[attr-defined]
+    problem(reviewer.get(path), 409, "not_yet")
+    claim.delete()
+    assert reviewer.get(path).status_code == 200
+
+
+def test_a_preview_is_served_as_the_clip_is(owner: Caller, other: Caller, factory: Factory, problem: Problem) -> None:
+    video = factory.judged(owner.user)
+    path = f"/api/v1/videos/{video.pk}/media/preview"
+    problem(owner.get(path), 404, "not_found")
+    for name, media_type in (("p.mp4", "video/mp4"), ("p.webm", "video/webm")):
+        video.preview = default_storage.save(f"{video.folder}/preview/{name}", ContentFile(CONTENT))
+        video.save()
+        response = owner.get(path, headers={"Range": "bytes=0-9"})
+        assert (response.status_code, response["Content-Type"], body(response)) == (206, media_type, CONTENT[:10])
+    problem(other.get(path), 404, "not_found")
 
 
 def test_the_admins_session_may_read_pictures(reviewer: Caller, owner: Caller, factory: Factory) -> None:
