@@ -29,7 +29,7 @@ def count_hours(*, now: datetime | None = None) -> int:
     end = hour_of(now - SETTLED)
     newest = HourFigures.objects.values_list("hour", flat=True).first()
     start = newest + HOUR if newest else _first_hour(end)
-    hours = []
+    hours: list[HourFigures] = []
     while start < end and len(hours) < BATCH:
         hours.append(HourFigures(hour=start, figures=figures(start, start + HOUR)))
         start += HOUR
@@ -68,6 +68,6 @@ def hour_of(moment: datetime) -> datetime:
 
 
 def _first_hour(end: datetime) -> datetime:
-    first = Analysis.objects.filter(finished_at__gte=end - BACK).order_by("finished_at").values_list("finished_at")
-    row = first.first()
-    return hour_of(row[0]) if row else end - HOUR
+    rows = Analysis.objects.filter(finished_at__gte=end - BACK).order_by("finished_at")
+    first = rows.values_list("finished_at", flat=True).first()
+    return hour_of(first) if first else end - HOUR

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from detection.models import WorkerBeat
 from worker import beats
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beats, "_facts", {})
     monkeypatch.setattr(beats, "_beaten_at", -beats.EVERY_S)
-    monkeypatch.setattr(beats.connection, "close", lambda: None)  # it is the test's own
+    monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's own
 
 
 def worker() -> Any:
@@ -48,7 +48,7 @@ def test_a_database_that_is_gone_does_not_stop_a_worker(monkeypatch: pytest.Monk
     def fail(*_: Any, **__: Any) -> None:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr(beats.WorkerBeat.objects, "update_or_create", fail)
+    monkeypatch.setattr(WorkerBeat.objects, "update_or_create", fail)
     beats.know(worker())
     beats.beat()
     assert beats._beaten_at > 0  # it tried, and waits for its next turn
