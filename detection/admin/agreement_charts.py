@@ -51,9 +51,8 @@ def model_chart(metrics: Any) -> IntervalChart:
     section = _headline_section(metrics)
     figures = []
     for key, name in MODEL_FIGURES:
-        entry = section.get(key)
-        known = is_interval(entry)
-        value, low, high = (entry[part] for part in ("value", "low", "high")) if known else (None, None, None)
+        entry: Any = section.get(key)
+        value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
         figures.append(Figure(name, "", value, low, high))
     n = section.get("n")
     return interval_chart(

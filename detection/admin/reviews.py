@@ -75,7 +75,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         review = super().get_object(request, object_id, from_field)
         if review is not None:
-            review.page_request = request  # type: ignore[attr-defined]
+            review.page_request = request
         return review
 
     @display(description="The model said")
