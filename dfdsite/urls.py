@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
+    path("admin/review/evidence/", include("detection.admin.evidence_calls")),
     path("admin/review/", include("detection.admin.workspace")),
     path("admin/review/", include("detection.admin.sheet")),
     path("admin/review/", include("detection.admin.reviewer_figures")),

@@ -84,14 +84,22 @@ def page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/detection/review/workspace.html", context)
 
 
-def call(view: View) -> Callable[[HttpRequest], HttpResponse]:
-    """A POST with a JSON object, answered with one; refusals as `{"code", "detail"}`."""
+def call(
+    view: View,
+    *,
+    may: Callable[[HttpRequest], bool] | None = None,
+    otherwise: str = "Only reviewers may label videos.",
+) -> Callable[[HttpRequest], HttpResponse]:
+    """A POST with a JSON object, answered with one; refusals as `{"code", "detail"}`.
+
+    `may` says who is let in (reviewers, if it is not given), and `otherwise` is what the others are told.
+    """
 
     @require_POST
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
-        if not may_work(request):
-            return _problem("permission_denied", "Only reviewers may label videos.", 403)
+        if not (may or may_work)(request):
+            return _problem("permission_denied", otherwise, 403)
         try:
             body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
         except ValueError:

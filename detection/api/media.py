@@ -27,6 +27,7 @@ from detection import selectors
 from detection.api.views import problems
 from detection.errors import Refused
 from detection.models import Video
+from detection.services import evidence_jobs
 from detection.sniff import ALL_KINDS
 
 CHUNK_BYTES = 256 * 1024
@@ -134,12 +135,12 @@ RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, des
 PICTURE_MAX_AGE_S = 300
 
 
-def _picture(summary: str) -> Any:
+def _picture(summary: str, *refusals: int) -> Any:
     return extend_schema(
         summary=summary,
         parameters=[RANGE],
         responses={(200, "image/*"): OpenApiTypes.BINARY, (206, "image/*"): OpenApiTypes.BINARY, 304: None}
-        | problems(401, 404, 416),
+        | problems(401, 404, 416, *refusals),
     )
 
 
@@ -148,7 +149,7 @@ class VideoMediaView(APIView):
         summary="Read a video's file",
         parameters=[
             RANGE,
-            OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["original", "clip", "thumbnail"]),
+            OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["original", "clip", "preview", "thumbnail"]),
         ],
         responses={
             (code, media): OpenApiTypes.BINARY
@@ -180,6 +181,19 @@ class FaceImageView(APIView):
         return serve(request, str(face.crop.name), max_age_s=PICTURE_MAX_AGE_S)
 
 
+class FaceHeatmapView(APIView):
+    @_picture("Read what of a face moved the score, as colours over its picture", 409)
+    def get(self, request: Request, face_id: UUID) -> HttpResponseBase:
+        face = selectors.visible_face(user=request.user, face_id=face_id)
+        if face is None:
+            raise NotFound("There is no such face.")
+        evidence_jobs.check_may_know(video_id=face.video_id, user=request.user)
+        name = evidence_jobs.heatmap_names(face.video).get(str(face.pk))
+        if name is None:
+            raise NotFound("Nobody has asked for heat maps of this video yet, or its verdict has changed since.")
+        return serve(request, name)
+
+
 class SampledFrameImageView(APIView):
     @_picture("Read a whole frame that was kept because no face was found")
     def get(self, request: Request, frame_id: UUID) -> HttpResponseBase:
@@ -191,5 +205,6 @@ class SampledFrameImageView(APIView):
 
 def _file_of(video: Video, kind: str) -> str:
     """The name in storage; empty where there is no such kind, or no such file yet."""
-    file = {"original": video.file, "clip": video.clip, "thumbnail": video.thumbnail}.get(kind)
+    files = {"original": video.file, "clip": video.clip, "preview": video.preview, "thumbnail": video.thumbnail}
+    file = files.get(kind)
     return str(file.name or "") if file is not None else ""

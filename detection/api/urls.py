@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/v1/videos/<uuid:video_id>/reviews/", views.ReviewsView.as_view(), name="reviews"),
     path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
     path("api/v1/faces/<uuid:face_id>/image", media.FaceImageView.as_view(), name="face-image"),
+    path("api/v1/faces/<uuid:face_id>/heatmap", media.FaceHeatmapView.as_view(), name="face-heatmap"),
     path(
         "api/v1/sampled-frames/<uuid:frame_id>/image", media.SampledFrameImageView.as_view(), name="sampled-frame-image"
     ),

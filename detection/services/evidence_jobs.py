@@ -30,6 +30,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
+from detection.selectors import User as AnyUser
 from detection.selectors import is_unanswered_claim
 from detection.services import attempt_files
 from detection.services.jobs import LeaseLost
@@ -84,7 +85,7 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
         return job
 
 
-def check_may_know(*, video_id: UUID, user: User) -> None:
+def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
     """Heat maps tell what the model thinks.  Raises Refused `not_yet` for a reviewer who has still to answer."""
     if is_unanswered_claim(video_id=video_id, reviewer_id=user.pk):
         raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)

@@ -18,7 +18,18 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from detection import dispatch
-from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, ModelVersion, SampledFrame, Stage, State, Verdict, Video
+from detection.models import (
+    Analysis,
+    EvidenceJob,
+    EvidenceKind,
+    FaceFrame,
+    ModelVersion,
+    SampledFrame,
+    Stage,
+    State,
+    Verdict,
+    Video,
+)
 
 MP4_START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
 JPEG = b"\xff\xd8\xffjpeg"

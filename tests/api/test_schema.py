@@ -85,6 +85,7 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     """Ids that exist, so that requests come further than a 404."""
     factory.model()
     video = factory.judged(owner.user, people=2)
+    factory.heatmaps(video)
     nothing = factory.without_face(owner.user)
     face, frame = video.faces.first(), nothing.sampled_frames.first()
     assert face is not None

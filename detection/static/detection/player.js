@@ -7,6 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const explain = () => {
     note.hidden = false;
     player.hidden = true;
+    window.dfdEvidence.preview(player.dataset.video, player, note);
   };
   player.addEventListener("error", explain);
   if (player.error) explain();

@@ -39,6 +39,7 @@ window.dfdWorkspaceView = (() => {
     film.addEventListener("error", () => {
       note.hidden = false;
       film.hidden = true;
+      if (window.dfdEvidence) window.dfdEvidence.preview(video.id, film, note, { play: true });
     });
     film.src = video.clip_url || video.original_url;
     const button = (text, act, label) => make("button", { type: "button", class: "dfd-button", "data-act": act, "aria-label": label, text });

@@ -2,6 +2,7 @@
 // The review workspace.  The next video is fetched ahead, so a key shows it at once; answers are stored in order, behind.
 document.addEventListener("DOMContentLoaded", () => {
   const view = window.dfdWorkspaceView;
+  const evidence = window.dfdEvidence;
   const setup = JSON.parse(document.getElementById("dfd-workspace").textContent);
   const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   const byId = (name) => document.getElementById(`dfd-ws-${name}`);
@@ -160,7 +161,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const answer = (label) => {
     if (!shown) return;
     if (!unreachable) fault("");
-    outbox.push({ name: shown.video.name, body: { claim: shown.claim, label, seconds: clock() / 1000, comment: comment.value } });
+    outbox.push({ video: shown.video, name: shown.video.name, body: { claim: shown.claim, label, seconds: clock() / 1000, comment: comment.value } });
     said.textContent = `Recording: ${label} …`;
     send();
     advance();
@@ -180,11 +181,12 @@ document.addEventListener("DOMContentLoaded", () => {
     sending = true;
     let wait = 500;
     while (outbox.length) {
-      const { name, body } = outbox[0];
+      const { video, name, body } = outbox[0];
       try {
         const told = await post("answer", body);
         const mine = setup.labels.find((one) => one.value === told.mine).text;
         said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}`, told.model));
+        if (told.model) said.append(evidence.button(video));
         outbox.shift();
         wait = 500;
       } catch (error) {
@@ -305,7 +307,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 
   // --- buttons and keys ---
-  const acts = { s: skip, z: undo, "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
+  const acts = { s: skip, z: undo, h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
   for (const label of setup.labels) acts[label.key] = () => answer(label.value);
   const button = (text, key, tone, symbol) =>
     Object.assign(
@@ -331,7 +333,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (event.key === "Escape" || event.key === "Enter") comment.blur();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help.open || lens.open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help.open || lens.open || evidence.isOpen()) return;
     if (event.target.closest && event.target.closest("input, textarea, select, [contenteditable]")) return;
     const onButton = event.target.closest && event.target.closest("button, a, video");
     let act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
