@@ -3,7 +3,6 @@
 document.addEventListener("DOMContentLoaded", () => {
   const { make } = window.dfdWorkspaceView;
   const setup = JSON.parse(document.getElementById("dfd-sheet").textContent);
-  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   const byId = (name) => document.getElementById(`dfd-sheet-${name}`);
   const [grid, said, errorLine, comment, queueBox, confirm, count, yes] = ["grid", "said", "error", "comment", "queue", "confirm", "count", "yes"].map(byId);
   let queue = setup.queue;
@@ -11,19 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let wanted = null; // {label, claims, batch} while the dialog asks
   const marked = new Set(); // claims
 
-  const post = async (name, body, options = {}) => {
-    const answer = await fetch(setup.urls[name], {
-      method: "POST",
-      credentials: "same-origin",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": token },
-      body: JSON.stringify(body),
-      ...options,
-    });
-    if (answer.redirected) throw new Error("You are logged out. Log in again in another tab, then try again.");
-    const data = await answer.json().catch(() => ({ detail: "The server did not answer as it should; try again." }));
-    if (!answer.ok) throw new Error(data.detail);
-    return data;
-  };
+  const post = (name, body, options) => window.dfdPost(setup.urls[name], body, options);
   const fault = (text) => {
     errorLine.textContent = text;
     errorLine.hidden = !text;

@@ -139,12 +139,15 @@ window.dfdWorkspaceView = (() => {
   };
 
   // "You: fake. The model: real, 0.31 of 0.50", with a curve for each person.
+  // `mine` is null when an answer was taken back: the score is known by then.
   const said = (mine, model) => {
-    if (!model) return [make("strong", { text: `Recorded: ${mine}.` }), " The model has no answer. z takes it back."];
+    const head = mine === null ? "Taken back." : `Recorded: ${mine}.`;
+    const back = mine === null ? "Answer anew." : "z takes it back.";
+    if (!model) return [make("strong", { text: head }), ` The model has no answer. ${back}`];
     return [
-      make("strong", { text: `Recorded: ${mine}.` }),
+      make("strong", { text: head }),
       ` The model says ${model.label}, ${model.score} (threshold ${model.threshold})${model.agrees ? "" : ": it disagrees"}. `,
-      make("span", { class: "dfd-subtle", text: `${model.version}. z takes it back. ` }),
+      make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)
         .map((found) =>

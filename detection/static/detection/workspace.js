@@ -4,7 +4,6 @@ document.addEventListener("DOMContentLoaded", () => {
   const view = window.dfdWorkspaceView;
   const evidence = window.dfdEvidence;
   const setup = JSON.parse(document.getElementById("dfd-workspace").textContent);
-  const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   const byId = (name) => document.getElementById(`dfd-ws-${name}`);
   const [stage, said, errorLine, unsaved, comment, queueBox] = ["stage", "said", "error", "unsaved", "comment", "queue"].map(byId);
   const help = byId("help");
@@ -24,16 +23,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // --- calls ---
   const post = async (name, body, options = {}) => {
-    const answer = await fetch(setup.urls[name], {
-      method: "POST",
-      credentials: "same-origin",
-      redirect: "error",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": token },
-      body: JSON.stringify(body),
-      ...options,
-    });
-    const data = await answer.json().catch(() => ({ code: "server_error", detail: "The server did not answer as it should; try again." }));
-    if (!answer.ok) throw Object.assign(new Error(data.detail), { code: data.code, status: answer.status });
+    const data = await window.dfdPost(setup.urls[name], body, options);
     if (data.counts) showCounts(data.counts);
     if (data.decided_today !== undefined) byId("today").textContent = `${data.decided_today} decided by you today`;
     return data;
@@ -95,7 +85,7 @@ document.addEventListener("DOMContentLoaded", () => {
     film.play().catch(() => {});
     section.querySelector("h2").focus({ preventScroll: true });
     window.scrollTo({ top: 0 });
-    if (item.revealed) said.replaceChildren(...view.said("taken back", item.revealed));
+    if (item.revealed) said.replaceChildren(...view.said(null, item.revealed));
     done();
   };
 
@@ -151,7 +141,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (!shown) show(ahead.shift() || null);
     } catch (error) {
       unreachable = !error.code;
-      fault(error.code ? error.message : "The server cannot be reached. Trying again …");
+      fault(error.code || error.loggedOut ? error.message : "The server cannot be reached. Trying again …");
       if (unreachable) window.setTimeout(advance, 3000);
       else show(null);
     }
@@ -194,7 +184,7 @@ document.addEventListener("DOMContentLoaded", () => {
           fault(`Your answer to ${name} was not stored. ${error.message}`);
           outbox.shift();
         } else {
-          fault(`Not saved yet: ${outbox.length}. The server cannot be reached; trying again.`);
+          fault(`Not saved yet: ${outbox.length}. ${error.loggedOut ? error.message : "The server cannot be reached; trying again."}`);
           await new Promise((resolve) => window.setTimeout(resolve, wait));
           wait = Math.min(8000, wait * 2);
           if (outbox.length) fault("");
