@@ -48,16 +48,21 @@ def agreement_chart(found: Agreement, days: int) -> IntervalChart:
 
 def model_chart(metrics: Any) -> IntervalChart:
     """The active model on the held-out videos of its own evaluation."""
-    section = _headline_section(metrics)
+    sections = _headline_sections(metrics)
+    section = sections[0] if sections else {}
     figures = []
     for key, name in MODEL_FIGURES:
         entry: Any = section.get(key)
         value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
         figures.append(Figure(name, "", value, low, high))
-    n = section.get("n")
+    n = next((each["n"] for each in sections if isinstance(each.get("n"), int)), None)
     return interval_chart(
         "The active model, when it was tried",
-        f"On {n:,} held-out videos of people it had not seen." if isinstance(n, int) else "It came without figures.",
+        f"On {n:,} held-out videos of people it had not seen."
+        if n
+        else "Nobody has said on how many videos."
+        if section
+        else "It came without figures.",
         figures,
         low=0.0,
         high=1.0,
@@ -65,10 +70,9 @@ def model_chart(metrics: Any) -> IntervalChart:
     )
 
 
-def _headline_section(metrics: Any) -> dict[str, Any]:
+def _headline_sections(metrics: Any) -> list[dict[str, Any]]:
+    """Those that speak for the whole model, the best known first."""
     if not isinstance(metrics, dict):
-        return {}
-    for section in (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS)):
-        if isinstance(section, dict) and "auc" in section:
-            return section
-    return {}
+        return []
+    found = (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS))
+    return [section for section in found if isinstance(section, dict) and "auc" in section]

@@ -25,6 +25,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "link": reverse(name),
             "permission": lambda _request: permission,
         }
+        if name == "review":  # or it would be lit on all the pages below its address
+            entry["active"] = lambda request: request.path == reverse(name)
         if number:
             entry |= {"badge": str(number), "badge_variant": variant}
         return entry
