@@ -56,9 +56,12 @@ def model_chart(metrics: Any) -> IntervalChart:
         value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
         figures.append(Figure(name, "", value, low, high))
     n = next((each["n"] for each in sections if isinstance(each.get("n"), int)), None)
+    sentence = "Nobody has said on how many videos." if section else "It came without figures."
+    if n:
+        sentence = f"On {n:,} held-out videos of people it had not seen."
     return interval_chart(
         "The active model, when it was tried",
-        f"On {n:,} held-out videos of people it had not seen."
+sentence,
         if n
         else "Nobody has said on how many videos."
         if section
