@@ -61,11 +61,7 @@ def model_chart(metrics: Any) -> IntervalChart:
         sentence = f"On {n:,} held-out videos of people it had not seen."
     return interval_chart(
         "The active model, when it was tried",
-sentence,
-        if n
-        else "Nobody has said on how many videos."
-        if section
-        else "It came without figures.",
+        sentence,
         figures,
         low=0.0,
         high=1.0,
