@@ -20,10 +20,10 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Prefetch, Q
+from django.db.models import Exists, F, OuterRef, Prefetch, Q
 
 from detection.errors import Refused
-from detection.models import DatasetVideo, Review, ReviewLabel, Video
+from detection.models import DatasetVideo, Review, ReviewLabel, ReviewRole, Video
 from detection.services.reviews import record_review
 
 FORMATS = ("csv", "jsonl")
@@ -32,8 +32,9 @@ VIDEO_COLUMNS = (
     "dataset", "identity", "donor", "method", "model_label", "model_probability", "model_sha256", "labelled_at",
 )  # fmt: skip
 REVIEW_COLUMNS = (
-    "video_id", "sha256", "original_name", "external_id", "label", "reviewer", "comment", "dataset", "identity",
-    "donor", "method", "model_label", "model_probability", "model_sha256", "labelled_at",
+    "review_id", "video_id", "sha256", "original_name", "external_id", "label", "counts", "reviewer", "comment", "role",
+    "queue", "seconds", "score_shown", "batch", "undoes", "dataset", "identity", "donor", "method", "model_label",
+    "model_probability", "model_sha256", "labelled_at",
 )  # fmt: skip
 
 CHUNK = 500
@@ -102,22 +103,36 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
 
 
 def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """Every review that was ever given; what the model said is what its reviewer was shown."""
-    reviews = Review.objects.order_by("created_at", "id")
+    """Every review that was ever given, to the last field; what the model said is what it said at that time.
+
+    `counts` is no for what was taken back, for the taking back itself, and for checks against known answers.
+    """
+    reviews = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
         reviews = reviews.filter(created_at__gte=since)
-    reviews = reviews.select_related("video__dataset_video", "reviewer", "verdict__model_version").defer(
-        "video__metadata", "verdict__people", "verdict__model_version__metrics",
-        "verdict__model_version__trained_on", "verdict__model_version__config",
+    reviews = reviews.select_related("video__dataset_video", "reviewer", "verdict", "model_version").defer(
+        "video__metadata", "verdict__people", "model_version__metrics", "model_version__trained_on",
+        "model_version__config",
     )  # fmt: skip
     for review in reviews.iterator(chunk_size=CHUNK):
+        counts = review.undone is None and not review.undoes_id and review.role != ReviewRole.GOLD
         yield {
+            "review_id": str(review.pk),
             **_of_video(review.video),
             "label": review.label,
+            "counts": "yes" if counts else "no",
             "reviewer": review.reviewer.get_username(),
             "comment": review.comment,
+            "role": review.role,
+            "queue": review.queue,
+            "seconds": review.seconds,
+            "score_shown": "yes" if review.score_shown else "no",
+            "batch": str(review.batch_id or ""),
+            "undoes": str(review.undoes_id or ""),
             **_of_dataset(getattr(review.video, "dataset_video", None)),
-            **_of_verdict(review.verdict),
+            "model_label": review.verdict.label if review.verdict else "",
+            "model_probability": review.model_probability,
+            "model_sha256": review.model_version.sha256 if review.model_version else "",
             "labelled_at": review.created_at.isoformat(),
         }
 
@@ -171,6 +186,8 @@ class ImportReport:
     unchanged: int = 0
     replaced: int = 0
     """Rows that a later row of the same file overrules."""
+    left_out: int = 0
+    """Rows of an export of all reviews that do not count (taken back, say)."""
     bad: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -262,6 +279,9 @@ def _rows(file: IO[str], format: str, report: ImportReport) -> Iterator[_Row]:
         try:
             if isinstance(cells, str):
                 raise _BadRow(cells)
+            if cells.get("counts", "").strip().lower() == "no":
+                report.left_out += 1
+                continue
             yield _understood(line, cells)
         except _BadRow as error:
             report.bad.append((line, str(error)))

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from detection.models import DatasetVideo, ModelVersion, Review, Verdict, Video
 from detection.services import labels
-from detection.services.reviews import record_review
+from detection.services.reviews import Reading, record_review, undo_review
 
 NAMES = (
     '=HYPERLINK("http://x")',
@@ -131,6 +131,29 @@ def test_a_row_says_where_its_label_comes_from_and_whether_people_agree(people: 
         ("ana", "real"), ("ben", "fake"), ("ana", "real"), ("ana", "unsure"),
     ]  # fmt: skip
     assert everything[3]["comment"] == "dark"
+
+
+def test_every_decision_is_exported_to_the_last_field_and_only_those_that_count_come_back(
+    people: dict[str, User], tmp_path: Path
+) -> None:
+    row = video(people["client"], 1)
+    reading = Reading(role="first", queue="audit", seconds=2.5, score_shown=False)
+    slip = record_review(video=row, reviewer=people["ana"], label="fake", reading=reading)
+    undo_review(review=slip, by=people["ana"])
+    record_review(video=row, reviewer=people["ana"], label="real", reading=Reading(role="first", queue="audit"))
+    record_review(video=row, reviewer=people["ben"], label="fake", reading=Reading(role="gold", score_shown=False))
+    first, undone, again, check = exported("--all-reviews")
+    assert [entry["counts"] for entry in (first, undone, again, check)] == ["no", "no", "yes", "no"]
+    assert (first["role"], first["queue"], first["seconds"], first["score_shown"]) == ("first", "audit", "2.5", "no")
+    assert (undone["label"], undone["role"], undone["undoes"]) == ("", "undo", first["review_id"])
+    assert check["role"] == "gold"
+    file = tmp_path / "all.csv"
+    run("export_labels", "--all-reviews", "--out", str(file))
+    move_to_another_database(people["client"])
+    told = run("import_labels", str(file), "--reviewer", "ben")
+    assert "recorded: 1," in told
+    assert "not counted: 3" in told
+    assert [(review.label, review.role) for review in Review.objects.all()] == [("real", "")]
 
 
 def test_since_leaves_out_what_was_labelled_before(people: dict[str, User]) -> None:

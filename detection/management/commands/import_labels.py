@@ -46,7 +46,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"rows: {report.rows}, {'would be recorded' if dry_run else 'recorded'}: {report.recorded},"
             f" labelled so already: {report.unchanged}, overruled by a later row: {report.replaced},"
-            f" bad: {len(report.bad)}"
+            f" taken back or not counted: {report.left_out}, bad: {len(report.bad)}"
         )
         if report.bad:
             raise CommandError(f"{len(report.bad)} rows could not be used; see above.")
