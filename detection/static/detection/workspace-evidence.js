@@ -8,17 +8,12 @@ window.dfdEvidence = (() => {
   const EVERY_MS = 1000;
   const PATIENCE = 10; // seconds without an answer of the server
 
-  const ask = async (video, kind, again) => {
-    const answer = await fetch(box().dataset.url, {
-      method: "POST",
-      credentials: "same-origin",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value },
-      body: JSON.stringify({ video, kind, again }),
+  // A refusal is an answer; what has no code (no network, logged out) may be asked again.
+  const ask = (video, kind, again) =>
+    window.dfdPost(box().dataset.url, { video, kind, again }).catch((error) => {
+      if (error.code) return { state: "refused", sentence: error.message };
+      throw error;
     });
-    if (answer.redirected) return { state: "refused", sentence: "You are logged out. Log in again in another tab, then try again." };
-    const data = await answer.json();
-    return answer.ok ? data : { state: "refused", sentence: data.detail };
-  };
 
   // Until it is made, has failed, was refused, or nobody waits any more (null).
   const follow = async (video, kind, { waits, tell = () => {}, again = false }) => {
@@ -28,9 +23,11 @@ window.dfdEvidence = (() => {
         silent = 0;
         if (!["queued", "running"].includes(data.state)) return waits() ? data : null;
         tell(data.sentence);
-      } catch {
+      } catch (error) {
         silent += 1;
-        if (silent > PATIENCE) return { state: "failed", sentence: "The server cannot be reached." };
+        if (silent > PATIENCE || error.loggedOut) {
+          return { state: "failed", sentence: error.loggedOut ? error.message : "The server cannot be reached." };
+        }
       }
       await new Promise((resolve) => window.setTimeout(resolve, EVERY_MS));
     }
