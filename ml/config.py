@@ -92,6 +92,27 @@ class FaceConfig:
     """Sampled frames kept for a person when no valid face was found."""
     evidence_long_side: int = 640
 
+    @classmethod
+    def sensitive(cls) -> FaceConfig:
+        """Lower thresholds, for a second look at a video in which nobody was found; more of what it finds is no face."""
+        return cls(
+            first_pass_frames=32,
+            dense_stride=2,
+            full_scale_frames=32,
+            turned_frames=12,
+            min_face_detect=12,
+            mtcnn_thresholds=(0.5, 0.6, 0.6),
+            min_probability=0.70,
+            min_size=8.0,
+            min_inside=0.6,
+            clear_size=20.0,
+            min_track_faces=3,
+            min_track_mean_probability=0.80,
+            min_clear_presence=0.05,
+            min_small_faces=4,
+            min_small_span=0.10,
+        )
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -97,8 +97,13 @@ class Classifier:
             return torch.cat([self._features(crops[:half]), self._features(crops[half:])])
 
 
-def decide(scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None) -> Decision:
-    """The video is as fake as its most fake person.  Raises ValueError without a score: no face is not a verdict."""
+def decide(
+    scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None, *, sensitive: bool = False
+) -> Decision:
+    """The video is as fake as its most fake person; `sensitive` where the faces were found with lowered thresholds.
+
+    Raises ValueError without a score: no face is not a verdict.
+    """
     if not scores:
         raise ValueError("no verdict without a face")
     config = config or DecisionConfig()
@@ -111,6 +116,8 @@ def decide(scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConf
         reasons.append("few_faces")
     if info.experimental:
         reasons.append("experimental_model")
+    if sensitive:
+        reasons.append("sensitive_faces")
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from detection.models import ModelVersion, Snapshot
 from detection.services import registry, snapshots
+from detection.services.prints import files_of
 from detection.services.snapshots import Item
 from ml.config import Label
 from ml.engine import Watch, pick_device
@@ -32,9 +32,10 @@ from ml.pack import CropRow, Pack, PackError, PackWriter
 from ml.scored import ScoredVideo
 from ml.splits import HOLDOUT, assign_splits
 from ml.weights import WeightsInfo, load_weights
+from worker import prints
 
 KEEP_PACKS = 3
-HASH_SIDE = 16
+PRINT_BATCH = 200
 FIRST = "No model is active, and there are too few held-out videos to judge by: it is the first, on trust."
 
 
@@ -51,36 +52,13 @@ def feature_folder() -> Path:
 # --- snapshot --------------------------------------------------------------------------------------------------------
 
 
-def fingerprint(image: NDArray[np.uint8]) -> str:
-    """Difference hash of a picture: 256 bits as hex, or `-` where there is no structure to compare (a black frame).
-
-    Each bit says whether a cell of a 17 x 16 grey copy is brighter than its right neighbour, so it survives
-    compression, scaling and changes of brightness (after Krawetz's dHash).
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
-    small = cv2.resize(grey, (HASH_SIDE + 1, HASH_SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
-    if float(small.std()) < 4.0:
-        return "-"
-    bits = (np.diff(small, axis=1) > 0).flatten()
-    return np.packbits(bits).tobytes().hex()
-
-
 def freeze(*, seed: int, seen: Iterable[str], watch: Watch | None = None) -> Snapshot:
-    """Gives every labelled video its fingerprint, then freezes the snapshot of today's labels."""
+    """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
     missing = snapshots.unprinted()
-    prints: dict[str, str] = {}
-    for number, (video_id, thumbnail) in enumerate(missing, 1):
-        try:
-            with default_storage.open(thumbnail) as handle:
-                image = cv2.imdecode(np.frombuffer(handle.read(), np.uint8), cv2.IMREAD_COLOR)
-        except OSError:
-            image = None
-        prints[video_id] = "-" if image is None else fingerprint(np.asarray(image, dtype=np.uint8))
-        if len(prints) >= 500 or number == len(missing):
-            snapshots.store_fingerprints(prints)
-            prints = {}
+    for start in range(0, len(missing), PRINT_BATCH):
+        prints.fill(files_of(missing[start : start + PRINT_BATCH]))
         if watch:
-            watch("fingerprints", number / len(missing))
+            watch("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
     return snapshots.freeze_snapshot(
         deal=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed), seen=seen
     )

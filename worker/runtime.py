@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -27,12 +27,14 @@ from detection.services import jobs, registry, rescoring
 from detection.services.jobs import EXTRACTED_PERCENT, Claim
 from detection.services.rescoring import StoredVideo
 from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
+from detection.services.second_look import found_sensitively
 from worker.attempt import BadInput, Heart, NotNow
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ml.config import FaceConfig
     from ml.faces import Extraction, FaceDetector
     from ml.pipeline import Classifier, TrackScore
 
@@ -64,13 +66,17 @@ def extract(claim: Claim, heart: Heart) -> None:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
-                path, detector=_detector(), video=limits, progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5))
+                path,
+                detector=_detector(claim.sensitive),
+                video=limits,
+                faces=_face_config(claim.sensitive),
+                progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
             )
         except VideoError as error:
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
-        clip = _trimmed(path, folder, extraction, limits)
-        result = _result(extraction, clip, trim_s=time.perf_counter() - started)
+        clip = trimmed(path, folder, extraction, limits)
+        result = extraction_result(extraction, clip, trim_s=time.perf_counter() - started)
         heart(EXTRACTED_PERCENT - 5)
         finish = jobs.finish_extraction if result.faces else jobs.finish_no_face
         finish(claim=claim, result=result)
@@ -82,14 +88,21 @@ def load_detector() -> None:
     _detector()
 
 
+def _face_config(sensitive: bool) -> FaceConfig:
+    from ml.config import FaceConfig
+
+    return FaceConfig.sensitive() if sensitive else FaceConfig()
+
+
 @cache
-def _detector() -> FaceDetector:
+def _detector(sensitive: bool = False) -> FaceDetector:
     from ml.faces import FaceDetector
 
-    return FaceDetector(device="cpu")  # small frames: the card gains nothing, and each process on it costs memory
+    # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
+    return FaceDetector(device="cpu", config=_face_config(sensitive))
 
 
-def _trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
+def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
     """The first 150 frames by packet copy, or None where the packets cannot be copied: the faces are what counts."""
     from ml.config import VideoConfig
     from ml.video import VideoError, clip_suffix, trim
@@ -104,7 +117,9 @@ def _trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -
     return out
 
 
-def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+    from ml.prints import face_print, picture_print
+
     info = extraction.info
     faces = tuple(
         FaceCrop(
@@ -149,6 +164,8 @@ def _result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> Extr
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},
+        picture_print=picture_print(extraction.thumbnail),
+        face_prints={track.index: face_print([face.crop for face in track.faces]) for track in extraction.tracks},
     )
 
 
@@ -178,7 +195,14 @@ def classify(claim: Claim, heart: Heart) -> None:
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
 
-    result = verdict(version, classifier, people, scores, timings={k: round(v, 3) for k, v in timings.items()})
+    result = verdict(
+        version,
+        classifier,
+        people,
+        scores,
+        sensitive=bool(found_sensitively([claim.video_id])),
+        timings={k: round(v, 3) for k, v in timings.items()},
+    )
     jobs.finish_classification(claim=claim, result=result)
 
 
@@ -188,12 +212,16 @@ def verdict(
     people: Sequence[tuple[int, Sequence[FaceFrame]]],
     scores: Sequence[TrackScore],
     *,
+    sensitive: bool = False,
     timings: dict[str, float] | None = None,
 ) -> ClassificationResult:
-    """The verdict on one video from its people (track, faces) and their scores."""
+    """The verdict on one video from its people (track, faces) and their scores.
+
+    `sensitive` says that the faces were found with lowered thresholds, whichever analysis did that.
+    """
     from ml.pipeline import decide
 
-    decision = decide(scores, classifier.info)
+    decision = decide(scores, classifier.info, sensitive=sensitive)
     return ClassificationResult(
         model_version_id=version.id,
         label=decision.label,
@@ -243,8 +271,9 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
             unreadable.append(str(stored.video_id))
     scores = iter(_score(classifier, [crops for _, people in readable for crops in people]))
     results = [
-        (stored, verdict(version, classifier, stored.people, [next(scores) for _ in stored.people]))
+        (stored, verdict(version, classifier, stored.people, list(islice(scores, n)), sensitive=stored.sensitive))
         for stored, _ in readable
+        for n in [len(stored.people)]
     ]
     return rescoring.store_verdicts(model=version, results=[*known, *results]), unreadable
 
@@ -363,12 +392,17 @@ def encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
 
 def read_crop(name: str) -> NDArray[np.uint8]:
     """A stored crop as RGB.  Raises when it is missing or damaged."""
+    with default_storage.open(name) as handle:
+        image = decoded_crop(handle.read())
+    if image is None:
+        raise RuntimeError(f"the stored face {name} cannot be read")
+    return image
+
+
+def decoded_crop(data: bytes) -> NDArray[np.uint8] | None:
+    """RGB, or None where the bytes are no picture."""
     import cv2
     import numpy as np
 
-    with default_storage.open(name) as handle:
-        data = np.frombuffer(handle.read(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if image is None:
-        raise RuntimeError(f"the stored face {name} cannot be read")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -7,7 +7,7 @@ from celery import shared_task
 from detection import dispatch
 from detection.models import Stage
 from detection.services import evidence_jobs, hourly, operating, sweeper, training, workspace
-from worker import attempt, evidence, runtime
+from worker import attempt, evidence, prints, runtime
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
 
@@ -41,6 +41,7 @@ def sweep() -> None:
         dispatch.wake_sweeper()
     operating.forget_gone()
     hourly.count_hours()
+    prints.sweep()
 
 
 # Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message

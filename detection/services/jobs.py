@@ -38,6 +38,7 @@ from detection.models import (
     Video,
 )
 from detection.services import attempt_files
+from detection.services.prints import store_prints
 from detection.services.results import ClassificationResult, ExtractionResult
 from detection.services.verdicts import NO_VERDICT, mirrored, verdict_fields
 
@@ -60,16 +61,19 @@ class Claim:
     stage: str
     token: UUID
     attempt: int
+    sensitive: bool = False
+    """Whether faces are to be looked for with lower thresholds."""
 
 
 # --- in ------------------------------------------------------------------------------------------------------------
 
 
-def queue_analysis(*, video: Video, reuse_faces: bool = True, wake: bool = True) -> Analysis:
+def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = False, wake: bool = True) -> Analysis:
     """A new analysis of the video, or the one that is still open.  Without `wake`, who asks sees to the work itself.
 
     With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
-    stored, the faces are extracted, and replace the old ones when that has succeeded.
+    stored, the faces are extracted (with lower thresholds where `sensitive`), and replace the old ones when that has
+    succeeded.
     """
     while True:
         analysis = video.analyses.filter(state__in=OPEN_STATES).first()
@@ -81,7 +85,10 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, wake: bool = True)
         try:
             with transaction.atomic():
                 analysis = Analysis.objects.create(
-                    video=video, stage=stage, progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT
+                    video=video,
+                    stage=stage,
+                    sensitive=sensitive,
+                    progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT,
                 )
                 now = timezone.now()
                 Video.objects.filter(id=video.id).update(current_analysis=analysis, status=State.QUEUED, updated_at=now)
@@ -99,7 +106,8 @@ def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
     """A new analysis of the video of one that has ended (most often `dead`).  Raises Refused while it is open."""
     if analysis.state not in TERMINAL_STATES:
         raise Refused("still_open", "This task has not ended yet.", status=409)
-    return queue_analysis(video=analysis.video, reuse_faces=reuse_faces)
+    sensitive = analysis.sensitive and analysis.state == State.DEAD  # what was asked for has not been done yet
+    return queue_analysis(video=analysis.video, reuse_faces=reuse_faces, sensitive=sensitive)
 
 
 # --- a worker's side -----------------------------------------------------------------------------------------------
@@ -126,9 +134,16 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
         )
         if not taken:
             return None
-        video_id, attempt = Analysis.objects.values_list("video_id", "attempts").get(id=analysis_id)
-        _mirror(analysis_id, video_id, status=State.RUNNING)
-    return Claim(analysis_id=analysis_id, video_id=video_id, stage=stage, token=token, attempt=attempt)
+        row = Analysis.objects.only("video_id", "attempts", "sensitive").get(id=analysis_id)
+        _mirror(analysis_id, row.video_id, status=State.RUNNING)
+    return Claim(
+        analysis_id=analysis_id,
+        video_id=row.video_id,
+        stage=stage,
+        token=token,
+        attempt=row.attempts,
+        sensitive=row.sensitive,
+    )
 
 
 def heartbeat(*, claim: Claim, progress: int) -> None:
@@ -369,6 +384,7 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
                 tracks=result.tracks,
                 extracted_at=now,
             )
+            store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
             _on_commit(partial(attempt_files.prune, claim.video_id))
     except BaseException:  # a time limit or a shutdown may strike anywhere, even just after the commit
         if not attempt_files.is_current(claim.video_id, folder):

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
 from detection.services.results import ClassificationResult
+from detection.services.second_look import found_sensitively
 from detection.services.verdicts import mirrored, verdict_fields
 
 
@@ -28,6 +29,8 @@ class StoredVideo:
     people: list[tuple[int, list[FaceFrame]]]
     verdict: Verdict | None = None
     """What the model has said of these very faces before."""
+    sensitive: bool = False
+    """Whether the faces were found with lowered thresholds."""
 
     @property
     def faces(self) -> set[str]:
@@ -43,7 +46,7 @@ def outdated(*, model: ModelVersion) -> QuerySet[Video]:
 
 
 def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> list[StoredVideo]:
-    """The next videos in the order of their ids, with their faces: three queries, whatever the size."""
+    """The next videos in the order of their ids, with their faces: four queries, whatever the size."""
     rows = outdated(model=model).order_by("id")
     if after is not None:
         rows = rows.filter(id__gt=after)
@@ -54,7 +57,10 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
     }
     earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
-    batch = [StoredVideo(video_id, found[video_id]) for video_id in ids if video_id in found]
+    lowered = found_sensitively(ids)
+    batch = [
+        StoredVideo(video_id, found[video_id], sensitive=video_id in lowered) for video_id in ids if video_id in found
+    ]
     return [
         replace(stored, verdict=verdict) if verdict and _faces(verdict) == stored.faces else stored
         for stored in batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ class ExtractionResult:
     faces: tuple[FaceCrop, ...] = ()
     frames: tuple[KeptFrame, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    picture_print: str = ""
+    """Of the thumbnail, 64 hex digits, or `-` where it has no structure; empty where it was not made."""
+    face_prints: Mapping[int, str] = field(default_factory=dict)
+    """By person (track)."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
+from detection.services.prints import without_prints
 from detection.services.sides import HOLDOUT, Deal, Linked, components, deal_sides
 
 UPLOADS = "uploads"
@@ -37,7 +38,10 @@ UPLOADS = "uploads"
 DECISIVE = (ReviewLabel.REAL, ReviewLabel.FAKE)
 FINGERPRINT_BITS = 256
 NEAR_BITS = 20
-"""Thumbnails whose hashes differ in at most this many of 256 bits show the same shot."""
+"""Pictures whose prints (see ml.prints) differ in at most this many of 256 bits show the same shot.
+
+Stricter than what reviewers are shown (detection.near): a wrong link ties two people's videos to one side.
+"""
 BANDS = 32
 """Two hashes with at most 20 different bits agree in at least 12 of 32 bytes: equal bytes find the candidates."""
 
@@ -127,17 +131,9 @@ def read_snapshot(*, snapshot: Snapshot) -> list[Item]:
     return items
 
 
-def unprinted() -> list[tuple[str, str]]:
-    """(video id, thumbnail's name) of the videos that still need a fingerprint."""
-    rows = Video.objects.filter(fingerprint="", extracted_at__isnull=False).exclude(thumbnail="")
-    rows = rows.filter(id__in=_labelled_ids())
-    return [(str(pk), name) for pk, name in rows.values_list("id", "thumbnail").order_by("id")]
-
-
-def store_fingerprints(prints: Mapping[str, str]) -> None:
-    """Video id -> 64 hex digits, or `-` for a picture without structure."""
-    for video_id, fingerprint in prints.items():
-        Video.objects.filter(id=video_id).update(fingerprint=fingerprint)
+def unprinted() -> list[Video]:
+    """The labelled videos that still need their prints."""
+    return list(without_prints().filter(id__in=_labelled_ids()).only("id", "thumbnail").order_by("id"))
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
