@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateFilter
@@ -16,7 +16,7 @@ from detection.admin.filters import NoFaceView, OwnerFilter
 from detection.admin.proxies import NoFaceVideo
 from detection.admin.redirects import to_video_page
 from detection.admin.rows import VideoListAdmin
-from detection.models import State
+from detection.models import Analysis, State
 
 FRAMES_PER_ROW = 6
 
@@ -31,7 +31,8 @@ class NoFaceAdmin(VideoListAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
         videos: QuerySet[NoFaceVideo] = super().get_queryset(request)
-        return videos.filter(status=State.NO_FACE).prefetch_related("sampled_frames")
+        looked = Exists(Analysis.objects.filter(video=OuterRef("pk"), sensitive=True, state=State.NO_FACE))
+        return videos.filter(status=State.NO_FACE).annotate(looked_twice=looked).prefetch_related("sampled_frames")
 
     @display(description="What the detector saw")
     def evidence(self, video: NoFaceVideo) -> SafeString:
@@ -42,6 +43,7 @@ class NoFaceAdmin(VideoListAdmin):
             frames=most_telling(frames, FRAMES_PER_ROW),
             frames_left=max(0, len(frames) - FRAMES_PER_ROW),
             rejections=rejections_of(frames),
+            looked_twice=getattr(video, "looked_twice", False),
         )
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:

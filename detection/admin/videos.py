@@ -19,10 +19,13 @@ from detection.admin.evidence import frames_of, people_of_faces, rejections_of, 
 from detection.admin.filters import LabelFilter, OwnerFilter
 from detection.admin.gold import gold_view, may_know
 from detection.admin.labelling import button_context, label_view
+from detection.admin.look_again import look_again_view
+from detection.admin.lookalikes import near_context
 from detection.admin.reviews import came_about, said
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
-from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, Verdict, Video
+from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
 from detection.selectors import is_unanswered_claim
+from detection.services.second_look import looked_twice
 from detection.services.uploads import delete_video
 
 HISTORY_LIMIT = 50
@@ -50,9 +53,11 @@ class VideoAdmin(VideoListAdmin):
     def get_urls(self) -> list[URLPattern]:
         label = self.admin_site.admin_view(label_view)
         known = self.admin_site.admin_view(gold_view)
+        again = self.admin_site.admin_view(look_again_view)
         return [
             path("<uuid:video_id>/label/", label, name="detection_video_label"),
             path("<uuid:video_id>/gold/", known, name="detection_video_gold"),
+            path("<uuid:video_id>/look-again/", again, name="detection_video_look_again"),
             *super().get_urls(),
         ]
 
@@ -172,6 +177,8 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         ],
         "verdicts": [] if blind else list(_verdicts(video)),
         "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
+        **near_context(request, video, blind=blind),
+        "looked_twice": video.status == State.NO_FACE and looked_twice(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
         "blind": blind,

@@ -28,11 +28,13 @@ from detection.admin.evidence import (
     threshold_height,
 )
 from detection.admin.labelling import BUTTONS, can_label
+from detection.admin.lookalikes import near_payload
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.errors import Refused
-from detection.models import Review, ReviewRole, Verdict, Video
+from detection.models import Review, ReviewRole, State, Verdict, Video
 from detection.services import workspace
 from detection.services.reviews import answers_of
+from detection.services.second_look import looked_twice
 from detection.services.workspace import MIXED, QUEUES, Claimed
 
 KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
@@ -52,6 +54,7 @@ WHY = {
     "disagreement": "A second reader is wanted, or two reviewers said different things.",
     "failed": "The file could not be analysed.",
 }
+LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 MAX_BODY = 16 * 1024
@@ -156,6 +159,12 @@ def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @call
+def look_again_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    workspace.look_again(reviewer=user_of(request), token=uuid_of(body.get("claim")))
+    return {"counts": counts(user_of(request))}
+
+
+@call
 def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     undone, found = workspace.undo(reviewer=user_of(request))
     return {
@@ -187,10 +196,13 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
     people = people_of_faces(video.faces.order_by("track", "position"), None)
     frames = () if people else frames_of(video, video.sampled_frames.all())
     settles = claimed.role == ReviewRole.ADJUDICATION
+    no_face = video.status == State.NO_FACE
+    looked = no_face and looked_twice(video)
     return {
         "claim": str(claimed.token),
         "queue": claimed.queue,
-        "why": _why(claimed),
+        "why": LOOKED_TWICE if looked and claimed.queue == "no_face" else _why(claimed),
+        "can_look_again": no_face and not looked,
         # A check against a known answer must look like any other first reading.
         "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
         "video": {
@@ -236,6 +248,7 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
             for answer in (answers_of(video.pk).values() if settles else ())
         ],
         "revealed": revealed(video.current_verdict, known.label) if known else None,
+        **near_payload(request, video, labels=settles),
     }
 
 
@@ -324,6 +337,7 @@ CALLS = {
     "next": next_call,
     "answer": answer_call,
     "skip": skip_call,
+    "look-again": look_again_call,
     "undo": undo_call,
     "beat": beat_call,
     "release": release_call,

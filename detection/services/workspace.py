@@ -31,7 +31,7 @@ from detection.models import (
     State,
     Video,
 )
-from detection.services import gold
+from detection.services import gold, second_look
 from detection.services.reviews import Reading, record_review, undo_review
 
 MIXED = "mixed"
@@ -241,6 +241,18 @@ def skip(*, reviewer: User, token: UUID) -> UUID:
         video_id = claim.video_id  # deleting the row takes it from the object
         claim.delete()
     return video_id
+
+
+def look_again(*, reviewer: User, token: UUID) -> None:
+    """Give the video up without an answer, and have faces looked for with lower thresholds.
+
+    Raises Refused `claim_lost`, and as `second_look.look_again`; the claim stays then.
+    """
+    with transaction.atomic():
+        claim = _mine(reviewer, token)
+        video = claim.video
+        claim.delete()
+        second_look.look_again(video=video, by=reviewer)
 
 
 def release(*, reviewer: User, tokens: Collection[UUID]) -> None:

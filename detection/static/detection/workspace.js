@@ -204,6 +204,18 @@ document.addEventListener("DOMContentLoaded", () => {
     post("skip", { claim }).catch((error) => fault(error.message)).finally(advance);
   };
 
+  const lookAgain = () => {
+    if (!shown || !shown.can_look_again) return;
+    const { claim } = shown;
+    shown = null;
+    post("look-again", { claim })
+      .then(() => {
+        said.textContent = "Looking again with lower thresholds; it comes back when it is done.";
+      })
+      .catch((error) => fault(error.message))
+      .finally(advance);
+  };
+
   const undo = async () => {
     await stored();
     if (fetching) await fetching; // asked for before, it does not name what comes back now as held
@@ -287,7 +299,7 @@ document.addEventListener("DOMContentLoaded", () => {
       }
     }
     const act = event.target.closest("button[data-act]");
-    if (act) ({ back: () => step(-1), forward: () => step(1), play, loop })[act.dataset.act]();
+    if (act) ({ back: () => step(-1), forward: () => step(1), play, loop, look: lookAgain })[act.dataset.act]();
   });
   stage.addEventListener("focusin", (event) => {
     lastFace = event.target.closest("[data-face]") || lastFace;
@@ -297,7 +309,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 
   // --- buttons and keys ---
-  const acts = { s: skip, z: undo, h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
+  const acts = { s: skip, z: undo, g: lookAgain, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
   for (const label of setup.labels) acts[label.key] = () => answer(label.value);
   const button = (text, key, tone, symbol) =>
     Object.assign(
