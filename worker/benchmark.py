@@ -1,0 +1,211 @@
+"""`manage.py benchmark`: the naive pipeline, the product's path and the floor on the same clips, in turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from ml.config import VideoConfig
+from ml.faces import Extraction, FaceDetector, extract_faces
+from ml.model import FaceSequenceClassifier
+from ml.pipeline import Classifier, decide
+from ml.speed import Seconds, floor, naive, naive_config
+from ml.video import VideoError
+from worker import runtime
+
+KINDS = ("naive", "product", "floor")
+
+
+class BenchmarkError(Exception):
+    """Nothing can be measured; the message is a sentence."""
+
+
+@dataclass
+class Clip:
+    """One file's figures: seconds of each run, by kind; per stage the product's and the floor's."""
+
+    path: Path
+    facts: str
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    stages: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+    def add(self, kind: str, seconds: float, stages: Seconds) -> None:
+        self.seconds[kind].append(seconds)
+        for stage, value in stages.items():
+            self.stages[kind].setdefault(stage, []).append(value)
+
+
+class Product:
+    """What a worker does with a file, without the database: trim, extract, encode, read back, classify."""
+
+    def __init__(self, weights: Path) -> None:
+        self.detector = FaceDetector()
+        self.classifier = Classifier.load(weights)
+
+    def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
+        stages: Seconds = {}
+        extraction = _timed(stages, "extract", lambda: extract_faces(path, detector=self.detector))
+        clip = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
+        result = _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clip, trim_s=0.0))
+        people: dict[int, list[Any]] = {}
+        for face in result.faces:
+            people.setdefault(face.track, []).append(face.png)
+        if people:
+            crops = _timed(
+                stages, "read crops", lambda: [[runtime.decoded_crop(png) for png in pngs] for pngs in people.values()]
+            )
+            scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
+            decide(scores, self.classifier.info)
+        return extraction, stages
+
+
+def use_all_cores() -> None:
+    """One video at a time: arithmetic may have every core, for all three kinds alike."""
+    runtime.share_cores(processes=1)
+    runtime.prepare()
+
+
+def measure(
+    paths: Sequence[Path], weights: Path, *, repeat: int, naive_repeat: int, say: Callable[[str], None]
+) -> list[Clip]:
+    """Every clip in turns, so that what disturbs the machine disturbs all three.  Raises BenchmarkError."""
+    product = Product(weights)
+    small = product.classifier.model
+    large = FaceSequenceClassifier(naive_config(product.classifier.info.config))
+    large.load_state_dict(small.state_dict())
+    large.eval()
+    clips: list[Clip] = []
+    found: dict[Path, Extraction] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in paths:  # once beforehand: imports, allocations and the disk's cache are nobody's cost
+            try:
+                found[path], _ = product.run(path, folder)
+            except VideoError as error:
+                raise BenchmarkError(f"{path} cannot be measured: {error.detail}") from error
+            info = found[path].info
+            clips.append(Clip(path, f"{info.width}x{info.height} {info.codec}, {found[path].frames_decoded} frames"))
+        for turn in range(repeat):
+            for clip in clips:
+                say(f"turn {turn + 1} of {repeat}: {clip.path.name}")
+                if turn < naive_repeat:
+                    started = time.perf_counter()
+                    stages = naive(clip.path, folder, large)
+                    clip.add("naive", time.perf_counter() - started, stages)
+                started = time.perf_counter()
+                _, stages = product.run(clip.path, folder)
+                clip.add("product", time.perf_counter() - started, stages)
+                seconds = floor(clip.path, found[clip.path], small)
+                clip.add("floor", sum(seconds.values()), seconds)
+    return clips
+
+
+def report(clips: Sequence[Clip], *, memory_mb: float) -> dict[str, Any]:
+    """One JSON object: over all clips, and for each.  Seconds are those of one video."""
+    return {
+        **{kind: _spread([s for clip in clips for s in clip.seconds[kind]]) for kind in KINDS},
+        "ratios": _ratios(clips),
+        "stages": {
+            kind: {
+                stage: _spread([s for clip in clips for s in clip.stages[kind].get(stage, [])])
+                for stage in dict.fromkeys(stage for clip in clips for stage in clip.stages[kind])
+            }
+            for kind in KINDS
+        },
+        "clips": [
+            {
+                "name": clip.path.name,
+                "facts": clip.facts,
+                **{kind: _spread(clip.seconds[kind]) for kind in KINDS},
+                "ratios": _ratios([clip]),
+            }
+            for clip in clips
+        ],
+        "peak_memory_mb": memory_mb,
+        "machine": machine(),
+    }
+
+
+def peak_memory_mb(paths: Sequence[Path], weights: Path) -> float:
+    """Of a fresh process that does the product's path with each file: the largest resident size it had."""
+    program = "import sys, django; django.setup(); from worker import benchmark; benchmark.memory_process(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(weights), *map(str, paths)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "dfdsite.settings")},
+    )
+    if done.returncode:
+        raise BenchmarkError(f"Memory could not be measured: {done.stderr.strip().splitlines()[-1:]}")
+    return float(json.loads(done.stdout)["peak_memory_mb"])
+
+
+def machine() -> dict[str, Any]:
+    """What a figure is worth nothing without."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def _ratios(clips: Sequence[Clip]) -> dict[str, float | None]:
+    """Medians of one clip, or their geometric mean over several: a long clip must not hide a short one."""
+    found: dict[str, float | None] = {}
+    for name, over, under in (("naive_to_product", "naive", "product"), ("product_to_floor", "product", "floor")):
+        each = [
+            statistics.median(clip.seconds[over]) / statistics.median(clip.seconds[under])
+            for clip in clips
+            if clip.seconds[over] and clip.seconds[under]
+        ]
+        found[name] = round(statistics.geometric_mean(each), 3) if each else None
+    return found
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return {"median": None, "min": None, "max": None}
+    figures = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _timed(stages: Seconds, stage: str, work: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    result = work()
+    stages[stage] = time.perf_counter() - started
+    return result
+
+
+def memory_process(arguments: Sequence[str]) -> None:
+    """The process of `peak_memory_mb`: weights, then files."""
+    use_all_cores()
+    product = Product(Path(arguments[0]))
+    with tempfile.TemporaryDirectory() as folder:
+        for path in arguments[1:]:
+            product.run(Path(path), Path(folder))
+    print(json.dumps({"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))

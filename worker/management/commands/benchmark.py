@@ -1,0 +1,99 @@
+"""How fast is it here?  The naive pipeline, the product and the floor on the same clips, in turns, in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
+
+
+def count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 100:
+        raise ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return number
+
+
+class Command(BaseCommand):
+    help = (
+        "Time the naive pipeline, the product's path and the floor (what is needed at least) on the same clips in one"
+        " run.  Needs no database."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="videos, or folders of them")
+        parser.add_argument("--repeat", type=count, default=5, help="turns of the product and the floor (5)")
+        parser.add_argument(
+            "--naive-repeat", type=count, default=1, help="turns of the naive pipeline, a minute each at 1080p (1)"
+        )
+        parser.add_argument("--weights", type=Path, help="instead of those that come with the program")
+        parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+        parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the stages too")
+        parser.add_argument("--compare", type=Path, metavar="FILE.json", help="with an earlier --json: by ratios")
+
+    def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
+        from ml.weights import BASELINE, WeightsError
+        from worker import benchmark, benchmark_shown
+
+        before = _read(options["compare"])
+        files = _files(paths)
+        if options["repeat"] < 1:
+            raise CommandError("--repeat must be at least 1.")
+        benchmark.use_all_cores()
+        weights = options["weights"] or BASELINE
+        try:
+            clips = benchmark.measure(
+                files, weights, repeat=options["repeat"], naive_repeat=options["naive_repeat"], say=self._say
+            )
+            self._say("memory, in a process of its own")
+            report = benchmark.report(clips, memory_mb=benchmark.peak_memory_mb(files, weights))
+        except (benchmark.BenchmarkError, WeightsError) as error:
+            raise CommandError(str(error)) from error
+        if options["plot"]:
+            benchmark_shown.plot(report, options["plot"])
+        if options["json"]:
+            self.stdout.write(json.dumps(report, indent=1))
+        else:
+            self.stdout.write(benchmark_shown.table(report))
+        if before is not None:
+            slower = benchmark_shown.slower(before, report)
+            if slower:
+                raise CommandError(" ".join(slower))
+
+    def _say(self, text: str) -> None:
+        end = "\r" if sys.stderr.isatty() else "\n"
+        self.stderr.write(f"{text:<60}", ending=end)
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise CommandError(f"There is no file or folder {str(path)!r}.")
+    if not found:
+        raise CommandError(f"There is no video in {', '.join(map(str, paths))}.")
+    return [Path(os.path.abspath(path)) for path in found]
+
+
+def _read(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} is no earlier `benchmark --json`: {error}") from error
