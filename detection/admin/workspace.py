@@ -31,7 +31,7 @@ from detection.admin.labelling import BUTTONS, can_label
 from detection.admin.lookalikes import near_payload
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.errors import Refused
-from detection.models import Review, ReviewRole, State, Verdict, Video
+from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.services import workspace
 from detection.services.reviews import answers_of
 from detection.services.second_look import looked_twice
@@ -262,7 +262,7 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
         "score": score,
         "threshold": threshold,
         "version": str(verdict.model_version),
-        "agrees": mine == verdict.label,
+        "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
         "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
     }
 

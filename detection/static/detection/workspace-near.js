@@ -1,5 +1,5 @@
 "use strict";
-// Videos that look the same as the one to be answered: a strip under its player, and the way to label them together.
+// Videos that look the same as the one to be answered: a strip below it, and the way to label them together.
 window.dfdNear = (() => {
   const { make } = window.dfdWorkspaceView;
 

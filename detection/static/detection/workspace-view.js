@@ -62,7 +62,6 @@ window.dfdWorkspaceView = (() => {
         speed,
         make("span", { class: "dfd-subtle", "data-clock": true, text: "" }),
       ),
-      window.dfdNear.strip(item),
     );
   };
 
@@ -139,6 +138,7 @@ window.dfdWorkspaceView = (() => {
         data.people.length
           ? make("div", { class: "dfd-people" }, ...data.people.map((found) => person(found, data.people.length > 1)))
           : make("div", { class: "dfd-frames" }, ...data.frames.map(frame), data.frames.length ? null : make("p", { class: "dfd-subtle", text: `No picture of this video was kept (${data.video.status_text}).` })),
+        window.dfdNear.strip(data),
       ),
     );
   };
@@ -151,7 +151,7 @@ window.dfdWorkspaceView = (() => {
     if (!model) return [make("strong", { text: head }), ` The model has no answer. ${back}`];
     return [
       make("strong", { text: head }),
-      ` The model says ${model.label}, ${model.score} (threshold ${model.threshold})${model.agrees ? "" : ": it disagrees"}. `,
+      ` The model says ${model.label}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
       make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)
