@@ -52,6 +52,7 @@ test: $(VENV)/.dev ## Run all tests
 lint: $(VENV)/.dev ## Style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive detection dfdsite ml worker demo manage.py
 
 format: $(VENV)/.dev ## Let the tools repair the style
 	$(BIN)/ruff check --fix .

@@ -77,7 +77,7 @@ class Table:
                         copy.write_row(row)
             else:
                 places = ", ".join(["%s"] * len(self._names))
-                cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", complete)
+                cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", complete)  # nosec # our own names
         self.rows.clear()
 
 
@@ -108,7 +108,7 @@ def make_rows(
     """
     made = _people()
     now = timezone.now().astimezone(UTC)
-    deal = random.Random(seed + Video.objects.count())
+    deal = random.Random(seed + Video.objects.count())  # nosec B311 # made-up rows
     with transaction.atomic():
         active, earlier = _models(made, now, deal)
     who = Who(

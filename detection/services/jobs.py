@@ -300,7 +300,7 @@ def give_back(
     changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
     if attempt < settings.DFD_MAX_ATTEMPTS:
         state, status = State.QUEUED, _status_while_queued(stage)
-        seconds = settings.DFD_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+        seconds = settings.DFD_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
         changes |= {"not_before": now + timedelta(seconds=seconds), "published_at": None}
     else:
         state = status = State.DEAD

@@ -124,7 +124,7 @@ def next_item(
             if again is not None:
                 return again
     singly.exclude(token__in=held).delete()
-    if random.random() < settings.DFD_REVIEW_GOLD_SHARE:
+    if random.random() < settings.DFD_REVIEW_GOLD_SHARE:  # nosec B311 # a sample, not a secret
         for video, name in gold.unseen(reviewer=reviewer, queues=queues, skipped=skipped):
             found = _take(video.pk, reviewer, name, ReviewRole.GOLD)
             if found is not None:
