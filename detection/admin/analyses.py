@@ -22,7 +22,7 @@ from detection.admin.base import NOTHING, ReadOnlyAdmin, safe_next, video_url
 from detection.admin.filters import AnalysisView
 from detection.admin.rows import STATUS_TONES
 from detection.errors import Refused
-from detection.models import OPEN_STATES, Analysis, Video
+from detection.models import OPEN_STATES, Analysis, State, Video
 from detection.services.jobs import queue_analysis
 
 
@@ -85,7 +85,8 @@ class AnalysisAdmin(ReadOnlyAdmin):
         try:
             wanted = uuid.UUID(term)
         except ValueError:
-            return queryset.filter(error_code=term), False
+            # Only what has failed has a code; so a word that is none is not looked for among all the rest.
+            return queryset.filter(error_code=term.replace("\x00", ""), state__in=(State.FAILED, State.DEAD)), False
         return queryset.filter(pk=wanted) | queryset.filter(video=wanted), False
 
     def get_urls(self) -> list[URLPattern]:

@@ -12,6 +12,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter,
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, video_url
+from detection.admin.filters import of_user
 from detection.admin.rows import LABEL_TONES
 from detection.models import Review, ReviewRole
 
@@ -22,7 +23,7 @@ class ReviewerFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         value = self.value()
-        return queryset.filter(reviewer__username__istartswith=value) if value else queryset
+        return of_user(queryset, "reviewer", value) if value else queryset
 
 
 def said(review: Review) -> str:

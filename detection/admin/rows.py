@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count
 from django.http import HttpRequest
@@ -13,7 +14,7 @@ from django.utils.safestring import SafeString
 from detection.admin.base import PageChangeList, ReadOnlyAdmin
 from detection.admin.evidence import score_level, score_texts
 from detection.admin.labelling import LabellingMixin, button_context
-from detection.admin.search import search_videos
+from detection.admin.search import SEARCH_HELP, TOO_MANY, search_videos
 from detection.models import FaceFrame, Verdict
 
 STATUS_TONES = {
@@ -51,7 +52,7 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
     list_display_links = None
     sortable_by: tuple[str, ...] = ()
     search_fields = ("original_name",)  # shows the box; `search_videos` decides
-    search_help_text = "Name, external id, id or SHA-256"
+    search_help_text = SEARCH_HELP
     actions = LabellingMixin.actions
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -69,7 +70,10 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
         return VideoChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        return search_videos(queryset, search_term), False
+        found, complete = search_videos(queryset, search_term)
+        if not complete:
+            messages.info(request, TOO_MANY)
+        return found, False
 
     def render(self, name: str, video: Any, **context: Any) -> SafeString:
         """One cell of a row of the list, from its template."""

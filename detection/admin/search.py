@@ -6,26 +6,69 @@ import re
 import uuid
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db import connection
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Lower
 
 from detection.models import Video
 
+NEWEST = 20_000
+"""Videos among whose names a part is looked for."""
+MOST = 500
+"""Videos that are found in one way: by the beginning of its name, within the name, and so on."""
+SEARCH_HELP = (
+    "An id, a SHA-256, or the beginning of a file's name or external id. A later part of"
+    f" a name is looked for among the newest {NEWEST:,} videos."
+)
+TOO_MANY = f"More than {MOST} videos match; not all of them are listed. Type more of the name, or paste an id."
 _HEX = re.compile(r"^[0-9a-f]{8,64}$")
 
 
-def search_videos(queryset: QuerySet[Video], term: str) -> QuerySet[Any]:
-    """Videos that `term` means; an id and a whole hash answer from an index and look at nothing else."""
+def search_videos(queryset: QuerySet[Any], term: str) -> tuple[QuerySet[Any], bool]:
+    """Videos that `term` means, and whether these are all: a search never reads a large table from end to end.
+
+    Every way is asked by itself, so that each walks its own index; joined by "or", none would be used.
+    """
     term = term.strip()
     if not term:
-        return queryset
+        return queryset, True
+    if "\x00" in term:
+        return queryset.none(), True
     try:
-        return queryset.filter(pk=uuid.UUID(term))
+        return queryset.filter(pk=uuid.UUID(term)), True
     except ValueError:
         pass
-    where = Q(original_name__icontains=term) | Q(external_id__startswith=term)
+    found: set[uuid.UUID] = set()
+    complete = True
+    for rows in _ways(term):
+        ids = list(rows.values_list("pk", flat=True)[: MOST + 1])
+        complete &= len(ids) <= MOST
+        found.update(ids[:MOST])
+    return queryset.filter(pk__in=found), complete
+
+
+def beginning(field: str, term: Any, end: Any = None) -> Q:
+    """`field` begins with `term`, in the form that an index serves; `end` is the first value after all of these.
+
+    SQLite walks its index for a range and not for LIKE.  Postgres walks one for LIKE, and in a range it sorts by the
+    rules of a language, by which "a b" may lie outside of what begins with "a".
+    """
+    if connection.vendor == "sqlite":
+        return Q(**{f"{field}__gte": term, f"{field}__lt": end or f"{term}\U0010ffff"})
+    return Q(**{f"{field}__startswith": term})
+
+
+def _ways(term: str) -> list[QuerySet[Video]]:
+    # Lower-cased by the database, as the names were: SQLite knows no capitals but A to Z.
+    key, end = Lower(Value(term)), Lower(Value(f"{term}\U0010ffff"))
+    names = Video.objects.filter(beginning("name_key", key, end)).order_by("name_key", "-created_at")
+    clients = Video.objects.filter(beginning("external_id", term)).order_by("external_id", "-created_at")
+    within = Video.objects.filter(name_key__contains=key)
+    oldest = Video.objects.values_list("created_at", flat=True)[NEWEST - 1 : NEWEST].first()
+    if oldest is not None:
+        within = within.filter(created_at__gte=oldest)
+    ways = [names, clients, within]
     prefix = term.lower()
     if _HEX.match(prefix):
-        # As a range and not as LIKE: that is the form an index serves on every database.
-        of_hash = Q(sha256__gte=prefix, sha256__lt=prefix + "g")
-        where = of_hash if len(prefix) == 64 else where | of_hash
-    return queryset.filter(where)
+        ways.append(Video.objects.filter(sha256__gte=prefix, sha256__lt=prefix + "g").order_by("sha256"))
+    return ways

@@ -11,12 +11,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
 from unfold.decorators import display
 
 from detection.admin.base import safe_next
 from detection.admin.evidence import frames_of, people_of_faces, rejections_of, review_sentences, threshold_height
-from detection.admin.filters import LabelFilter, OwnerFilter
+from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter
 from detection.admin.gold import gold_view, may_know
 from detection.admin.labelling import button_context, label_view
 from detection.admin.look_again import look_again_view
@@ -39,7 +39,7 @@ class VideoAdmin(VideoListAdmin):
         ("status", ChoicesDropdownFilter),
         ("verdict_label", ChoicesDropdownFilter),
         LabelFilter,
-        ("needs_review", BooleanRadioFilter),
+        NeedsReviewFilter,
         OwnerFilter,
         ("created_at", RangeDateFilter),
     )

@@ -22,6 +22,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 
@@ -68,6 +69,17 @@ class Stage(models.TextChoices):
     DONE = "done", "Done"
 
 
+FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
+"""What lists of videos are filtered by, in any combination."""
+
+
+def _newest(name: str, *first: str) -> models.Index:
+    """An index to walk from the newest on.  It carries all that lists filter by, so that a walk past a million videos
+    that some second filter leaves out reads the index alone."""
+    rest = (field for field in FILTERED if field not in first)
+    return models.Index(fields=(*first, "-created_at", "-id", *rest), name=name)
+
+
 OPEN_STATES = (State.QUEUED, State.RUNNING)
 TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
 
@@ -83,6 +95,9 @@ class Video(models.Model):
     external_id = models.CharField(max_length=200, blank=True, help_text="The client's own name for it.")
     metadata = models.JSONField(default=dict, blank=True, help_text="The client's own facts; never interpreted.")
     original_name = models.CharField(max_length=255, help_text="As uploaded; shown, never trusted.")
+    name_key = models.GeneratedField(
+        expression=Lower("original_name"), output_field=models.CharField(max_length=255), db_persist=True
+    )
     sha256 = models.CharField(max_length=64)
     size_bytes = models.BigIntegerField()
     file = models.FileField(max_length=200)
@@ -111,6 +126,9 @@ class Video(models.Model):
     status = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     current_analysis = models.ForeignKey("Analysis", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     current_verdict = models.ForeignKey("Verdict", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    verdict_model = models.ForeignKey(
+        "ModelVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     verdict_label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
     fake_probability = models.FloatField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
@@ -139,23 +157,36 @@ class Video(models.Model):
         ]
         indexes = [
             # admin and reviewers: every list, newest first, by what it filters on
-            models.Index(fields=("-created_at", "-id"), name="video_newest"),
-            models.Index(fields=("status", "-created_at"), name="video_by_status"),
-            models.Index(fields=("needs_review", "-created_at"), name="video_by_needs_review"),
-            models.Index(fields=("verdict_label", "-created_at"), name="video_by_verdict"),
-            models.Index(fields=("label", "-created_at"), name="video_by_label"),
+            _newest("video_newest"),
+            _newest("video_by_status", "status"),
+            _newest("video_by_needs_review", "needs_review"),
+            _newest("video_by_verdict", "verdict_label"),
+            _newest("video_by_label", "label"),
+            _newest("video_by_model", "verdict_model"),
+            _newest("video_waiting", "label", "needs_review"),
             # the workspace: the next video of each queue
-            models.Index(fields=("label", "margin", "id"), name="video_uncertain"),
+            models.Index(fields=("label", "needs_review", "margin", "id"), name="video_uncertain"),
             models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
             models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
             # the dashboard: how long the oldest of a queue has waited
             models.Index(fields=("status", "label", "needs_review", "created_at"), name="video_waiting_oldest"),
             # a client: its own videos, and one by its own name
-            models.Index(fields=("owner", "-created_at", "-id"), name="video_owner_newest"),
+            _newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
-            # admin's search: the first characters of a hash
+            # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
+            # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),
+            models.Index(
+                fields=("name_key", "-created_at"),
+                name="video_by_name",
+                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
+            ),
+            models.Index(
+                fields=("external_id", "-created_at"),
+                name="video_by_external_id",
+                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -235,10 +266,11 @@ class Analysis(models.Model):
                 fields=("state", "not_before"), name="analysis_open", condition=Q(state__in=("queued", "running"))
             ),
             models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
-            models.Index(fields=("state", "-created_at"), name="analysis_by_state"),
+            models.Index(fields=("state", "-created_at", "-id"), name="analysis_by_state"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
             # the hourly figures: what has ended in an hour
             models.Index(fields=("finished_at",), name="analysis_finished"),
+            models.Index(fields=("state", "finished_at"), name="analysis_state_finished"),
         ]
 
     def __str__(self) -> str:

@@ -55,6 +55,8 @@ class DatasetVideo(models.Model):
     class Meta:
         ordering = ("dataset", "path")
         constraints = [models.UniqueConstraint(fields=("dataset", "path"), name="dataset_path_once")]
+        # the list, in its order, with all that it is filtered by
+        indexes = [models.Index(fields=("dataset", "path", "label", "official_split"), name="dataset_list")]
 
     def __str__(self) -> str:
         return f"{self.dataset}: {self.path}"

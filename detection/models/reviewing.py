@@ -27,8 +27,12 @@ class ReviewRole(models.TextChoices):
 
 class ReviewSet(models.QuerySet["Review"]):
     def standing(self) -> ReviewSet:
-        """Answers that were not taken back, nor are the taking back itself."""
-        return self.filter(undoes=None, undone_by=None)
+        """Answers that were not taken back, nor are the taking back itself.
+
+        A row without a label takes one back (a constraint says so).  Not as `undoes=None`: SQLite takes the unique
+        index on it for the shortest way, and reads all answers there are for the few of one video.
+        """
+        return self.exclude(label="").filter(undone_by=None)
 
     def deciding(self) -> ReviewSet:
         """Answers that say what a video is: the standing ones, but not those that only check the reviewer."""
@@ -107,6 +111,7 @@ class Review(models.Model):
         ]
         indexes = [
             models.Index(fields=("video", "-created_at"), name="review_by_video"),
+            models.Index(fields=("video", "reviewer"), name="review_by_video_reviewer"),
             models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
             models.Index(fields=("-created_at", "-id"), name="review_newest"),
             # figures of reviewers: second readings, adjudications and checks of the last days

@@ -10,6 +10,7 @@ from detection.services.results import ClassificationResult
 
 NO_VERDICT: dict[str, Any] = {
     "current_verdict": None, "verdict_label": "", "fake_probability": None, "margin": None,
+    "verdict_model_id": None,
 }  # fmt: skip
 """What a video mirrors that has none."""
 
@@ -33,6 +34,7 @@ def mirrored(verdict: Verdict) -> dict[str, Any]:
     return {
         "status": State.SUCCEEDED,
         "current_verdict": verdict,
+        "verdict_model_id": verdict.model_version_id,
         "verdict_label": verdict.label,
         "fake_probability": verdict.fake_probability,
         "margin": abs(verdict.fake_probability - verdict.threshold),

@@ -67,7 +67,8 @@ def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
     rows = Video.objects.all()
     open_rows = rows.filter(label="")
     if queue == "uncertain":
-        return [open_rows.filter(needs_review=True, margin__gte=0).order_by("margin", "id")]
+        # As `in`: SQLite walks no index over a column that Django renders without a comparison.
+        return [open_rows.filter(needs_review__in=[True], margin__gte=0).order_by("margin", "id")]
     if queue == "audit":
         ranks = round(settings.DFD_REVIEW_AUDIT_SHARE * AUDIT_RANKS)
         return [open_rows.filter(audit_rank__lt=ranks, status=State.SUCCEEDED).order_by("audit_rank", "id")]
@@ -92,7 +93,6 @@ def oldest_in(*, queue: str) -> datetime | None:
     rows = Video.objects.filter(label="")
     parts: list[QuerySet[Video]] = []
     if queue == "uncertain":
-        # As `in`: SQLite walks no index over a column that Django renders without a comparison.
         parts = [rows.filter(status=State.SUCCEEDED, needs_review__in=[True])]
     elif queue == "no_face":
         parts = [rows.filter(status=State.NO_FACE)]

@@ -132,7 +132,8 @@ class Rows:
             needs_review=True,
             review_reasons=["near_threshold", "experimental_model"],
         )
-        video.current_verdict, video.verdict_label, video.fake_probability = verdict, label, score
+        video.current_verdict, video.verdict_model = verdict, model
+        video.verdict_label, video.fake_probability = label, score
         video.margin, video.needs_review = abs(score - model.threshold), True
         video.save()
         return video

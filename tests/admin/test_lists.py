@@ -139,7 +139,7 @@ def test_filters_narrow_the_list(rows: Rows, reviewer: User, review_client: Clie
         "verdict_label__exact=fake": {fake},
         "label=unsure": {real},
         "label=none": {fake, empty},
-        "needs_review__exact=1": {fake, real},
+        "needs_review=yes": {fake, real},
         "owner=cli": everything,
         "owner=nobody": set(),
         "label=<script>": everything,
