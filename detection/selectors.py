@@ -24,6 +24,7 @@ from detection.models import (
     Review,
     ReviewClaim,
     SampledFrame,
+    Stage,
     State,
     TrainingRun,
     VerdictLabel,
@@ -90,6 +91,11 @@ def visible_tasks(*, user: User) -> QuerySet[Analysis]:
 def open_analyses(*, owner_id: int) -> int:
     """How many analyses of the owner's videos are queued or running."""
     return Analysis.objects.filter(video__owner_id=owner_id, state__in=OPEN_STATES).count()
+
+
+def waiting_for_extraction(*, at_most: int) -> int:
+    """How many analyses of all users wait for a worker's first look or have it now; counts no further than asked."""
+    return Analysis.objects.filter(state__in=OPEN_STATES, stage=Stage.EXTRACT)[:at_most].count()
 
 
 def has_open_analysis(*, video: Video) -> bool:

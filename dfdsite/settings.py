@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import environ
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
-from dfdsite import csp
+from dfdsite import csp, logs
 
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -26,15 +25,15 @@ if (BASE_DIR / ".env").is_file():
     env.read_env(str(BASE_DIR / ".env"))
 
 
-def _positive(name: str, default: int) -> int:
-    """A whole number of at least 1."""
+def _positive(name: str, default: int, *, least: int = 1) -> int:
+    """A whole number of at least 1, or of at least `least`."""
     raw = env.str(name, default=str(default))
     try:
         value = int(raw)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least 1, not {raw!r}.")
+        value = least - 1
+    if value < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
     return value
 
 
@@ -195,6 +194,9 @@ DFD_MAX_UPLOAD_BYTES = _positive("DFD_MAX_UPLOAD_BYTES", 2 * 1024**3)
 DFD_MAX_DURATION_S = _positive("DFD_MAX_DURATION_S", 4 * 3600)
 DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
 DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
+DFD_MAX_BYTES_A_DAY = _positive("DFD_MAX_BYTES_A_DAY", 200 * 1024**3)
+DFD_MAX_REQUESTS_A_MINUTE = _positive("DFD_MAX_REQUESTS_A_MINUTE", 1200)
+DFD_MAX_QUEUE = _positive("DFD_MAX_QUEUE", 100_000, least=0)
 DFD_MAX_METADATA_BYTES = 16 * 1024
 
 # --- the job protocol ----------------------------------------------------------------------------------------------
@@ -235,6 +237,22 @@ def _broker_socket() -> Path:
 
 EMBEDDED_BROKER_DIR = VAR_DIR / "broker"
 EMBEDDED_BROKER_SOCKET = _broker_socket()
+# Requests are counted where all web processes see the count; the embedded default has one web process.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "requests": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "requests",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+}
+if REDIS_URL:
+    CACHES["requests"] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "dfd",
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+    }
 CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{EMBEDDED_BROKER_SOCKET}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -289,6 +307,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["detection.api.throttle.RequestsAMinute"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["detection.api.protocol.BoundedJSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "detection.api.protocol.IgnoreAccept",
@@ -312,6 +331,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "detection.api.schema.say_when_to_try_again",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "PublicStateEnum": "detection.api.filters.PUBLIC_STATES",
         "ReviewLabelEnum": "detection.models.ReviewLabel",
@@ -354,48 +377,6 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
-# --- logs: one line an event, JSON where a machine reads them ------------------------------------------------------
+# --- logs ----------------------------------------------------------------------------------------------------------
 LOG_JSON = env.bool("DFD_LOG_JSON", default=False)
-# Plain tracebacks: the default one, where `rich` is installed, prints local variables (tokens, too) and takes seconds.
-_renderer: Any = (
-    structlog.processors.JSONRenderer()
-    if LOG_JSON
-    else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-)
-_shared_processors: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "structured": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                _renderer,
-            ]
-            if LOG_JSON
-            else [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer],
-            "foreign_pre_chain": _shared_processors,
-        },
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["console"], "level": env.str("DFD_LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"handlers": ["console"], "propagate": False}},
-}
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        *_shared_processors,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.StackInfoRenderer(),
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
+LOGGING = logs.configured(as_json=LOG_JSON, level=env.str("DFD_LOG_LEVEL", default="INFO"))

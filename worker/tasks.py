@@ -6,7 +6,7 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import evidence_jobs, hourly, operating, sweeper, training, workspace
+from detection.services import evidence_jobs, hourly, limits, operating, sweeper, training, workspace
 from worker import attempt, evidence, prints, runtime
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
@@ -40,6 +40,7 @@ def sweep() -> None:
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
     operating.forget_gone()
+    limits.forget_days()
     hourly.count_hours()
     prints.sweep()
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import (
     Http404,
@@ -60,8 +62,6 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     headers = {}
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
-    if wait_s := getattr(error, "wait", None):
-        headers["Retry-After"] = str(int(wait_s))
     if isinstance(error, exceptions.ValidationError):
         fields = list(_field_errors("", error.detail))
         body = problem(
@@ -78,6 +78,8 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
 
 def _as_api_exception(exc: Exception) -> exceptions.APIException | Refused | None:
     match exc:
+        case exceptions.Throttled():
+            return _too_many_requests(exc)
         case exceptions.APIException() | Refused():
             return exc
         case Http404():
@@ -91,6 +93,16 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | Refused | Non
         case UnreadablePostError():
             return Refused("upload_interrupted", "The request ended before its body was complete.")
     return None
+
+
+def _too_many_requests(error: exceptions.Throttled) -> Refused:
+    wait_s = str(max(1, math.ceil(getattr(error, "wait", None) or 1)))
+    return Refused(
+        "too_many_requests",
+        f"You may ask {settings.DFD_MAX_REQUESTS_A_MINUTE} times a minute; try again in {wait_s} s.",
+        status=429,
+        headers={"Retry-After": wait_s},
+    )
 
 
 def _code(error: exceptions.APIException) -> str:

@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 from detection.errors import Refused
+from detection.services.limits import check_queue
 from detection.services.uploads import display_name, not_a_video, too_large
 from detection.sniff import HEAD_BYTES, sniff
 
@@ -55,9 +56,14 @@ class VideoUploadHandler(FileUploadHandler):
         boundary: Any,
         encoding: str | None = None,
     ) -> None:
-        """A request that says it is too long need not be stored to find out."""
+        """A request that says it is too long, or that nobody would get to, need not be stored to find out."""
         if content_length > settings.DFD_MAX_UPLOAD_BYTES + FORM_OVERHEAD_BYTES:
             self._refuse(too_large())
+            return
+        try:
+            check_queue()
+        except Refused as refusal:
+            self._refuse(refusal)
 
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, file_name, content_type, *args, **kwargs)

@@ -44,8 +44,8 @@ LOCATION = OpenApiParameter(
 
 
 def problems(*statuses: int) -> dict[Any, Any]:
-    """The errors of an operation, for its schema."""
-    return {(code, "application/problem+json"): ProblemSerializer for code in statuses}
+    """The errors of an operation, for its schema; too many requests there may be of any."""
+    return {(code, "application/problem+json"): ProblemSerializer for code in sorted({*statuses, 429})}
 
 
 class VideoPart(GenericAPIView[Any]):
@@ -105,7 +105,7 @@ class VideosView(ListAPIView[Video]):
             202: OpenApiResponse(VideoSerializer, description="Stored, and queued for analysis."),
             200: OpenApiResponse(VideoSerializer, description="This content is here already."),
         }
-        | problems(400, 401, 403, 413, 415, 422, 429, 507),
+        | problems(400, 401, 403, 413, 415, 422, 503, 507),
     )
     def post(self, request: Request) -> Response:
         form = UploadSerializer(data=request.data)
@@ -176,7 +176,7 @@ class AnalyzeView(VideoPart):
         description="While a task of the video is open, that task is answered.",
         request=AnalyzeSerializer,
         parameters=[LOCATION],
-        responses={202: TaskSerializer} | problems(400, 401, 403, 404, 413, 415, 429),
+        responses={202: TaskSerializer} | problems(400, 401, 403, 404, 413, 415, 503),
     )
     def post(self, request: Request, video_id: UUID) -> Response:
         video = self.get_video()

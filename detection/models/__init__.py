@@ -29,6 +29,7 @@ from detection.models.learning import (
     Snapshot,
     TrainingRun,
 )
+from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 
@@ -63,6 +64,7 @@ __all__ = [
     "Stage",
     "State",
     "TrainingRun",
+    "UploadDay",
     "UploadKey",
     "Verdict",
     "VerdictLabel",

@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.base import File
 from django.core.files.storage import default_storage
@@ -26,9 +25,10 @@ from django.db import IntegrityError, transaction
 
 from detection.errors import Refused
 from detection.models import Analysis, UploadKey, Video
-from detection.selectors import has_open_analysis, open_analyses
+from detection.selectors import has_open_analysis
 from detection.services.attempt_files import remove_tree
 from detection.services.jobs import queue_analysis
+from detection.services.limits import check_queue, check_quota, check_upload, count_upload
 from detection.services.text import is_storable
 from detection.sniff import HEAD_BYTES, STILL_CHECK_BYTES, FileKind, is_still_picture, sniff
 
@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 MAX_EXTERNAL_ID = 200
 MAX_KEY = 200
 MAX_NAME = 255
-RETRY_S = 30
-"""When it is worth trying again after `quota_exceeded`: a video takes seconds."""
 ABANDONED_AFTER_S = 24 * 3600
 
 
@@ -62,7 +60,8 @@ def submit_video(
 
     `upload` is moved where it lies in a temporary file (`temporary_file_path`) and copied otherwise; its `sha256`
     attribute (lower-case hex) is used where the receiver has computed it on the way.  Raises Refused:
-    `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`.
+    `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`,
+    `daily_bytes_exceeded`, `queue_full`.
     """
     facts = dict(metadata or {})
     _check_text("external_id", external_id, MAX_EXTERNAL_ID)
@@ -74,7 +73,8 @@ def submit_video(
     existing = _existing(owner, sha256, idempotency_key)
     if existing is not None:
         return Submission(video=existing, created=False)
-    check_quota(owner_id=owner.pk)
+    size: int = upload.size
+    check_upload(owner_id=owner.pk, size_bytes=size)
 
     video = Video(
         owner_id=owner.pk,
@@ -82,13 +82,11 @@ def submit_video(
         metadata=facts,
         original_name=display_name(upload.name or ""),
         sha256=sha256,
-        size_bytes=upload.size,
+        size_bytes=size,
     )
 
     def write() -> None:
-        # One at a time per owner, so that the quota holds for uploads that arrive together.
-        get_user_model().objects.select_for_update().get(pk=owner.pk)
-        check_quota(owner_id=owner.pk)
+        count_upload(owner_id=owner.pk, size_bytes=size)
         video.save(force_insert=True)
         if idempotency_key:
             UploadKey.objects.create(owner_id=owner.pk, key=idempotency_key, video=video)
@@ -119,8 +117,9 @@ def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Cal
 
 
 def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
-    """A new task for the video, or the one that is still open.  Raises Refused `quota_exceeded`."""
+    """A new task for the video, or the one that is still open.  Raises Refused `quota_exceeded` or `queue_full`."""
     if not has_open_analysis(video=video):
+        check_queue()
         check_quota(owner_id=video.owner_id)
     return queue_analysis(video=video, reuse_faces=reuse_faces)
 
@@ -161,18 +160,6 @@ def too_large() -> Refused:
 
 def not_a_video() -> Refused:
     return Refused("not_a_video", "The content of the file is not a video, whatever its name says.", status=415)
-
-
-def check_quota(*, owner_id: int) -> None:
-    """Raises Refused `quota_exceeded` when the owner has as many open analyses as are allowed."""
-    limit = settings.DFD_MAX_VIDEOS_IN_FLIGHT
-    if open_analyses(owner_id=owner_id) >= limit:
-        raise Refused(
-            "quota_exceeded",
-            f"{limit} of your videos are waiting already; try again when some are done.",
-            status=429,
-            headers={"Retry-After": str(RETRY_S)},
-        )
 
 
 def check_key(key: str) -> None:

@@ -62,7 +62,7 @@ def test_a_host_that_is_not_ours_is_a_400_problem(problem: Problem, settings: An
 def test_a_throttled_caller_is_told_when_to_come_back() -> None:
     response = problem_handler(Throttled(wait=12.5), {"request": APIRequestFactory().get("/api/v1/videos/")})
     assert response is not None
-    assert (response.status_code, response.data["code"], response["Retry-After"]) == (429, "throttled", "13")
+    assert (response.status_code, response.data["code"], response["Retry-After"]) == (429, "too_many_requests", "13")
 
 
 def test_the_answer_is_json_whatever_is_accepted(owner: Caller) -> None:

@@ -1,0 +1,49 @@
+"""How often a client program may ask."""
+
+from __future__ import annotations
+
+import math
+from time import time as now
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+from django.core.cache import caches
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+if TYPE_CHECKING:  # REST framework's views import this file
+    from rest_framework.views import APIView
+
+log = structlog.get_logger(__name__)
+
+WINDOW_S = 60
+
+
+class RequestsAMinute(BaseThrottle):
+    """Counts a user's requests within each minute of the clock, over all of the user's tokens.
+
+    Only requests by token: what a reviewer's browser fetches by session (ten faces a person, clips in pieces) comes
+    from our own pages.
+    """
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        if request.auth is None:
+            return True
+        minute, passed = divmod(now(), WINDOW_S)
+        self.left_s = WINDOW_S - passed
+        return _counted(f"requests:{request.user.pk}:{int(minute)}") <= settings.DFD_MAX_REQUESTS_A_MINUTE
+
+    def wait(self) -> float:
+        return math.ceil(self.left_s)
+
+
+def _counted(key: str) -> int:
+    """This request's number within its minute; 0 where the count cannot be had: nobody is turned away for that."""
+    cache = caches["requests"]
+    try:
+        cache.add(key, 0, timeout=2 * WINDOW_S)
+        return int(cache.incr(key))
+    except Exception as error:  # whatever the cache's library raises when its server is away
+        log.warning("requests_not_counted", error=str(error))
+        return 0
