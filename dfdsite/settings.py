@@ -16,8 +16,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
-from dfdsite import csp, logs
 
+from dfdsite import csp, logs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -86,10 +86,10 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True  # not so the CSRF cookie: calls.js reads the newest token from it
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": csp.NOTHING}
-SECURE_REFERRER_POLICY = "same-origin"
 
 INSTALLED_APPS = [
     "unfold",
@@ -110,14 +110,15 @@ INSTALLED_APPS = [
     "worker",
 ]
 MIDDLEWARE = [
-    "dfdsite.csp.PagePolicy",
     "django.middleware.security.SecurityMiddleware",
+    "dfdsite.csp.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "detection.acting.RememberRequest",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
 ]

@@ -5,6 +5,7 @@ from django.contrib import admin
 from detection.admin import (  # noqa: F401  (each registers its page)
     accounts,
     analyses,
+    audit,
     batches,
     datasets,
     gold,

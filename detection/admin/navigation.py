@@ -121,6 +121,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": "Access",
             "items": [
+                item(
+                    "Audit log",
+                    "receipt_long",
+                    "admin:detection_auditentry_changelist",
+                    may("detection.view_auditentry"),
+                ),
                 item("Users", "person", "admin:auth_user_changelist", may("auth.view_user")),
                 item("Groups", "group", "admin:auth_group_changelist", may("auth.view_group")),
                 item("API tokens", "key", "admin:knox_authtoken_changelist", may("knox.view_authtoken")),

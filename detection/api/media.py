@@ -27,7 +27,7 @@ from detection import selectors
 from detection.api.views import problems
 from detection.errors import Refused
 from detection.models import Video
-from detection.services import evidence_jobs
+from detection.services import audit, evidence_jobs
 from detection.sniff import ALL_KINDS
 
 CHUNK_BYTES = 256 * 1024
@@ -164,12 +164,15 @@ class VideoMediaView(APIView):
         name = _file_of(video, kind) if video else ""
         if video is None or not name:
             raise NotFound("There is no such file.")
-        return serve(
+        response = serve(
             request,
             name,
             download_as=video.original_name if kind == "original" else None,
             max_age_s=PICTURE_MAX_AGE_S if kind == "thumbnail" else 0,
         )
+        if kind != "thumbnail":  # lists show dozens
+            audit.media_read(video_id=video_id, user=request.user, original=kind == "original")
+        return response
 
 
 class FaceImageView(APIView):
@@ -178,7 +181,9 @@ class FaceImageView(APIView):
         face = selectors.visible_face(user=request.user, face_id=face_id)
         if face is None:
             raise NotFound("There is no such face.")
-        return serve(request, str(face.crop.name), max_age_s=PICTURE_MAX_AGE_S)
+        response = serve(request, str(face.crop.name), max_age_s=PICTURE_MAX_AGE_S)
+        audit.media_read(video_id=face.video_id, user=request.user)
+        return response
 
 
 class FaceHeatmapView(APIView):
@@ -191,7 +196,9 @@ class FaceHeatmapView(APIView):
         name = evidence_jobs.heatmap_names(face.video).get(str(face.pk))
         if name is None:
             raise NotFound("Nobody has asked for heat maps of this video yet, or its verdict has changed since.")
-        return serve(request, name)
+        response = serve(request, name)
+        audit.media_read(video_id=face.video_id, user=request.user)
+        return response
 
 
 class SampledFrameImageView(APIView):
@@ -200,7 +207,9 @@ class SampledFrameImageView(APIView):
         frame = selectors.visible_sampled_frame(user=request.user, frame_id=frame_id)
         if frame is None:
             raise NotFound("There is no such frame.")
-        return serve(request, str(frame.image.name), max_age_s=PICTURE_MAX_AGE_S)
+        response = serve(request, str(frame.image.name), max_age_s=PICTURE_MAX_AGE_S)
+        audit.media_read(video_id=frame.video_id, user=request.user)
+        return response
 
 
 def _file_of(video: Video, kind: str) -> str:

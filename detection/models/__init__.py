@@ -1,5 +1,6 @@
 """The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
 
+from detection.models.audit import AuditAction, AuditEntry, AuditHead
 from detection.models.core import (
     AUDIT_RANKS,
     OPEN_STATES,
@@ -39,6 +40,9 @@ __all__ = [
     "TERMINAL_STATES",
     "Analysis",
     "AppendOnlyError",
+    "AuditAction",
+    "AuditEntry",
+    "AuditHead",
     "DatasetVideo",
     "EvidenceJob",
     "EvidenceKind",

@@ -11,7 +11,18 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import OPEN_STATES, GoldVideo, Review, ReviewClaim, ReviewLabel, ReviewRole, State, Video
+from detection.models import (
+    OPEN_STATES,
+    AuditAction,
+    GoldVideo,
+    Review,
+    ReviewClaim,
+    ReviewLabel,
+    ReviewRole,
+    State,
+    Video,
+)
+from detection.services import audit
 from detection.services.reviews import Reading, record_review
 from detection.services.text import is_storable
 
@@ -39,6 +50,7 @@ def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
         row, _ = GoldVideo.objects.update_or_create(
             video=video, defaults={"label": label, "reason": reason, "set_by": by, "created_at": timezone.now()}
         )
+        audit.record(AuditAction.GOLD_SET, subject=f"video:{video.pk}", by=by, facts={"label": label})
     return row
 
 
@@ -48,7 +60,9 @@ def unset_gold(*, video: Video, by: User) -> None:
     Raises Refused `permission_denied`.
     """
     _may(by)
-    GoldVideo.objects.filter(video=video).delete()
+    with transaction.atomic():
+        if GoldVideo.objects.filter(video=video).delete()[0]:
+            audit.record(AuditAction.GOLD_UNSET, subject=f"video:{video.pk}", by=by)
 
 
 def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) -> Iterator[tuple[Video, str]]:

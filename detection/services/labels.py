@@ -23,7 +23,8 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Prefetch, Q
 
 from detection.errors import Refused
-from detection.models import DatasetVideo, Review, ReviewLabel, ReviewRole, Video
+from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
+from detection.services import audit
 from detection.services.reviews import record_review
 
 FORMATS = ("csv", "jsonl")
@@ -52,6 +53,8 @@ def write_labels(
     *, write: Callable[[str], object], format: str = "csv", all_reviews: bool = False, since: datetime | None = None
 ) -> int:
     """One row a labelled video (or, with `all_reviews`, a review), oldest first.  Returns how many."""
+    facts = {"rows": "reviews" if all_reviews else "videos", "since": since.isoformat() if since else None}
+    audit.record(AuditAction.EXPORTED, subject="labels", facts=facts)
     rows = review_rows(since=since) if all_reviews else video_rows(since=since)
     columns = REVIEW_COLUMNS if all_reviews else VIDEO_COLUMNS
     if format == "csv":

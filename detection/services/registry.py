@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import ModelVersion, Promotion, PromotionKind
+from detection.models import AuditAction, ModelVersion, Promotion, PromotionKind
 from detection.selectors import model_before
-from detection.services import sweeper
+from detection.services import audit, sweeper
 
 
 def register_model(
@@ -123,10 +123,11 @@ def activate_model(
             raise Refused("stale_gate", "Another model has become active meanwhile; compare again.", status=409)
         ModelVersion.objects.filter(active=True).exclude(id=model.id).update(active=False)
         model = rows[model.id]
+        promotion: Promotion | None = None
         if not model.active:
             model.active, model.promoted_at = True, timezone.now()
             model.save(update_fields=["active", "promoted_at"])
-            Promotion.objects.create(
+            promotion = Promotion.objects.create(
                 model_version=model,
                 previous=previous,
                 kind=kind or (PromotionKind.FORCED if previous else PromotionKind.FIRST),
@@ -136,6 +137,9 @@ def activate_model(
             )
         sweeper.wake_waiting()
         transaction.on_commit(dispatch.wake_sweeper, robust=True)
+        if promotion:
+            facts = {"kind": str(promotion.kind), "previous": str(previous.id) if previous else None}
+            audit.record(AuditAction.MODEL_ACTIVATED, subject=f"model:{model.id}", by=by, facts=facts)
     return model
 
 

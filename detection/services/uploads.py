@@ -24,8 +24,9 @@ from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 
 from detection.errors import Refused
-from detection.models import Analysis, UploadKey, Video
+from detection.models import Analysis, AuditAction, UploadKey, Video
 from detection.selectors import has_open_analysis
+from detection.services import audit
 from detection.services.attempt_files import remove_tree
 from detection.services.jobs import queue_analysis
 from detection.services.limits import check_queue, check_quota, check_upload, count_upload
@@ -133,8 +134,10 @@ def delete_video(*, video: Video) -> None:
         # The same order of locks as a worker that finishes: its analysis first, then what belongs to the video.
         list(Analysis.objects.select_for_update().filter(video_id=video.pk).values_list("pk", flat=True))
         Video.objects.select_for_update().filter(pk=video.pk).first()
-        Video.objects.filter(pk=video.pk).delete()
+        deleted, _ = Video.objects.filter(pk=video.pk).delete()
         transaction.on_commit(partial(_remove_files, video.folder), robust=True)
+        if deleted:
+            audit.record(AuditAction.VIDEO_DELETED, subject=f"video:{video.pk}", facts={"owner": video.owner_id})
     log.info("video_deleted", video=str(video.pk))
 
 

@@ -1,0 +1,93 @@
+"""The audit log: who did what, when and from where.  It is read here, and never written."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, TextFilter
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
+from detection.models import AuditAction, AuditEntry
+
+TONES = {
+    AuditAction.LOGIN_FAILED: "red",
+    AuditAction.VIDEO_DELETED: "red",
+    AuditAction.RETENTION: "red",
+    AuditAction.FORGOTTEN: "red",
+    AuditAction.TOKEN_REVOKED: "amber",
+    AuditAction.USER_CHANGED: "amber",
+    AuditAction.EXPORTED: "amber",
+    AuditAction.MEDIA_DOWNLOADED: "amber",
+    AuditAction.MODEL_ACTIVATED: "violet",
+}
+
+
+class ActorFilter(TextFilter):
+    title = "user"
+    parameter_name = "actor"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = str(self.value() or "").replace("\x00", "")
+        return queryset.filter(actor=value) if value else queryset
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("when", "action_badge", "actor_cell", "subject_cell", "facts_cell", "number")
+    list_display_links = None
+    list_filter = (("action", ChoicesDropdownFilter), ActorFilter, ("at", RangeDateFilter))
+    search_fields = ("subject",)  # the placeholder of the box; `get_search_results` says how
+    search_help_text = "A video's id, or video:..., user:..., token:..., model:... in full."
+    ordering = ("-at", "-number")
+    sortable_by = ()
+    actions = ()
+    fields = ("number", "at", "action", "actor", "actor_id", "address", "subject", "facts", "previous", "hash")
+    empty_title = "Nothing has been recorded yet"
+    empty_text = "Logins, role changes, looks at other people's videos, deletions and exports are kept here."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        wanted = search_term.strip().replace("\x00", "")
+        with suppress(ValueError):
+            wanted = f"video:{UUID(wanted)}"
+        return (queryset.filter(subject=wanted) if wanted else queryset), False
+
+    @display(description="When")
+    def when(self, row: AuditEntry) -> SafeString:
+        url = reverse("admin:detection_auditentry_change", args=(row.pk,))
+        return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, moment(row.at))
+
+    @display(description="What")
+    def action_badge(self, row: AuditEntry) -> SafeString:
+        tone = TONES.get(AuditAction(row.action), "grey") if row.action in AuditAction.values else "grey"
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_action_display())
+
+    @display(description="Who")
+    def actor_cell(self, row: AuditEntry) -> SafeString:
+        name = row.actor or "nobody logged in"
+        return format_html(
+            '<span class="dfd-stack"><span>{}</span><span class="dfd-subtle">{}</span></span>', name, row.address or ""
+        )
+
+    @display(description="Of")
+    def subject_cell(self, row: AuditEntry) -> SafeString | str:
+        return format_html('<span class="dfd-mono">{}</span>', row.subject) if row.subject else NOTHING
+
+    @display(description="Facts")
+    def facts_cell(self, row: AuditEntry) -> SafeString | str:
+        said = ", ".join(f"{name} {_text(value)}" for name, value in row.facts.items())
+        return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', said) if said else NOTHING
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,30 @@
+"""Whether the audit log is as it was written."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.services import audit
+
+
+def noted(text: str) -> tuple[int, str]:
+    number, _, digest = text.partition(":")
+    if not number.isdecimal() or len(digest) != 64:
+        raise ArgumentTypeError(f"{text!r} is not NUMBER:HASH, as an earlier run of this command has printed it")
+    return int(number), digest
+
+
+class Command(BaseCommand):
+    help = "Walk the audit log's chain of hashes. Ends with 1 and names the first entry that is not as it was written."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--expect", type=noted, metavar="NUMBER:HASH", help="an entry as it was noted elsewhere")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        checked = audit.verify(expect=options["expect"])
+        if checked.broken:
+            raise CommandError(f"{checked.broken} The {checked.entries:,} entries before it are sound.")
+        self.stdout.write(f"OK: {checked.entries:,} entries. Note it elsewhere: {checked.entries}:{checked.head}")

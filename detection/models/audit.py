@@ -1,0 +1,97 @@
+"""Who did what: numbered entries, each bound to the one before it by a hash."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.db import models
+from django.utils import timezone
+
+from detection.models.core import AppendOnlyError
+
+BEGINNING = "0" * 64
+"""What stands in the place of the hash before the first entry."""
+
+
+class AuditAction(models.TextChoices):
+    LOGGED_IN = "logged_in", "Logged in"
+    LOGIN_FAILED = "login_failed", "Failed to log in"
+    USER_CHANGED = "user_changed", "User or role changed"
+    TOKEN_CREATED = "token_created", "Token created"
+    TOKEN_REVOKED = "token_revoked", "Token revoked"
+    MEDIA_VIEWED = "media_viewed", "Video looked at"
+    MEDIA_DOWNLOADED = "media_downloaded", "Original downloaded"
+    VIDEO_DELETED = "video_deleted", "Video deleted"
+    GOLD_SET = "gold_set", "Known answer set"
+    GOLD_UNSET = "gold_unset", "Known answer taken back"
+    MODEL_ACTIVATED = "model_activated", "Model made active"
+    EXPORTED = "exported", "Labels exported"
+    RETENTION = "retention", "Removed by the retention policy"
+    FORGOTTEN = "forgotten", "Video forgotten"
+
+
+class AuditSet(models.QuerySet["AuditEntry"]):
+    """Rows that are only added."""
+
+    def update(self, **_: Any) -> NoReturn:
+        raise AppendOnlyError("An entry of the audit log is never changed.")
+
+    def delete(self) -> NoReturn:
+        raise AppendOnlyError("An entry of the audit log is never removed.")
+
+
+class AuditEntry(models.Model):
+    """One thing that was done.  Append only; `detection.services.audit` writes it, in the transaction of the thing.
+
+    It holds ids, user names and addresses: no file name, no text that somebody wrote.
+    """
+
+    number = models.PositiveBigIntegerField(primary_key=True, help_text="1, 2, 3, ... without a gap.")
+    at = models.DateTimeField(default=timezone.now, editable=False)
+    action = models.CharField(max_length=20, choices=AuditAction)
+    actor = models.CharField(max_length=200, blank=True, help_text="The user's name, or the program's.")
+    actor_id = models.BigIntegerField(null=True, blank=True, help_text="The user's id; the user may be gone.")
+    address = models.GenericIPAddressField(null=True, blank=True, help_text="Where the request came from.")
+    subject = models.CharField(max_length=120, blank=True, help_text="`video:<id>`, `user:<id>`, ...")
+    facts = models.JSONField(default=dict, blank=True)
+    previous = models.CharField(max_length=64, help_text="The hash of the entry before this one.")
+    hash = models.CharField(max_length=64, help_text="SHA-256 of `previous` and all else of this entry.")
+
+    objects = AuditSet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        ordering = ("-number",)
+        indexes = [
+            # the list, newest first, by what it filters on
+            models.Index(fields=("-at", "-number"), name="audit_newest"),
+            models.Index(fields=("action", "-at", "-number"), name="audit_by_action"),
+            models.Index(fields=("actor", "-at", "-number"), name="audit_by_actor"),
+            # whether it is written already, and all that happened to one video
+            models.Index(fields=("subject", "action", "-at"), name="audit_by_subject"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.action}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError("An entry of the audit log is never changed.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError("An entry of the audit log is never removed.")
+
+
+class AuditHead(models.Model):
+    """The end of the chain, one row.  Whoever adds an entry holds its lock, so the numbers have no gap."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    number = models.PositiveBigIntegerField(default=0)
+    hash = models.CharField(max_length=64, default=BEGINNING)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="audit_one_head")]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.hash[:12]}"
