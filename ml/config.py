@@ -55,6 +55,10 @@ class FaceConfig:
     """Frames tried at each quarter turn before NO_FACE is said."""
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
+    min_face_coarse: int = 40
+    """The same for the very first look; half of what a look costs goes into faces smaller than this."""
+    fine_probes: int = 3
+    """Of the frames looked at coarsely so many are looked at finely too: is there anybody smaller?"""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     min_probability: float = 0.90
     min_size: float = 12.0
@@ -94,7 +98,7 @@ class FaceConfig:
 
     @classmethod
     def sensitive(cls) -> FaceConfig:
-        """Lower thresholds, for a second look at a video in which nobody was found; more of what it finds is no face."""
+        """Lower thresholds, for a second look where nobody was found; more of what it finds is no face."""
         return cls(
             first_pass_frames=32,
             dense_stride=2,

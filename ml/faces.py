@@ -1,28 +1,31 @@
 """From a video to ten faces a person: detect, link into tracks, crop.
 
-Frames are looked at in widening passes (16 spread over the video, then every third, then all), until each person has
-ten valid faces; then at a larger scale, then turned, before it is said that there is no face.  A whole frame never
-stands in for a face.
+Frames are looked at in widening passes (10 spread over the video, for larger faces only; then 16, every third, all),
+until it is certain who is there and each person has ten valid faces; then at a larger scale, then turned, before it is
+said that there is no face.  A whole frame never stands in for a face.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.cascade import Cascade, Found
 from ml.config import FaceConfig, VideoConfig
 from ml.tracks import Box, Detection, even, link
 from ml.video import DecodedFrame, VideoInfo, count_frames, decode, probe, reduce, turn
 
 Image = NDArray[np.uint8]
+MOST_HELD_AT_FIRST = 256 * 2**20
+"""Bytes of decoded frames that are kept for the first look; of larger pictures each is looked at as it comes."""
+MOST_HELD_BYTES = 64 * 2**20
 Progress = Callable[[float], None]
 
 
@@ -77,37 +80,18 @@ class Extraction:
 
 
 class FaceDetector:
-    """MTCNN (Zhang et al. 2016) as packaged by facenet-pytorch, loaded at the first use."""
+    """MTCNN with the thresholds of `config`, loaded at the first use."""
 
     def __init__(self, device: str = "cpu", config: FaceConfig | None = None) -> None:
-        self.device = device
         self.config = config or FaceConfig()
+        self._cascade = Cascade(device, self.config.mtcnn_thresholds)
 
-    @cached_property
-    def _mtcnn(self) -> Any:
-        from facenet_pytorch import MTCNN
+    def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
+        """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.
 
-        return MTCNN(
-            keep_all=True,
-            min_face_size=self.config.min_face_detect,
-            thresholds=list(self.config.mtcnn_thresholds),
-            device=self.device,
-            post_process=False,
-        )
-
-    def detect(self, image: Image) -> list[tuple[Box, float]]:
-        """Boxes (pixels of `image`) and probabilities, the most probable first.  `image` is RGB (H, W, 3)."""
-        if min(image.shape[:2]) < self.config.min_face_detect:
-            return []  # MTCNN's pyramid would have no level
-        boxes, probabilities = self._mtcnn.detect(image)
-        if boxes is None:
-            return []
-        found = [
-            ((float(b[0]), float(b[1]), float(b[2]), float(b[3])), min(1.0, float(p)))
-            for b, p in zip(boxes, probabilities, strict=True)
-            if p is not None and b[2] > b[0] and b[3] > b[1]
-        ]
-        return sorted(found, key=lambda item: -item[1])
+        `min_face` is the smallest face to be found, in pixels; the config's unless given.
+        """
+        return self._cascade.detect(images, min_face=min_face or self.config.min_face_detect)
 
 
 def crop_face(image: Image, box: Box, *, size: int, margin: float) -> Image:
@@ -145,13 +129,21 @@ def rejection(box: Box, probability: float, *, width: int, height: int, config: 
 
 
 @dataclass
-class _Look:
+class Look:
     """What one frame showed: valid faces, rejected boxes, and the small copy that the detector saw."""
 
     number: int
     timestamp_s: float
     valid: list[Detection]
     rejected: list[RejectedBox]
+    small: Image
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A frame that is to be looked at, still in the decoder's pixels, with the small copy that the detector sees."""
+
+    frame: DecodedFrame
     small: Image
 
 
@@ -163,17 +155,53 @@ class _Search:
     ) -> None:
         self.path, self.detector, self.video, self.config = path, detector, video, config
         self.long_side, self.turned = long_side, turned
-        self.looks: dict[int, _Look] = {}
+        self.looks: dict[int, Look] = {}
         self.cuts: list[int] = []
         self.frames_decoded = 0
         self.detect_s = 0.0
 
     def look_at(self, numbers: Iterable[int], progress: Progress) -> None:
-        """Decode the video and look at these frames; cuts are found on the way, over every frame decoded."""
-        wanted = set(numbers) - self.looks.keys()
+        """Decode the video and look at these frames."""
+        for part in self._held(set(numbers) - self.looks.keys(), MOST_HELD_BYTES, progress):
+            self.looks |= self._look(part)
+
+    def look_first(self, numbers: Sequence[int], progress: Progress) -> bool:
+        """Look at these frames, coarsely and at as few as will do; true where that has settled who is in the video."""
+        wanted = set(numbers)
+        parts = self._held(wanted, MOST_HELD_AT_FIRST, progress)
+        held = next(parts, [])
+        if len(held) == len(wanted) and self._settled_coarsely(held):
+            return True
+        for part in chain((held,), parts):
+            self.looks |= self._look([one for one in part if one.frame.number not in self.looks])
+        return False
+
+    def _settled_coarsely(self, held: Sequence[_Held]) -> bool:
+        """Whether ten of the frames, looked at for larger faces only, show people with ten faces each and nobody else.
+
+        Some of the ten are looked at finely too: a smaller face there means that all must be.
+        """
+        c = self.config
+        chosen = [held[k] for k in even(len(held), c.faces_per_track)]
+        if len(chosen) < c.faces_per_track or c.min_face_coarse <= c.min_face_detect:
+            return False
+        self.looks = self._look(chosen, min_face=c.min_face_coarse)
+        if self.settled(self.people()):
+            fine = self._look([chosen[k] for k in even(len(chosen), c.fine_probes)])
+            if all(len(look.valid) <= len(self.looks[number].valid) for number, look in fine.items()):
+                return True
+            self.looks = fine
+            return False
+        self.looks = {}
+        return False
+
+    def _held(self, wanted: set[int], most_bytes: int, progress: Progress) -> Iterator[list[_Held]]:
+        """The wanted frames in parts of at most so many bytes; cuts are found on the way, over every frame decoded."""
         if not wanted:
             return
-        last, done = max(wanted), 0
+        last = max(wanted)
+        part: list[_Held] = []
+        reached = 0
         before: NDArray[np.float32] | None = None
         full_pass = self.frames_decoded == 0
         for frame in decode(self.path, self.video):
@@ -184,17 +212,29 @@ class _Search:
                 before = signature
                 self.frames_decoded += 1
             elif frame.number > last:
-                return
+                break
             if frame.number in wanted:
-                self.looks[frame.number] = self._look(frame)
-                done += 1
-                progress(done / len(wanted))
+                reached += 1
+                progress(reached / len(wanted))
+                small = turn(frame.rgb(long_side=self.long_side), self.turned)
+                if part and (
+                    small.shape != part[0].small.shape or (len(part) + 1) * frame.size_bytes > most_bytes
+                ):  # a stream may change its size half-way
+                    yield part
+                    part = []
+                part.append(_Held(frame, small))
+        if part:
+            yield part
 
-    def _look(self, frame: DecodedFrame) -> _Look:
-        small = turn(frame.rgb(long_side=self.long_side), self.turned)
+    def _look(self, held: Sequence[_Held], *, min_face: int | None = None) -> dict[int, Look]:
         started = time.perf_counter()
-        found = self.detector.detect(small)
+        found = self.detector.detect([one.small for one in held], min_face=min_face)
         self.detect_s += time.perf_counter() - started
+        return {one.frame.number: self._judged(one, boxes) for one, boxes in zip(held, found, strict=True)}
+
+    def _judged(self, held: _Held, found: Found) -> Look:
+        """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
+        frame, small = held.frame, held.small
         shown_width, shown_height = frame.shown_size
         width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
@@ -216,7 +256,7 @@ class _Search:
                     frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height)
                 )
             )
-        return _Look(frame.number, frame.timestamp_s, valid, rejected, small)
+        return Look(frame.number, frame.timestamp_s, valid, rejected, small)
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
@@ -256,7 +296,8 @@ class _Search:
 
     def run(self, expected: int, progress: Progress) -> list[list[Detection]]:
         """All passes; returns people.  Stops early when everyone has ten faces, or when nothing face-like was seen."""
-        self.look_at(even(expected, self.config.first_pass_frames), lambda x: progress(x * 0.4))
+        if self.look_first(even(expected, self.config.first_pass_frames), lambda x: progress(x * 0.4)):
+            return self.people()
         people = self.people()
         if self.settled(people):
             return people
@@ -339,6 +380,28 @@ def extract_faces(
     return extraction
 
 
+def search_exhaustively(
+    path: Path, *, detector: FaceDetector, stride: int = 1, numbers: set[int] | None = None
+) -> Iterator[Look]:
+    """What the detector sees at full size in every `stride`-th frame, or in those of these numbers.
+
+    To judge the quick search by, not to be used.
+    """
+    video = VideoConfig()
+    wanted = set(range(0, video.max_frames, stride)) if numbers is None else numbers
+    search = _Search(path, detector, video, detector.config, long_side=10**6, turned=0)
+    for part in search._held(wanted, 1, lambda _: None):
+        yield from search._look(part).values()
+
+
+def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:
+    """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
+    config = config or FaceConfig()
+    search = _Search(Path(), FaceDetector(config=config), VideoConfig(), config, long_side=1, turned=0)
+    search.looks, search.frames_decoded = {look.number: look for look in looks}, frames_decoded
+    return len(search.people())
+
+
 def _monotonic(progress: Progress | None) -> Progress:
     high = 0.0
 
@@ -360,7 +423,7 @@ def _evidence(search: _Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     """The frames to show a person: those with the best rejected boxes first, then evenly."""
     looks = [search.looks[n] for n in sorted(search.looks)]
 
-    def boxes(look: _Look) -> tuple[RejectedBox, ...]:
+    def boxes(look: Look) -> tuple[RejectedBox, ...]:
         lone = [RejectedBox(d.shown_box, d.probability, "short_track") for d in look.valid]
         return tuple(sorted([*lone, *look.rejected], key=lambda b: -b.probability)[:8])
 

@@ -77,6 +77,11 @@ class DecodedFrame:
         width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
         return (height, width) if self.frame.rotation % 180 else (width, height)
 
+    @property
+    def size_bytes(self) -> int:
+        """What the decoded frame keeps in memory."""
+        return sum(plane.line_size * plane.height for plane in self.frame.planes)
+
     def rgb(self, *, long_side: int | None = None) -> NDArray[np.uint8]:
         """Upright RGB (H, W, 3), square pixels; reduced to `long_side` in the converter when the frame is larger."""
         width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)

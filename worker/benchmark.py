@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
+import ml  # noqa: F401 (first: it tells OpenMP how to wait)
+
+import cv2  # isort: skip
+import torch  # isort: skip
 
 from ml.config import VideoConfig
 from ml.faces import Extraction, FaceDetector, extract_faces

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from ml.cascade import Found
 from ml.config import FaceConfig
 from ml.faces import Extraction, FaceDetector, crop_face, extract_faces, rejection, turn_box
 from ml.tracks import Detection, even, link
@@ -59,6 +61,59 @@ def test_two_people_are_two_tracks_that_never_mix(detector: FaceDetector) -> Non
     assert [len(t.faces) for t in found.tracks] == [10, 10]
     sides = [{(f.box[0] + f.box[2]) / 2 < found.info.width / 2 for f in t.faces} for t in found.tracks]
     assert sorted(map(sorted, sides)) == [[False], [True]], "each person stays on one side of the picture"
+
+
+@pytest.fixture
+def asked(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(how many pictures, smallest face) of each question to the detector."""
+    seen: list[tuple[int, int]] = []
+    detect = detector.detect
+
+    def noted(images: Sequence[np.ndarray], *, min_face: int | None = None) -> list[Found]:
+        seen.append((len(images), min_face or detector.config.min_face_detect))
+        return detect(images, min_face=min_face)
+
+    monkeypatch.setattr(detector, "detect", noted)
+    return seen
+
+
+def test_one_clear_person_is_settled_by_ten_coarse_looks(detector: FaceDetector, asked: list[tuple[int, int]]) -> None:
+    found = extract_faces(DEMO / "one-person.mp4", detector=detector)
+    assert [len(track.faces) for track in found.tracks] == [10]
+    assert found.frames_decoded == 150
+    assert asked == [(10, 40), (3, 20)]
+
+
+def test_somebody_small_beside_a_large_face_is_not_overlooked(tmp_path: Path) -> None:
+    # So coarse that the small face is missed by it: the probes must not let that pass.
+    coarse = FaceConfig(min_face_coarse=110)
+    frames = faces_of("one-person.mp4")
+    height, width = frames[0].shape[:2]
+
+    def two(number: int) -> np.ndarray:
+        picture = frames[number].copy()
+        small = cv2.resize(frames[number][:, ::-1], (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+        picture[: height // 4, : width // 4] = small
+        return picture
+
+    detector = FaceDetector(config=coarse)
+    assert [len(seen) for seen in detector.detect([two(30)], min_face=coarse.min_face_coarse)] == [1]
+    path = write_clip(tmp_path / "two.mp4", frames=60, picture=two)
+    found = extract_faces(path, detector=detector, faces=coarse)
+    sizes = sorted(track.faces[0].box[2] - track.faces[0].box[0] for track in found.tracks)
+    assert len(sizes) == 2
+    assert sizes[0] < 45 < 100 < sizes[1]
+    blind = FaceConfig(min_face_coarse=110, fine_probes=0)
+    assert len(extract_faces(path, detector=detector, faces=blind).tracks) == 1, "it is the probes that find them"
+
+
+def test_frames_too_large_to_be_kept_are_looked_at_as_they_come(
+    detector: FaceDetector, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.faces.MOST_HELD_AT_FIRST", 1)
+    found = extract_faces(DEMO / "one-person.mp4", detector=detector)
+    assert [len(track.faces) for track in found.tracks] == [10]
+    assert asked == [(1, 20)] * 16
 
 
 def test_no_face_keeps_the_frames_for_a_person_to_look_at(detector: FaceDetector) -> None:

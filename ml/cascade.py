@@ -1,0 +1,174 @@
+"""MTCNN's cascade (Zhang et al. 2016) with facenet-pytorch's networks and weights, over many small pictures at once.
+
+The same boxes as its `detect_face`, for a third of the work: areas are averaged over integral images instead of one
+candidate after another, and the networks run channels-last, where pooling over few channels is not slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.tracks import Box
+
+Image = NDArray[np.uint8]
+Found = list[tuple[Box, float]]
+FACTOR = 0.709
+CELL = 12
+"""The first network's field of view, in pixels."""
+MOST_AT_ONCE = 512
+MOST_PIXELS = 4 * 2**20
+"""Of the pictures that are looked at together: 18 of 640 x 360.  The networks' first maps take 30 bytes a pixel."""
+
+
+class Cascade:
+    """The three networks, loaded at the first use.  `thresholds` are those of the three stages."""
+
+    def __init__(self, device: str = "cpu", thresholds: Sequence[float] = (0.6, 0.7, 0.7)) -> None:
+        self.device = torch.device(device)
+        self.thresholds = tuple(thresholds)
+
+    @cached_property
+    def _networks(self) -> tuple[Any, Any, Any]:
+        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+        first, second, third = (
+            network().eval().to(device=self.device, memory_format=torch.channels_last) for network in (PNet, RNet, ONet)
+        )
+        return first, second, third
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[Image], *, min_face: int) -> list[Found]:
+        """Per RGB picture (all of one size) its boxes in pixels with their probabilities, the most probable first."""
+        if not images:
+            return []
+        height, width = images[0].shape[:2]
+        if min(height, width) < min_face:
+            return [[] for _ in images]  # the pyramid would have no level
+        at_once = max(1, MOST_PIXELS // (height * width))
+        parts = [images[start : start + at_once] for start in range(0, len(images), at_once)]
+        return [found for part in parts for found in self._detect(part, height, width, min_face)]
+
+    def _detect(self, images: Sequence[Image], height: int, width: int, min_face: int) -> list[Found]:
+        sums = self._integrals(images)
+        boxes, owners = self._propose(sums, height, width, min_face)
+        if len(boxes):
+            boxes, owners = self._refine(sums, boxes, owners)
+        if len(boxes):
+            boxes, owners = self._decide(sums, boxes, owners)
+        found: list[Found] = [[] for _ in images]
+        for (x1, y1, x2, y2, probability), owner in zip(boxes.cpu().tolist(), owners.cpu().tolist(), strict=True):
+            if x2 > x1 and y2 > y1:
+                found[owner].append(((x1, y1, x2, y2), min(1.0, probability)))
+        return [sorted(each, key=lambda item: -item[1]) for each in found]
+
+    # --- the three stages: as in facenet_pytorch.models.utils.detect_face ---------------------------------------------
+
+    def _propose(self, sums: Tensor, height: int, width: int, min_face: int) -> tuple[Tensor, Tensor]:
+        from facenet_pytorch.models.utils.detect_face import generateBoundingBox, rerec
+        from torchvision.ops import batched_nms
+
+        scale, boxes, owners = CELL / min_face, [], []
+        while min(height, width) * scale >= CELL:
+            picture = _resized(sums, int(height * scale + 1), int(width * scale + 1))
+            shifts, scores = self._networks[0](_normalised(picture))
+            some, whose = generateBoundingBox(shifts, scores[:, 1], scale, self.thresholds[0])
+            kept = batched_nms(some[:, :4], some[:, 4], whose, 0.5)
+            boxes.append(some[kept])
+            owners.append(whose[kept])
+            scale *= FACTOR
+        all_boxes, all_owners = torch.cat(boxes), torch.cat(owners)
+        kept = batched_nms(all_boxes[:, :4], all_boxes[:, 4], all_owners, 0.7)
+        all_boxes, all_owners = all_boxes[kept], all_owners[kept]
+        size = (all_boxes[:, 2:4] - all_boxes[:, :2]).repeat(1, 2)
+        moved = all_boxes[:, :4] + all_boxes[:, 5:9] * size
+        return rerec(torch.cat([moved, all_boxes[:, 4:5]], dim=1)), all_owners
+
+    def _refine(self, sums: Tensor, boxes: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+        from facenet_pytorch.models.utils.detect_face import bbreg, rerec
+        from torchvision.ops import batched_nms
+
+        crops, boxes, owners = _crops(sums, boxes, owners, 24)
+        shifts, scores = self._in_parts(1, crops)
+        boxes, owners, shifts = _passed(boxes, owners, shifts, scores[:, 1], self.thresholds[1])
+        kept = batched_nms(boxes[:, :4], boxes[:, 4], owners, 0.7)
+        return rerec(bbreg(boxes[kept], shifts[kept])), owners[kept]
+
+    def _decide(self, sums: Tensor, boxes: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
+        from facenet_pytorch.models.utils.detect_face import batched_nms_numpy, bbreg
+
+        crops, boxes, owners = _crops(sums, boxes, owners, 48)
+        shifts, _, scores = self._in_parts(2, crops)
+        boxes, owners, shifts = _passed(boxes, owners, shifts, scores[:, 1], self.thresholds[2])
+        if not len(boxes):
+            return boxes, owners
+        boxes = bbreg(boxes, shifts)
+        kept = batched_nms_numpy(boxes[:, :4], boxes[:, 4], owners, 0.7, "Min")
+        return boxes[kept], owners[kept]
+
+    def _in_parts(self, stage: int, crops: Tensor) -> tuple[Tensor, ...]:
+        parts = [self._networks[stage](_normalised(part)) for part in crops.split(MOST_AT_ONCE)]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def _integrals(self, images: Sequence[Image]) -> Tensor:
+        """(B, H + 1, W + 1, 3): sums of all pixels above and left of each corner, exact."""
+        height, width = images[0].shape[:2]
+        depth = cv2.CV_32S if height * width * 255 < 2**31 else cv2.CV_64F
+        return torch.from_numpy(np.stack([cv2.integral(image, sdepth=depth) for image in images])).to(self.device)
+
+
+def _normalised(pixels: Tensor) -> Tensor:
+    """(N, h, w, 3) of 0 to 255 -> (N, 3, h, w), channels-last in memory."""
+    return ((pixels - 127.5) * 0.0078125).permute(0, 3, 1, 2)
+
+
+def _bins(size: Tensor | int, parts: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where each of `parts` begins and ends among `size` pixels, as adaptive average pooling has it."""
+    steps = torch.arange(parts, device=device)
+    return steps * size // parts, ((steps + 1) * size + parts - 1) // parts
+
+
+def _resized(sums: Tensor, height: int, width: int) -> Tensor:
+    """(B, H + 1, W + 1, 3) sums -> (B, height, width, 3) mean pixels."""
+    top, bottom = _bins(sums.shape[1] - 1, height, sums.device)
+    left, right = _bins(sums.shape[2] - 1, width, sums.device)
+    rows = sums.index_select(1, bottom) - sums.index_select(1, top)
+    cells = rows.index_select(2, right) - rows.index_select(2, left)
+    area = (bottom - top)[:, None] * (right - left)
+    return cells / area[None, :, :, None].float()
+
+
+def _crops(sums: Tensor, boxes: Tensor, owners: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(N', side, side, 3) mean pixels of the boxes that have any inside their picture, with these boxes and owners."""
+    height, width = sums.shape[1] - 1, sums.shape[2] - 1
+    corners = boxes[:, :4].trunc().long()
+    x1, y1 = corners[:, 0].clamp(min=1) - 1, corners[:, 1].clamp(min=1) - 1
+    x2, y2 = corners[:, 2].clamp(max=width), corners[:, 3].clamp(max=height)
+    some = (x2 > x1) & (y2 > y1)
+    boxes, owners, x1, y1, x2, y2 = (each[some] for each in (boxes, owners, x1, y1, x2, y2))
+    left, right = (x1[:, None] + part for part in _bins((x2 - x1)[:, None], side, sums.device))  # (N', side)
+    top, bottom = (y1[:, None] + part for part in _bins((y2 - y1)[:, None], side, sums.device))
+    flat = sums.reshape(-1, 3)
+    base = owners * (sums.shape[1] * sums.shape[2])
+
+    def at(y: Tensor, x: Tensor) -> Tensor:
+        place = base[:, None, None] + y[:, :, None] * sums.shape[2] + x[:, None, :]
+        return flat.index_select(0, place.flatten()).view(*place.shape, 3)
+
+    cells = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
+    area = (bottom - top)[:, :, None] * (right - left)[:, None, :]
+    return cells / area[..., None].float(), boxes, owners
+
+
+def _passed(
+    boxes: Tensor, owners: Tensor, shifts: Tensor, scores: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    passed = scores > threshold
+    return torch.cat([boxes[passed, :4], scores[passed, None]], dim=1), owners[passed], shifts[passed]
