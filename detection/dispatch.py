@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "worker.tasks.classify_video"}
 SWEEP_TASK = "worker.tasks.sweep"
+WEBHOOK_TASK = "worker.tasks.send_webhooks"
 TRAIN_TASK = "worker.tasks.train_model"
 EVIDENCE_TASKS = {
     EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
@@ -54,6 +55,11 @@ def wake_trainer(*, run_id: UUID) -> bool:
 def wake_evidence(*, job_id: UUID, kind: str) -> bool:
     """Tell a worker that heat maps or a preview are wanted.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish, EVIDENCE_TASKS[EvidenceKind(kind)], [str(job_id)]))
+
+
+def wake_webhook(*, webhook_id: UUID) -> bool:
+    """Tell a worker that something waits to be sent.  Never raises; the sweeper repeats it."""
+    return _submit(partial(_publish, WEBHOOK_TASK, [str(webhook_id)]))
 
 
 def backlog(*, stage: str) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -198,6 +199,10 @@ DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
 DFD_MAX_BYTES_A_DAY = _positive("DFD_MAX_BYTES_A_DAY", 200 * 1024**3)
 DFD_MAX_REQUESTS_A_MINUTE = _positive("DFD_MAX_REQUESTS_A_MINUTE", 1200)
 DFD_MAX_QUEUE = _positive("DFD_MAX_QUEUE", 100_000, least=0)
+DFD_WEBHOOK_ALLOW_HTTP = env.bool("DFD_WEBHOOK_ALLOW_HTTP", default=False)
+DFD_WEBHOOK_TRUSTED = env.list("DFD_WEBHOOK_TRUSTED", default=[])
+if not all(re.fullmatch(r"[^\s:]+:\d+|[0-9a-f:]+:\d+", entry) for entry in DFD_WEBHOOK_TRUSTED):
+    raise ImproperlyConfigured("DFD_WEBHOOK_TRUSTED must list HOST:PORT, separated by commas.")
 DFD_MAX_METADATA_BYTES = 16 * 1024
 
 # --- the job protocol ----------------------------------------------------------------------------------------------
@@ -291,6 +296,7 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.make_heatmaps": {"queue": "classify"},
     "worker.tasks.make_preview": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
+    "worker.tasks.send_webhooks": {"queue": "maintenance"},
     "worker.tasks.train_model": {"queue": "train"},
 }
 CELERY_BEAT_SCHEDULE = {

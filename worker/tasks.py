@@ -7,7 +7,8 @@ from celery import shared_task
 from detection import dispatch
 from detection.models import Stage
 from detection.services import evidence_jobs, hourly, limits, operating, sweeper, training, workspace
-from worker import attempt, evidence, prints, runtime
+from detection.services import webhooks as webhook_rows
+from worker import attempt, evidence, prints, runtime, webhooks
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
 
@@ -42,7 +43,13 @@ def sweep() -> None:
     operating.forget_gone()
     limits.forget_days()
     hourly.count_hours()
+    webhook_rows.sweep()
     prints.sweep()
+
+
+@shared_task(name="worker.tasks.send_webhooks")
+def send_webhooks(webhook_id: str) -> None:
+    webhooks.send(webhook_id)
 
 
 # Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message

@@ -16,6 +16,7 @@ from detection.admin import (  # noqa: F401  (each registers its page)
     reviews,
     training,
     videos,
+    webhooks,
 )
 
 admin.site.index_template = "admin/detection/index.html"

@@ -116,6 +116,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                     counts.failed if counts else None,
                     "danger",
                 ),
+                item(
+                    "Webhook deliveries",
+                    "webhook",
+                    "admin:detection_webhookdelivery_changelist",
+                    may("detection.view_webhookdelivery"),
+                ),
             ],
         },
         {

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from detection.api import docs, health, media, views
+from detection.api import docs, health, media, views, webhooks
 
 app_name = "api"
 urlpatterns = [
@@ -20,6 +20,8 @@ urlpatterns = [
     path("api/v1/tasks/<uuid:task_id>/", views.TaskView.as_view(), name="task"),
     path("api/v1/models/", views.ModelsView.as_view(), name="models"),
     path("api/v1/models/active/", views.ActiveModelView.as_view(), name="active-model"),
+    path("api/v1/webhooks/", webhooks.WebhooksView.as_view(), name="webhooks"),
+    path("api/v1/webhooks/<uuid:webhook_id>/", webhooks.WebhookView.as_view(), name="webhook"),
     path("api/schema/", docs.SchemaView.as_view(), name="schema"),
     path("api/docs/", docs.DocsView.as_view(), name="docs"),
     path("healthz", health.HealthView.as_view(), name="healthz"),

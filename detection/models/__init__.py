@@ -33,6 +33,7 @@ from detection.models.learning import (
 from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "AUDIT_RANKS",
@@ -44,6 +45,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "DatasetVideo",
+    "DeliveryState",
     "EvidenceJob",
     "EvidenceKind",
     "FaceFrame",
@@ -73,5 +75,7 @@ __all__ = [
     "Verdict",
     "VerdictLabel",
     "Video",
+    "Webhook",
+    "WebhookDelivery",
     "WorkerBeat",
 ]

@@ -37,7 +37,7 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.services import attempt_files
+from detection.services import attempt_files, webhooks
 from detection.services.prints import store_prints
 from detection.services.results import ClassificationResult, ExtractionResult
 from detection.services.verdicts import NO_VERDICT, mirrored, verdict_fields
@@ -354,6 +354,8 @@ def _settle(claim: Claim, **changes: Any) -> None:
 
 def _mirror(analysis_id: UUID, video_id: UUID, **changes: Any) -> None:
     Video.objects.filter(id=video_id, current_analysis_id=analysis_id).update(updated_at=timezone.now(), **changes)
+    if changes.get("status") in TERMINAL_STATES:  # every end comes by here, within its transaction
+        webhooks.announce(analysis_id=analysis_id)
 
 
 def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:

@@ -12,7 +12,8 @@ from django.urls import reverse
 from knox.models import AuthToken
 
 from detection.api.urls import urlpatterns
-from detection.models import SampledFrame, Video
+from detection.models import SampledFrame, Video, Webhook
+from detection.services.webhooks import register
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
@@ -36,6 +37,10 @@ ACCESS: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("task", "get"): SEEN,
     ("models", "get"): (401, 200, 200, 200, 200),
     ("active-model", "get"): (401, 200, 200, 200, 200),
+    ("webhooks", "get"): (401, 200, 200, 200, 200),
+    ("webhooks", "post"): (401, 201, 201, 201, 201),
+    ("webhook", "get"): (401, 404, 200, 404, 404),
+    ("webhook", "delete"): (401, 404, 204, 404, 404),
     ("schema", "get"): EVERYONE,
     ("docs", "get"): EVERYONE,
     ("healthz", "get"): EVERYONE,
@@ -48,10 +53,13 @@ METHODS = ("get", "post", "put", "patch", "delete", "options")
 
 def addresses(video: Video) -> dict[str, str]:
     face, frame = video.faces.first(), SampledFrame.objects.get(video=video)
+    webhook = Webhook.objects.filter(owner=video.owner).first() or register(
+        owner=video.owner, url="https://example.org"
+    )
     assert face is not None
     known = {
         "video_id": video.pk, "kind": "clip", "face_id": face.pk, "frame_id": frame.pk,
-        "task_id": video.current_analysis_id,
+        "task_id": video.current_analysis_id, "webhook_id": webhook.pk,
     }  # fmt: skip
     return {
         str(pattern.name): reverse(
@@ -74,6 +82,8 @@ def video(owner: Caller, other: Caller, factory: Factory) -> Video:
 def call(caller: Caller, method: str, name: str, path: str) -> Any:
     if (name, method) == ("videos", "post"):
         return caller.upload()
+    if (name, method) == ("webhooks", "post"):
+        return caller.post_json(path, {"url": "https://example.org/"})
     if (name, method) == ("reviews", "post"):
         return caller.post_json(path, {"label": "fake"})
     return (

@@ -19,11 +19,12 @@ from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS
 
+from detection.services.webhooks import register
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
 EXAMPLES = 12
-"""Requests per operation: eighteen operations make this a matter of seconds."""
+"""Requests per operation: two dozen operations make this a matter of seconds."""
 
 
 def _description() -> dict[str, Any]:
@@ -90,9 +91,10 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     face, frame = video.faces.first(), nothing.sampled_frames.first()
     assert face is not None
     assert frame is not None
+    webhook = register(owner=owner.user, url="https://example.org/")
     return {
         "video_id": str(video.pk), "task_id": str(video.current_analysis_id), "face_id": str(face.pk),
-        "frame_id": str(frame.pk),
+        "frame_id": str(frame.pk), "webhook_id": str(webhook.pk),
     }  # fmt: skip
 
 
@@ -125,6 +127,8 @@ def test_the_api_does_as_its_description_says(case: Any, owner: Caller, known: d
             case.path_parameters[name] = known[name]
     if isinstance(case.body, dict) and "file" in case.body and dice % 2:
         case.body["file"] = mp4(seed=dice)
+    if isinstance(case.body, dict) and "url" in case.body and dice % 2:
+        case.body["url"] = "https://example.org/"
     response = case.call(headers=owner.headers)
     case.validate_response(response, checks=CHECKED)
     SEEN.add((case.operation.method, case.operation.path, response.status_code))

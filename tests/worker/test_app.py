@@ -24,7 +24,7 @@ def test_the_settings_are_the_measured_ones() -> None:
 
 def test_every_published_task_exists_and_has_a_queue() -> None:
     app.loader.import_default_modules()
-    published = {"extract_faces", "classify_video", "train_model", "sweep"}
+    published = {"extract_faces", "classify_video", "train_model", "send_webhooks", "sweep"}
     assert {f"worker.tasks.{name}" for name in published} <= set(app.tasks)
     queues = {route["queue"] for route in app.conf.task_routes.values()}
     assert queues == {"extract", "classify", "train", "maintenance"}

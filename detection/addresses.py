@@ -1,0 +1,101 @@
+"""Whether an address that a client has given may be called: it must not lead into the network that we stand in.
+
+What a name resolves to may change between a look and a call, so who calls connects to the very address that
+`resolve` has returned.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from detection.errors import Refused
+
+MAX_URL = 500
+PORTS = {"https": 443, "http": 80}
+ALLOWED_PORTS = frozenset({80, 443, 8080, 8443})
+# Addresses that carry an IPv4 address within them, which a gateway may unwrap.
+_TUNNELS = [ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "::/96")]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address, taken apart.  `path` has the query with it; `trusted` is one that the operator has listed."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    trusted: bool
+
+    @property
+    def authority(self) -> str:
+        """As in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse(url: str) -> Target:
+    """Take a URL apart.  Raises Refused `invalid_url` (a sentence says what is wrong) or `forbidden_address`."""
+    if not 0 < len(url) <= MAX_URL or not all("!" <= char <= "~" for char in url) or "\\" in url:
+        raise Refused("invalid_url", f"A URL has at most {MAX_URL} visible ASCII characters and no backslash.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise Refused("invalid_url", "This is no URL.") from error
+    if parts.scheme not in PORTS or not host:
+        raise Refused("invalid_url", "A URL begins with https:// and a host.")
+    if parts.scheme == "http" and not settings.DFD_WEBHOOK_ALLOW_HTTP:
+        raise Refused("invalid_url", "Only https is allowed here.")
+    if "@" in parts.netloc or parts.fragment or "%" in host:
+        raise Refused("invalid_url", "A URL has neither a user, nor a zone, nor a fragment here.")
+    port = PORTS[parts.scheme] if port is None else port
+    trusted = f"{host}:{port}" in settings.DFD_WEBHOOK_TRUSTED
+    if not trusted and port not in ALLOWED_PORTS:
+        ports = ", ".join(map(str, sorted(ALLOWED_PORTS)))
+        raise Refused("invalid_url", f"Only the ports {ports} are allowed here.")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = Target(parts.scheme, host, port, path, trusted)
+    _check_literal(target)
+    return target
+
+
+def resolve(target: Target) -> list[str]:
+    """The host's addresses, each of them allowed.  Raises Refused `unknown_host` or `forbidden_address`."""
+    return _allowed(target, flags=0)
+
+
+def is_public(address: str) -> bool:
+    """Whether this address (IPv4 or IPv6) is somebody else's on the internet, and nothing within it is not."""
+    ip = ipaddress.ip_address(address.split("%", 1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        if ip.is_site_local or any(ip in net for net in _TUNNELS):
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)
+
+
+def _check_literal(target: Target) -> None:
+    """Without asking a name server: 127.0.0.1, 2130706433 and 0x7f.1 are all the same."""
+    try:
+        _allowed(target, flags=socket.AI_NUMERICHOST)
+    except Refused as refusal:
+        if refusal.code != "unknown_host":  # it is a name, then
+            raise
+
+
+def _allowed(target: Target, *, flags: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=flags)
+    except (OSError, UnicodeError) as error:
+        raise Refused("unknown_host", "The host name cannot be resolved.") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not target.trusted and not all(map(is_public, addresses)):
+        raise Refused("forbidden_address", "The host's address is not a public one.")
+    return addresses
