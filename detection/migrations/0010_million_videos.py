@@ -78,6 +78,10 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['state', 'finished_at'], name='analysis_state_finished'),
         ),
         migrations.AddIndex(
+            model_name='analysis',
+            index=models.Index(fields=['video', 'state'], name='analysis_by_video_state'),
+        ),
+        migrations.AddIndex(
             model_name='datasetvideo',
             index=models.Index(fields=['dataset', 'path', 'label', 'official_split'], name='dataset_list'),
         ),

@@ -142,6 +142,12 @@ class Video(models.Model):
         default=audit_rank, editable=False, help_text="Drawn once: the lowest ranks are the random audit."
     )
 
+    original_removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="The upload, its clip and preview: by the retention policy."
+    )
+    pictures_removed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Faces, frames, thumbnail and prints: by the retention policy."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -174,6 +180,13 @@ class Video(models.Model):
             # a client: its own videos, and one by its own name
             _newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
+            # the retention policy: the oldest that still have something to lose
+            models.Index(
+                fields=("created_at", "id"), name="video_with_original", condition=Q(original_removed_at=None)
+            ),
+            models.Index(
+                fields=("created_at", "id"), name="video_with_pictures", condition=Q(pictures_removed_at=None)
+            ),
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),
@@ -266,6 +279,8 @@ class Analysis(models.Model):
                 fields=("state", "not_before"), name="analysis_open", condition=Q(state__in=("queued", "running"))
             ),
             models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
+            # SQLite knows not how many rows have a state, and would as soon look for a video's among all of these
+            models.Index(fields=("video", "state"), name="analysis_by_video_state"),
             models.Index(fields=("state", "-created_at", "-id"), name="analysis_by_state"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
             # the hourly figures: what has ended in an hour
