@@ -1,4 +1,4 @@
-"""Who may do what: every address, for everyone."""
+"""What lists hold, what strangers learn, and what a token is.  Who may call what is in `test_matrix`."""
 
 from __future__ import annotations
 
@@ -8,119 +8,28 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
-from django.urls import reverse
 from knox.models import AuthToken
 
-from detection.api.urls import urlpatterns
-from detection.models import SampledFrame, Video, Webhook
-from detection.services.webhooks import register
+from detection.models import Video
+from tests.api.calls import addresses, call, full_video, operations
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
-
-# (route's name, method): status for anonymous, another user, the owner, a reviewer, an administrator
-EVERYONE = (200, 200, 200, 200, 200)
-SEEN = (401, 404, 200, 200, 200)
-ACCESS: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
-    ("videos", "get"): (401, 200, 200, 200, 200),
-    ("videos", "post"): (401, 202, 202, 202, 202),
-    ("video", "get"): SEEN,
-    ("video", "delete"): (401, 404, 204, 403, 204),
-    ("faces", "get"): SEEN,
-    ("analyze", "post"): (401, 404, 202, 403, 202),
-    ("reviews", "get"): SEEN,
-    ("reviews", "post"): (401, 404, 201, 201, 201),
-    ("video-media", "get"): SEEN,
-    ("face-image", "get"): SEEN,
-    ("face-heatmap", "get"): SEEN,
-    ("sampled-frame-image", "get"): SEEN,
-    ("task", "get"): SEEN,
-    ("models", "get"): (401, 200, 200, 200, 200),
-    ("active-model", "get"): (401, 200, 200, 200, 200),
-    ("webhooks", "get"): (401, 200, 200, 200, 200),
-    ("webhooks", "post"): (401, 201, 201, 201, 201),
-    ("webhook", "get"): (401, 404, 200, 404, 404),
-    ("webhook", "delete"): (401, 404, 204, 404, 404),
-    ("schema", "get"): EVERYONE,
-    ("docs", "get"): EVERYONE,
-    ("healthz", "get"): EVERYONE,
-    ("readyz", "get"): EVERYONE,
-    ("metrics", "get"): (401, 403, 403, 403, 200),
-}
-CALLERS = ("nobody", "other", "owner", "reviewer", "admin")
-METHODS = ("get", "post", "put", "patch", "delete", "options")
-
-
-def addresses(video: Video) -> dict[str, str]:
-    face, frame = video.faces.first(), SampledFrame.objects.get(video=video)
-    webhook = Webhook.objects.filter(owner=video.owner).first() or register(
-        owner=video.owner, url="https://example.org"
-    )
-    assert face is not None
-    known = {
-        "video_id": video.pk, "kind": "clip", "face_id": face.pk, "frame_id": frame.pk,
-        "task_id": video.current_analysis_id, "webhook_id": webhook.pk,
-    }  # fmt: skip
-    return {
-        str(pattern.name): reverse(
-            f"api:{pattern.name}", kwargs={key: known[key] for key in pattern.pattern.converters}
-        )
-        for pattern in urlpatterns
-    }
 
 
 @pytest.fixture
 def video(owner: Caller, other: Caller, factory: Factory) -> Video:
     """A video with one of everything, and one of the other user's."""
     factory.judged(other.user)
-    video = factory.judged(owner.user)
-    SampledFrame.objects.create(video=video, position=0, frame_number=0, timestamp_s=0, image=video.thumbnail.name)
-    factory.heatmaps(video)
-    return video
-
-
-def call(caller: Caller, method: str, name: str, path: str) -> Any:
-    if (name, method) == ("videos", "post"):
-        return caller.upload()
-    if (name, method) == ("webhooks", "post"):
-        return caller.post_json(path, {"url": "https://example.org/"})
-    if (name, method) == ("reviews", "post"):
-        return caller.post_json(path, {"label": "fake"})
-    return (
-        caller.request(method, path, content_type="application/json")
-        if method == "post"
-        else caller.request(method, path)
-    )
-
-
-@pytest.mark.parametrize("who", CALLERS)
-def test_every_address_answers_each_caller_as_it_may(who: str, video: Video, request: pytest.FixtureRequest) -> None:
-    caller: Caller = request.getfixturevalue(who)
-    column = CALLERS.index(who)
-    paths = addresses(video)
-    wanted = {key: statuses[column] for key, statuses in ACCESS.items()}
-    # What ends the video comes last.
-    order = sorted(ACCESS, key=lambda key: key[1] == "delete")
-    got = {(name, method): call(caller, method, name, paths[name]).status_code for name, method in order}
-    assert got == wanted
-
-
-def test_the_table_knows_every_address_and_no_other_method_is_allowed(admin: Caller, video: Video) -> None:
-    paths = addresses(video)
-    assert {name for name, _ in ACCESS} == paths.keys()
-    for name, path in paths.items():
-        for method in METHODS:
-            if (name, method) not in ACCESS:
-                response = admin.request(method, path)
-                assert response.status_code == 405, (name, method)
-                assert response["Content-Type"] == "application/problem+json", (name, method)
+    return full_video(owner, factory)
 
 
 def test_another_users_video_answers_exactly_as_one_that_does_not_exist(other: Caller, video: Video) -> None:
-    for name, method in ACCESS:
-        path = addresses(video)[name]
-        if "/videos/" not in path or name == "videos":
-            continue
+    paths = addresses(video)
+    below = [(name, method) for name, method in operations() if "/videos/" in paths[name] and name != "videos"]
+    assert len(below) > 5
+    for name, method in below:
+        path = paths[name]
         foreign = call(other, method, name, path)
         missing = call(other, method, name, path.replace(str(video.pk), str(uuid4())))
         assert foreign.status_code == missing.status_code == 404
