@@ -55,10 +55,10 @@ class FaceConfig:
     """Frames tried at each quarter turn before NO_FACE is said."""
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
-    min_face_coarse: int = 40
-    """The same for the very first look; half of what a look costs goes into faces smaller than this."""
-    fine_probes: int = 3
-    """Of the frames looked at coarsely so many are looked at finely too: is there anybody smaller?"""
+    min_face_coarse: int = 64
+    """The same for most of the very first look; two thirds of what a look costs go into faces smaller than this."""
+    fine_probes: int = 2
+    """Of the frames of the first look so many are looked at for the smallest faces: is there anybody else?"""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     min_probability: float = 0.90
     min_size: float = 12.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from ml.cascade import Cascade, Found
 from ml.config import FaceConfig, VideoConfig
 from ml.tracks import Box, Detection, even, link
-from ml.video import DecodedFrame, VideoInfo, count_frames, decode, probe, reduce, turn
+from ml.video import DecodedFrame, VideoInfo, decode, reduce, survey, turn
 
 Image = NDArray[np.uint8]
 MOST_HELD_AT_FIRST = 256 * 2**20
@@ -141,10 +142,16 @@ class Look:
 
 @dataclass(frozen=True)
 class _Held:
-    """A frame that is to be looked at, still in the decoder's pixels, with the small copy that the detector sees."""
+    """A frame that may be looked at, still in the decoder's pixels."""
 
     frame: DecodedFrame
-    small: Image
+    long_side: int
+    turned: int
+
+    @cached_property
+    def small(self) -> Image:
+        """The copy that the detector sees."""
+        return turn(self.frame.rgb(long_side=self.long_side), self.turned)
 
 
 class _Search:
@@ -158,6 +165,7 @@ class _Search:
         self.looks: dict[int, Look] = {}
         self.cuts: list[int] = []
         self.frames_decoded = 0
+        self.first: DecodedFrame | None = None
         self.detect_s = 0.0
 
     def look_at(self, numbers: Iterable[int], progress: Progress) -> None:
@@ -177,22 +185,23 @@ class _Search:
         return False
 
     def _settled_coarsely(self, held: Sequence[_Held]) -> bool:
-        """Whether ten of the frames, looked at for larger faces only, show people with ten faces each and nobody else.
+        """Whether ten of the frames, most of them looked at for larger faces only, show people with ten faces each.
 
-        Some of the ten are looked at finely too: a smaller face there means that all must be.
+        Some of the ten are looked at for smaller faces too: one that is nobody's there means that all must be.
         """
         c = self.config
         chosen = [held[k] for k in even(len(held), c.faces_per_track)]
         if len(chosen) < c.faces_per_track or c.min_face_coarse <= c.min_face_detect:
             return False
-        self.looks = self._look(chosen, min_face=c.min_face_coarse)
-        if self.settled(self.people()):
-            fine = self._look([chosen[k] for k in even(len(chosen), c.fine_probes)])
-            if all(len(look.valid) <= len(self.looks[number].valid) for number, look in fine.items()):
-                return True
-            self.looks = fine
-            return False
-        self.looks = {}
+        probes = set(even(len(chosen), c.fine_probes))
+        fine = self._look([chosen[k] for k in sorted(probes)])
+        coarse = self._look([one for k, one in enumerate(chosen) if k not in probes], min_face=c.min_face_coarse)
+        self.looks = fine | coarse
+        people = self.people()
+        known = {id(face) for person in people for face in person}
+        if self.settled(people) and all(id(face) in known for look in fine.values() for face in look.valid):
+            return True
+        self.looks = fine
         return False
 
     def _held(self, wanted: set[int], most_bytes: int, progress: Progress) -> Iterator[list[_Held]]:
@@ -210,19 +219,19 @@ class _Search:
                 if before is not None and _is_cut(before, signature, self.config):
                     self.cuts.append(frame.number)
                 before = signature
+                self.first = self.first or frame
                 self.frames_decoded += 1
             elif frame.number > last:
                 break
             if frame.number in wanted:
                 reached += 1
                 progress(reached / len(wanted))
-                small = turn(frame.rgb(long_side=self.long_side), self.turned)
-                if part and (
-                    small.shape != part[0].small.shape or (len(part) + 1) * frame.size_bytes > most_bytes
-                ):  # a stream may change its size half-way
+                # A stream may change its size half-way.
+                other = part and frame.shown_size != part[0].frame.shown_size
+                if part and (other or (len(part) + 1) * frame.size_bytes > most_bytes):
                     yield part
                     part = []
-                part.append(_Held(frame, small))
+                part.append(_Held(frame, self.long_side, self.turned))
         if part:
             yield part
 
@@ -343,12 +352,13 @@ def extract_faces(
     detector = detector or FaceDetector(config=config)
     report = _monotonic(progress)
     started = time.perf_counter()
-    info = probe(path, video)
-    expected = count_frames(path, video)
+    file = survey(path, video)
     report(0.02)
 
     upright = _Search(path, detector, video, config, long_side=config.detect_long_side, turned=0)
-    people = upright.run(expected, lambda x: report(0.02 + 0.68 * x))
+    people = upright.run(file.frames, lambda x: report(0.02 + 0.68 * x))
+    assert upright.first is not None  # without a frame decoding has raised
+    info = file.info(upright.first)
     searches = [upright]
     if not people:
         # Larger first (small faces), then turned (a phone held sideways whose file does not say so).

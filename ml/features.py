@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml.engine import Watch, frame_features
+from ml.forget import owner_folder
 from ml.model import FaceSequenceClassifier
 
 CHUNK = 64
@@ -28,6 +29,8 @@ class Crops:
     count: int
     load: Callable[[int], NDArray[np.uint8]]
     """Gives crop 0 .. count - 1, RGB."""
+    video: str = ""
+    """Whose faces they are: the features of a video lie together, so that they can be removed with it."""
 
 
 def _load_at(places: Sequence[tuple[Crops, int]], n: int) -> NDArray[np.uint8]:
@@ -68,7 +71,7 @@ class FeatureCache:
         return [features for features in found if features is not None]
 
     def _path(self, item: Crops) -> Path:
-        return self.folder / item.key[:2] / f"{item.key}.npy"
+        return self.folder / owner_folder(item.video) / item.key[:2] / f"{item.key}.npy"
 
     def _read(self, item: Crops) -> Tensor | None:
         try:

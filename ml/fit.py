@@ -159,7 +159,10 @@ def load_frames(model: FaceSequenceClassifier, checkpoint: Path) -> list[dict[st
 
 def single_features(pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: Watch | None) -> torch.Tensor:
     """(N, F) features of single crops."""
-    wanted = [Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i)) for i in indices]
+    wanted = [
+        Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i), pack.rows[i].video)
+        for i in indices
+    ]
     found = cache.get(wanted, watch=watch)
     return torch.cat(found) if found else torch.zeros(0, cache.model.config.feature_dim)
 

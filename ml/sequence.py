@@ -79,15 +79,15 @@ def video_sequences(
         pixels = hashlib.sha256()
         for i in indices:
             pixels.update(pack.encoded(i))
-        key = pixels.hexdigest()[:40]
+        key, video = pixels.hexdigest()[:40], pack.rows[indices[0]].video
         plan.append((indices, False))
-        wanted.append(Crops(key, len(indices), partial(_crop_at, pack, indices)))
+        wanted.append(Crops(key, len(indices), partial(_crop_at, pack, indices), video))
         if blend and pack.rows[indices[0]].label == Label.REAL:
             # The same mask and colours in every frame: a forgery is of one making.
             draw = [seed, int(key[:8], 16)]
 
             plan.append((indices, True))
-            wanted.append(Crops(f"{key}-sbi{seed}", len(indices), partial(_blended_at, pack, indices, draw)))
+            wanted.append(Crops(f"{key}-sbi{seed}", len(indices), partial(_blended_at, pack, indices, draw), video))
     found = []
     for (indices, blended), features in zip(plan, cache.get(wanted, watch=watch), strict=True):
         row = pack.rows[indices[0]]

@@ -197,30 +197,41 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def probe(path: Path, config: VideoConfig | None = None) -> VideoInfo:
-    """Open the file and decode its first frame.  Raises VideoError when it cannot be judged."""
-    config = config or VideoConfig()
-    with _open(path, config) as (container, stream):
-        first = next(_decode(container, stream, config), None)
-        if first is None:
-            raise VideoError("corrupt_video", "The file has a video stream, but no frame of it can be decoded.")
+@dataclass(frozen=True)
+class Survey:
+    """What a file says before any picture is decoded; `frames`: how many decoding may yield, at most `max_frames`."""
+
+    container: str
+    codec: str
+    fps: float | None
+    duration_s: float | None
+    frames: int
+
+    def info(self, first: DecodedFrame) -> VideoInfo:
+        """With what only a decoded picture knows."""
         width, height = first.shown_size
         return VideoInfo(
-            container=container.format.name,
-            codec=_codec_name(stream),
+            container=self.container,
+            codec=self.codec,
             width=width,
             height=height,
             rotation=round(first.frame.rotation) % 360,
-            fps=float(stream.average_rate) if stream.average_rate else None,
-            duration_s=_duration_s(container, stream),
+            fps=self.fps,
+            duration_s=self.duration_s,
         )
 
 
-def count_frames(path: Path, config: VideoConfig | None = None) -> int:
-    """Video packets in the file, counted up to `max_frames`: what decoding may yield, without decoding."""
+def survey(path: Path, config: VideoConfig | None = None) -> Survey:
+    """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
     with _open(path, config) as (container, stream):
-        return sum(1 for _ in _video_packets(container, stream, config))
+        return Survey(
+            container=container.format.name,
+            codec=_codec_name(stream),
+            fps=float(stream.average_rate) if stream.average_rate else None,
+            duration_s=_duration_s(container, stream),
+            frames=sum(1 for _ in _video_packets(container, stream, config)),
+        )
 
 
 def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFrame]:

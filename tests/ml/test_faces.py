@@ -81,7 +81,7 @@ def test_one_clear_person_is_settled_by_ten_coarse_looks(detector: FaceDetector,
     found = extract_faces(DEMO / "one-person.mp4", detector=detector)
     assert [len(track.faces) for track in found.tracks] == [10]
     assert found.frames_decoded == 150
-    assert asked == [(10, 40), (3, 20)]
+    assert asked == [(2, 20), (8, 64)]
 
 
 def test_somebody_small_beside_a_large_face_is_not_overlooked(tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_a_verdict_that_people_must_see_says_why() -> None:
     near = decide([TrackScore(0.55, (0.5,) * 3)], WeightsInfo("test", SMALL, experimental=True))
     assert near.needs_review
     assert near.review_reasons == ("near_threshold", "few_faces", "experimental_model")
+    sure = [TrackScore(0.9, (0.9,) * 10)]
+    lowered = decide(sure, WeightsInfo("test", SMALL, threshold=0.5, experimental=False), sensitive=True)
+    assert (lowered.needs_review, lowered.review_reasons) == (True, ("sensitive_faces",))
     with pytest.raises(ValueError, match="no verdict without a face"):
         decide([], WeightsInfo("test", SMALL))
 

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from ml.config import VideoConfig
-from ml.video import VideoError, clip_suffix, count_frames, decode, probe, trim
+from ml.video import VideoError, VideoInfo, clip_suffix, decode, survey, trim
 from tests.ml.clips import quadrants, write_clip
+
+
+def probe(path: Path, config: VideoConfig | None = None) -> VideoInfo:
+    return survey(path, config).info(next(decode(path, config)))
 
 
 def corners(image: np.ndarray) -> list[str]:
@@ -82,7 +86,7 @@ def test_only_the_first_150_frames_are_looked_at_and_copied(tmp_path: Path) -> N
     path = write_clip(tmp_path / "long.mp4", frames=170)
     clip = tmp_path / f"clip{clip_suffix(probe(path))}"
     trim(path, clip)
-    assert count_frames(path) == sum(1 for _ in decode(path)) == 150
+    assert survey(path).frames == sum(1 for _ in decode(path)) == 150
     assert 147 <= sum(1 for _ in decode(clip, VideoConfig(max_frames=1000))) <= 150
     originals, copies = decode(path), decode(clip)
     for original, copy, _ in zip(originals, copies, range(100), strict=False):
