@@ -121,6 +121,22 @@ class PredictionView(ViewFilter):
     )
 
 
+class AnalysisStateFilter(DropdownFilter):
+    """One of the states that the chosen view shows; another one is no choice, and says nothing."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        shown = {"failed": (State.FAILED, State.DEAD), "open": OPEN_STATES, "all": tuple(State)}
+        view = request.GET.get(AnalysisView.parameter_name, "failed")
+        return [(state.value, str(state.label)) for state in shown.get(view, shown["failed"])]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(state=value) if value in {choice for choice, _ in self.lookup_choices} else queryset
+
+
 class AnalysisView(ViewFilter):
     # A failure that a newer analysis has replaced asks for nothing any more; it is under "All".  Told by the videos: of
     # the analyses that have failed, most may have been replaced.

@@ -36,6 +36,10 @@ class Migration(migrations.Migration):
         ),
         migrations.RemoveIndex(
             model_name='video',
+            name='video_owner_external_id',
+        ),
+        migrations.RemoveIndex(
+            model_name='video',
             name='video_by_status',
         ),
         migrations.RemoveIndex(
@@ -80,6 +84,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='analysis',
             index=models.Index(fields=['video', 'state'], name='analysis_by_video_state'),
+        ),
+        migrations.AddIndex(
+            model_name='analysis',
+            index=models.Index(fields=['error_code', '-created_at', '-id'], name='analysis_by_error'),
+        ),
+        migrations.AddIndex(
+            model_name='video',
+            index=models.Index(fields=['owner', 'external_id', '-created_at', '-id'], name='video_owner_external_id'),
         ),
         migrations.AddIndex(
             model_name='datasetvideo',

@@ -179,7 +179,7 @@ class Video(models.Model):
             models.Index(fields=("status", "label", "needs_review", "created_at"), name="video_waiting_oldest"),
             # a client: its own videos, and one by its own name
             _newest("video_owner_newest", "owner"),
-            models.Index(fields=("owner", "external_id"), name="video_owner_external_id"),
+            models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
             # the retention policy: the oldest that still have something to lose
             models.Index(
                 fields=("created_at", "id"), name="video_with_original", condition=Q(original_removed_at=None)
@@ -283,6 +283,7 @@ class Analysis(models.Model):
             models.Index(fields=("video", "state"), name="analysis_by_video_state"),
             models.Index(fields=("state", "-created_at", "-id"), name="analysis_by_state"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
+            models.Index(fields=("error_code", "-created_at", "-id"), name="analysis_by_error"),
             # the hourly figures: what has ended in an hour
             models.Index(fields=("finished_at",), name="analysis_finished"),
             models.Index(fields=("state", "finished_at"), name="analysis_state_finished"),
