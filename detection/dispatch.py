@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "worker.tasks.classify_video"}
 SWEEP_TASK = "worker.tasks.sweep"
 WEBHOOK_TASK = "worker.tasks.send_webhooks"
+RETAIN_TASK = "worker.tasks.retain"
 TRAIN_TASK = "worker.tasks.train_model"
 EVIDENCE_TASKS = {
     EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
@@ -45,6 +46,11 @@ def wake(*, analysis_id: UUID, stage: str) -> bool:
 def wake_sweeper() -> bool:
     """Ask for a sweep now, and not at its next turn.  Never raises."""
     return _submit(partial(_publish, SWEEP_TASK, []))
+
+
+def wake_retention() -> bool:
+    """Ask for the next round of the retention policy now.  Never raises."""
+    return _submit(partial(_publish, RETAIN_TASK, []))
 
 
 def wake_trainer(*, run_id: UUID) -> bool:

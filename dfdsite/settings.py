@@ -228,6 +228,13 @@ _queues = {"disagreement", "audit", "uncertain", "no_face", "failed"}
 if not DFD_REVIEW_ORDER or not set(DFD_REVIEW_ORDER) <= _queues or len(set(DFD_REVIEW_ORDER)) < len(DFD_REVIEW_ORDER):
     raise ImproperlyConfigured(f"DFD_REVIEW_ORDER must list some of {', '.join(sorted(_queues))}, each once.")
 
+# --- retention: days after the upload; 0 is for ever ------------------------------------------------------------------
+DFD_KEEP_ORIGINALS_DAYS = _positive("DFD_KEEP_ORIGINALS_DAYS", 0, least=0)
+DFD_KEEP_CROPS_DAYS = _positive("DFD_KEEP_CROPS_DAYS", 0, least=0)
+DFD_KEEP_VIDEOS_DAYS = _positive("DFD_KEEP_VIDEOS_DAYS", 0, least=0)
+DFD_KEEP_LABELLED = env.bool("DFD_KEEP_LABELLED", default=True)
+DFD_RETENTION_S = 3600
+
 # --- broker and Celery ---------------------------------------------------------------------------------------------
 REDIS_URL = env.str("REDIS_URL", default="")
 
@@ -296,6 +303,7 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.make_heatmaps": {"queue": "classify"},
     "worker.tasks.make_preview": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
+    "worker.tasks.retain": {"queue": "maintenance"},
     "worker.tasks.send_webhooks": {"queue": "maintenance"},
     "worker.tasks.train_model": {"queue": "train"},
 }
@@ -304,6 +312,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "worker.tasks.sweep",
         "schedule": float(DFD_SWEEP_S),
         "options": {"expires": float(DFD_SWEEP_S)},
+    },
+    "retain": {
+        "task": "worker.tasks.retain",
+        "schedule": float(DFD_RETENTION_S),
+        "options": {"expires": float(DFD_RETENTION_S)},
     },
 }
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from detection.models import ModelVersion, Snapshot
+from detection.models import ModelVersion, Snapshot, Video
 from detection.services import registry, snapshots
 from detection.services.prints import files_of
 from detection.services.snapshots import Item
@@ -26,6 +26,7 @@ from ml.config import Label
 from ml.engine import Watch, pick_device
 from ml.features import FeatureCache
 from ml.fit import FitOptions, scored_split
+from ml.forget import videos_in
 from ml.gate import compare, compare_alone
 from ml.model import FaceSequenceClassifier
 from ml.pack import CropRow, Pack, PackError, PackWriter
@@ -66,6 +67,7 @@ def freeze(*, seed: int, seen: Iterable[str], watch: Watch | None = None) -> Sna
 
 def pack_of(items: Sequence[Item], *, watch: Watch | None = None) -> Pack:
     """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
+    drop_outdated_packs()
     digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
     path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
     if not path.is_file():
@@ -79,6 +81,19 @@ def pack_of(items: Sequence[Item], *, watch: Watch | None = None) -> Pack:
     for old in sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEEP_PACKS]:
         old.unlink(missing_ok=True)
     return Pack(path)
+
+
+def drop_outdated_packs() -> None:
+    """Packs with faces of videos that are gone by now, where no sweeper sees this machine's disk."""
+    for path in (root() / "packs").glob("*.safetensors"):
+        try:
+            names = sorted(videos_in(path))
+        except (OSError, ValueError):
+            continue  # no pack: reading it says so
+        parts = [names[start : start + PRINT_BATCH] for start in range(0, len(names), PRINT_BATCH)]
+        rows = Video.objects.filter(pictures_removed_at=None)
+        if any(rows.filter(pk__in=part).count() < len(part) for part in parts):
+            path.unlink(missing_ok=True)
 
 
 def _add(writer: PackWriter, item: Item) -> None:

@@ -6,9 +6,19 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import evidence_jobs, hourly, limits, operating, sweeper, training, workspace
+from detection.services import (
+    evidence_jobs,
+    hourly,
+    limits,
+    operating,
+    resumable,
+    retention,
+    sweeper,
+    training,
+    workspace,
+)
 from detection.services import webhooks as webhook_rows
-from worker import attempt, evidence, prints, runtime, webhooks
+from worker import attempt, evidence, prints, removals, runtime, webhooks
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
 
@@ -45,6 +55,13 @@ def sweep() -> None:
     hourly.count_hours()
     webhook_rows.sweep()
     prints.sweep()
+    removals.sweep()
+
+
+@shared_task(name="worker.tasks.retain")
+def retain() -> None:
+    if retention.apply().more:
+        dispatch.wake_retention()
 
 
 @shared_task(name="worker.tasks.send_webhooks")

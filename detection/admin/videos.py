@@ -23,6 +23,7 @@ from detection.admin.look_again import look_again_view
 from detection.admin.lookalikes import near_context
 from detection.admin.reviews import came_about, said
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
+from detection.expiry import original_sentence, pictures_sentence
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
 from detection.selectors import is_unanswered_claim
 from detection.services.second_look import looked_twice
@@ -178,6 +179,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "verdicts": [] if blind else list(_verdicts(video)),
         "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
         **near_context(request, video, blind=blind),
+        "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
         "looked_twice": video.status == State.NO_FACE and looked_twice(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),

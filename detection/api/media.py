@@ -23,7 +23,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from detection import selectors
+from detection import expiry, selectors
 from detection.api.views import problems
 from detection.errors import Refused
 from detection.models import Video
@@ -131,6 +131,7 @@ def _whole_or_part(request: Request, name: str, size: int, etag: str) -> HttpRes
     return response
 
 
+ORIGINALS = ("original", "clip", "preview")
 RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="e.g. `bytes=0-1023`")
 PICTURE_MAX_AGE_S = 300
 
@@ -157,12 +158,16 @@ class VideoMediaView(APIView):
             for media in ("video/*", "image/*", "application/octet-stream")
         }
         | {304: None}
-        | problems(401, 404, 416),
+        | problems(401, 404, 410, 416),
     )
     def get(self, request: Request, video_id: UUID, kind: str) -> HttpResponseBase:
         video = selectors.visible_videos(user=request.user).filter(pk=video_id).first()
         name = _file_of(video, kind) if video else ""
         if video is None or not name:
+            if video is not None and kind in ORIGINALS:
+                expiry.check_original(video)
+            if video is not None and kind == "thumbnail":
+                expiry.check_pictures(video)
             raise NotFound("There is no such file.")
         response = serve(
             request,

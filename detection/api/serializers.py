@@ -202,7 +202,7 @@ class TaskSerializer(TaskSummarySerializer):
 
 
 class MediaSerializer(serializers.Serializer[Any]):
-    original = serializers.URLField()
+    original = serializers.URLField(allow_null=True)
     clip = serializers.URLField(allow_null=True, help_text="The first 150 frames, as they are.")
     thumbnail = serializers.URLField(allow_null=True)
 
@@ -222,7 +222,8 @@ class VideoSerializer(serializers.ModelSerializer[Video]):
         fields = (
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
             "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
-            "status", "task", "verdict", "needs_review", "label", "media", "created_at", "updated_at",
+            "status", "task", "verdict", "needs_review", "label", "media", "original_removed_at", "pictures_removed_at",
+            "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -241,7 +242,7 @@ class VideoSerializer(serializers.ModelSerializer[Video]):
             return reverse("api:video-media", kwargs=kwargs, request=self.context.get("request"))
 
         return {
-            "original": url("original"),
+            "original": url("original") if video.file else None,
             "clip": url("clip") if video.clip else None,
             "thumbnail": url("thumbnail") if video.thumbnail else None,
         }

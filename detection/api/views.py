@@ -176,7 +176,7 @@ class AnalyzeView(VideoPart):
         description="While a task of the video is open, that task is answered.",
         request=AnalyzeSerializer,
         parameters=[LOCATION],
-        responses={202: TaskSerializer} | problems(400, 401, 403, 404, 413, 415, 503),
+        responses={202: TaskSerializer} | problems(400, 401, 403, 404, 409, 413, 415, 503),
     )
     def post(self, request: Request, video_id: UUID) -> Response:
         video = self.get_video()

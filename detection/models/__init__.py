@@ -32,6 +32,7 @@ from detection.models.learning import (
 )
 from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
+from detection.models.removing import Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
@@ -57,6 +58,8 @@ __all__ = [
     "PrintKind",
     "Promotion",
     "PromotionKind",
+    "Removal",
+    "ResumableUpload",
     "Review",
     "ReviewBatch",
     "ReviewClaim",

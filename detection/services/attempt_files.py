@@ -76,13 +76,14 @@ def is_current(video_id: UUID, folder: str) -> bool:
 
 def prune(video_id: UUID) -> None:
     """Remove the folders of all attempts but the one that the video's rows point into.  Call it after the commit."""
-    thumbnail = Video.objects.filter(id=video_id).values_list("thumbnail", flat=True).first()
-    if thumbnail is None:
+    # The retention policy may have removed either.
+    named = Video.objects.filter(id=video_id).values_list("thumbnail", "clip").first()
+    if named is None:
         return
-    keep = PurePosixPath(thumbnail).parent.name
+    keep = {PurePosixPath(name).parent.name for name in named if name}
     folder = Video(id=video_id).folder
     for name in _list(folder)[0]:
-        if name != keep and _is_attempt(name):
+        if name not in keep and _is_attempt(name):
             remove_tree(f"{folder}/{name}")
     prune_evidence(video_id)
 

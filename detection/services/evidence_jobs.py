@@ -27,7 +27,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from detection import dispatch
+from detection import dispatch, expiry
 from detection.errors import Refused
 from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
 from detection.selectors import User as AnyUser
@@ -66,6 +66,8 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
     if kind == EvidenceKind.HEATMAPS:
         check_may_know(video_id=video.pk, user=by)
         _check_has_something_to_show(video)
+    else:
+        expiry.check_original(video, status=409)
     while True:
         job = video.evidence_jobs.filter(kind=kind).order_by("-created_at", "-id").first()
         if job is not None:

@@ -22,7 +22,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from detection import dispatch
+from detection import dispatch, expiry
 from detection.errors import Refused
 from detection.models import (
     OPEN_STATES,
@@ -46,6 +46,10 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
+
+
+class _Expired(Exception):
+    """What the analysis was to begin with has been removed."""
 
 
 class LeaseLost(Exception):
@@ -73,15 +77,17 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
 
     With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
     stored, the faces are extracted (with lower thresholds where `sensitive`), and replace the old ones when that has
-    succeeded.
+    succeeded.  Raises Refused `original_expired` where there is nothing to extract them from any more.
     """
     while True:
         analysis = video.analyses.filter(state__in=OPEN_STATES).first()
         if analysis is not None:
             return analysis
-        stage = Stage.EXTRACT
+        stage, needed = Stage.EXTRACT, "original_removed_at"
         if reuse_faces and video.faces.exists():
-            stage = _stage_after_extraction()
+            stage, needed = _stage_after_extraction(), "pictures_removed_at"
+        else:
+            expiry.check_original(video, then="Delete the video and upload the file again.", status=409)
         try:
             with transaction.atomic():
                 analysis = Analysis.objects.create(
@@ -91,9 +97,15 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
                     progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT,
                 )
                 now = timezone.now()
-                Video.objects.filter(id=video.id).update(current_analysis=analysis, status=State.QUEUED, updated_at=now)
+                rows = Video.objects.filter(id=video.id)
+                still = rows.filter(**{needed: None})
+                if not still.update(current_analysis=analysis, status=State.QUEUED, updated_at=now) and rows.exists():
+                    raise _Expired
                 if wake:
                     _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
+        except _Expired:  # just now, by the retention policy: see what is left
+            video.refresh_from_db(fields=("original_removed_at",))
+            continue
         except IntegrityError:  # another request was first: its analysis is the open one, or it has ended already
             if not Video.objects.filter(id=video.id).exists():
                 raise
@@ -385,6 +397,7 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
                 frames_decoded=facts.frames_decoded,
                 tracks=result.tracks,
                 extracted_at=now,
+                pictures_removed_at=None,
             )
             store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
             _on_commit(partial(attempt_files.prune, claim.video_id))

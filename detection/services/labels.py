@@ -20,11 +20,11 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Prefetch, Q
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 
 from detection.errors import Refused
 from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
-from detection.services import audit
+from detection.services.audit import record
 from detection.services.reviews import record_review
 
 FORMATS = ("csv", "jsonl")
@@ -54,7 +54,7 @@ def write_labels(
 ) -> int:
     """One row a labelled video (or, with `all_reviews`, a review), oldest first.  Returns how many."""
     facts = {"rows": "reviews" if all_reviews else "videos", "since": since.isoformat() if since else None}
-    audit.record(AuditAction.EXPORTED, subject="labels", facts=facts)
+    record(AuditAction.EXPORTED, subject="labels", facts=facts)
     rows = review_rows(since=since) if all_reviews else video_rows(since=since)
     columns = REVIEW_COLUMNS if all_reviews else VIDEO_COLUMNS
     if format == "csv":
@@ -110,7 +110,7 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
 
     `counts` is no for what was taken back, for the taking back itself, and for checks against known answers.
     """
-    reviews = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
+    reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
         reviews = reviews.filter(created_at__gte=since)
     reviews = reviews.select_related("video__dataset_video", "reviewer", "verdict", "model_version").defer(

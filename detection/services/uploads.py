@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from django.db import IntegrityError, transaction
 from detection.errors import Refused
 from detection.models import Analysis, AuditAction, UploadKey, Video
 from detection.selectors import has_open_analysis
-from detection.services import audit
+from detection.services import audit, removals
 from detection.services.attempt_files import remove_tree
 from detection.services.jobs import queue_analysis
 from detection.services.limits import check_queue, check_quota, check_upload, count_upload
@@ -128,14 +127,15 @@ def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
 def delete_video(*, video: Video) -> None:
     """Remove the video, all that belongs to it, and (after the commit) its files.
 
-    A worker that is at it finds its claim gone, changes nothing and removes what it had written.
+    A worker that is at it finds its claim gone, changes nothing and removes what it had written; the sweeper looks
+    once more.  Faces of it in training packs go at a later sweep (see `removals`).
     """
     with transaction.atomic():
         # The same order of locks as a worker that finishes: its analysis first, then what belongs to the video.
         list(Analysis.objects.select_for_update().filter(video_id=video.pk).values_list("pk", flat=True))
         Video.objects.select_for_update().filter(pk=video.pk).first()
         deleted, _ = Video.objects.filter(pk=video.pk).delete()
-        transaction.on_commit(partial(_remove_files, video.folder), robust=True)
+        removals.schedule(video_id=video.pk, paths=[video.folder], packs=True)
         if deleted:
             audit.record(AuditAction.VIDEO_DELETED, subject=f"video:{video.pk}", facts={"owner": video.owner_id})
     log.info("video_deleted", video=str(video.pk))
@@ -234,10 +234,3 @@ def _existing(owner: AbstractBaseUser, sha256: str, key: str) -> Video | None:
     if video is not None and key:
         UploadKey.objects.get_or_create(owner_id=owner.pk, key=key, defaults={"video": video})
     return video
-
-
-def _remove_files(folder: str) -> None:
-    try:
-        remove_tree(folder)
-    except OSError as error:  # a worker may be writing there; it removes its own when it finds the row gone
-        log.warning("files_left", folder=folder, error=str(error))

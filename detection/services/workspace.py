@@ -64,7 +64,7 @@ def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
     A second reader never gets their own first reading; who settles a disagreement had no part in it.  Raises Refused
     `unknown_queue`.
     """
-    rows = Video.objects.all()
+    rows = Video.objects.filter(pictures_removed_at=None)  # nobody can tell what is not there to be seen
     open_rows = rows.filter(label="")
     if queue == "uncertain":
         # As `in`: SQLite walks no index over a column that Django renders without a comparison.

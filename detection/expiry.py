@@ -1,0 +1,36 @@
+"""What the retention policy has removed of a video, in sentences."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils.formats import date_format
+
+from detection.errors import Refused
+from detection.models import Video
+
+
+def original_sentence(video: Video) -> str:
+    """Empty where the original is there."""
+    return _sentence("The original was", video.original_removed_at)
+
+
+def pictures_sentence(video: Video) -> str:
+    """Empty where the pictures are there, or never were."""
+    return _sentence("The pictures were", video.pictures_removed_at) if video.extracted_at else ""
+
+
+def check_original(video: Video, *, then: str = "", status: int = 410) -> None:
+    """Raises Refused `original_expired`; `then` is a sentence about what can be done."""
+    if sentence := original_sentence(video):
+        raise Refused("original_expired", f"{sentence} {then}".strip(), status=status)
+
+
+def check_pictures(video: Video) -> None:
+    """Raises Refused `pictures_expired` (410)."""
+    if sentence := pictures_sentence(video):
+        raise Refused("pictures_expired", sentence, status=410)
+
+
+def _sentence(what: str, when: datetime | None) -> str:
+    return f"{what} removed by the retention policy on {date_format(when, 'j F Y')}." if when else ""

@@ -1,0 +1,26 @@
+"""What is to be gone from disks though the rows that named it are gone already."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+
+class Removal(models.Model):
+    """Files of a video that are to be removed.  Written in the transaction that lets them go; gone when they are.
+
+    So a storage that did not answer, or a process that was killed, leaves nothing behind for good.  `packs` says that
+    what workers have cached of the video (training packs, features) has to go, too.
+    """
+
+    video_id = models.UUIDField(help_text="The video may be gone.")
+    paths = models.JSONField(default=list, help_text="Names of files and folders in storage.")
+    packs = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("created_at", "id")
+        indexes = [models.Index(fields=("created_at", "id"), name="removal_oldest")]
+
+    def __str__(self) -> str:
+        return f"{self.video_id}: {len(self.paths)} names"

@@ -1,0 +1,41 @@
+"""Everything of a video, gone: also what trainings have kept of it."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.models import AuditAction, RunState, TrainingRun, Video
+from detection.services import audit
+from detection.services.uploads import delete_video
+from worker import removals
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove videos with all that belongs to them, and every training pack, cached feature and report that shows"
+        " their faces. Also for videos that were deleted before. Weights that were trained on them stay as they are."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("videos", nargs="+", type=UUID, metavar="VIDEO_ID")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        ids: list[UUID] = list(dict.fromkeys(options["videos"]))
+        rows = {video.pk: video for video in Video.objects.filter(pk__in=ids)}
+        if not options["yes"]:
+            answer = input(f"Forget {len(ids)} videos, {len(rows)} of which are still here? This is final. [yes/no] ")
+            if answer.strip() != "yes":
+                raise CommandError("Nothing was removed.")
+        for video in rows.values():
+            delete_video(video=video)
+        names = {str(pk) for pk in ids}
+        counts = {"packs": removals.forget_cached(names), "reports": removals.forget_reports(names)}
+        for pk in ids:
+            audit.record(AuditAction.FORGOTTEN, subject=f"video:{pk}", facts={"was_here": pk in rows} | counts)
+        self.stdout.write(f"Removed {len(rows)} videos, {counts['packs']} packs and {counts['reports']} reports.")
+        if TrainingRun.objects.filter(state=RunState.RUNNING).exists():
+            self.stdout.write("A training is under way that may have read them: what it packs goes when it has ended.")
