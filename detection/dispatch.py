@@ -2,6 +2,9 @@
 
 A message that cannot be sent is no error: `published_at` stays empty and the sweeper publishes the task later.  In a
 web process (`publish_in_background`) even the attempt costs the request nothing: one daemon thread does it.
+
+A message carries the id of the request that it comes from, if any, as a header: the log lines of both have it.  What
+the sweeper publishes has none; the analysis's own id is in the lines of both sides, too.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from contextvars import copy_context
 from functools import cache, partial
 from typing import Any
 from uuid import UUID
@@ -32,6 +36,7 @@ EVIDENCE_TASKS = {
     EvidenceKind.PREVIEW: "worker.tasks.make_preview",
 }
 BACKGROUND_QUEUE_SIZE = 1000
+REQUEST_ID_HEADER = "dfd_request_id"
 
 
 def wake(*, analysis_id: UUID, stage: str) -> bool:
@@ -110,7 +115,11 @@ def _publish(task: str, args: list[str]) -> bool:
         queue_name = _app().conf.task_routes[task]["queue"]
         # One more try: the first may meet a connection that has died since it was last used.
         policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-        _app().send_task(task, args=args, queue=queue_name, retry=True, retry_policy=policy, ignore_result=True)
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        headers = {REQUEST_ID_HEADER: str(request_id)} if request_id else None
+        _app().send_task(
+            task, args=args, queue=queue_name, headers=headers, retry=True, retry_policy=policy, ignore_result=True
+        )
     except Exception as error:
         log.warning("publish_failed", task=task, args=args, error=str(error))
         return False
@@ -132,7 +141,7 @@ def _submit(publish: partial[bool]) -> bool:
         return publish()
     _ensure_thread()
     try:
-        _waiting.put_nowait(publish)
+        _waiting.put_nowait(partial(copy_context().run, publish))  # the thread has no context of the request
     except queue.Full:
         log.warning("publish_postponed", reason="too many wait for the broker; the sweeper will publish it")
         return False

@@ -16,12 +16,14 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 
+import structlog
 from celery import Celery
 from celery.signals import (
     beat_init,
     celeryd_after_setup,
     heartbeat_sent,
     setup_logging,
+    task_prerun,
     worker_init,
     worker_shutdown,
 )
@@ -53,6 +55,17 @@ def _share_the_cores(instance: Any, **_: Any) -> None:
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
     beats.know(instance)
+
+
+@task_prerun.connect
+def _know_the_request(task: Any, **_: Any) -> None:
+    """The task's log lines have the id of the request that it comes from."""
+    from detection import dispatch
+
+    structlog.contextvars.clear_contextvars()
+    request_id = getattr(task.request, dispatch.REQUEST_ID_HEADER, None)
+    if request_id:
+        structlog.contextvars.bind_contextvars(request_id=str(request_id)[:64])
 
 
 @heartbeat_sent.connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from detection import selectors
+from detection import monitoring, overview, selectors
 from detection.errors import Refused
 
 log = structlog.get_logger(__name__)
@@ -110,9 +110,41 @@ class _FromDatabase(Collector):
         )
         model: dict[tuple[str, ...], int] = {facts.active_model: 1} if facts.active_model else {}
         yield _gauge("dfd_active_model_info", "The active model version.", ("id", "name", "experimental"), model)
+        yield from _queues()
+        yield from _last_hour()
+        workers = overview.workers_alive()
+        yield _gauge(
+            "dfd_workers", "Workers that give signs of life.", ("queue",), {each.name: each.workers for each in workers}
+        )
+        yield _gauge("dfd_worker_processes", "Their processes.", ("queue",), {w.name: w.processes for w in workers})
+        text = f"Videos that wait for reviewers, by queue of the workspace; at most {monitoring.MOST_WAITING} each."
+        yield _gauge("dfd_review_waiting", text, ("queue",), monitoring.review_backlog())
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: dict[Any, int]) -> Metric:
+def _queues() -> Iterator[Metric]:
+    queues = monitoring.queues()
+    lengths = {stage: waiting.length for stage, waiting in queues.items()}
+    ages = {stage: waiting.oldest_s for stage, waiting in queues.items()}
+    yield _gauge("dfd_queue_length", "Analyses that are due at a stage.", ("stage",), lengths)
+    yield _gauge("dfd_queue_oldest_seconds", "How long the first of them has been due.", ("stage",), ages)
+
+
+def _last_hour() -> Iterator[Metric]:
+    """Gauges over a sliding hour, read from the tables: to be used as they are, not with rate()."""
+    yield _gauge(
+        "dfd_outcomes_last_hour", "How the analyses of the last hour ended.", ("state",), monitoring.outcomes()
+    )
+    steps = monitoring.steps()
+    text = "Seconds that a step took in analyses of the last hour:"
+    counts = {step: timed.count for step, timed in steps.items()}
+    sums = {step: timed.total_s for step, timed in steps.items()}
+    p95s = {step: timed.p95_s for step, timed in steps.items()}
+    yield _gauge("dfd_step_last_hour_count", "Analyses of the last hour with a step.", ("step",), counts)
+    yield _gauge("dfd_step_last_hour_seconds_sum", f"{text} their sum.", ("step",), sums)
+    yield _gauge("dfd_step_last_hour_seconds_p95", f"{text} 95 % took at most this.", ("step",), p95s)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key if isinstance(key, tuple) else (key,), value)

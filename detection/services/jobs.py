@@ -111,6 +111,7 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
                 raise
             continue
         video.current_analysis, video.status, video.updated_at = analysis, State.QUEUED, now
+        log.info("analysis_queued", analysis=str(analysis.id), video=str(video.id), stage=str(stage))
         return analysis
 
 

@@ -58,8 +58,8 @@ class Claimed:
     role: str
 
 
-def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
-    """What waits in a queue for this reviewer, claimed or not; each part walks one index in order.
+def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
+    """What waits in a queue for this reviewer (None: for anyone), claimed or not; each part walks one index in order.
 
     A second reader never gets their own first reading; who settles a disagreement had no part in it.  Raises Refused
     `unknown_queue`.
@@ -78,10 +78,11 @@ def queue_parts(*, queue: str, reviewer: User) -> list[QuerySet[Video]]:
         return [open_rows.filter(status=s).order_by("created_at", "id") for s in (State.FAILED, State.DEAD)]
     if queue == "disagreement":
         turns = [ReviewNext.SECOND]
-        if reviewer.has_perm("detection.adjudicate_review"):
+        if reviewer is None or reviewer.has_perm("detection.adjudicate_review"):
             turns.insert(0, ReviewNext.ADJUDICATE)
         mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=reviewer)
-        return [rows.filter(~Exists(mine), review_next=turn).order_by("created_at", "id") for turn in turns]
+        rows = rows if reviewer is None else rows.filter(~Exists(mine))
+        return [rows.filter(review_next=turn).order_by("created_at", "id") for turn in turns]
     raise Refused("unknown_queue", f"There is no queue {queue!r}; there are {', '.join((MIXED, *QUEUES))}.")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +15,11 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from detection.api import health
-from detection.models import Analysis, Stage
+from detection.models import Analysis, Stage, WorkerBeat
 from tests.api.conftest import Caller, Factory
 
 pytestmark = pytest.mark.django_db
+ROOT = Path(__file__).resolve().parents[2]
 Problem = Callable[..., dict[str, Any]]
 
 
@@ -89,6 +92,51 @@ def test_metrics_count_what_is_there(admin: Caller, owner: Caller, factory: Fact
     assert found["dfd_active_model_info", "true", str(model.pk), model.name] == 1
 
 
+def test_metrics_tell_queues_the_last_hour_workers_and_the_reviewers_backlog(
+    admin: Caller, owner: Caller, factory: Factory, settings: Any
+) -> None:
+    settings.DFD_REVIEW_AUDIT_SHARE = 0.0
+    now = timezone.now()
+    for number in range(20):
+        video = factory.judged(owner.user, margin=0.1)
+        ended = now - timedelta(minutes=59 if number else 61)  # the first one is out of it
+        Analysis.objects.filter(video=video).update(finished_at=ended, timings={"extract": number, "note": "x"})
+    factory.failed(owner.user)
+    due, later = factory.video(owner.user), factory.video(owner.user)
+    Analysis.objects.filter(video=due).update(not_before=now - timedelta(minutes=5))
+    Analysis.objects.filter(video=later).update(not_before=now + timedelta(minutes=5))
+    WorkerBeat.objects.create(name="a", queues="extract,classify", processes=3)
+    WorkerBeat.objects.create(name="b", queues="extract", processes=2, seen_at=now - timedelta(minutes=5))
+    found = figures(admin)
+    assert found["dfd_queue_length", "extract"] == 1
+    assert found["dfd_queue_oldest_seconds", "extract"] == pytest.approx(300, abs=30)
+    assert found["dfd_queue_length", "classify"] == found["dfd_queue_oldest_seconds", "classify"] == 0
+    assert found["dfd_outcomes_last_hour", "succeeded"] == 19
+    assert found["dfd_outcomes_last_hour", "failed"] == 1
+    assert found["dfd_step_last_hour_count", "extract"] == 19
+    assert found["dfd_step_last_hour_seconds_sum", "extract"] == sum(range(1, 20))
+    assert found["dfd_step_last_hour_seconds_p95", "extract"] == 19
+    assert ("dfd_step_last_hour_count", "note") not in found
+    assert (found["dfd_workers", "extract"], found["dfd_worker_processes", "extract"]) == (1, 3)
+    assert found["dfd_workers", "train"] == 0
+    assert found["dfd_review_waiting", "uncertain"] == 20
+    assert found["dfd_review_waiting", "failed"] == 1
+
+
+def test_every_metric_of_the_dashboard_is_there(admin: Caller) -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+        for name in re.findall(r"\bdfd_\w+", target["expr"])
+    }
+    text = admin.get("/metrics").content.decode()
+    told = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    assert len(asked) > 12
+    assert asked <= told
+
+
 def test_metrics_of_an_empty_system_are_noughts(admin: Caller) -> None:
     found = figures(admin)
     assert found["dfd_videos", "queued"] == found["dfd_oldest_queued_seconds",] == found["dfd_verdicts", "fake"] == 0
@@ -101,5 +149,6 @@ def test_metrics_cost_the_same_queries_however_much_there_is(
     for _ in range(rows):
         factory.judged(admin.user)
         factory.video(admin.user)
-    with django_assert_num_queries(8):  # two for the token, six figures
+    # two for the token, six counts, queues, outcomes, steps, workers, seven of the reviewers' queues
+    with django_assert_num_queries(19):
         figures(admin)

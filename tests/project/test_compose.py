@@ -84,3 +84,11 @@ def test_images_are_targets_of_the_dockerfile_and_their_files_get_past_dockerign
     }
     assert copied == let_through
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_what_watches_the_workers_is_asked_for_and_published_to_this_machine_only() -> None:
+    flower = SERVICES["flower"]
+    assert flower["profiles"] == ["observe"]
+    assert all(port.startswith("127.0.0.1:") for port in flower["ports"])
+    assert "redis://valkey:6379/0" in flower["command"]
+    assert "env_file" not in flower  # it needs none of the program's secrets

@@ -8,11 +8,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 import redis
+import structlog
+from celery.app.task import Context
+from celery.signals import task_prerun
 
+import worker.app  # noqa: F401  (its receivers)
 from detection import dispatch
 from detection.models import Stage
 from worker import broker
@@ -34,6 +39,31 @@ def test_a_message_is_json_and_carries_an_id_only(embedded: Path) -> None:
     assert str(analysis_id) in message["headers"]["argsrepr"]  # type: ignore[index]
     assert dispatch.backlog(stage=Stage.EXTRACT) == 1
     assert dispatch.backlog(stage=Stage.CLASSIFY) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("background", [False, True])
+def test_the_id_of_the_request_goes_along_and_is_in_the_log_lines_of_the_task(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch, background: bool
+) -> None:
+    broker.ensure()
+    monkeypatch.setattr(dispatch, "_background", background)
+    with structlog.contextvars.bound_contextvars(request_id="of the upload"):
+        dispatch.wake_sweeper()
+    dispatch._waiting.join()
+    monkeypatch.setattr(dispatch, "_background", False)
+    dispatch.wake_sweeper()  # nobody's request
+    plain, ours = (dict(message["headers"]) for message in messages(embedded, "maintenance"))  # type: ignore[call-overload]
+    assert "dfd_request_id" not in plain
+
+    task = SimpleNamespace(request=Context(ours))  # as Celery makes it of a message
+    try:
+        task_prerun.send(sender=None, task_id="1", task=task, args=(), kwargs={})
+        assert structlog.contextvars.get_contextvars() == {"request_id": "of the upload"}
+        task_prerun.send(sender=None, task_id="2", task=SimpleNamespace(request=Context(plain)))
+        assert structlog.contextvars.get_contextvars() == {}
+    finally:
+        structlog.contextvars.clear_contextvars()
 
 
 @pytest.mark.django_db
