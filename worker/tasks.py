@@ -54,6 +54,7 @@ def sweep() -> None:
     limits.forget_days()
     hourly.count_hours()
     webhook_rows.sweep()
+    resumable.sweep()
     prints.sweep()
     removals.sweep()
 

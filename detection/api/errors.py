@@ -32,6 +32,8 @@ from rest_framework.views import set_rollback
 
 from detection.errors import Refused
 
+TITLES = {460: "Checksum Mismatch"}
+"""Of statuses that Python does not know: this one is of the tus protocol."""
 CONTENT_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ def problem(*, status: int, code: str, detail: str, instance: str, **more: Any) 
     """The body of a problem."""
     return {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "code": code,

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from detection.api import docs, health, media, views, webhooks
+from detection.api import docs, health, media, resumable, views, webhooks
 
 app_name = "api"
 urlpatterns = [
@@ -17,6 +17,8 @@ urlpatterns = [
     path(
         "api/v1/sampled-frames/<uuid:frame_id>/image", media.SampledFrameImageView.as_view(), name="sampled-frame-image"
     ),
+    path("api/v1/uploads/", resumable.UploadsView.as_view(), name="uploads"),
+    path("api/v1/uploads/<uuid:upload_id>/", resumable.UploadView.as_view(), name="upload"),
     path("api/v1/tasks/<uuid:task_id>/", views.TaskView.as_view(), name="task"),
     path("api/v1/models/", views.ModelsView.as_view(), name="models"),
     path("api/v1/models/active/", views.ActiveModelView.as_view(), name="active-model"),

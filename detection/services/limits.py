@@ -21,11 +21,14 @@ QUEUE_LOOK_S = 1.0
 KEPT = timedelta(days=35)
 
 
-def check_upload(*, owner_id: int, size_bytes: int) -> None:
-    """Raises Refused `queue_full`, `quota_exceeded` or `daily_bytes_exceeded`: before the file is stored."""
+def check_upload(*, owner_id: int, size_bytes: int, promised_bytes: int = 0) -> None:
+    """Before the file is stored: raises Refused `queue_full`, `quota_exceeded` or `daily_bytes_exceeded`.
+
+    `promised_bytes` are of uploads that have begun and are not counted yet.
+    """
     check_queue()
     check_quota(owner_id=owner_id)
-    _check_bytes(_sent_today(owner_id), size_bytes)
+    _check_bytes(_sent_today(owner_id) + promised_bytes, size_bytes)
 
 
 def count_upload(*, owner_id: int, size_bytes: int) -> None:

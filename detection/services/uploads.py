@@ -64,9 +64,7 @@ def submit_video(
     `daily_bytes_exceeded`, `queue_full`.
     """
     facts = dict(metadata or {})
-    _check_text("external_id", external_id, MAX_EXTERNAL_ID)
-    check_metadata(facts)
-    check_key(idempotency_key)
+    check_facts(external_id=external_id, metadata=facts, idempotency_key=idempotency_key)
     kind = check_content(upload)
     sha256 = getattr(upload, "sha256", "") or content_sha256(upload)
 
@@ -165,6 +163,21 @@ def not_a_video() -> Refused:
     return Refused("not_a_video", "The content of the file is not a video, whatever its name says.", status=415)
 
 
+def check_length(size_bytes: int) -> None:
+    """Raises Refused `empty_file` or `file_too_large`."""
+    if size_bytes == 0:
+        raise Refused("empty_file", "The file is empty.")
+    if size_bytes > settings.DFD_MAX_UPLOAD_BYTES:
+        raise too_large()
+
+
+def check_facts(*, external_id: str, metadata: Mapping[str, Any], idempotency_key: str) -> None:
+    """Raises Refused `invalid_*`."""
+    _check_text("external_id", external_id, MAX_EXTERNAL_ID)
+    check_metadata(metadata)
+    check_key(idempotency_key)
+
+
 def check_key(key: str) -> None:
     """Raises Refused unless the key is empty or at most 200 visible ASCII characters."""
     if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
@@ -196,10 +209,7 @@ def _check_text(field: str, value: str, limit: int) -> None:
 
 def check_content(upload: File[bytes]) -> FileKind:
     """What the file is.  Raises Refused `empty_file`, `file_too_large` or `not_a_video`."""
-    if upload.size == 0:
-        raise Refused("empty_file", "The file is empty.")
-    if upload.size > settings.DFD_MAX_UPLOAD_BYTES:
-        raise too_large()
+    check_length(upload.size)
     upload.seek(0)
     head = upload.read(HEAD_BYTES)
     kind = sniff(head)

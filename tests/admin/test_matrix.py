@@ -131,7 +131,7 @@ def table() -> dict[str, tuple[str, str, int]]:
 
 
 def addresses(patterns: Any = None, below: str = "", spaces: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
-    """(name, names of its parameters) of each address below admin/; one without a name leads to a named one or to 404."""
+    """(name, names of its parameters) of each address below admin/.  One without a name leads to a named one."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         path = below + str(pattern.pattern)
         if isinstance(pattern, URLPattern):

@@ -19,6 +19,7 @@ from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS
 
+from detection.services import resumable
 from detection.services.webhooks import register
 from tests.api.conftest import Caller, Factory, mp4
 
@@ -31,6 +32,7 @@ def _description() -> dict[str, Any]:
     return json.loads(json.dumps(SchemaGenerator().get_schema(public=True), default=str))
 
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 APPLICATION = get_wsgi_application()
 DESCRIPTION = schemathesis.openapi.from_dict(_description())
 
@@ -91,10 +93,12 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     face, frame = video.faces.first(), nothing.sampled_frames.first()
     assert face is not None
     assert frame is not None
+    upload = resumable.create(owner=owner.user, length=100_000)
     webhook = register(owner=owner.user, url="https://example.org/")
     return {
         "video_id": str(video.pk), "task_id": str(video.current_analysis_id), "face_id": str(face.pk),
         "frame_id": str(frame.pk), "webhook_id": str(webhook.pk),
+        "upload_id": str(upload.pk),
     }  # fmt: skip
 
 
@@ -142,6 +146,6 @@ def test_the_requests_above_reached_every_operation_with_success() -> None:
         (method, path)
         for path, item in _description()["paths"].items()
         for method in item
-        if method in ("get", "post", "delete")
+        if method in ("get", "post", "patch", "delete")
     }
     assert answered == described

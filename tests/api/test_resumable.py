@@ -1,0 +1,416 @@
+"""Uploads in pieces, by the tus protocol; and a client of that protocol which others wrote."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.http import UnreadablePostError
+from django.utils import timezone
+from pytest_django.live_server_helper import LiveServer
+
+from detection.models import ResumableUpload, UploadDay, Video
+from detection.services import limits, resumable, uploads
+from detection.services.resumable import Checksum
+from tests.api.conftest import Caller, mp4
+
+pytestmark = pytest.mark.django_db
+PATH = "/api/v1/uploads/"
+TUS = {"Tus-Resumable": "1.0.0"}
+PIECE = "application/offset+octet-stream"
+Check = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def parts(tmp_path: Path, settings: Any) -> Path:
+    settings.VAR_DIR = tmp_path
+    return tmp_path / "uploads"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+LONG = encoded("x" * 201)
+
+
+def begin(caller: Caller, length: int, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return caller.request("post", PATH, headers=TUS | {"Upload-Length": str(length)} | named)
+
+
+def begun(caller: Caller, length: int, **headers: str) -> str:
+    response = begin(caller, length, **headers)
+    assert response.status_code == 201, response.content
+    return str(response["Location"]).removeprefix("http://testserver")
+
+
+def send(caller: Caller, path: str, data: bytes, offset: int, *, kind: str = PIECE, **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return caller.request(
+        "patch",
+        path,
+        data=data,
+        content_type=kind,
+        headers=TUS | {"Upload-Offset": str(offset), "Content-Type": kind} | named,
+    )
+
+
+def look(caller: Caller, path: str) -> Any:
+    return caller.request("head", path, headers=TUS)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Breaks(BytesIO):
+    """A body that ends before its time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(120)
+        if not data:
+            raise UnreadablePostError("the client has gone")
+        return data
+
+
+# --- the way it should go --------------------------------------------------------------------------------------------
+
+
+def test_a_file_in_three_pieces_is_a_video_like_any_other(
+    owner: Caller, parts: Path, stored_files: Callable[[], list[str]], bells: list[str]
+) -> None:
+    content = mp4(size=90_000)
+    facts = [("filename", "täst.mp4"), ("external_id", "case 17"), ("metadata", json.dumps({"camera": 3}))]
+    response = begin(owner, len(content), Upload_Metadata=",".join(f"{k} {encoded(v)}" for k, v in facts))
+    assert (response.status_code, response["Tus-Resumable"]) == (201, "1.0.0")
+    path = str(response["Location"]).removeprefix("http://testserver")
+    for start in (0, 30_000, 60_000):
+        standing = look(owner, path)
+        assert (standing.status_code, standing["Upload-Offset"], standing["Upload-Length"]) == (
+            200,
+            str(start),
+            "90000",
+        )
+        assert standing["Cache-Control"] == "no-store"
+        assert "Location" not in standing
+        sent = send(owner, path, content[start : start + 30_000], start)
+        assert (sent.status_code, sent["Upload-Offset"]) == (204, str(start + 30_000))
+    video = Video.objects.get()
+    assert (video.original_name, video.external_id, video.metadata) == ("täst.mp4", "case 17", {"camera": 3})
+    assert video.sha256 == hashlib.sha256(content).hexdigest()
+    with video.file.open() as file:
+        assert file.read() == content
+    assert sent["Location"] == f"http://testserver/api/v1/tasks/{video.current_analysis_id}/"
+    assert bells == []  # rung after the commit, which a test does not reach
+    assert owner.get(path).json()["video"] == str(video.pk)
+    assert names(parts) == []
+    assert len(stored_files()) == 1
+    assert UploadDay.objects.get().bytes == 90_000
+
+
+def test_after_the_last_piece_a_client_whose_answer_was_lost_can_ask(owner: Caller) -> None:
+    content = mp4(size=500)
+    path = begun(owner, 500)
+    task = send(owner, path, content, 0)["Location"]
+    standing = look(owner, path)
+    assert (standing["Upload-Offset"], standing["Location"]) == ("500", task)
+    again = send(owner, path, b"", 500)
+    assert (again.status_code, again["Location"]) == (204, task)
+    assert Video.objects.count() == 1
+
+
+def test_the_same_content_again_is_the_same_video(owner: Caller, parts: Path) -> None:
+    content = mp4(size=500)
+    first = owner.upload(content).json()
+    path = begun(owner, 500)
+    assert send(owner, path, content, 0).status_code == 204
+    assert owner.get(path).json()["video"] == first["id"]
+    assert names(parts) == []
+    assert UploadDay.objects.get().bytes == 500
+
+
+def test_what_the_server_can_is_said(owner: Caller, settings: Any) -> None:
+    response = owner.request("options", PATH)
+    assert response.status_code == 204
+    assert response["Tus-Version"] == response["Tus-Resumable"] == "1.0.0"
+    assert response["Tus-Extension"] == "creation,termination,checksum,expiration"
+    assert response["Tus-Max-Size"] == str(settings.DFD_MAX_UPLOAD_BYTES)
+
+
+def test_given_up_it_is_gone(owner: Caller, parts: Path, problem: Check) -> None:
+    path = begun(owner, 500)
+    send(owner, path, mp4(size=500)[:100], 0)
+    assert len(names(parts)) == 1
+    assert owner.request("delete", path, headers=TUS).status_code == 204
+    problem(owner.get(path), 404, "not_found")
+    assert names(parts) == []
+
+
+def test_given_up_after_the_end_the_video_stays(owner: Caller) -> None:
+    path = begun(owner, 500)
+    send(owner, path, mp4(size=500), 0)
+    assert owner.request("delete", path, headers=TUS).status_code == 204
+    assert Video.objects.count() == 1
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_for_another_place_changes_nothing(owner: Caller, problem: Check) -> None:
+    path = begun(owner, 500)
+    send(owner, path, mp4(size=500)[:100], 0)
+    for offset in (0, 99, 101, 500):
+        problem(send(owner, path, b"x" * 50, offset), 409, "offset_mismatch")
+    assert look(owner, path)["Upload-Offset"] == "100"
+
+
+def test_more_than_was_said_is_refused_whole(owner: Caller, problem: Check) -> None:
+    path = begun(owner, 500)
+    problem(send(owner, path, mp4(size=501), 0), 413, "upload_too_long")
+    assert look(owner, path)["Upload-Offset"] == "0"
+
+
+def test_a_connection_that_breaks_loses_only_what_had_not_arrived(owner: Caller) -> None:
+    content = mp4(size=500)
+    path = begun(owner, 500)
+
+    with pytest.raises(UnreadablePostError):
+        resumable.append(upload=ResumableUpload.objects.get(), offset=0, stream=Breaks(content[:240]))
+    assert look(owner, path)["Upload-Offset"] == "240"
+    assert send(owner, path, content[240:], 240).status_code == 204
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_of_a_piece_with_a_checksum_nothing_stays_unless_it_is_right(owner: Caller, problem: Check) -> None:
+    content = mp4(size=500)
+    path = begun(owner, 500)
+    for name in ("sha256", "sha1", "md5"):
+        wrong = base64.b64encode(hashlib.new(name, b"other").digest()).decode()
+        answer = send(owner, path, content[:200], 0, Upload_Checksum=f"{name} {wrong}")
+        problem(answer, 460, "checksum_mismatch")
+    assert look(owner, path)["Upload-Offset"] == "0"
+
+    unverified = Checksum("sha1", hashlib.sha1(content[:200]).digest())
+    with pytest.raises(UnreadablePostError):
+        resumable.append(
+            upload=ResumableUpload.objects.get(), offset=0, stream=Breaks(content[:120]), checksum=unverified
+        )
+    assert look(owner, path)["Upload-Offset"] == "0"
+    right = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert send(owner, path, content, 0, Upload_Checksum=f"sha256 {right}").status_code == 204
+    assert Video.objects.count() == 1
+
+
+def test_one_request_at_a_time(owner: Caller, parts: Path, problem: Check) -> None:
+    path = begun(owner, 500)
+    with (parts / names(parts)[0]).open("r+b") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        problem(send(owner, path, mp4(size=500), 0), 423, "upload_busy")
+        problem(owner.request("delete", path, headers=TUS), 423, "upload_busy")
+        assert look(owner, path)["Upload-Offset"] == "0"
+    assert send(owner, path, mp4(size=500), 0).status_code == 204
+
+
+def test_what_is_no_video_is_refused_as_soon_as_that_can_be_seen(owner: Caller, parts: Path, problem: Check) -> None:
+    path = begun(owner, 1_000_000)
+    problem(send(owner, path, b"no video " * 2000, 0), 415, "not_a_video")
+    assert names(parts) == []
+    problem(owner.get(path), 404, "not_found")
+    short = begun(owner, 9)
+    problem(send(owner, short, b"no video ", 0), 415, "not_a_video")
+    assert names(parts) == []
+    assert not Video.objects.exists()
+
+
+def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Path
+) -> None:
+    content = mp4(size=500)
+    path = begun(owner, 500)
+    settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
+    first = owner.upload()
+    refused = send(owner, path, content, 0)
+    problem(refused, 429, "quota_exceeded")
+    assert int(refused["Retry-After"]) > 0
+    assert look(owner, path)["Upload-Offset"] == "500"
+
+    # The same where the limit is met only after the file was moved into storage.
+    monkeypatch.setattr(uploads, "check_upload", lambda **kwargs: None)
+    problem(send(owner, path, b"", 500), 429, "quota_exceeded")
+    assert look(owner, path)["Upload-Offset"] == "500"
+    assert len(names(parts)) == 1
+
+    owner.request("delete", f"/api/v1/videos/{first.json()['id']}/")
+    assert send(owner, path, b"", 500).status_code == 204
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(
+    owner: Caller, problem: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = mp4(size=500)
+    path = begun(owner, 500)
+    send(owner, path, content[:100], 0)
+    write = resumable._write
+
+    def full(part: Any, data: bytes) -> None:
+        write(part, data[:50])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(resumable, "_write", full)
+    problem(send(owner, path, content[100:], 100), 507, "storage_full")
+    monkeypatch.undo()
+    assert look(owner, path)["Upload-Offset"] == "100"
+    assert send(owner, path, content[100:], 100).status_code == 204
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_part_that_has_vanished_is_said(owner: Caller, parts: Path, problem: Check) -> None:
+    path = begun(owner, 500)
+    (parts / names(parts)[0]).unlink()
+    problem(owner.get(path), 410, "upload_gone")
+    problem(send(owner, path, b"x", 0), 410, "upload_gone")
+    assert owner.request("delete", path, headers=TUS).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Upload-Length": "5"}, 412, "unsupported_tus_version"),
+        ({"Tus-Resumable": "0.2.2", "Upload-Length": "5"}, 412, "unsupported_tus_version"),
+        (TUS, 400, "invalid_header"),
+        (TUS | {"Upload-Length": "-1"}, 400, "invalid_header"),
+        (TUS | {"Upload-Length": "9" * 20}, 400, "invalid_header"),
+        (TUS | {"Upload-Length": "0"}, 400, "empty_file"),
+        (TUS | {"Upload-Length": "999999999999"}, 413, "file_too_large"),
+        (TUS | {"Upload-Length": "5", "Upload-Metadata": "filename $$$"}, 400, "invalid_header"),
+        (TUS | {"Upload-Length": "5", "Upload-Metadata": "filename /////w=="}, 400, "invalid_header"),
+        (TUS | {"Upload-Length": "5", "Upload-Metadata": f"metadata {encoded('[1]')}"}, 400, "invalid_metadata"),
+        (TUS | {"Upload-Length": "5", "Upload-Metadata": f"metadata {encoded('{')}"}, 400, "invalid_metadata"),
+        (TUS | {"Upload-Length": "5", "Upload-Metadata": f"external_id {LONG}"}, 400, "invalid_external_id"),
+        (TUS | {"Upload-Length": "5", "Idempotency-Key": "x" * 201}, 400, "invalid_idempotency_key"),
+    ],
+)  # fmt: skip
+def test_how_no_upload_begins(owner: Caller, problem: Check, headers: dict[str, str], status: int, code: str) -> None:
+    response = owner.request("post", PATH, headers=headers)
+    problem(response, status, code)
+    assert response["Tus-Resumable"] == "1.0.0"
+    assert not ResumableUpload.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "status", "code"),
+    [
+        ("application/octet-stream", {}, 415, "unsupported_media_type"),
+        (PIECE, {"Upload-Offset": "x"}, 400, "invalid_header"),
+        (PIECE, {"Upload-Checksum": "sha256 AAAA"}, 400, "invalid_header"),
+        (PIECE, {"Upload-Checksum": "crc32 AAAA"}, 400, "invalid_header"),
+        (PIECE, {"Upload-Checksum": "sha1"}, 400, "invalid_header"),
+        (PIECE, {"Tus-Resumable": "2.0.0"}, 412, "unsupported_tus_version"),
+    ],
+)
+def test_what_is_no_piece(
+    owner: Caller, problem: Check, kind: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    path = begun(owner, 500)
+    sent = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"} | headers
+    problem(owner.request("patch", path, data=b"x", content_type=kind, headers=sent), status, code)
+    assert look(owner, path)["Upload-Offset"] == "0"
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_promised_counts_against_the_bytes_of_a_day(owner: Caller, settings: Any, problem: Check) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 1000
+    path = begun(owner, 600)
+    problem(begin(owner, 401), 429, "daily_bytes_exceeded")
+    begun(owner, 400)
+    owner.request("delete", path, headers=TUS)
+    assert begin(owner, 600).status_code == 201
+
+
+def test_only_so_many_are_unfinished(owner: Caller, other: Caller, problem: Check) -> None:
+    paths = [begun(owner, 500) for _ in range(resumable.MAX_OPEN)]
+    refused = begin(owner, 500)
+    problem(refused, 429, "too_many_uploads")
+    assert int(refused["Retry-After"]) > 0
+    assert begin(other, 500).status_code == 201
+    send(owner, paths[0], mp4(size=500), 0)
+    assert begin(owner, 500).status_code == 201
+
+
+def test_none_begins_while_the_queue_is_full(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "QUEUE_LOOK_S", 0.0)
+    settings.DFD_MAX_QUEUE = 1
+    owner.upload()
+    problem(begin(owner, 500), 503, "queue_full")
+
+
+def test_abandoned_ones_are_removed_after_a_day(owner: Caller, parts: Path) -> None:
+    paths = [begun(owner, 500) for _ in range(3)]
+    old = timezone.now() - timedelta(hours=25)
+    ids = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
+    ResumableUpload.objects.filter(pk__in=ids[:2]).update(touched_at=old)
+    with (parts / f"{ids[1]}.part").open("r+b") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        assert resumable.sweep() == 1
+    assert {look(owner, path).status_code for path in paths[1:]} == {200}
+    assert look(owner, paths[0]).status_code == 404
+    assert names(parts) == sorted(f"{upload}.part" for upload in ids[1:])
+    assert resumable.sweep() == 1
+
+
+def test_files_that_no_row_knows_are_removed_after_a_day(owner: Caller, parts: Path) -> None:
+    begun(owner, 500)
+    kept = names(parts)
+    for name, hours in (("11111111-1111-4111-8111-111111111111.part", 25), ("young.part", 1)):
+        (parts / name).touch()
+        moment = (timezone.now() - timedelta(hours=hours)).timestamp()
+        os.utime(parts / name, (moment, moment))
+    resumable.sweep()
+    assert names(parts) == sorted([*kept, "young.part"])
+
+
+# --- somebody else's client ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_client_that_others_wrote_sends_breaks_off_and_goes_on(
+    live_server: LiveServer, tmp_path: Path, parts: Path
+) -> None:
+    tus = pytest.importorskip("tusclient.client")
+    caller = Caller(User.objects.create_user("sender"))
+    content = mp4(size=300_000)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+
+    client = tus.TusClient(f"{live_server.url}{PATH}", headers=caller.headers)
+    facts = {"filename": "clip.mp4", "external_id": "case 9"}
+    uploader = client.uploader(str(path), chunk_size=100_000, metadata=facts, upload_checksum=True)
+    uploader.upload_chunk()
+    assert uploader.offset == 100_000
+    address = uploader.url
+
+    later = tus.TusClient(f"{live_server.url}{PATH}", headers=caller.headers)
+    rest = later.uploader(str(path), chunk_size=100_000, url=address)
+    assert rest.offset == 100_000  # as the server says
+    rest.upload()
+    video = Video.objects.get()
+    assert video.sha256 == hashlib.sha256(content).hexdigest()
+    assert (video.original_name, video.external_id) == ("clip.mp4", "case 9")
+    assert names(parts) == []
