@@ -8,7 +8,7 @@ VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prepare demo test lint format types contracts check clean
+.PHONY: help setup prepare demo test bench lint format types contracts check clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over
 
 test: $(VENV)/.dev ## Run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+BENCH ?= demo/clips
+BENCH_JSON ?= $(VAR)/bench.json
+bench: prepare ## Time naive, product and floor on BENCH (videos or folders); compared with the last time, by ratios
+	@if [ -f $(BENCH_JSON) ]; then cp $(BENCH_JSON) $(BENCH_JSON).before; fi
+	@$(MANAGE) benchmark $(BENCH) --json $(if $(wildcard $(BENCH_JSON)),--compare $(BENCH_JSON).before) > $(BENCH_JSON).new \
+	  && mv $(BENCH_JSON).new $(BENCH_JSON) && cat $(BENCH_JSON)
 
 lint: $(VENV)/.dev ## Style and common mistakes
 	$(BIN)/ruff check .

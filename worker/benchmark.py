@@ -21,6 +21,7 @@ import ml  # noqa: F401 (first: it tells OpenMP how to wait)
 import cv2  # isort: skip
 import torch  # isort: skip
 
+from ml import accuracy as ml_accuracy
 from ml.config import VideoConfig
 from ml.faces import Extraction, FaceDetector, extract_faces
 from ml.model import FaceSequenceClassifier
@@ -114,6 +115,24 @@ def measure(
                 seconds = floor(clip.path, found[clip.path], small)
                 clip.add("floor", sum(seconds.values()), seconds)
     return clips
+
+
+def accuracy(paths: Sequence[Path], weights: Path, *, stride: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """What the product's quick ways cost in faces, boxes and scores; `refused` names files that are no videos."""
+    product = Product(weights)
+    float32 = ml_accuracy.float32_of(product.classifier)
+    results, refused = [], []
+    for number, path in enumerate(paths, 1):
+        say(f"{number} of {len(paths)}: {path.name}")
+        try:
+            results.append(
+                ml_accuracy.compare(
+                    path, detector=product.detector, quick=product.classifier, float32=float32, stride=stride
+                )
+            )
+        except VideoError as error:
+            refused.append(f"{path.name}: {error.code}")
+    return ml_accuracy.summary(results) | {"refused": refused, "stride": stride, "machine": machine()}
 
 
 def report(clips: Sequence[Clip], *, memory_mb: float) -> dict[str, Any]:

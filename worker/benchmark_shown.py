@@ -37,6 +37,21 @@ def table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def accuracy(found: Mapping[str, Any]) -> str:
+    """The same as sentences."""
+    lost, besides = found["lost"], found["found_besides"]
+    lines = [
+        f"{found['videos']} videos, full size looked at in every {found['stride']}. frame.",
+        f"Lost: {', '.join(lost) if lost else 'nobody'}.",
+        f"Found only by the product: {', '.join(besides) if besides else 'nobody'}.",
+        f"Boxes: median overlap (IoU) {found['median_iou']} with those at full size.",
+        f"Scores: at most {found['worst_score_difference']} from float32.",
+    ]
+    if found["refused"]:
+        lines.append(f"No videos: {', '.join(found['refused'])}.")
+    return "\n".join(lines)
+
+
 def slower(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Sentences on ratios that are clearly worse than in the earlier report; ratios, as machines differ in seconds."""
     found = []

@@ -40,6 +40,14 @@ class Command(BaseCommand):
         parser.add_argument("--weights", type=Path, help="instead of those that come with the program")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
         parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the stages too")
+        parser.add_argument(
+            "--accuracy",
+            action="store_true",
+            help="instead of times: does it find whom the detector finds at full size, and score as float32 does?",
+        )
+        parser.add_argument(
+            "--stride", type=count, default=5, help="with --accuracy: full size in every N-th frame; 1 is all (5)"
+        )
         parser.add_argument("--compare", type=Path, metavar="FILE.json", help="with an earlier --json: by ratios")
 
     def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
@@ -53,6 +61,12 @@ class Command(BaseCommand):
         benchmark.use_all_cores()
         weights = options["weights"] or BASELINE
         try:
+            if options["accuracy"]:
+                found = benchmark.accuracy(files, weights, stride=max(1, options["stride"]), say=self._say)
+                self.stdout.write(json.dumps(found, indent=1) if options["json"] else benchmark_shown.accuracy(found))
+                if found["lost"]:
+                    raise CommandError("Somebody was lost that the full search finds.")
+                return
             clips = benchmark.measure(
                 files, weights, repeat=options["repeat"], naive_repeat=options["naive_repeat"], say=self._say
             )
