@@ -71,6 +71,7 @@ class Stage(models.TextChoices):
 
 FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
 """What lists of videos are filtered by, in any combination."""
+OLDEST = ("created_at", "id")
 
 
 def _newest(name: str, *first: str) -> models.Index:
@@ -181,12 +182,8 @@ class Video(models.Model):
             _newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
             # the retention policy: the oldest that still have something to lose
-            models.Index(
-                fields=("created_at", "id"), name="video_with_original", condition=Q(original_removed_at=None)
-            ),
-            models.Index(
-                fields=("created_at", "id"), name="video_with_pictures", condition=Q(pictures_removed_at=None)
-            ),
+            models.Index(fields=OLDEST, name="video_with_original", condition=Q(original_removed_at=None)),
+            models.Index(fields=OLDEST, name="video_with_pictures", condition=Q(pictures_removed_at=None)),
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),

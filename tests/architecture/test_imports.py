@@ -18,6 +18,7 @@ PACKAGES = ("detection", "dfdsite", "ml", "worker")
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "av": "av",
+    "csp": "django-csp",
     "cv2": "opencv-python-headless",
     "django_filters": "django-filter",
     "environ": "django-environ",
