@@ -39,7 +39,8 @@ MAX_OPEN = 20
 """Unfinished uploads of one user."""
 KEPT = timedelta(days=1)
 """Since the last byte of it."""
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
+"""A connection that breaks off costs at most this much of what had arrived."""
 BATCH = 500
 RETRY_S = 60
 GONE = "upload_gone"
@@ -144,7 +145,7 @@ def expires_at(upload: ResumableUpload) -> datetime:
 def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Checksum | None = None) -> Appended:
     """Append what the stream has; after the last byte the upload becomes a video.
 
-    Whatever arrives before the stream breaks off stays, unless a checksum was to say whether it is right.  Where the
+    What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.  Where the
     end is refused for now (a limit, a full queue), an empty piece at the end tries again.
     Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
     `storage_full`, and whatever `submit_video` refuses.
