@@ -80,8 +80,8 @@ def draw_kind(deal: random.Random, age: float) -> str:
 
 
 def has_faces(deal: random.Random, kind: str, age: float, share: float) -> bool:
-    """Those that lists show first, and some of the rest."""
-    return deal.random() < (0.5 if kind == "waiting" or age > 0.99 else share / 2)
+    """Half of those that lists show first, and a share of the rest."""
+    return deal.random() < max(share, 0.5 if kind == "waiting" or age > 0.99 else 0.0)
 
 
 def hour(deal: random.Random, model: str) -> dict[str, Any]:

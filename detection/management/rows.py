@@ -98,13 +98,14 @@ def make_rows(
     *,
     videos: int,
     seed: int = 0,
-    faces_share: float = 0.02,
+    faces_share: float = 0.01,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Made:
     """Write `videos` videos with all that belongs to them, over the year that ends now.
 
-    `faces_share` of the videos have the ten faces that all of them would have, those first that lists show; `progress`
-    is told how many videos more are written.  May be called again, for more.
+    Of the ten faces that each video would have there are those of half the videos that lists show first, and of
+    `faces_share` of the rest: otherwise they would be most of the database.  `progress` is told how many videos more
+    are written.  May be called again, for more.
     """
     made = _people()
     now = timezone.now().astimezone(UTC)

@@ -31,6 +31,14 @@ class Migration(migrations.Migration):
             name='analysis_by_state',
         ),
         migrations.RemoveIndex(
+            model_name='review',
+            name='review_by_reviewer',
+        ),
+        migrations.RemoveIndex(
+            model_name='review',
+            name='review_newest',
+        ),
+        migrations.RemoveIndex(
             model_name='video',
             name='video_newest',
         ),
@@ -83,7 +91,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='analysis',
-            index=models.Index(fields=['video', 'state'], name='analysis_by_video_state'),
+            index=models.Index(fields=['video', 'state', '-created_at', '-id'], name='analysis_by_video_state'),
         ),
         migrations.AddIndex(
             model_name='analysis',
@@ -94,12 +102,24 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['owner', 'external_id', '-created_at', '-id'], name='video_owner_external_id'),
         ),
         migrations.AddIndex(
+            model_name='review',
+            index=models.Index(fields=['reviewer', '-created_at', '-id', 'label'], name='review_by_reviewer'),
+        ),
+        migrations.AddIndex(
+            model_name='review',
+            index=models.Index(fields=['label', '-created_at', '-id', 'reviewer'], name='review_by_label'),
+        ),
+        migrations.AddIndex(
+            model_name='review',
+            index=models.Index(fields=['-created_at', '-id', 'label', 'reviewer'], name='review_newest'),
+        ),
+        migrations.AddIndex(
             model_name='datasetvideo',
             index=models.Index(fields=['dataset', 'path', 'label', 'official_split'], name='dataset_list'),
         ),
         migrations.AddIndex(
             model_name='review',
-            index=models.Index(fields=['video', 'reviewer'], name='review_by_video_reviewer'),
+            index=models.Index(fields=['video', 'reviewer', '-created_at', '-id'], name='review_by_video_reviewer'),
         ),
         migrations.AddIndex(
             model_name='video',

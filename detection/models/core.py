@@ -277,7 +277,7 @@ class Analysis(models.Model):
             ),
             models.Index(fields=("video", "-created_at"), name="analysis_by_video"),
             # SQLite knows not how many rows have a state, and would as soon look for a video's among all of these
-            models.Index(fields=("video", "state"), name="analysis_by_video_state"),
+            models.Index(fields=("video", "state", "-created_at", "-id"), name="analysis_by_video_state"),
             models.Index(fields=("state", "-created_at", "-id"), name="analysis_by_state"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
             models.Index(fields=("error_code", "-created_at", "-id"), name="analysis_by_error"),

@@ -111,9 +111,11 @@ class Review(models.Model):
         ]
         indexes = [
             models.Index(fields=("video", "-created_at"), name="review_by_video"),
-            models.Index(fields=("video", "reviewer"), name="review_by_video_reviewer"),
-            models.Index(fields=("reviewer", "-created_at"), name="review_by_reviewer"),
-            models.Index(fields=("-created_at", "-id"), name="review_newest"),
+            models.Index(fields=("video", "reviewer", "-created_at", "-id"), name="review_by_video_reviewer"),
+            # the list, newest first; each carries what it may be filtered by besides
+            models.Index(fields=("reviewer", "-created_at", "-id", "label"), name="review_by_reviewer"),
+            models.Index(fields=("label", "-created_at", "-id", "reviewer"), name="review_by_label"),
+            models.Index(fields=("-created_at", "-id", "label", "reviewer"), name="review_newest"),
             # figures of reviewers: second readings, adjudications and checks of the last days
             models.Index(fields=("role", "-created_at"), name="review_by_role"),
         ]

@@ -43,6 +43,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--videos", type=int, default=1_000_000, metavar="N", help="how many (default: a million)")
         parser.add_argument("--repeat", type=int, default=5, metavar="N", help="how often each page is loaded")
+        parser.add_argument(
+            "--only", default="", metavar="WORD", help="lists and groups of pages with this in their name"
+        )
         parser.add_argument("--limit-ms", type=float, default=LIMIT_MS, metavar="MS", help=f"default: {LIMIT_MS}")
         parser.add_argument("--json", action="store_true", help="one JSON object with every page instead of a table")
         parser.add_argument("--keep", action="store_true", help="leave the scratch database, and say where it is")
@@ -73,7 +76,7 @@ class Command(BaseCommand):
         with folder as scratch:
             (Path(scratch) / "static").mkdir()
             command = [sys.executable, "-m", "django", "benchmark_admin", "--scratch", scratch]
-            for name in ("videos", "repeat", "limit_ms", "database"):
+            for name in ("videos", "repeat", "only", "limit_ms", "database"):
                 command += [f"--{name.replace('_', '-')}", str(options[name])]
             command += [f"--{name}" for name in ("json", "keep") if options[name]]
             changes = {
@@ -130,7 +133,7 @@ class Command(BaseCommand):
                 if phase == "caught_up":
                     rows.catch_up()
                     _tidy()
-                for found in _timings(made, repeat, said):
+                for found in _timings(made, repeat, said, options["only"]):
                     pages.append({"phase": phase, **found.as_dict(), "over": found.median_ms > limit})
         return {
             "videos": Video.objects.count(),
@@ -174,17 +177,18 @@ def _tidy() -> None:
             cursor.execute("VACUUM (ANALYZE)")
 
 
-def _timings(made: Made, repeat: int, said: str) -> list[Timing]:
+def _timings(made: Made, repeat: int, said: str, only: str) -> list[Timing]:
     reviewer, colleagues = made.reviewers[0], made.reviewers[1:]
     timing.claim_as(colleagues)
     found: list[Timing] = []
     pages = list(timing.all_pages(root=made.root, reviewer=reviewer, owner=made.owners[0]))
+    pages = [one for one in pages if only in one[2].group]
     for who, client, page in tqdm(pages, desc=said, unit="page", disable=not sys.stderr.isatty()):
         combined = " + " in page.name  # there are hundreds
         one = timing.time_page(who, client, page, repeat=min(repeat, 2) if combined else repeat)
         if one is not None:
             found.append(one)
-    return found + timing.time_workspace(reviewer, repeat=repeat)
+    return found + (timing.time_workspace(reviewer, repeat=repeat) if only in "workspace" else [])
 
 
 def _size() -> int:
