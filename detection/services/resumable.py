@@ -145,8 +145,8 @@ def expires_at(upload: ResumableUpload) -> datetime:
 def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Checksum | None = None) -> Appended:
     """Append what the stream has; after the last byte the upload becomes a video.
 
-    What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.  Where the
-    end is refused for now (a limit, a full queue), an empty piece at the end tries again.
+    What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.
+    Where the end is refused for now (a limit, a full queue), an empty piece at the end tries again.
     Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
     `storage_full`, and whatever `submit_video` refuses.
     """
