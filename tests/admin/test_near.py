@@ -100,7 +100,8 @@ def test_the_page_of_a_video_shows_them_with_verdicts_unless_it_waits_for_ones_a
     rows: Rows, reviewer: User, review_client: Client
 ) -> None:
     model = rows.model()
-    video, near = (rows.with_verdict(name, model=model, score=0.52) for name in ("one", "<b>two</b>"))
+    video = rows.with_verdict("one", model=model, score=0.52)
+    near = rows.with_verdict("<b>two</b>", model=model, score=0.7)
     of_set = rows.video("001_fake.mp4", state=State.SUCCEEDED)
     DatasetVideo.objects.create(video=of_set, dataset="lab", path="fake/1.mp4", label="fake", identity="a")
     url = reverse("admin:detection_video_change", args=(video.pk,))
