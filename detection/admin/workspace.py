@@ -202,7 +202,7 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
         "claim": str(claimed.token),
         "queue": claimed.queue,
         "why": LOOKED_TWICE if looked and claimed.queue == "no_face" else _why(claimed),
-        "can_look_again": no_face and not looked,
+        "can_look_again": no_face and not looked and video.original_removed_at is None,
         # A check against a known answer must look like any other first reading.
         "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
         "video": {

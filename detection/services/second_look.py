@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 def look_again(*, video: Video, by: User) -> Analysis:
     """Queue an analysis with lower thresholds, or return the one that is open already.
 
-    Raises Refused: `permission_denied`, `not_no_face` (there is no need), `looked_already` (it would find no more).
+    Raises Refused: `permission_denied`, `not_no_face` (there is no need), `looked_already` (it would find no more),
+    `original_expired`.
     """
     if not by.has_perm("detection.add_review"):
         raise Refused("permission_denied", "Only reviewers may have a video looked at again.", status=403)

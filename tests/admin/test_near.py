@@ -189,6 +189,17 @@ def test_a_video_with_faces_is_not_looked_at_again(rows: Rows, review_client: Cl
     assert ReviewClaim.objects.count() == 1
 
 
+def test_without_the_original_there_is_nothing_to_look_at(rows: Rows, review_client: Client) -> None:
+    video = rows.no_face("one", original_removed_at=timezone.now())
+    given = call(review_client, "next", queue="no_face")["item"]
+    assert given["can_look_again"] is False
+    refused = call(review_client, "look-again", claim=given["claim"])
+    assert (refused["status"], refused["code"]) == (409, "original_expired")
+    page = review_client.get(reverse("admin:detection_video_change", args=(video.pk,))).content.decode()
+    assert reverse("admin:detection_video_look_again", args=(video.pk,)) not in page
+    assert ReviewClaim.objects.count() == 1
+
+
 def test_the_list_and_the_page_have_the_button_until_it_was_pressed(rows: Rows, review_client: Client) -> None:
     video = rows.no_face("one")
     again = reverse("admin:detection_video_look_again", args=(video.pk,))
