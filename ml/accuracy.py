@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from ml.faces import Extraction, FaceDetector, extract_faces, people_in, search_exhaustively
+from ml.faces import Extraction, extract_faces
 from ml.pipeline import Classifier
+from ml.search import FaceDetector, people_in, search_exhaustively
 from ml.tracks import Box, iou
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ml.cascade import Cascade, Found
 from ml.config import FaceConfig, ModelConfig, VideoConfig
-from ml.faces import Extraction, Image, crop_face
+from ml.faces import Extraction
 from ml.model import FaceSequenceClassifier
+from ml.search import Image, crop_face
 from ml.tracks import Box, iou
 from ml.transforms import normalise, to_input_array
 from ml.video import decode

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ml.config import Label
 from ml.dataset_files import DatasetItem
 from ml.datasets import DatasetError, scan
-from ml.faces import FaceDetector, extract_faces
+from ml.faces import extract_faces
 from ml.pack import CropRow, PackError, PackWriter
+from ml.search import FaceDetector
 from ml.splits import HOLDOUT, TRAIN, VAL
 from ml.video import VideoError
 

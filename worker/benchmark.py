@@ -23,9 +23,10 @@ import torch  # isort: skip
 
 from ml import accuracy as ml_accuracy
 from ml.config import VideoConfig
-from ml.faces import Extraction, FaceDetector, extract_faces
+from ml.faces import Extraction, extract_faces
 from ml.model import FaceSequenceClassifier
 from ml.pipeline import Classifier, decide
+from ml.search import FaceDetector
 from ml.speed import Seconds, floor, naive, naive_config
 from ml.video import VideoError
 from worker import runtime

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.config import FaceConfig
-    from ml.faces import Extraction, FaceDetector
+    from ml.faces import Extraction
     from ml.pipeline import Classifier, TrackScore
+    from ml.search import FaceDetector
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +97,7 @@ def _face_config(sensitive: bool) -> FaceConfig:
 
 @cache
 def _detector(sensitive: bool = False) -> FaceDetector:
-    from ml.faces import FaceDetector
+    from ml.search import FaceDetector
 
     # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
     return FaceDetector(device="cpu", config=_face_config(sensitive))

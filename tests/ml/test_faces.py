@@ -12,7 +12,8 @@ import pytest
 
 from ml.cascade import Found
 from ml.config import FaceConfig
-from ml.faces import Extraction, FaceDetector, crop_face, extract_faces, rejection, turn_box
+from ml.faces import Extraction, extract_faces
+from ml.search import FaceDetector, crop_face, rejection, turn_box
 from ml.tracks import Detection, even, link
 from tests.ml.clips import DEMO, faces_of, write_clip
 
@@ -110,7 +111,7 @@ def test_somebody_small_beside_a_large_face_is_not_overlooked(tmp_path: Path) ->
 def test_frames_too_large_to_be_kept_are_looked_at_as_they_come(
     detector: FaceDetector, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.faces.MOST_HELD_AT_FIRST", 1)
+    monkeypatch.setattr("ml.search.MOST_HELD_AT_FIRST", 1)
     found = extract_faces(DEMO / "one-person.mp4", detector=detector)
     assert [len(track.faces) for track in found.tracks] == [10]
     assert asked == [(1, 20)] * 16

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.faces import FaceDetector, extract_faces
+from ml.faces import extract_faces
+from ml.search import FaceDetector
 from ml.video import VideoError
 
 ROOT = Path(os.environ.get("DFD_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
