@@ -61,8 +61,12 @@ def beginning(field: str, term: Any, end: Any = None) -> Q:
 def _ways(term: str) -> list[QuerySet[Video]]:
     # Lower-cased by the database, as the names were: SQLite knows no capitals but A to Z.
     key, end = Lower(Value(term)), Lower(Value(f"{term}\U0010ffff"))
-    names = Video.objects.filter(beginning("name_key", key, end)).order_by("name_key", "-created_at")
-    clients = Video.objects.filter(beginning("external_id", term)).order_by("external_id", "-created_at")
+    names = Video.objects.filter(beginning("name_key", key, end))
+    clients = Video.objects.filter(beginning("external_id", term))
+    # In the order of their index.  Postgres would sort by the rules of a language, of which the index knows nothing.
+    sqlite = connection.vendor == "sqlite"
+    names = names.order_by("name_key", "-created_at") if sqlite else names.order_by()
+    clients = clients.order_by("external_id", "-created_at") if sqlite else clients.order_by()
     within = Video.objects.filter(name_key__contains=key)
     oldest = Video.objects.values_list("created_at", flat=True)[NEWEST - 1 : NEWEST].first()
     if oldest is not None:

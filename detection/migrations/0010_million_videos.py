@@ -114,6 +114,14 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['-created_at', '-id', 'label', 'reviewer'], name='review_newest'),
         ),
         migrations.AddIndex(
+            model_name='video',
+            index=models.Index(fields=['status'], name='video_count_status'),
+        ),
+        migrations.AddIndex(
+            model_name='video',
+            index=models.Index(fields=['verdict_label'], name='video_count_verdict'),
+        ),
+        migrations.AddIndex(
             model_name='datasetvideo',
             index=models.Index(fields=['dataset', 'path', 'label', 'official_split'], name='dataset_list'),
         ),

@@ -184,6 +184,9 @@ class Video(models.Model):
             # the retention policy: the oldest that still have something to lose
             models.Index(fields=OLDEST, name="video_with_original", condition=Q(original_removed_at=None)),
             models.Index(fields=OLDEST, name="video_with_pictures", condition=Q(pictures_removed_at=None)),
+            # /metrics: how many there are of each
+            models.Index(fields=("status",), name="video_count_status"),
+            models.Index(fields=("verdict_label",), name="video_count_verdict"),
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),

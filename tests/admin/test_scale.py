@@ -59,7 +59,7 @@ def shown(made: Made) -> Iterator[tuple[str, Client, Page]]:
 
 def count(made: Made) -> dict[tuple[str, str], int]:
     # The first visit of a process fills caches (content types, permissions).
-    found = {}
+    found: dict[tuple[str, str], int] = {}
     for who, client, page in shown(made):
         name = re.sub(r"(external_id|created_after|created_before)=\S+", r"\1", page.name)  # differ from call to call
         asked = questions(client, page.url)
