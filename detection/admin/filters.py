@@ -11,7 +11,7 @@ from django.db.models import ExpressionWrapper, F, IntegerField, Q, QuerySet, Va
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import DropdownFilter, RadioFilter, TextFilter
 
-from detection.models import OPEN_STATES, ModelVersion, ReviewLabel, State, Video
+from detection.models import OPEN_STATES, ModelVersion, ReviewLabel, State
 
 MOST_USERS = 100
 
@@ -138,11 +138,9 @@ class AnalysisStateFilter(DropdownFilter):
 
 
 class AnalysisView(ViewFilter):
-    # A failure that a newer analysis has replaced asks for nothing any more; it is under "All".  Told by the videos: of
-    # the analyses that have failed, most may have been replaced.
-    _failed = Video.objects.filter(status__in=(State.FAILED, State.DEAD))
+    # A failure that a newer analysis has replaced asks for nothing any more; it is under "All".
     views = (
-        ("failed", "Failed and gave up", Q(pk__in=_failed.values("current_analysis"))),
+        ("failed", "Failed and gave up", Q(state__in=(State.FAILED, State.DEAD), replaced__in=[False])),
         ("open", "Queued and running", Q(state__in=OPEN_STATES)),
         ("all", "All", Q()),
     )

@@ -14,8 +14,8 @@ from detection.models import Video
 
 NEWEST = 20_000
 """Videos among whose names a part is looked for."""
-MOST = 500
-"""Videos that are found in one way: by the beginning of its name, within the name, and so on."""
+MOST = 200
+"""Videos that a search finds: few enough that a database looks them up, and does not walk past all others."""
 SEARCH_HELP = (
     "An id, a SHA-256, or the beginning of a file's name or external id. A later part of"
     f" a name is looked for among the newest {NEWEST:,} videos."
@@ -38,13 +38,10 @@ def search_videos(queryset: QuerySet[Any], term: str) -> tuple[QuerySet[Any], bo
         return queryset.filter(pk=uuid.UUID(term)), True
     except ValueError:
         pass
-    found: set[uuid.UUID] = set()
-    complete = True
+    found: dict[uuid.UUID, None] = {}
     for rows in _ways(term):
-        ids = list(rows.values_list("pk", flat=True)[: MOST + 1])
-        complete &= len(ids) <= MOST
-        found.update(ids[:MOST])
-    return queryset.filter(pk__in=found), complete
+        found |= dict.fromkeys(rows.values_list("pk", flat=True)[: MOST + 1])
+    return queryset.filter(pk__in=list(found)[:MOST]), len(found) <= MOST
 
 
 def beginning(field: str, term: Any, end: Any = None) -> Q:
@@ -59,6 +56,7 @@ def beginning(field: str, term: Any, end: Any = None) -> Q:
 
 
 def _ways(term: str) -> list[QuerySet[Video]]:
+    """The surest first."""
     # Lower-cased by the database, as the names were: SQLite knows no capitals but A to Z.
     key, end = Lower(Value(term)), Lower(Value(f"{term}\U0010ffff"))
     names = Video.objects.filter(beginning("name_key", key, end))
@@ -71,8 +69,8 @@ def _ways(term: str) -> list[QuerySet[Video]]:
     oldest = Video.objects.values_list("created_at", flat=True)[NEWEST - 1 : NEWEST].first()
     if oldest is not None:
         within = within.filter(created_at__gte=oldest)
-    ways = [names, clients, within]
+    ways = [clients, within, names]
     prefix = term.lower()
     if _HEX.match(prefix):
-        ways.append(Video.objects.filter(sha256__gte=prefix, sha256__lt=prefix + "g").order_by("sha256"))
+        ways.insert(0, Video.objects.filter(sha256__gte=prefix, sha256__lt=prefix + "g").order_by("sha256"))
     return ways

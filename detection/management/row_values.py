@@ -20,7 +20,7 @@ VIDEO = (
 )  # fmt: skip
 ANALYSIS = (
     "id", "video_id", "state", "stage", "progress", "attempts", "token", "lease_until", "worker", "error_code",
-    "error_detail", "last_error", "verdict_id", "created_at", "started_at", "finished_at",
+    "error_detail", "last_error", "verdict_id", "created_at", "started_at", "finished_at", "replaced",
 )  # fmt: skip
 VERDICT = (
     "id", "video_id", "model_version_id", "label", "fake_probability", "threshold", "track", "people", "needs_review",
@@ -277,12 +277,13 @@ class _Video:
             "" if status == "queued" else "worker0@bench", code, detail,
             "Traceback: packet 0 is invalid" if code else "", self.verdict, _at(created),
             None if status == "queued" else _at(created), None if is_open else _at(done),
+            0,
         ))  # fmt: skip
         if not is_open and self.deal.random() < 0.03:  # an earlier one, which failed
             before = _at(created - timedelta(minutes=5))
             self.into["analysis"].append((
                 _uid(self.deal), self.id, "failed", "done", 40, 3, None, None, "worker1@bench", "storage_error",
-                "Its file could not be read.", "OSError: timed out", None, before, before, before,
+                "Its file could not be read.", "OSError: timed out", None, before, before, before, 1,
             ))  # fmt: skip
 
 

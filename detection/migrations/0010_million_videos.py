@@ -6,7 +6,7 @@ SQLite and Postgres both write the table of videos anew for the generated column
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
-from django.db.models import OuterRef, Subquery
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Lower
 
 
@@ -17,6 +17,9 @@ def fill(apps, schema_editor):
         schema_editor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     model = Subquery(Verdict.objects.filter(id=OuterRef("current_verdict")).values("model_version"))
     Video.objects.exclude(current_verdict=None).update(verdict_model=model)
+    Analysis = apps.get_model("detection", "Analysis")
+    failed = Analysis.objects.filter(state__in=("failed", "dead"))
+    failed.exclude(video__current_analysis=F("id")).update(replaced=True)
 
 
 class Migration(migrations.Migration):
@@ -80,6 +83,11 @@ class Migration(migrations.Migration):
             name='verdict_model',
             field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='detection.modelversion'),
         ),
+        migrations.AddField(
+            model_name='analysis',
+            name='replaced',
+            field=models.BooleanField(default=False, help_text='It failed, and a newer one has begun since.'),
+        ),
         migrations.RunPython(fill, migrations.RunPython.noop),
         migrations.AddIndex(
             model_name='analysis',
@@ -120,6 +128,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='video',
             index=models.Index(fields=['verdict_label'], name='video_count_verdict'),
+        ),
+        migrations.AddIndex(
+            model_name='analysis',
+            index=models.Index(fields=['state', 'replaced', '-created_at', '-id'], name='analysis_replaced'),
         ),
         migrations.AddIndex(
             model_name='datasetvideo',

@@ -251,6 +251,7 @@ class Analysis(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    replaced = models.BooleanField(default=False, help_text="It failed, and a newer one has begun since.")
 
     class Meta:
         verbose_name_plural = "analyses"
@@ -282,6 +283,7 @@ class Analysis(models.Model):
             # SQLite knows not how many rows have a state, and would as soon look for a video's among all of these
             models.Index(fields=("video", "state", "-created_at", "-id"), name="analysis_by_video_state"),
             models.Index(fields=("state", "-created_at", "-id"), name="analysis_by_state"),
+            models.Index(fields=("state", "replaced", "-created_at", "-id"), name="analysis_replaced"),
             models.Index(fields=("-created_at", "-id"), name="analysis_newest"),
             models.Index(fields=("error_code", "-created_at", "-id"), name="analysis_by_error"),
             # the hourly figures: what has ended in an hour

@@ -101,6 +101,8 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
                 still = rows.filter(**{needed: None})
                 if not still.update(current_analysis=analysis, status=State.QUEUED, updated_at=now) and rows.exists():
                     raise _Expired
+                failed = Analysis.objects.filter(video=video, state__in=(State.FAILED, State.DEAD))
+                failed.update(replaced=True)
                 if wake:
                     _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
         except _Expired:  # just now, by the retention policy: see what is left
