@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ml.cascade import Cascade, Found
 from ml.config import FaceConfig, ModelConfig, VideoConfig
@@ -23,14 +22,14 @@ from ml.model import FaceSequenceClassifier
 from ml.search import Image, crop_face
 from ml.tracks import Box, iou
 from ml.transforms import normalise, to_input_array
-from ml.video import decode
+from ml.video import DecodedFrame, decode
 
 Seconds = dict[str, float]
 NAIVE_SIZE = 224
 NAIVE_FACES = 10
 NAIVE_MARGIN = 0.3
 TRIES = 3
-"""Of each setting of the floor; the fastest setting's median counts."""
+"""Of each setting of the floor, before the turns begin; the fastest is the one that is timed."""
 MIN_FACES = (20, 40, 64)
 SAME = 0.7
 """Overlap (IoU) from which two boxes are one face."""
@@ -111,8 +110,27 @@ def _classify_float32(model: FaceSequenceClassifier, faces: Sequence[Image]) -> 
 # --- the least that is needed ----------------------------------------------------------------------------------------
 
 
-def floor(path: Path, found: Extraction, model: FaceSequenceClassifier, config: FaceConfig | None = None) -> Seconds:
-    """Decoding, detection on the frames whose faces were kept, one forward pass; each alone, with its best setting.
+@dataclass(frozen=True)
+class Floor:
+    """The work that one video needs at least, each part with the setting that was fastest when it was tried."""
+
+    path: Path
+    numbers: frozenset[int]
+    detect: Callable[[], Any]
+    forward: Callable[[], Any] | None
+
+    def run(self) -> Seconds:
+        """Each part alone, once."""
+        watch = Stopwatch()
+        watch.time("decode", lambda: _decoded(self.path, self.numbers))
+        watch.time("detect", self.detect)
+        if self.forward is not None:
+            watch.time("classify", self.forward)
+        return watch.seconds
+
+
+def floor_of(path: Path, found: Extraction, model: FaceSequenceClassifier, config: FaceConfig | None = None) -> Floor:
+    """Decoding, detection on the frames whose faces were kept, one forward pass.
 
     `found` says which frames and faces these are; without a face the frames kept for a person are looked at.
     """
@@ -121,23 +139,29 @@ def floor(path: Path, found: Extraction, model: FaceSequenceClassifier, config: 
     for track in found.tracks:
         for face in track.faces:
             wanted.setdefault(face.frame_number, []).append(face.box)
-    started = time.perf_counter()
-    kept = [frame for frame in decode(path, VideoConfig()) if frame.number in wanted]
-    seconds = {"decode": time.perf_counter() - started}
+    kept = _decoded(path, frozenset(wanted))
     images = [frame.rgb(long_side=config.detect_long_side) for frame in kept]
     scales = [max(frame.shown_size) / max(image.shape[:2]) for frame, image in zip(kept, images, strict=True)]
     boxes = [
         [tuple(x / scale for x in box) for box in wanted[frame.number]]
         for frame, scale in zip(kept, scales, strict=True)
     ]
-    seconds["detect"] = _fastest_detection(images, boxes, config)
     crops = [face.crop for track in found.tracks for face in track.faces]
-    if crops:
-        seconds["classify"] = _fastest_forward(model, crops)
-    return seconds
+    return Floor(
+        path=path,
+        numbers=frozenset(wanted),
+        detect=_fastest_detection(images, boxes, config),
+        forward=_fastest_forward(model, crops) if crops else None,
+    )
 
 
-def _fastest_detection(images: Sequence[Image], boxes: Sequence[Sequence[Any]], config: FaceConfig) -> float:
+def _decoded(path: Path, numbers: frozenset[int]) -> list[DecodedFrame]:
+    return [frame for frame in decode(path, VideoConfig()) if frame.number in numbers]
+
+
+def _fastest_detection(
+    images: Sequence[Image], boxes: Sequence[Sequence[Any]], config: FaceConfig
+) -> Callable[[], Any]:
     """The library singly and as a batch, and the product's cascade; for faces from 20, 40 or 64 pixels on.
 
     A setting that misses a kept face is no choice.
@@ -145,7 +169,7 @@ def _fastest_detection(images: Sequence[Image], boxes: Sequence[Sequence[Any]], 
     from facenet_pytorch import MTCNN
 
     cascade = Cascade("cpu", config.mtcnn_thresholds)
-    best = float("inf")
+    choices: list[Callable[[], Any]] = []
     for size in MIN_FACES:
         mtcnn = MTCNN(
             keep_all=True,
@@ -171,28 +195,28 @@ def _fastest_detection(images: Sequence[Image], boxes: Sequence[Sequence[Any]], 
             for box in kept
         )
         if size == MIN_FACES[0] or not misses:
-            best = min(best, *(_median(work) for work in (singly, together, quickly)))
-    return best
+            choices += [singly, together, quickly]
+    return min(choices, key=_median)
 
 
-@torch.inference_mode()
-def _fastest_forward(model: FaceSequenceClassifier, crops: Sequence[NDArray[np.uint8]]) -> float:
+def _fastest_forward(model: FaceSequenceClassifier, crops: Sequence[Image]) -> Callable[[], Any]:
     arrays = np.stack([to_input_array(crop, model.config.input_size) for crop in crops])
     lengths = torch.tensor([len(arrays)])
 
-    def forward(dtype: torch.dtype) -> Callable[[], Tensor]:
-        def work() -> Tensor:
+    def forward(dtype: torch.dtype) -> Callable[[], Any]:
+        @torch.inference_mode()
+        def work() -> None:
             with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-                frames = normalise(torch.from_numpy(arrays), model.config)
-                logits, _ = model.classify_features(model.features(frames).float()[None], lengths)
-                return logits
+                features = model.features(normalise(torch.from_numpy(arrays), model.config))
+            model.classify_features(features.float()[None], lengths)
 
         return work
 
-    return min(_median(forward(dtype)) for dtype in (torch.float32, torch.bfloat16))
+    return min((forward(dtype) for dtype in (torch.float32, torch.bfloat16)), key=_median)
 
 
 def _median(work: Callable[[], Any]) -> float:
+    """Seconds, of a few tries."""
     taken = []
     for _ in range(TRIES):
         started = time.perf_counter()

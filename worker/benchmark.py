@@ -27,7 +27,7 @@ from ml.faces import Extraction, extract_faces
 from ml.model import FaceSequenceClassifier
 from ml.pipeline import Classifier, decide
 from ml.search import FaceDetector
-from ml.speed import Seconds, floor, naive, naive_config
+from ml.speed import Floor, Seconds, floor_of, naive, naive_config
 from ml.video import VideoError
 from worker import runtime
 
@@ -93,18 +93,20 @@ def measure(
     large.load_state_dict(small.state_dict())
     large.eval()
     clips: list[Clip] = []
-    found: dict[Path, Extraction] = {}
+    floors: list[Floor] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in paths:  # once beforehand: imports, allocations and the disk's cache are nobody's cost
             try:
-                found[path], _ = product.run(path, folder)
+                found, _ = product.run(path, folder)
             except VideoError as error:
                 raise BenchmarkError(f"{path} cannot be measured: {error.detail}") from error
-            info = found[path].info
-            clips.append(Clip(path, f"{info.width}x{info.height} {info.codec}, {found[path].frames_decoded} frames"))
+            say(f"trying settings of the floor: {path.name}")
+            floors.append(floor_of(path, found, small))
+            info = found.info
+            clips.append(Clip(path, f"{info.width}x{info.height} {info.codec}, {found.frames_decoded} frames"))
         for turn in range(repeat):
-            for clip in clips:
+            for clip, least in zip(clips, floors, strict=True):
                 say(f"turn {turn + 1} of {repeat}: {clip.path.name}")
                 if turn < naive_repeat:
                     started = time.perf_counter()
@@ -113,7 +115,7 @@ def measure(
                 started = time.perf_counter()
                 _, stages = product.run(clip.path, folder)
                 clip.add("product", time.perf_counter() - started, stages)
-                seconds = floor(clip.path, found[clip.path], small)
+                seconds = least.run()
                 clip.add("floor", sum(seconds.values()), seconds)
     return clips
 

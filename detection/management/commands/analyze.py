@@ -19,8 +19,8 @@ from detection.models import ModelVersion
 from detection.services import registry
 from ml.config import VideoConfig
 from ml.faces import Extraction, extract_faces
-from ml.search import FaceDetector
 from ml.pipeline import Classifier, TrackScore, decide
+from ml.search import FaceDetector
 from ml.video import VideoError
 from ml.weights import BASELINE, WeightsError, file_sha256
 
