@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Page, Paginator
+from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
@@ -36,32 +36,25 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         # Only keys: what a list shows beside its rows is not worked out for each that is counted.
         return int(rows.order_by().values("pk")[:COUNT_LIMIT].count())
 
-    def page(self, number: int | str) -> Page[Any]:
-        """Of a later page first the keys, then the rows: those that are passed over are not joined with anything."""
-        number = self.validate_number(number)
-        rows: Any = self.object_list
-        if number == 1:
-            return super().page(number)
-        first = (number - 1) * self.per_page
-        keys = list(rows.values_list("pk", flat=True)[first : min(first + self.per_page, self.count)])
-        shown = rows.all()
-        shown.query.clear_where()  # a filter that is said again would tempt a database to walk past all it lets through
-        return Page(shown.filter(pk__in=keys), number, self)
-
     @property
     def count_is_bounded(self) -> bool:
         return self.count >= COUNT_LIMIT
 
 
 class PageChangeList(ChangeList):
-    """Hands each row the request it is shown to.
+    """Fetches the keys of a page first, and then its rows; hands each row the request it is shown to.
 
-    A ModelAdmin is shared by all threads, so `self.request` there may be somebody else's.
+    An index has the keys in their order, with all that lists filter by; whole rows, joined with others, would be read
+    for every row that is passed over or sorted.  A ModelAdmin is shared by all threads, so `self.request` there may be
+    somebody else's.
     """
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows: list[Any] = list(self.result_list)
+        keys = list(self.result_list.values_list("pk", flat=True)) if self.result_count else []
+        page = self.queryset.all()
+        page.query.clear_where()  # said again, a filter would tempt a database to walk past all that it lets through
+        rows: list[Any] = list(page.filter(pk__in=keys)) if keys else []
         for row in rows:
             row.page_request = request
         if not self.query and not self.has_active_filters:

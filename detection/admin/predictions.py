@@ -38,7 +38,7 @@ class PredictionAdmin(VideoListAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         videos: QuerySet[Prediction] = super().get_queryset(request)
         # Not as `in (real, fake)`: that reads two ranges of an index and sorts them, instead of walking one in order.
-        return videos.exclude(verdict_label="")
+        return videos.filter(verdict_label__gt="")
 
     @display(description="Faces and scores")
     def evidence(self, video: Prediction) -> SafeString:

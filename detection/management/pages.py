@@ -24,7 +24,7 @@ from detection.models import DatasetVideo, State, Video
 # What a person might type into a filter that takes text, by the filter's parameter: somebody with most of the rows,
 # somebody with hardly any, and the beginning of several names.
 TEXTS: dict[str, tuple[str, ...]] = {
-    "owner": ("mobile-app", "trial", "archive", "nobody"),
+    "owner": ("mobile-app", "trial", "arch", "nobody"),
     "reviewer": ("reader-0", "reader-7", "read", "nobody"),
 }
 
