@@ -32,6 +32,7 @@ av.logging.set_libav_level(av.logging.PANIC)
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
 )
+NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
 _CLIP_IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
@@ -225,12 +226,15 @@ def survey(path: Path, config: VideoConfig | None = None) -> Survey:
     """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
     with _open(path, config) as (container, stream):
+        frames = sum(1 for _ in _video_packets(container, stream, config))
+        if not frames:
+            raise VideoError("corrupt_video", NO_FRAME)
         return Survey(
             container=container.format.name,
             codec=_codec_name(stream),
             fps=float(stream.average_rate) if stream.average_rate else None,
             duration_s=_duration_s(container, stream),
-            frames=sum(1 for _ in _video_packets(container, stream, config)),
+            frames=frames,
         )
 
 
@@ -246,7 +250,7 @@ def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFra
             empty = False
             yield frame
         if empty:
-            raise VideoError("corrupt_video", "The file has a video stream, but no frame of it can be decoded.")
+            raise VideoError("corrupt_video", NO_FRAME)
 
 
 def _video_packets(

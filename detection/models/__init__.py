@@ -14,7 +14,6 @@ from detection.models.core import (
     SampledFrame,
     Stage,
     State,
-    UploadKey,
     Verdict,
     VerdictLabel,
     Video,
@@ -34,7 +33,7 @@ from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
 from detection.models.removing import Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
-from detection.models.uploading import ResumableUpload
+from detection.models.uploading import ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [

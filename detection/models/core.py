@@ -211,21 +211,6 @@ class Video(models.Model):
         return f"videos/{self.id}"
 
 
-class UploadKey(models.Model):
-    """An Idempotency-Key that a client has used: the same key again answers with the same video."""
-
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    key = models.CharField(max_length=200)
-    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="upload_keys")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="upload_key_once_per_owner")]
-
-    def __str__(self) -> str:
-        return self.key
-
-
 class Analysis(models.Model):
     """One task: the way of one video through extraction and classification.  See the module's diagram."""
 

@@ -1,4 +1,4 @@
-"""Uploads that arrive in pieces."""
+"""Uploads that arrive in pieces, and keys by which a repeated request is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+
+from detection.models.core import Video
 
 
 class ResumableUpload(models.Model):
@@ -34,3 +36,18 @@ class ResumableUpload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.length:,} bytes)"
+
+
+class UploadKey(models.Model):
+    """An Idempotency-Key that a client has used: the same key again answers with the same video."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="upload_keys")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="upload_key_once_per_owner")]
+
+    def __str__(self) -> str:
+        return self.key

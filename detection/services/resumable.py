@@ -200,7 +200,7 @@ def sweep() -> int:
 
 def _folder() -> Path:
     folder: Path = settings.VAR_DIR / "uploads"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
