@@ -36,6 +36,16 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("groups")
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """As Django, but whoever has videos or has decided something is refused at once: it would load all of these."""
+        users = list(objs)
+        bound = [str(user) for user in users if user.videos.exists() or user.reviews.exists()]
+        if bound:
+            return users, {"users": len(users)}, set(), [f"the videos or decisions of {name}" for name in bound]
+        return super().get_deleted_objects(users, request)
+
     @display(description="Roles", label=True)
     def roles(self, user: User) -> list[str]:
         names = [group.name for group in user.groups.all()]

@@ -237,3 +237,21 @@ def test_the_overview_counts_what_waits_and_names_the_model(rows: Rows, review_c
     assert "uncertain.mp4" in page
     assert "first weights" in page
     assert "Experimental" in page
+
+
+def test_a_user_who_has_videos_is_not_deleted_and_the_videos_are_not_loaded_to_say_so(
+    rows: Rows, root_client: Client
+) -> None:
+    for number in range(30):
+        rows.video(f"{number}.mp4")
+    url = reverse("admin:auth_user_delete", args=(rows.owner.pk,))
+    with CaptureQueriesContext(connection) as queries:
+        page = root_client.get(url).content.decode()
+    assert "the videos or decisions of client" in page
+    assert "29.mp4" not in page
+    assert len(queries) <= 20
+    root_client.post(url, {"post": "yes"})
+    assert User.objects.filter(pk=rows.owner.pk).exists()
+    idle = rows.user("idle")
+    root_client.post(reverse("admin:auth_user_delete", args=(idle.pk,)), {"post": "yes"})
+    assert not User.objects.filter(pk=idle.pk).exists()
