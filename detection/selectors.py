@@ -212,7 +212,7 @@ def operating_figures() -> OperatingFigures:
             for state, stage, count in open_rows.values_list("state", "stage").annotate(Count("pk"))
         },
         verdicts=dict.fromkeys(VerdictLabel.values, 0) | dict(verdicts.annotate(count=Count("*"))),
-        awaiting_review=Video.objects.filter(needs_review__in=[True], label="").count(),
+        awaiting_review=Video.objects.filter(needs_review=True, label="").count(),
         oldest_queued_s=(timezone.now() - oldest).total_seconds() if oldest else 0.0,
         active_model=(str(model.pk), model.name, str(model.experimental).lower()) if model else None,
     )

@@ -151,7 +151,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='video',
-            index=models.Index(fields=['needs_review', '-created_at', '-id', 'status', 'verdict_label', 'label', 'owner', 'verdict_model'], name='video_by_needs_review'),
+            index=models.Index(condition=models.Q(('needs_review', True)), fields=['-created_at', '-id', 'status', 'verdict_label', 'label', 'needs_review', 'owner', 'verdict_model'], name='video_by_needs_review'),
         ),
         migrations.AddIndex(
             model_name='video',
@@ -167,11 +167,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='video',
-            index=models.Index(fields=['label', 'needs_review', '-created_at', '-id', 'status', 'verdict_label', 'owner', 'verdict_model'], name='video_waiting'),
+            index=models.Index(condition=models.Q(('needs_review', True)), fields=['label', '-created_at', '-id', 'status', 'verdict_label', 'needs_review', 'owner', 'verdict_model'], name='video_waiting'),
         ),
         migrations.AddIndex(
             model_name='video',
-            index=models.Index(fields=['label', 'needs_review', 'margin', 'id'], name='video_uncertain'),
+            index=models.Index(condition=models.Q(('needs_review', True)), fields=['label', 'margin', 'id'], name='video_uncertain'),
         ),
         migrations.AddIndex(
             model_name='video',

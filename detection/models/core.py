@@ -25,6 +25,8 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from detection.models.indexes import DOUBTFUL, newest
+
 
 class VerdictLabel(models.TextChoices):
     REAL = "real", "Real"
@@ -69,18 +71,7 @@ class Stage(models.TextChoices):
     DONE = "done", "Done"
 
 
-FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
-"""What lists of videos are filtered by, in any combination."""
 OLDEST = ("created_at", "id")
-
-
-def _newest(name: str, *first: str) -> models.Index:
-    """An index to walk from the newest on.  It carries all that lists filter by, so that a walk past a million videos
-    that some second filter leaves out reads the index alone."""
-    rest = (field for field in FILTERED if field not in first)
-    return models.Index(fields=(*first, "-created_at", "-id", *rest), name=name)
-
-
 OPEN_STATES = (State.QUEUED, State.RUNNING)
 TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
 
@@ -164,22 +155,22 @@ class Video(models.Model):
         ]
         indexes = [
             # admin and reviewers: every list, newest first, by what it filters on
-            _newest("video_newest"),
-            _newest("video_by_status", "status"),
-            _newest("video_by_needs_review", "needs_review"),
-            _newest("video_by_verdict", "verdict_label"),
-            _newest("video_by_label", "label"),
-            _newest("video_by_model", "verdict_model"),
-            _newest("video_waiting", "label", "needs_review"),
+            newest("video_newest"),
+            newest("video_by_status", "status"),
+            newest("video_by_needs_review", condition=DOUBTFUL),
+            newest("video_by_verdict", "verdict_label"),
+            newest("video_by_label", "label"),
+            newest("video_by_model", "verdict_model"),
+            newest("video_waiting", "label", condition=DOUBTFUL),
             # the workspace: the next video of each queue
-            models.Index(fields=("label", "needs_review", "margin", "id"), name="video_uncertain"),
+            models.Index(fields=("label", "margin", "id"), name="video_uncertain", condition=DOUBTFUL),
             models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
             models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
             # the dashboard: how long the oldest of a queue has waited
             models.Index(fields=("status", "label", "needs_review", "created_at"), name="video_waiting_oldest"),
             # a client: its own videos, and one by its own name
-            _newest("video_owner_newest", "owner"),
+            newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
             # the retention policy: the oldest that still have something to lose
             models.Index(fields=OLDEST, name="video_with_original", condition=Q(original_removed_at=None)),

@@ -67,8 +67,7 @@ def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
     rows = Video.objects.filter(pictures_removed_at=None)  # nobody can tell what is not there to be seen
     open_rows = rows.filter(label="")
     if queue == "uncertain":
-        # As `in`: SQLite walks no index over a column that Django renders without a comparison.
-        return [open_rows.filter(needs_review__in=[True], margin__gte=0).order_by("margin", "id")]
+        return [open_rows.filter(needs_review=True, margin__gte=0).order_by("margin", "id")]
     if queue == "audit":
         ranks = round(settings.DFD_REVIEW_AUDIT_SHARE * AUDIT_RANKS)
         return [open_rows.filter(audit_rank__lt=ranks, status=State.SUCCEEDED).order_by("audit_rank", "id")]
@@ -94,6 +93,7 @@ def oldest_in(*, queue: str) -> datetime | None:
     rows = Video.objects.filter(label="")
     parts: list[QuerySet[Video]] = []
     if queue == "uncertain":
+        # As `in`: this index has all videos, and SQLite walks none to a column that is rendered without a comparison.
         parts = [rows.filter(status=State.SUCCEEDED, needs_review__in=[True])]
     elif queue == "no_face":
         parts = [rows.filter(status=State.NO_FACE)]

@@ -28,8 +28,8 @@ PRESS = """key => new Promise(done => {
 })"""
 
 
-def log_in(tab: Any, server: LiveServer, name: str) -> None:
-    tab.goto(f"{server.url}/admin/review/")
+def log_in(tab: Any, server: LiveServer, name: str, path: str = "/admin/review/") -> None:
+    tab.goto(f"{server.url}{path}")
     tab.fill("#id_username", name)
     tab.fill("#id_password", PASSWORD)
     tab.keyboard.press("Enter")
