@@ -9,6 +9,7 @@ from detection.models import Stage
 from detection.services import (
     evidence_jobs,
     hourly,
+    leftovers,
     limits,
     operating,
     resumable,
@@ -57,6 +58,7 @@ def sweep() -> None:
     resumable.sweep()
     prints.sweep()
     removals.sweep()
+    leftovers.sweep()
 
 
 @shared_task(name="worker.tasks.retain")

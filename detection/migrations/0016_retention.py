@@ -26,6 +26,18 @@ class Migration(migrations.Migration):
                 'ordering': ('created_at', 'id'),
             },
         ),
+        migrations.CreateModel(
+            name='FolderCheck',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('video_id', models.UUIDField(help_text='The video may not be there, or not yet.')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+            ],
+            options={
+                'ordering': ('created_at', 'id'),
+                'indexes': [models.Index(fields=['created_at', 'id'], name='folder_check_oldest')],
+            },
+        ),
         migrations.AddField(
             model_name='video',
             name='original_removed_at',

@@ -31,7 +31,7 @@ from detection.models.learning import (
 )
 from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
-from detection.models.removing import Removal
+from detection.models.removing import FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.uploading import ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
@@ -50,6 +50,7 @@ __all__ = [
     "EvidenceJob",
     "EvidenceKind",
     "FaceFrame",
+    "FolderCheck",
     "GoldVideo",
     "HourFigures",
     "IdentitySide",

@@ -1,4 +1,4 @@
-"""What is to be gone from disks though the rows that named it are gone already."""
+"""What is to be gone from disks though no row names it, or none any more."""
 
 from __future__ import annotations
 
@@ -24,3 +24,20 @@ class Removal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.video_id}: {len(self.paths)} names"
+
+
+class FolderCheck(models.Model):
+    """The folder of a video is to be looked through: a process that was killed may have left files there.
+
+    Written before files are (an upload), or where a worker is known to have died; gone with the look.
+    """
+
+    video_id = models.UUIDField(help_text="The video may not be there, or not yet.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("created_at", "id")
+        indexes = [models.Index(fields=("created_at", "id"), name="folder_check_oldest")]
+
+    def __str__(self) -> str:
+        return str(self.video_id)

@@ -37,7 +37,7 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.services import attempt_files, webhooks
+from detection.services import attempt_files, leftovers, webhooks
 from detection.services.prints import store_prints
 from detection.services.results import ClassificationResult, ExtractionResult
 from detection.services.verdicts import NO_VERDICT, mirrored, verdict_fields
@@ -382,6 +382,8 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
         now = timezone.now()
         with transaction.atomic():
             settle(now)
+            if Video.objects.filter(id=claim.video_id).exclude(thumbnail="").exists():
+                leftovers.watch(video_id=claim.video_id)  # who dies before `prune` would leave the old pictures
             FaceFrame.objects.filter(video_id=claim.video_id).delete()
             SampledFrame.objects.filter(video_id=claim.video_id).delete()
             attempt_files.outdate_evidence(claim.video_id)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, State
-from detection.services import jobs
+from detection.services import jobs, leftovers
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,8 @@ def give_back_expired() -> tuple[int, int, bool]:
                     error=_what_happened(row),
                     detail="Each time the process that analysed this file ended without a word.",
                 )
+                if row.stage == Stage.EXTRACT:
+                    leftovers.watch(video_id=row.video_id)
         except jobs.LeaseLost:
             continue
         counts[state] += 1

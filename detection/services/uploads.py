@@ -1,7 +1,8 @@
 """Videos come in, are analysed again, and go.
 
 Order of an upload: look whether it is here already, move the file into storage, then write all rows in one
-transaction.  Whatever fails after the move takes the file away again, so storage holds nothing without a row.
+transaction.  Whatever fails after the move takes the file away again, and where the process dies `leftovers` does, so
+storage holds nothing without a row.
 A data set's videos come in by the same steps (`check_content`, `content_sha256`, `store_video`), see `datasets`.
 """
 
@@ -25,7 +26,7 @@ from django.db import IntegrityError, transaction
 from detection.errors import Refused
 from detection.models import Analysis, AuditAction, UploadKey, Video
 from detection.selectors import has_open_analysis
-from detection.services import audit, removals
+from detection.services import audit, leftovers, removals
 from detection.services.attempt_files import remove_tree
 from detection.services.jobs import queue_analysis
 from detection.services.limits import check_queue, check_quota, check_upload, count_upload
@@ -104,11 +105,13 @@ def submit_video(
 
 def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Callable[[], None]) -> None:
     """Put the file into the new video's folder, then let `write` make all rows in one transaction, or undo both."""
+    check = leftovers.watch(video_id=video.pk)
     try:
         upload.seek(0)
         video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
         with transaction.atomic():
             write()
+            check.delete()
     except BaseException:
         remove_tree(video.folder)
         raise

@@ -1,0 +1,88 @@
+"""What a process that is killed in mid-writing leaves in storage is found and removed, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import FolderCheck, Video
+from detection.services import leftovers, uploads
+from detection.services.attempt_files import attempt_folder
+
+pytestmark = pytest.mark.django_db
+CLIP = Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+
+
+def submit() -> Video:
+    owner, _ = User.objects.get_or_create(username="client")
+    return uploads.submit_video(owner=owner, upload=File(BytesIO(CLIP.read_bytes()), name="clip.mp4")).video
+
+
+def passed(**by: float) -> None:
+    FolderCheck.objects.update(created_at=timezone.now() - timedelta(**by))
+
+
+def test_an_upload_that_ends_well_leaves_nothing_to_look_through() -> None:
+    submit()
+    assert not FolderCheck.objects.exists()
+
+
+def test_the_file_of_an_upload_that_was_killed_before_its_rows_goes_after_a_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uploads, "remove_tree", lambda folder: None)  # killed: nobody tidies up
+    monkeypatch.setattr(uploads, "queue_analysis", lambda video: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        submit()
+    (check,) = FolderCheck.objects.all()
+    folder = Video(id=check.video_id).folder
+    assert default_storage.exists(f"{folder}/original.mp4")
+    passed(hours=23)
+    assert leftovers.sweep() == 0  # it may still be on its way into a slow storage
+    passed(hours=25)
+    assert leftovers.sweep() == 1
+    assert not default_storage.exists(folder)
+    assert not FolderCheck.objects.exists()
+
+
+def test_of_a_video_that_is_there_only_what_no_row_names_goes() -> None:
+    video = submit()
+    left, current = (attempt_folder(video.pk, uuid4()) for _ in range(2))
+    for folder in (left, current):
+        default_storage.save(f"{folder}/thumbnail.jpg", ContentFile(b"x"))
+    Video.objects.filter(pk=video.pk).update(thumbnail=f"{current}/thumbnail.jpg")
+    leftovers.watch(video_id=video.pk)
+    assert leftovers.sweep() == 0  # an attempt may still be writing
+    passed(hours=2)
+    assert leftovers.sweep() == 1
+    assert default_storage.listdir(video.folder)[0] == [current.rsplit("/", 1)[-1]]
+    assert default_storage.exists(str(video.file.name))
+
+
+def test_a_storage_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    leftovers.watch(video_id=uuid4())
+    passed(hours=25)
+
+    def away(folder: str) -> None:
+        raise ConnectionError("storage is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers, "remove_tree", away)
+        assert leftovers.sweep() == 0
+    assert leftovers.sweep() == 1
