@@ -81,7 +81,7 @@ def backlog(*, stage: str) -> int | None:
         with app.connection_for_write() as conn:
             conn.ensure_connection(max_retries=1, interval_start=0, timeout=2)
             channel: Any = conn.default_channel  # kombu's types lack what every channel has
-            return int(channel.queue_declare(queue=name, passive=False, durable=True).message_count)
+            return int(channel.queue_declare(queue=name, durable=True, auto_delete=False).message_count)
     except Exception as error:
         log.warning("broker_unreachable", error=str(error))
         return None

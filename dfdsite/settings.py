@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from dfdsite import csp, logs
+from dfdsite import brokers, csp, logs, s3
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -152,6 +152,7 @@ AUTH_PASSWORD_VALIDATORS = [
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}"),
 }
+DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL lets readers go on while a worker writes; IMMEDIATE takes the write lock at BEGIN, where the busy timeout
     # applies, and not at the first write, where SQLite would fail at once.
@@ -161,23 +162,17 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
     }
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        # A host that has gone must not hold a request or a heartbeat for minutes.
+        unheard = {"connect_timeout": 5, "keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 3}
+        DATABASES["default"]["OPTIONS"] = unheard | DATABASES["default"].get("OPTIONS", {})
 
 # --- files: private storage, never served by path ------------------------------------------------------------------
 S3_BUCKET = env.str("DFD_S3_BUCKET", default="")
 _default_storage: dict[str, Any] = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 if S3_BUCKET:
-    _default_storage = {
-        "BACKEND": "storages.backends.s3.S3Storage",
-        "OPTIONS": {
-            "bucket_name": S3_BUCKET,
-            "endpoint_url": env.str("DFD_S3_ENDPOINT", default="") or None,
-            "default_acl": "private",
-            "querystring_auth": True,
-            "file_overwrite": False,
-        },
-    }
+    _default_storage = s3.storage(bucket=S3_BUCKET, endpoint=env.str("DFD_S3_ENDPOINT", default=""))
 STORAGES = {
     "default": _default_storage,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -213,6 +208,8 @@ DFD_SWEEP_S = _positive("DFD_SWEEP_S", 30)
 DFD_REPUBLISH_S = _positive("DFD_REPUBLISH_S", 120)
 DFD_TASK_SOFT_LIMIT_S = _positive("DFD_TASK_SOFT_LIMIT_S", 300)
 DFD_TASK_HARD_LIMIT_S = DFD_TASK_SOFT_LIMIT_S + 30
+DFD_TASK_CPU_S = _positive("DFD_TASK_CPU_S", 900)
+DFD_TASK_MEMORY_BYTES = _positive("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=64 * 1024**2)
 DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
 if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
     raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")
@@ -266,19 +263,16 @@ if REDIS_URL:
         "KEY_PREFIX": "dfd",
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
     }
-CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{EMBEDDED_BROKER_SOCKET}"
+# RabbitMQ, or another Redis than the one that counts requests.
+DFD_BROKER_URL = env.str("DFD_BROKER_URL", default="")
+if DFD_BROKER_URL and not brokers.is_known(DFD_BROKER_URL):
+    raise ImproperlyConfigured(f"DFD_BROKER_URL must begin with {', '.join(brokers.SCHEMES)}.")
+EMBEDDED_BROKER = not (DFD_BROKER_URL or REDIS_URL)
+CELERY_BROKER_URL = DFD_BROKER_URL or REDIS_URL or f"redis+socket://{EMBEDDED_BROKER_SOCKET}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-# Measured on celery 5.7 / kombu 5.7, see the design: a task that outlives the visibility timeout runs twice, and
-# kombu's default restore interval makes a killed worker's task wait for 90 s.
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": DFD_TASK_HARD_LIMIT_S + 60,
-    "unacked_restore_interval": 5,
-    "socket_timeout": 10,
-    "socket_connect_timeout": 2,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-}
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_TRANSPORT_OPTIONS = brokers.options(CELERY_BROKER_URL, longest_task_s=DFD_TASK_HARD_LIMIT_S)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True

