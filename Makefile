@@ -8,7 +8,7 @@ VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prepare demo test bench lint format types contracts check clean
+.PHONY: help setup prepare demo test chaos bench lint format types contracts check clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over
 
 test: $(VENV)/.dev ## Run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+CHAOS_ARGS ?=
+chaos: $(VENV)/.dev ## Hundreds of uploads while workers, broker, web and database are killed; says what was lost
+	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
 
 BENCH ?= demo/clips
 BENCH_JSON ?= $(VAR)/bench.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 
@@ -17,3 +18,14 @@ class Refused(Exception):  # an answer, not a malfunction: hence no Error in its
         self.detail = detail
         self.status = status
         self.headers = dict(headers or {})
+
+
+def has_no_room(error: BaseException) -> bool:
+    """Whether a disk was full, or a user's share of it."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def storage_full() -> Refused:
+    return Refused(
+        "storage_full", "There is no room for the file; try again later.", status=507, headers={"Retry-After": "60"}
+    )

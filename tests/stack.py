@@ -28,7 +28,7 @@ class Stack:
 
     def __init__(self, **settings: object) -> None:
         self.var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
-        self.port = _free_port()
+        self.port = free_port()
         ours = re.compile(r"DFD_|DATABASE_URL|REDIS_URL|DJANGO_")
         self.environment = {name: value for name, value in os.environ.items() if not ours.match(name)} | {
             "DJANGO_SETTINGS_MODULE": "dfdsite.settings",
@@ -68,12 +68,16 @@ class Stack:
             )
         return self.processes[name]
 
-    def start_worker(self, *, app: str = "worker.app", concurrency: int = 1) -> None:
+    def start_worker(
+        self, *, app: str = "worker.app", concurrency: int = 1, name: str = "worker", wait: bool = True
+    ) -> None:
         queues = "extract,classify,maintenance"
         celery = [sys.executable, "-m", "celery", "-q", "-A", app]
-        before = self.log("worker").count(" ready.")
-        self.start("worker", *celery, "worker", "-Q", queues, "-c", str(concurrency), "-n", f"{self.var.name}@%h")
-        wait_for(lambda: self.log("worker").count(" ready.") > before, "a ready worker", log=lambda: self.log("worker"))
+        before = self.log(name).count(" ready.")
+        node = f"{self.var.name}-{name}@%h"
+        self.start(name, *celery, "worker", "-Q", queues, "-c", str(concurrency), "-n", node)
+        if wait:
+            wait_for(lambda: self.log(name).count(" ready.") > before, "a ready worker", log=lambda: self.log(name))
 
     def start_beat(self) -> None:
         self.start("beat", sys.executable, "-m", "celery", "-q", "-A", "worker.app", "beat")
@@ -144,7 +148,7 @@ def wait_for(
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

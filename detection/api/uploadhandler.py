@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import time
 from typing import IO, Any
@@ -11,7 +10,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
-from detection.errors import Refused
+from detection.errors import Refused, has_no_room, storage_full
 from detection.services.limits import check_queue
 from detection.services.uploads import display_name, not_a_video, too_large
 from detection.sniff import HEAD_BYTES, sniff
@@ -125,9 +124,9 @@ class VideoUploadHandler(FileUploadHandler):
         try:
             received.write(data)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not has_no_room(error):
                 raise
-            self._refuse(Refused("storage_full", "There is no room for the file; try again later.", status=507))
+            self._refuse(storage_full())
 
     def _refuse(self, refusal: Refused) -> None:
         self.refusal = refusal

@@ -168,18 +168,20 @@ def finish_failed(*, claim: EvidenceClaim, code: str, detail: str) -> None:
         _prune_on_commit(claim.video_id)
 
 
-def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool = True) -> None:
+def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
     """Give the work back: to the sweeper's next round, or for good when its attempts are used up.  Raises LeaseLost.
 
     `error` is for the operator, `detail` a sentence for who asked.  With `counts` false (the worker is being stopped)
-    the attempt is not counted and the work is due at once.
+    the attempt is not counted and the work is due at once, or with `wait_s` when the sweeper finds it stale.
     """
     with transaction.atomic():
         if counts:
             _give_back(_mine(claim), claim.video_id, attempt=claim.attempt, error=error, detail=detail)
             return
-        _update(claim, state=State.QUEUED, token=None, lease_until=None, attempts=F("attempts") - 1, published_at=None)
-        _on_commit(partial(_publish, claim.job_id, claim.kind))
+        told = timezone.now() if wait_s else None
+        _update(claim, state=State.QUEUED, token=None, lease_until=None, attempts=F("attempts") - 1, published_at=told)
+        if not wait_s:
+            _on_commit(partial(_publish, claim.job_id, claim.kind))
 
 
 # --- the sweeper ---------------------------------------------------------------------------------------------------

@@ -273,11 +273,11 @@ def await_model(*, claim: Claim) -> None:
         _mirror(claim.analysis_id, claim.video_id, status=State.QUEUED)
 
 
-def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True) -> None:
+def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
     """Give the work back: later, after a backoff, or never again when its attempts are used up.  Raises LeaseLost.
 
     `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts`
-    false (the worker is being stopped) the attempt is not counted and the work is due at once.
+    false (the worker is being stopped, its disk is full) the attempt is not counted and the work is due in `wait_s`.
     """
     with transaction.atomic():
         if counts:
@@ -291,9 +291,11 @@ def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True) 
                 detail=detail,
             )
             return
-        _settle(claim, state=State.QUEUED, attempts=F("attempts") - 1, not_before=timezone.now(), published_at=None)
+        due = timezone.now() + timedelta(seconds=wait_s)
+        changes: dict[str, Any] = {"not_before": due, "published_at": None, "last_error": error[-8000:]}
+        _settle(claim, state=State.QUEUED, attempts=F("attempts") - 1, **changes)
         _mirror(claim.analysis_id, claim.video_id, status=_status_while_queued(claim.stage))
-        if not _is_of_dataset(claim.video_id):  # an import looks after its own
+        if not wait_s and not _is_of_dataset(claim.video_id):  # an import looks after its own
             _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
 
 

@@ -23,7 +23,7 @@ from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 
-from detection.errors import Refused
+from detection.errors import Refused, has_no_room, storage_full
 from detection.models import Analysis, AuditAction, UploadKey, Video
 from detection.selectors import has_open_analysis
 from detection.services import audit, leftovers, removals
@@ -112,8 +112,10 @@ def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Cal
         with transaction.atomic():
             write()
             check.delete()
-    except BaseException:
+    except BaseException as error:
         remove_tree(video.folder)
+        if has_no_room(error):
+            raise storage_full() from error
         raise
 
 
