@@ -20,6 +20,9 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('length', models.BigIntegerField()),
+                ('arrived', models.BigIntegerField(default=0, help_text='Bytes that have arrived.')),
+                ('holder', models.UUIDField(blank=True, editable=False, null=True)),
+                ('held_until', models.DateTimeField(blank=True, null=True)),
                 ('name', models.CharField(max_length=255)),
                 ('external_id', models.CharField(blank=True, max_length=200)),
                 ('metadata', models.JSONField(blank=True, default=dict)),
@@ -31,6 +34,19 @@ class Migration(migrations.Migration):
             ],
             options={
                 'constraints': [models.CheckConstraint(condition=models.Q(('length__gt', 0)), name='resumable_upload_not_empty')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ResumablePiece',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('offset', models.BigIntegerField()),
+                ('length', models.PositiveIntegerField()),
+                ('name', models.CharField(max_length=200)),
+                ('upload', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pieces', to='detection.resumableupload')),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('upload', 'offset'), name='resumable_piece_once')],
             },
         ),
     ]

@@ -33,7 +33,7 @@ from detection.models.limits import UploadDay
 from detection.models.operating import HourFigures, WorkerBeat
 from detection.models.removing import FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
-from detection.models.uploading import ResumableUpload, UploadKey
+from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Promotion",
     "PromotionKind",
     "Removal",
+    "ResumablePiece",
     "ResumableUpload",
     "Review",
     "ReviewBatch",

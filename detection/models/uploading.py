@@ -13,7 +13,7 @@ from detection.models.core import Video
 
 
 class ResumableUpload(models.Model):
-    """A file on its way.  Its bytes are below DFD_VAR/uploads, and how many have arrived is that file's size.
+    """A file on its way.  Its pieces are in storage, below uploads/.  A request that adds to it holds it meanwhile.
 
     Once it is complete it has a video, and stays for a day so that a client whose answer was lost can ask.
     """
@@ -21,6 +21,9 @@ class ResumableUpload(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     length = models.BigIntegerField()
+    arrived = models.BigIntegerField(default=0, help_text="Bytes that have arrived.")
+    holder = models.UUIDField(null=True, blank=True, editable=False)
+    held_until = models.DateTimeField(null=True, blank=True)
     name = models.CharField(max_length=255)
     external_id = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
@@ -36,6 +39,21 @@ class ResumableUpload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.length:,} bytes)"
+
+
+class ResumablePiece(models.Model):
+    """Bytes `offset` to `offset + length` of an upload, as a file in storage."""
+
+    upload = models.ForeignKey(ResumableUpload, on_delete=models.CASCADE, related_name="pieces")
+    offset = models.BigIntegerField()
+    length = models.PositiveIntegerField()
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("upload", "offset"), name="resumable_piece_once")]
+
+    def __str__(self) -> str:
+        return f"{self.length:,} bytes at {self.offset:,}"
 
 
 class UploadKey(models.Model):

@@ -1,46 +1,53 @@
 """Uploads in pieces: created with their length, appended to, and at the end submitted like any other upload.
 
-The part on disk is the truth of how much has arrived; whoever writes to it holds its lock (flock), so it is one request
-at a time, and a process that is killed leaves what it had written.
+The pieces lie in storage and their rows in the database, so each request may come to another machine.  How much has
+arrived is the row's to say, and whoever adds to it holds it for a while: it is one request at a time, and a process
+that is killed leaves what it had stored.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import os
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
-from uuid import UUID
+from typing import IO, Any, Protocol
+from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.files.base import File
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
-from detection.errors import Refused
-from detection.models import ResumableUpload
+from detection.errors import Refused, has_no_room, storage_full
+from detection.models import ResumablePiece, ResumableUpload
 from detection.services import limits, uploads
+from detection.services.attempt_files import remove_tree
 from detection.sniff import HEAD_BYTES, sniff
 
 log = structlog.get_logger(__name__)
 
+FOLDER = "uploads"
 MAX_OPEN = 20
 """Unfinished uploads of one user."""
+MAX_PIECES = 10_000
 KEPT = timedelta(days=1)
 """Since the last byte of it."""
+HELD = timedelta(seconds=15)
+"""After this long without a byte another request may go on."""
 CHUNK = 64 * 1024
 """A connection that breaks off costs at most this much of what had arrived."""
+PIECE_BYTES = 8 * 1024 * 1024
+"""A process that is killed costs at most this much: so much is kept in memory before it is stored."""
 BATCH = 500
 RETRY_S = 60
 GONE = "upload_gone"
@@ -70,12 +77,12 @@ class Appended:
     video_id: UUID | None
 
 
-class _Part(File):  # type: ignore[type-arg]
-    """A complete part: storage moves it where it lies on the same disk."""
+class _Whole(File):  # type: ignore[type-arg]
+    """All pieces in one local file: storage moves it where it lies on the same disk."""
 
-    def __init__(self, file: FileIO, name: str, path: Path) -> None:
+    def __init__(self, file: IO[bytes], name: str, path: Path, sha256: str) -> None:
         super().__init__(file, name)
-        self._path = path
+        self._path, self.sha256 = path, sha256
 
     def temporary_file_path(self) -> str:
         return str(self._path)
@@ -109,7 +116,7 @@ def create(
             )
         promised = unfinished.aggregate(total=Sum("length"))["total"] or 0
         limits.check_upload(owner_id=owner.pk, size_bytes=length, promised_bytes=promised)
-        upload = ResumableUpload.objects.create(
+        return ResumableUpload.objects.create(
             owner_id=owner.pk,
             length=length,
             name=uploads.display_name(name),
@@ -117,8 +124,6 @@ def create(
             metadata=facts,
             idempotency_key=idempotency_key,
         )
-        _path(upload).touch(mode=0o600)
-    return upload
 
 
 def uploads_of(*, user: Any) -> QuerySet[ResumableUpload]:
@@ -128,13 +133,8 @@ def uploads_of(*, user: Any) -> QuerySet[ResumableUpload]:
 
 
 def offset_of(upload: ResumableUpload) -> int:
-    """How many bytes have arrived.  Raises Refused `upload_gone`."""
-    if upload.video_id is not None:
-        return upload.length
-    try:
-        return _path(upload).stat().st_size
-    except FileNotFoundError as error:
-        raise _gone() from error
+    """How many bytes have arrived."""
+    return upload.length if upload.video_id is not None else upload.arrived
 
 
 def expires_at(upload: ResumableUpload) -> datetime:
@@ -148,29 +148,27 @@ def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Ch
     What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.
     Where the end is refused for now (a limit, a full queue), an empty piece at the end tries again.
     Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
-    `storage_full`, and whatever `submit_video` refuses.
+    `too_many_pieces`, `storage_full`, and whatever `submit_video` refuses.
     """
-    if upload.video_id is not None:
-        _check_offset(offset, upload.length)
-        return Appended(offset=offset, video_id=upload.video_id)
-    with _locked(upload) as part:
-        arrived = part.seek(0, os.SEEK_END)
-        _check_offset(offset, arrived)
-        arrived = _receive(upload, part, arrived, stream, checksum)
-        if arrived == upload.length:
-            _submit(upload, part)
-    return Appended(offset=arrived, video_id=upload.video_id)
+    with _held(upload) as hold:
+        _check_offset(offset, offset_of(upload))
+        if upload.video_id is None:
+            if upload.pieces.count() >= MAX_PIECES:
+                raise Refused("too_many_pieces", f"An upload has at most {MAX_PIECES:,} pieces; send larger ones.")
+            _receive(hold, stream, checksum)
+            if upload.arrived == upload.length:
+                _submit(hold)
+    return Appended(offset=offset_of(upload), video_id=upload.video_id)
 
 
 def remove(*, upload: ResumableUpload) -> None:
     """Forget the upload and its bytes; a video that it became stays.  Raises Refused `upload_busy`."""
     try:
-        with _locked(upload):
+        with _held(upload):
             _remove(upload)
     except Refused as refusal:
         if refusal.code != GONE:
             raise
-        _remove(upload)
 
 
 def sweep() -> int:
@@ -178,34 +176,32 @@ def sweep() -> int:
     removed = 0
     for upload in ResumableUpload.objects.filter(touched_at__lt=timezone.now() - KEPT).order_by("touched_at")[:BATCH]:
         try:
-            with _locked(upload):
+            with _held(upload):
                 if upload.touched_at >= timezone.now() - KEPT:  # more has arrived just now
                     continue
                 _remove(upload)
-        except Refused as refusal:
-            if refusal.code != GONE:
-                continue
-            _remove(upload)
+        except Refused:
+            continue
         removed += 1
-    for path in _folder().iterdir():
-        with suppress(FileNotFoundError):  # it has just become a video
-            old = path.stat().st_mtime < (timezone.now() - KEPT).timestamp()
-            if old and not ResumableUpload.objects.filter(pk=path.stem).exists():
-                path.unlink()
+    for name in _folders():
+        if not ResumableUpload.objects.filter(pk=name).exists():  # the row is there before any piece
+            remove_tree(f"{FOLDER}/{name}")
     return removed
 
 
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
-def _folder() -> Path:
-    folder: Path = settings.VAR_DIR / "uploads"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+def _folders() -> list[UUID]:
+    try:
+        names = default_storage.listdir(FOLDER)[0]
+    except FileNotFoundError:
+        return []
+    return [UUID(name) for name in names]
 
 
-def _path(upload: ResumableUpload) -> Path:
-    return _folder() / f"{upload.pk}.part"
+def _folder(upload: ResumableUpload) -> str:
+    return f"{FOLDER}/{upload.pk}"
 
 
 def _check_offset(said: int, arrived: int) -> None:
@@ -213,96 +209,180 @@ def _check_offset(said: int, arrived: int) -> None:
         raise Refused("offset_mismatch", f"{arrived:,} bytes have arrived, not {said:,}.", status=409)
 
 
+class _Hold:
+    """The right to add to an upload, for as long as `token` is the row's."""
+
+    def __init__(self, upload: ResumableUpload, token: UUID) -> None:
+        self.upload, self.token = upload, token
+        self._kept_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Say, now and then, that somebody is still at it.  Raises Refused `upload_busy` if another is by now."""
+        if time.monotonic() - self._kept_at > HELD.total_seconds() / 3:
+            self._kept_at = time.monotonic()
+            self.change(held_until=timezone.now() + HELD)
+
+    def change(self, **fields: Any) -> None:
+        """Raises Refused `upload_busy` if another holds it by now."""
+        rows = ResumableUpload.objects.filter(pk=self.upload.pk, holder=self.token)
+        if not rows.update(**fields):
+            raise _busy()
+
+
 @contextmanager
-def _locked(upload: ResumableUpload) -> Iterator[FileIO]:
-    """The part, open, and nobody else's for as long; the row is read again.  Raises Refused."""
+def _held(upload: ResumableUpload) -> Iterator[_Hold]:
+    """Nobody else's for as long; the row is read again.  Raises Refused."""
+    now, token = timezone.now(), uuid4()
+    row = ResumableUpload.objects.filter(pk=upload.pk)
+    if not row.filter(Q(held_until=None) | Q(held_until__lt=now)).update(holder=token, held_until=now + HELD):
+        raise _busy() if row.exists() else _gone()
     try:
-        part = _path(upload).open("r+b", buffering=0)
-    except FileNotFoundError as error:
-        raise _gone() from error
-    with part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Refused("upload_busy", "Another request is at this upload.", status=423) from error
         try:
             upload.refresh_from_db()
         except ResumableUpload.DoesNotExist as error:
             raise _gone() from error
-        yield part
+        yield _Hold(upload, token)
+    finally:
+        row.filter(holder=token).update(holder=None, held_until=None)
 
 
-def _receive(upload: ResumableUpload, part: FileIO, before: int, stream: Stream, checksum: Checksum | None) -> int:
-    """Write the piece behind what is there; returns how much is there then."""
-    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-    arrived, whole = before, False
+def _receive(hold: _Hold, stream: Stream, checksum: Checksum | None) -> None:
+    """Store what the stream has, behind what is there."""
+    receiver = _Receiver(hold, checksum)
     try:
         while data := stream.read(CHUNK):
-            if arrived + len(data) > upload.length:
-                raise Refused("upload_too_long", f"The upload has {upload.length:,} bytes, as you said.", status=413)
-            _write(part, data)
-            arrived += len(data)
-            if digest:
-                digest.update(data)
-        if digest and checksum and digest.digest() != checksum.digest:
-            raise Refused("checksum_mismatch", "The piece is not what its checksum says; send it again.", status=460)
-        whole = True
+            receiver.take(data)
+        receiver.finish()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Refused("storage_full", "There is no room for the file; try again later.", status=507) from error
-    except Refused:
-        arrived = before
+        if has_no_room(error):
+            raise storage_full() from error
+        receiver.break_off()
         raise
     finally:
-        if not whole and checksum:
-            arrived = before
-        os.ftruncate(part.fileno(), arrived)
-        os.fsync(part.fileno())
-        ResumableUpload.objects.filter(pk=upload.pk).update(touched_at=timezone.now())
-    upload.touched_at = timezone.now()
-    if before < HEAD_BYTES <= arrived:
-        part.seek(0)
-        if sniff(part.read(HEAD_BYTES)) is None:
-            _remove(upload)
+        receiver.drop()
+
+
+class _Receiver:
+    """Stores a request's body in parts.  They count at once, or, under a checksum, all together once it is right."""
+
+    def __init__(self, hold: _Hold, checksum: Checksum | None) -> None:
+        self.hold, self.upload, self.checksum = hold, hold.upload, checksum
+        self._digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+        self._buffer = bytearray()
+        self._stored: list[ResumablePiece] = []
+        """Not counted yet."""
+        self._end = self.upload.arrived
+
+    def take(self, data: bytes) -> None:
+        if self._end + len(self._buffer) + len(data) > self.upload.length:
+            raise Refused("upload_too_long", f"The upload has {self.upload.length:,} bytes, as you said.", status=413)
+        if self._digest:
+            self._digest.update(data)
+        self._buffer += data
+        self.hold.keep()
+        if len(self._buffer) >= PIECE_BYTES:
+            self._store()
+
+    def finish(self) -> None:
+        if self._digest and self.checksum and self._digest.digest() != self.checksum.digest:
+            raise Refused("checksum_mismatch", "The piece is not what its checksum says; send it again.", status=460)
+        self._store()
+        self._count()
+
+    def break_off(self) -> None:
+        if self.checksum is None:
+            self._store()
+
+    def drop(self) -> None:
+        """Remove what is stored and will never count."""
+        for piece in self._stored:
+            default_storage.delete(piece.name)
+        self._stored.clear()
+
+    def _store(self) -> None:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if not data:
+            return
+        wanted = f"{_folder(self.upload)}/{self._end:015}-{self.hold.token.hex[:8]}.part"
+        name = default_storage.save(wanted, ContentFile(data))
+        self._stored.append(ResumablePiece(upload=self.upload, offset=self._end, length=len(data), name=name))
+        self._end += len(data)
+        if self.checksum is None:
+            self._count()
+
+    def _count(self) -> None:
+        before, now = self.upload.arrived, timezone.now()
+        with transaction.atomic():
+            self.hold.change(arrived=self._end, touched_at=now, held_until=now + HELD)
+            ResumablePiece.objects.bulk_create(self._stored)
+        self._stored.clear()
+        self.upload.arrived, self.upload.touched_at = self._end, now
+        if before < HEAD_BYTES <= self._end and sniff(_head(self.upload)) is None:
+            _remove(self.upload)
             raise uploads.not_a_video()
-    return arrived
 
 
-def _write(part: FileIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[part.write(rest) or 0 :]
+def _pieces(upload: ResumableUpload) -> Iterator[bytes]:
+    """All that has arrived, in order.  Raises Refused `upload_gone`."""
+    for name in upload.pieces.order_by("offset").values_list("name", flat=True):
+        try:
+            with default_storage.open(name) as piece:
+                yield from piece.chunks(1024 * 1024)
+        except FileNotFoundError as error:
+            raise _gone() from error
 
 
-def _submit(upload: ResumableUpload, part: FileIO) -> None:
-    path = _path(upload)
-    # A second name of the same file, for storage to move: whatever is refused after that, the part is still there.
-    second = path.with_suffix(".whole")
-    second.unlink(missing_ok=True)
-    os.link(path, second)
-    try:
-        submission = uploads.submit_video(
-            owner=upload.owner,
-            upload=_Part(part, upload.name, second),
-            external_id=upload.external_id,
-            metadata=upload.metadata,
-            idempotency_key=upload.idempotency_key,
-        )
-    except Refused as refusal:
-        if refusal.code in FATAL:
-            _remove(upload)
-        raise
-    finally:
-        second.unlink(missing_ok=True)
+def _head(upload: ResumableUpload) -> bytes:
+    head = b""
+    for data in _pieces(upload):
+        head += data
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES]
+
+
+def _submit(hold: _Hold) -> None:
+    upload, digest = hold.upload, hashlib.sha256()
+    # Of a suffix that the next web process here removes, should this one be killed.
+    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".upload", delete=False) as whole:
+        path = Path(whole.name)
+        try:
+            for data in _pieces(upload):
+                whole.write(data)
+                digest.update(data)
+                hold.keep()
+            whole.flush()
+            submission = uploads.submit_video(
+                owner=upload.owner,
+                upload=_Whole(whole, upload.name, path, digest.hexdigest()),
+                external_id=upload.external_id,
+                metadata=upload.metadata,
+                idempotency_key=upload.idempotency_key,
+            )
+        except OSError as error:
+            if has_no_room(error):
+                raise storage_full() from error
+            raise
+        except Refused as refusal:
+            if refusal.code in FATAL or refusal.code == GONE:
+                _remove(upload)
+            raise
+        finally:
+            path.unlink(missing_ok=True)
     upload.video_id, upload.touched_at = submission.video.pk, timezone.now()
     upload.save(update_fields=("video_id", "touched_at"))
-    path.unlink(missing_ok=True)
+    upload.pieces.all().delete()
+    remove_tree(_folder(upload))
 
 
 def _remove(upload: ResumableUpload) -> None:
     ResumableUpload.objects.filter(pk=upload.pk).delete()
-    _path(upload).unlink(missing_ok=True)
+    remove_tree(_folder(upload))
+
+
+def _busy() -> Refused:
+    return Refused("upload_busy", "Another request is at this upload.", status=423)
 
 
 def _gone() -> Refused:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import errno
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from io import BytesIO
@@ -16,11 +14,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.http import UnreadablePostError
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
-from detection.models import ResumableUpload, UploadDay, Video
+from detection.errors import Refused
+from detection.models import ResumablePiece, ResumableUpload, UploadDay, Video
 from detection.services import limits, resumable, uploads
 from detection.services.resumable import Checksum
 from tests.api.conftest import Caller, mp4
@@ -30,12 +31,18 @@ PATH = "/api/v1/uploads/"
 TUS = {"Tus-Resumable": "1.0.0"}
 PIECE = "application/offset+octet-stream"
 Check = Callable[..., dict[str, Any]]
+Parts = Callable[[], list[str]]
 
 
-@pytest.fixture(autouse=True)
-def parts(tmp_path: Path, settings: Any) -> Path:
-    settings.VAR_DIR = tmp_path
-    return tmp_path / "uploads"
+@pytest.fixture
+def parts() -> Parts:
+    """Names of the pieces in storage, without their folders."""
+
+    def names() -> list[str]:
+        root = Path(default_storage.path(resumable.FOLDER))
+        return sorted(path.name for path in root.rglob("*.part")) if root.is_dir() else []
+
+    return names
 
 
 def encoded(text: str) -> str:
@@ -71,10 +78,6 @@ def look(caller: Caller, path: str) -> Any:
     return caller.request("head", path, headers=TUS)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 class Breaks(BytesIO):
     """A body that ends before its time."""
 
@@ -89,7 +92,7 @@ class Breaks(BytesIO):
 
 
 def test_a_file_in_three_pieces_is_a_video_like_any_other(
-    owner: Caller, parts: Path, stored_files: Callable[[], list[str]], bells: list[str]
+    owner: Caller, parts: Parts, stored_files: Callable[[], list[str]], bells: list[str]
 ) -> None:
     content = mp4(size=90_000)
     facts = [("filename", "täst.mp4"), ("external_id", "case 17"), ("metadata", json.dumps({"camera": 3}))]
@@ -115,7 +118,7 @@ def test_a_file_in_three_pieces_is_a_video_like_any_other(
     assert sent["Location"] == f"http://testserver/api/v1/tasks/{video.current_analysis_id}/"
     assert bells == []  # rung after the commit, which a test does not reach
     assert owner.get(path).json()["video"] == str(video.pk)
-    assert names(parts) == []
+    assert parts() == []
     assert len(stored_files()) == 1
     assert UploadDay.objects.get().bytes == 90_000
 
@@ -131,13 +134,13 @@ def test_after_the_last_piece_a_client_whose_answer_was_lost_can_ask(owner: Call
     assert Video.objects.count() == 1
 
 
-def test_the_same_content_again_is_the_same_video(owner: Caller, parts: Path) -> None:
+def test_the_same_content_again_is_the_same_video(owner: Caller, parts: Parts) -> None:
     content = mp4(size=500)
     first = owner.upload(content).json()
     path = begun(owner, 500)
     assert send(owner, path, content, 0).status_code == 204
     assert owner.get(path).json()["video"] == first["id"]
-    assert names(parts) == []
+    assert parts() == []
     assert UploadDay.objects.get().bytes == 500
 
 
@@ -149,13 +152,13 @@ def test_what_the_server_can_is_said(owner: Caller, settings: Any) -> None:
     assert response["Tus-Max-Size"] == str(settings.DFD_MAX_UPLOAD_BYTES)
 
 
-def test_given_up_it_is_gone(owner: Caller, parts: Path, problem: Check) -> None:
+def test_given_up_it_is_gone(owner: Caller, parts: Parts, problem: Check) -> None:
     path = begun(owner, 500)
     send(owner, path, mp4(size=500)[:100], 0)
-    assert len(names(parts)) == 1
+    assert len(parts()) == 1
     assert owner.request("delete", path, headers=TUS).status_code == 204
     problem(owner.get(path), 404, "not_found")
-    assert names(parts) == []
+    assert parts() == []
 
 
 def test_given_up_after_the_end_the_video_stays(owner: Caller) -> None:
@@ -213,29 +216,79 @@ def test_of_a_piece_with_a_checksum_nothing_stays_unless_it_is_right(owner: Call
     assert Video.objects.count() == 1
 
 
-def test_one_request_at_a_time(owner: Caller, parts: Path, problem: Check) -> None:
+def test_one_request_at_a_time(owner: Caller, problem: Check) -> None:
     path = begun(owner, 500)
-    with (parts / names(parts)[0]).open("r+b") as part:
-        fcntl.flock(part, fcntl.LOCK_EX)
+    with resumable._held(ResumableUpload.objects.get()):
         problem(send(owner, path, mp4(size=500), 0), 423, "upload_busy")
         problem(owner.request("delete", path, headers=TUS), 423, "upload_busy")
         assert look(owner, path)["Upload-Offset"] == "0"
     assert send(owner, path, mp4(size=500), 0).status_code == 204
 
 
-def test_what_is_no_video_is_refused_as_soon_as_that_can_be_seen(owner: Caller, parts: Path, problem: Check) -> None:
+def test_one_that_was_taken_over_meanwhile_adds_nothing(owner: Caller, parts: Parts) -> None:
+    """Its process was silent for so long that the client has begun anew elsewhere."""
+    content = mp4(size=500)
+    path = begun(owner, 500)
+
+    class Silent(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            if not data:
+                ResumableUpload.objects.update(held_until=timezone.now() - timedelta(seconds=1))
+                assert send(owner, path, content[:200], 0).status_code == 204
+            return data
+
+    with pytest.raises(Refused) as refused:
+        resumable.append(upload=ResumableUpload.objects.get(), offset=0, stream=Silent(content[:300]))
+    assert refused.value.code == "upload_busy"
+    assert look(owner, path)["Upload-Offset"] == "200"
+    assert len(parts()) == 1
+    assert send(owner, path, content[200:], 200).status_code == 204
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_long_request_is_stored_on_the_way(owner: Caller, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed process had stored counts: a later one finds it."""
+    monkeypatch.setattr(resumable, "PIECE_BYTES", 200)
+    content = mp4(size=1000)
+    path = begun(owner, 1000)
+
+    class Killed(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() >= 480:
+                raise SystemExit
+            return super().read(120)
+
+    with pytest.raises(SystemExit):
+        resumable.append(upload=ResumableUpload.objects.get(), offset=0, stream=Killed(content))
+    assert look(owner, path)["Upload-Offset"] == "480"
+    assert [name[:15] for name in parts()] == [f"{0:015}", f"{240:015}"]
+    assert send(owner, path, content[480:], 480).status_code == 204
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+    assert parts() == []
+
+
+def test_pieces_are_not_without_number(owner: Caller, problem: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "MAX_PIECES", 2)
+    path = begun(owner, 500)
+    for offset in (0, 100):
+        assert send(owner, path, mp4(size=500)[offset : offset + 100], offset).status_code == 204
+    problem(send(owner, path, b"x", 200), 400, "too_many_pieces")
+
+
+def test_what_is_no_video_is_refused_as_soon_as_that_can_be_seen(owner: Caller, parts: Parts, problem: Check) -> None:
     path = begun(owner, 1_000_000)
     problem(send(owner, path, b"no video " * 2000, 0), 415, "not_a_video")
-    assert names(parts) == []
+    assert parts() == []
     problem(owner.get(path), 404, "not_found")
     short = begun(owner, 9)
     problem(send(owner, short, b"no video ", 0), 415, "not_a_video")
-    assert names(parts) == []
+    assert parts() == []
     assert not Video.objects.exists()
 
 
 def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
-    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Path
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
     content = mp4(size=500)
     path = begun(owner, 500)
@@ -250,7 +303,7 @@ def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
     monkeypatch.setattr(uploads, "check_upload", lambda **kwargs: None)
     problem(send(owner, path, b"", 500), 429, "quota_exceeded")
     assert look(owner, path)["Upload-Offset"] == "500"
-    assert len(names(parts)) == 1
+    assert len(parts()) == 1
 
     owner.request("delete", f"/api/v1/videos/{first.json()['id']}/")
     assert send(owner, path, b"", 500).status_code == 204
@@ -263,13 +316,11 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     content = mp4(size=500)
     path = begun(owner, 500)
     send(owner, path, content[:100], 0)
-    write = resumable._write
 
-    def full(part: Any, data: bytes) -> None:
-        write(part, data[:50])
+    def full(*args: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(resumable, "_write", full)
+    monkeypatch.setattr(default_storage, "save", full)
     problem(send(owner, path, content[100:], 100), 507, "storage_full")
     monkeypatch.undo()
     assert look(owner, path)["Upload-Offset"] == "100"
@@ -277,12 +328,14 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_a_part_that_has_vanished_is_said(owner: Caller, parts: Path, problem: Check) -> None:
+def test_a_piece_that_has_vanished_is_said(owner: Caller, problem: Check) -> None:
     path = begun(owner, 500)
-    (parts / names(parts)[0]).unlink()
-    problem(owner.get(path), 410, "upload_gone")
-    problem(send(owner, path, b"x", 0), 410, "upload_gone")
-    assert owner.request("delete", path, headers=TUS).status_code == 204
+    content = mp4(size=500)
+    send(owner, path, content[:100], 0)
+    default_storage.delete(ResumablePiece.objects.get().name)
+    problem(send(owner, path, content[100:], 100), 410, "upload_gone")
+    problem(owner.get(path), 404, "not_found")
+    assert not Video.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -361,29 +414,31 @@ def test_none_begins_while_the_queue_is_full(
     problem(begin(owner, 500), 503, "queue_full")
 
 
-def test_abandoned_ones_are_removed_after_a_day(owner: Caller, parts: Path) -> None:
+def test_abandoned_ones_are_removed_after_a_day(owner: Caller, parts: Parts) -> None:
     paths = [begun(owner, 500) for _ in range(3)]
+    for path in paths:
+        send(owner, path, mp4(size=500)[:100], 0)
     old = timezone.now() - timedelta(hours=25)
     ids = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
     ResumableUpload.objects.filter(pk__in=ids[:2]).update(touched_at=old)
-    with (parts / f"{ids[1]}.part").open("r+b") as busy:
-        fcntl.flock(busy, fcntl.LOCK_EX)
+    with resumable._held(ResumableUpload.objects.get(pk=ids[1])):
         assert resumable.sweep() == 1
     assert {look(owner, path).status_code for path in paths[1:]} == {200}
     assert look(owner, paths[0]).status_code == 404
-    assert names(parts) == sorted(f"{upload}.part" for upload in ids[1:])
+    assert len(parts()) == 2
     assert resumable.sweep() == 1
+    assert len(parts()) == 1
 
 
-def test_files_that_no_row_knows_are_removed_after_a_day(owner: Caller, parts: Path) -> None:
-    begun(owner, 500)
-    kept = names(parts)
-    for name, hours in (("11111111-1111-4111-8111-111111111111.part", 25), ("young.part", 1)):
-        (parts / name).touch()
-        moment = (timezone.now() - timedelta(hours=hours)).timestamp()
-        os.utime(parts / name, (moment, moment))
+def test_pieces_that_no_row_knows_are_removed(owner: Caller, parts: Parts) -> None:
+    path = begun(owner, 500)
+    send(owner, path, mp4(size=500)[:100], 0)
+    kept = parts()
+    lost = f"{resumable.FOLDER}/11111111-1111-4111-8111-111111111111/000-lost.part"
+    default_storage.save(lost, ContentFile(b"x"))
+    assert len(parts()) == 2
     resumable.sweep()
-    assert names(parts) == sorted([*kept, "young.part"])
+    assert parts() == kept
 
 
 # --- somebody else's client ------------------------------------------------------------------------------------------
@@ -391,7 +446,7 @@ def test_files_that_no_row_knows_are_removed_after_a_day(owner: Caller, parts: P
 
 @pytest.mark.django_db(transaction=True)
 def test_a_client_that_others_wrote_sends_breaks_off_and_goes_on(
-    live_server: LiveServer, tmp_path: Path, parts: Path
+    live_server: LiveServer, tmp_path: Path, parts: Parts
 ) -> None:
     tus = pytest.importorskip("tusclient.client")
     caller = Caller(User.objects.create_user("sender"))
@@ -413,4 +468,4 @@ def test_a_client_that_others_wrote_sends_breaks_off_and_goes_on(
     video = Video.objects.get()
     assert video.sha256 == hashlib.sha256(content).hexdigest()
     assert (video.original_name, video.external_id) == ("clip.mp4", "case 9")
-    assert names(parts) == []
+    assert parts() == []

@@ -1,4 +1,4 @@
-"""The servers of these tests, one of each for all of them; a test whose server is missing is skipped with the reason."""
+"""The servers of these tests, one of each for all; a test whose server is missing is skipped with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machines in separate folders that share Postgres, Redis and a bucket: one queue, and the loss of one costs time only."""
+"""Machines in separate folders that share Postgres, Redis and a bucket: the loss of one costs time only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,27 @@ def test_all_that_it_has_made_is_read_by_a_web_process_with_an_empty_disk(park: 
     print(f"an idle web process ends {time.monotonic() - stop:.1f} s after SIGTERM")
 
 
+def test_pieces_of_one_upload_come_to_two_web_processes(park: Park, client: Client, tmp_path: Path) -> None:
+    second = park.machine("second")
+    other = second.start_web(token=client.headers["Authorization"].split()[1])
+    content = copies(tmp_path, 1)[0].read_bytes()
+    tus = {"Tus-Resumable": "1.0.0"}
+    length = {"Upload-Length": str(len(content))}
+    path = call(client, "POST", "/api/v1/uploads/", tus | length)[1]["Location"].split(f":{client.port}", 1)[1]
+    third = len(content) // 3
+    for start, who in ((0, client), (third, other), (2 * third, client)):
+        assert call(who, "HEAD", path, tus)[1]["Upload-Offset"] == str(start)
+        data = content[start:] if start == 2 * third else content[start : start + third]
+        piece = tus | {"Upload-Offset": str(start), "Content-Type": "application/offset+octet-stream"}
+        status, headers = call(who, "PATCH", path, piece, data)
+        assert status == 204
+    task = headers["Location"].split(f":{client.port}", 1)[1]
+    video = client.get(f"/api/v1/videos/{client.get(task)['video']}/")
+    assert video["sha256"] == hashlib.sha256(content).hexdigest()
+    finished_tasks(client, [{"task": client.get(task)}], log=park.left)
+    assert [path for path in (second.folder / "var").rglob("*") if path.is_file()] == []
+
+
 def test_heat_maps_and_previews_are_made_on_one_machine_and_shown_by_another(park: Park, client: Client) -> None:
     video = client.get("/api/v1/videos/?status=succeeded")["results"][0]
     face = client.get(f"/api/v1/videos/{video['id']}/faces/")["results"][0]
@@ -187,6 +209,20 @@ def finished_tasks(client: Client, videos: list[dict[str, Any]], *, log: Machine
         log=lambda: log.log("worker"),
     )  # fmt: skip
     return tasks()
+
+
+def call(
+    client: Client, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+) -> tuple[int, Message]:
+    """Status and headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)
+    try:
+        connection.request(method, path, body=body, headers=client.headers | headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers
+    finally:
+        connection.close()
 
 
 def fetch(client: Client, address: str, **headers: str) -> tuple[int, bytes]:
