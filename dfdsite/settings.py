@@ -209,7 +209,7 @@ DFD_REPUBLISH_S = _positive("DFD_REPUBLISH_S", 120)
 DFD_TASK_SOFT_LIMIT_S = _positive("DFD_TASK_SOFT_LIMIT_S", 300)
 DFD_TASK_HARD_LIMIT_S = DFD_TASK_SOFT_LIMIT_S + 30
 DFD_TASK_CPU_S = _positive("DFD_TASK_CPU_S", 900)
-DFD_TASK_MEMORY_BYTES = _positive("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=64 * 1024**2)
+DFD_TASK_MEMORY_BYTES = _positive("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=1024**3)
 DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
 if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
     raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")

@@ -95,6 +95,8 @@ def make_preview(path: Path, folder: Path, config: VideoConfig | None = None) ->
                 target.mux(stream.encode(picture))
                 written += 1
             target.mux(stream.encode(None))
+    except MemoryError:
+        raise
     except (FFmpegError, ValueError) as error:
         out.unlink(missing_ok=True)
         raise PreviewError(f"The frames cannot be written as {codec}: {error}") from error

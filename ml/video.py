@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ml.config import VideoConfig
+from ml.limits import memory_is_short
 
 # PyAV's own log callback needs the GIL inside FFmpeg's threads and can deadlock with frame threading (seen within 60
 # files).  FFmpeg's default callback, silenced, cannot: bad files are expected, what matters comes back as VideoError.
@@ -136,6 +137,7 @@ def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, Vid
             str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
         )
     except (FFmpegError, ValueError, UnicodeDecodeError) as error:
+        _raise_shortage(error)
         raise VideoError(*_why_it_does_not_open(path)) from error
     with container:
         stream = _best_stream(container)
@@ -154,6 +156,16 @@ def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, Vid
         context.thread_type = "AUTO"
         context.thread_count = min(4, os.cpu_count() or 1)
         yield container, stream
+
+
+def _raise_shortage(error: Exception) -> None:
+    """Raises MemoryError in place of any error of FFmpeg's while there is hardly any memory left.
+
+    It can say "invalid data" when it got no memory for a sound picture, and "no memory" of a size that a damaged file
+    makes up, which is damage like any other: only what is left tells them apart.
+    """
+    if isinstance(error, FFmpegError) and memory_is_short():
+        raise MemoryError(str(error)) from error
 
 
 def _why_it_does_not_open(path: Path) -> tuple[str, str]:
@@ -268,8 +280,8 @@ def _video_packets(
             taken += 1
             if taken >= config.max_frames:
                 return
-    except FFmpegError:
-        return
+    except FFmpegError as error:
+        _raise_shortage(error)
 
 
 def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[DecodedFrame]:
@@ -298,13 +310,15 @@ def _pictures(container: InputContainer, stream: VideoStream, config: VideoConfi
         read += 1
         try:
             packet = next(packets, None)
-        except FFmpegError:
+        except FFmpegError as error:
+            _raise_shortage(error)
             return
         if packet is None:
             return
         try:
             frames = packet.decode()
-        except FFmpegError:
+        except FFmpegError as error:
+            _raise_shortage(error)
             if begun:
                 return
             continue
@@ -341,6 +355,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
                     written += 1
         except (FFmpegError, ValueError, OSError) as error:
             out.unlink(missing_ok=True)
+            _raise_shortage(error)
             raise VideoError(
                 "corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}"
             ) from error

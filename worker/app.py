@@ -25,6 +25,7 @@ from celery.signals import (
     setup_logging,
     task_prerun,
     worker_init,
+    worker_process_init,
     worker_shutdown,
 )
 
@@ -55,6 +56,13 @@ def _share_the_cores(instance: Any, **_: Any) -> None:
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
     beats.know(instance)
+
+
+@worker_process_init.connect
+def _one_of_many(**_: Any) -> None:
+    from worker import watch
+
+    watch.process_may_be_killed()
 
 
 @task_prerun.connect

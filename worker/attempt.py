@@ -23,6 +23,8 @@ from django.db import connection
 from detection.services import jobs
 from detection.services.jobs import Claim, LeaseLost
 
+from ml.limits import OverLimit
+from worker import watch
 log = structlog.get_logger(__name__)
 C = TypeVar("C")
 
@@ -74,6 +76,10 @@ class Heart:
     def __enter__(self) -> Self:
         self._thread.start()
         return self
+
+    def give_up(self, sentence: str) -> None:
+        """End this attempt for a work that no longer hears anything.  Raises LeaseLost."""
+        self._rules.release(claim=self.claim, error=sentence, detail=sentence)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -136,12 +142,15 @@ def _end(claim: Any, error: BaseException, rules: Rules) -> None:
             case NotNow():
                 rules.release(claim=claim, error=trace, detail=str(error))
             case SoftTimeLimitExceeded():
-                limit = f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."
+                limit = watch.too_long_sentence()
                 rules.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
             case MemoryError():
                 rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
             case Exception():
                 log.error("stage_broke", exc_info=error)
+            case OverLimit():
+                log.warning("over_limit", code=error.code)
+                rules.release(claim=claim, error=f"{error.code}: {error.detail}\n{trace}", detail=error.detail)
                 rules.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
             case _:  # SystemExit, KeyboardInterrupt: the worker is being stopped
                 rules.release(claim=claim, error="", counts=False)

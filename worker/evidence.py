@@ -14,6 +14,7 @@ from detection.services import evidence_jobs
 from detection.services.evidence_jobs import EvidenceClaim
 from worker import attempt, runtime
 from worker.attempt import BadInput, Heart, NotNow
+from worker.watch import one_file
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,7 @@ def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
     )
     video = Video.objects.only("clip", "file").get(id=claim.video_id)
     with (
+        one_file(heart.give_up),
         runtime.work_folder() as folder,
         runtime.local_file(str((video.clip or video.file).name), folder) as path,
     ):

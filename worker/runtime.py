@@ -29,6 +29,7 @@ from detection.services.rescoring import StoredVideo
 from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from detection.services.second_look import found_sensitively
 from worker.attempt import BadInput, Heart, NotNow
+from worker.watch import one_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +64,7 @@ def extract(claim: Claim, heart: Heart) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with work_folder() as folder, local_file(name, folder) as path:
+    with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
