@@ -87,6 +87,17 @@ def backlog(*, stage: str) -> int | None:
         return None
 
 
+def broker_answers() -> bool:
+    """Whether a connection can be had, within a few seconds.  Never raises."""
+    try:
+        with _app().connection_for_write() as conn:
+            conn.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+    except Exception as error:
+        log.warning("broker_unreachable", error=str(error))
+        return False
+    return True
+
+
 def publish_in_background() -> None:
     """From now on publish from a thread of this process.  Called where a web process starts."""
     global _background

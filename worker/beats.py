@@ -1,6 +1,7 @@
 """A worker's sign of life in the database, from the loop that takes messages: it stops when that loop does.
 
-What a process list or a ping of the broker shows is that a worker exists; this shows that it consumes.
+What a process list or a ping of the broker shows is that a worker exists; this shows that it consumes.  The same turn
+of the loop touches a file, which a probe on the same machine can look at without a database (see `alive`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from detection.models import WorkerBeat
+from worker import alive
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +22,7 @@ EVERY_S = 15.0
 
 _facts: dict[str, Any] = {}
 _beaten_at = -EVERY_S
+_touched_at = -alive.EVERY_S
 
 
 def know(worker: Any) -> None:
@@ -30,12 +33,16 @@ def know(worker: Any) -> None:
         processes=int(worker.concurrency or 1),
         started_at=timezone.now(),
     )
+    alive.mark(_facts["name"]).unlink(missing_ok=True)  # of one that was killed
 
 
 def beat() -> None:
     """Write the sign of life, at most every `EVERY_S` seconds.  Never raises: the work goes on without it."""
     global _beaten_at
-    if not _facts or time.monotonic() - _beaten_at < EVERY_S:
+    if not _facts:
+        return
+    _touch()
+    if time.monotonic() - _beaten_at < EVERY_S:
         return
     _beaten_at = time.monotonic()
     facts = dict(_facts)
@@ -47,8 +54,20 @@ def beat() -> None:
         connection.close()  # the children are forked from this process: they must find no connection
 
 
+def _touch() -> None:
+    global _touched_at
+    if time.monotonic() - _touched_at < alive.EVERY_S:
+        return
+    _touched_at = time.monotonic()
+    try:
+        alive.mark(_facts["name"]).touch(mode=0o600)
+    except OSError as error:  # a full disk
+        log.warning("turn_not_noted", error=str(error))
+
+
 def end() -> None:
     """The worker stops: it is gone, not silent."""
+    alive.mark(_facts.get("name", "nobody")).unlink(missing_ok=True)
     try:
         WorkerBeat.objects.filter(name=_facts.get("name", "")).delete()
     except (DatabaseError, InterfaceError) as error:

@@ -23,7 +23,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from detection import monitoring, overview, selectors
+from detection import monitoring, overview, selectors, standing
 from detection.errors import Refused
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,10 @@ class HealthView(APIView):
 
 
 class ReadyView(APIView):
-    """Whether uploads can be taken: database, migrations, storage.  Not the broker: uploads are taken without it."""
+    """Whether uploads can be taken: database, migrations, storage.
+
+    How the broker stands is said, too, as of a moment ago; uploads are taken without it.
+    """
 
     authentication_classes = ()
     permission_classes = ()
@@ -56,7 +59,7 @@ class ReadyView(APIView):
             except Exception as error:
                 log.error("not_ready", check=name, error=str(error))
                 raise Refused("not_ready", f"The {name} does not answer.", status=503) from error
-        return Response({"status": "ready"})
+        return Response({"status": "ready", "broker": standing.broker()})
 
 
 class MetricsView(APIView):
@@ -88,7 +91,7 @@ def _check_database() -> None:
 def _check_storage() -> None:
     tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR).close()
     if hasattr(default_storage, "bucket"):
-        default_storage.exists("ready")
+        default_storage.bucket.meta.client.head_bucket(Bucket=default_storage.bucket.name)  # `exists` takes 404 for no
     else:
         os.makedirs(default_storage.path(""), mode=0o700, exist_ok=True)
         tempfile.TemporaryFile(dir=default_storage.path("")).close()
@@ -110,6 +113,9 @@ class _FromDatabase(Collector):
         )
         model: dict[tuple[str, ...], int] = {facts.active_model: 1} if facts.active_model else {}
         yield _gauge("dfd_active_model_info", "The active model version.", ("id", "name", "experimental"), model)
+        yield GaugeMetricFamily(
+            "dfd_broker_up", "Whether the broker answered when it was last looked at.", value=float(_broker_is_up())
+        )
         yield from _queues()
         yield from _last_hour()
         workers = overview.workers_alive()
@@ -119,6 +125,10 @@ class _FromDatabase(Collector):
         yield _gauge("dfd_worker_processes", "Their processes.", ("queue",), {w.name: w.processes for w in workers})
         text = f"Videos that wait for reviewers, by queue of the workspace; at most {monitoring.MOST_WAITING} each."
         yield _gauge("dfd_review_waiting", text, ("queue",), monitoring.review_backlog())
+
+
+def _broker_is_up() -> bool:
+    return standing.broker() == standing.Broker.ANSWERS
 
 
 def _queues() -> Iterator[Metric]:

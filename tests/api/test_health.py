@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +16,11 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from detection import dispatch, standing
 from detection.api import health
 from detection.models import Analysis, Stage, WorkerBeat
 from tests.api.conftest import Caller, Factory
+from tests.stack import wait_for
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +33,34 @@ def test_a_living_process_says_so_without_asking_the_database(nobody: Caller, dj
 
 
 def test_a_process_that_can_take_uploads_is_ready(nobody: Caller, tmp_path: Path) -> None:
-    assert nobody.get("/readyz").json() == {"status": "ready"}
+    assert nobody.get("/readyz").json()["status"] == "ready"
     assert list((tmp_path / "media").iterdir()) == []
+
+
+def test_how_the_broker_stands_is_said_without_waiting_for_it(
+    nobody: Caller, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, looked = threading.Event(), threading.Event()
+
+    def slow() -> bool:
+        looked.set()
+        return answer.wait(30)
+
+    monkeypatch.setattr(standing, "_looked_at", -1000.0)
+    monkeypatch.setattr(standing, "_found", standing.Broker.SILENT)
+    monkeypatch.setattr(standing, "_looking", False)
+    monkeypatch.setattr(dispatch, "broker_answers", slow)
+    started = time.monotonic()
+    assert nobody.get("/readyz").json() == {"status": "ready", "broker": "not known yet"}
+    assert nobody.get("/readyz").json()["broker"] == "not known yet"
+    assert time.monotonic() - started < 5
+    assert looked.wait(5)
+    answer.set()
+    wait_for(lambda: nobody.get("/readyz").json()["broker"] == "answers", "an answer of the broker")
+    assert figures(admin)["dfd_broker_up",] == 1
+    monkeypatch.setattr(standing, "_found", standing.Broker.SILENT)
+    assert nobody.get("/readyz").json() == {"status": "ready", "broker": "does not answer"}
+    assert figures(admin)["dfd_broker_up",] == 0
 
 
 def test_without_its_database_it_is_not_ready(
@@ -149,6 +179,6 @@ def test_metrics_cost_the_same_queries_however_much_there_is(
     for _ in range(rows):
         factory.judged(admin.user)
         factory.video(admin.user)
-    # two for the token, six counts, queues, outcomes, steps, workers, seven of the reviewers' queues
-    with django_assert_num_queries(19):
+    # the token, six counts, queues, outcomes, steps, workers, seven of the reviewers' queues
+    with django_assert_num_queries(18):
         figures(admin)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +13,7 @@ import pytest
 from django.db import DatabaseError, connection
 
 from detection.models import WorkerBeat
-from worker import beats
+from worker import alive, beats
 
 pytestmark = pytest.mark.django_db
 
@@ -17,6 +21,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beats, "_facts", {})
+    monkeypatch.setattr(beats, "_touched_at", -alive.EVERY_S)
     monkeypatch.setattr(beats, "_beaten_at", -beats.EVERY_S)
     monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's own
 
@@ -52,3 +57,46 @@ def test_a_database_that_is_gone_does_not_stop_a_worker(monkeypatch: pytest.Monk
     beats.know(worker())
     beats.beat()
     assert beats._beaten_at > 0  # it tried, and waits for its next turn
+
+
+def test_a_probe_sees_the_loop_turn_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats.know(worker())
+    assert alive.age_s("w@host") is None
+    monkeypatch.setattr(beats, "_beaten_at", time.monotonic())  # nothing is written this time
+    beats.beat()
+    assert not WorkerBeat.objects.exists()
+    age = alive.age_s("w@host")
+    assert age is not None
+    assert age < 5
+    alive.mark("w@host").touch()
+    beats.know(worker())  # another begins, where the last was killed
+    assert alive.age_s("w@host") is None
+    alive.mark("w@host").touch()
+    beats.end()
+    assert alive.age_s("w@host") is None
+
+
+@pytest.mark.parametrize(
+    ("age_s", "arguments", "code", "said"),
+    [
+        (None, [], 1, "does not take messages"),
+        (3, [], 0, "took messages 3 s ago"),
+        (90, [], 1, "took messages 90 s ago"),
+        (90, ["--within", "600"], 0, "took messages 90 s ago"),
+        (3, ["--name", "other@%h"], 1, "other@"),
+    ],
+)
+def test_what_the_probe_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], age_s: int | None, arguments: list[str],
+    code: int, said: str,
+) -> None:  # fmt: skip
+    mark = alive.mark(f"celery@{socket.gethostname()}")
+    mark.unlink(missing_ok=True)
+    if age_s is not None:
+        mark.touch()
+        then = time.time() - age_s
+        os.utime(mark, (then, then))
+    monkeypatch.setattr(sys, "argv", ["alive", *arguments])
+    assert alive.main() == code
+    assert said in capsys.readouterr().out
+    mark.unlink(missing_ok=True)
