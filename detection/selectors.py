@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, F, Min, QuerySet
 from django.utils import timezone
 
 from detection.models import (
@@ -80,12 +80,19 @@ def videos_with_answers(*, user: User) -> QuerySet[Video]:
     return visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
 
 
-def visible_tasks(*, user: User) -> QuerySet[Analysis]:
-    """Tasks of visible videos, with their verdicts."""
-    tasks = Analysis.objects.select_related("verdict__model_version")
-    if user.is_authenticated and _has(user, "detection.view_video"):
-        return tasks
-    return tasks.filter(video__in=visible_videos(user=user))
+def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
+    """The task with its verdict, or None where its video is not the user's to see.
+
+    The poll of an owner is the commonest request there is, so their permissions are not looked up for it.
+    """
+    tasks = Analysis.objects.select_related("verdict__model_version").annotate(owner_id=F("video__owner_id"))
+    try:
+        task = tasks.get(pk=task_id)
+    except Analysis.DoesNotExist:
+        return None
+    if not user.is_authenticated:
+        return None
+    return task if task.owner_id == user.pk or _has(user, "detection.view_video") else None
 
 
 def open_analyses(*, owner_id: int) -> int:

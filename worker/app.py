@@ -29,7 +29,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from worker import broker
+from worker import broker, machine
 
 app = Celery("worker")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -63,6 +63,11 @@ def _one_of_many(**_: Any) -> None:
     from worker import watch
 
     watch.process_may_be_killed()
+
+
+@worker_process_init.connect
+def _after_the_web(**_: Any) -> None:
+    machine.step_back()
 
 
 @task_prerun.connect

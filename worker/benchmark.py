@@ -30,6 +30,7 @@ from ml.search import FaceDetector
 from ml.speed import Floor, Seconds, floor_of, naive, naive_config
 from ml.video import VideoError
 from worker import runtime
+from worker.machine import cpu
 
 KINDS = ("naive", "product", "floor")
 
@@ -181,15 +182,8 @@ def peak_memory_mb(paths: Sequence[Path], weights: Path) -> float:
 
 def machine() -> dict[str, Any]:
     """What a figure is worth nothing without."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
     return {
-        "cpu": cpu,
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "python": platform.python_version(),

@@ -43,8 +43,9 @@ def serve(pipe: Connection) -> None:
     quiet_logging()
     from django.db import close_old_connections
 
-    from worker import runtime, watch
+    from worker import machine, runtime, watch
 
+    machine.step_back()
     watch.process_may_be_killed()
     runtime.share_cores(processes=os.cpu_count() or 1)  # the processes share the cores, so that each has one thread
     runtime.load_detector()

@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 import knox.auth
+from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.models import AuthToken
 from rest_framework.exceptions import AuthenticationFailed
 
 _TOKEN = re.compile(rb"[0-9A-Za-z_-]{16,256}")
@@ -20,6 +22,12 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
         if not _TOKEN.fullmatch(token):
             raise AuthenticationFailed("Invalid token.")
         return super().authenticate_credentials(token)
+
+    def _cleanup_token(self, auth_token: AuthToken) -> bool:
+        # Knox reads all of the user's tokens here, at each request; who has many of them would pay for that.
+        if auth_token.expiry is None or auth_token.expiry >= timezone.now():
+            return False
+        return bool(super()._cleanup_token(auth_token))
 
 
 class TokenScheme(OpenApiAuthenticationExtension):

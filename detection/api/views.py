@@ -227,7 +227,7 @@ class TaskView(GenericAPIView[Analysis]):
 
     @extend_schema(summary="Poll a task", responses={200: TaskSerializer} | problems(401, 404))
     def get(self, request: Request, task_id: UUID) -> Response:
-        task = selectors.visible_tasks(user=request.user).filter(pk=task_id).first()
+        task = selectors.visible_task(user=request.user, task_id=task_id)
         if task is None:
             raise NotFound("There is no such task.")
         return Response(self.get_serializer(task).data)

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from knox.models import AuthToken
 
 from detection.errors import Refused
@@ -55,5 +56,6 @@ def create_token(
     user.save()
     if role not in (None, "admin"):
         user.groups.add(Group.objects.get(name=role))
+    AuthToken.objects.filter(user=user, expiry__lt=timezone.now()).delete()
     _, token = AuthToken.objects.create(user, expiry=None if days is None else timedelta(days=days))
     return NewToken(token=token, user_created=created)

@@ -143,6 +143,13 @@ def test_the_next_minute_begins_with_nothing(owner: Caller, settings: Any, clock
     assert owner.get("/api/v1/videos/").status_code == 200
 
 
+def test_the_count_of_hours_takes_no_more_room_than_that_of_minutes(owner: Caller, clock: list[float]) -> None:
+    for _ in range(30):
+        assert owner.get("/api/v1/models/").status_code == 200
+        clock[0] += throttle.WINDOW_S
+    assert len(caches["requests"]._cache) == throttle.KEYS  # type: ignore[attr-defined]  # in memory, in the tests
+
+
 def test_pages_of_our_own_and_health_checks_are_not_counted(admin: Caller, nobody: Caller, settings: Any) -> None:
     settings.DFD_MAX_REQUESTS_A_MINUTE = 1
     browser = Client()

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
+from knox.models import AuthToken
 
 from detection.api.pagination import NewestFirst
 from detection.models import Analysis, Stage, State, Video
@@ -208,8 +209,20 @@ def test_a_list_costs_the_same_queries_however_long_it_is(
 ) -> None:
     for _ in range(rows):
         factory.judged(owner.user)
-    with django_assert_num_queries(5):  # the token, its user's other tokens, two of permissions, the videos
+    with django_assert_num_queries(4):  # the token, two of permissions, the videos
         assert len(ids(owner.get("/api/v1/videos/"))) == rows
+
+
+def test_a_poll_costs_two_queries_however_many_tokens_its_user_has(
+    owner: Caller, factory: Factory, django_assert_num_queries: Any
+) -> None:
+    video = factory.judged(owner.user)
+    for _ in range(20):
+        AuthToken.objects.create(user=owner.user)
+    with django_assert_num_queries(2):  # the token, the task
+        task = owner.get(f"/api/v1/tasks/{video.current_analysis_id}/").json()
+    assert task["state"] == "succeeded"
+    assert task["verdict"]["faces"]
 
 
 @pytest.mark.parametrize("people", [1, 5])

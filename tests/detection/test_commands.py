@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from knox.models import AuthToken
 from rest_framework.test import APIClient
 
@@ -67,6 +69,16 @@ def test_a_second_token_leaves_the_user_and_the_first_token_as_they_are() -> Non
     user = User.objects.get(username="someone")
     assert list(user.groups.values_list("name", flat=True)) == ["reviewer"]
     assert sorted(token.expiry is None for token in AuthToken.objects.all()) == [False, True]
+
+
+@pytest.mark.django_db
+def test_a_new_token_sweeps_away_its_users_expired_ones_and_no_others() -> None:
+    for name in ("someone", "another"):
+        run("create_token", name, "--days", "1")
+    AuthToken.objects.update(expiry=timezone.now() - timedelta(hours=1))
+    run("create_token", "someone", "--days", "1")
+    assert sorted(token.user.username for token in AuthToken.objects.filter(expiry__lt=timezone.now())) == ["another"]
+    assert AuthToken.objects.filter(user__username="someone").count() == 1
 
 
 @pytest.mark.django_db
