@@ -1,6 +1,7 @@
 """Workers that misbehave, for `celery -A tests.chaos.workers`: the product's own, but for the work of one stage.
 
-DFD_TEST_EXTRACT says what extraction does: `die` kills its process, `sleep` takes a minute.
+DFD_TEST_EXTRACT says what extraction does: `die` kills its process, `sleep` takes a minute, `poison` does to the files
+that end with one of POISON what a decoder might do when it meets a file made for it; the others are analysed.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from celery.signals import worker_process_init
 
+from tests.worker.misbehaving import hang_in_c
 from worker.app import app
 
 __all__ = ["app"]
 
 app.conf.worker_soft_shutdown_timeout = 1
+
+POISON = (b"dfd-test-crash", b"dfd-test-hang-", b"dfd-test-eat--", b"dfd-test-spin-")
 
 
 def die(claim: object, heart: Callable[[float], None]) -> None:
@@ -30,8 +35,39 @@ def sleep(claim: object, heart: Callable[[float], None]) -> None:
         time.sleep(0.1)
 
 
+def swallow(path: Path) -> None:
+    """What the poison of the file's end does, if there is any."""
+    match path.read_bytes()[-len(POISON[0]) :]:
+        case b"dfd-test-crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case b"dfd-test-hang-":
+            hang_in_c()
+        case b"dfd-test-eat--":
+            kept = []
+            while True:
+                kept.append(bytearray(64 * 1024**2))
+        case b"dfd-test-spin-":
+            while True:
+                pass
+
+
+def poison_the_decoder() -> None:
+    import ml.faces
+
+    real = ml.faces.extract_faces
+
+    def extract_faces(path: Path, **options: Any) -> Any:
+        swallow(path)
+        return real(path, **options)
+
+    ml.faces.extract_faces = extract_faces
+
+
 @worker_process_init.connect
 def misbehave(**_: Any) -> None:
     from worker import runtime
 
-    runtime.extract = {"die": die, "sleep": sleep}[os.environ["DFD_TEST_EXTRACT"]]
+    if os.environ["DFD_TEST_EXTRACT"] == "poison":
+        poison_the_decoder()
+    else:
+        runtime.extract = {"die": die, "sleep": sleep}[os.environ["DFD_TEST_EXTRACT"]]

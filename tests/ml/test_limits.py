@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ml.limits import Limits, OverLimit, limited
-from ml.video import VideoError, decode, survey
+from ml.video import VideoError, decode
 from tests.ml.clips import write_clip
 
 MB = 1024**2
@@ -24,11 +24,16 @@ def eat(megabytes: int) -> int:
     return int(np.ones(megabytes * MB, np.uint8)[-1])
 
 
+def spin(seconds: float) -> None:
+    began = time.process_time()
+    while time.process_time() - began < seconds:
+        sum(range(1000))
+
+
 @needs_linux
 def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(OverLimit) as refused, limited(Limits(memory_bytes=200 * MB)):
-        assert eat(100) == 1
         eat(400)
     assert (refused.value.code, refused.value.detail) == (
         "out_of_memory",
@@ -36,6 +41,8 @@ def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on() -> None:
     )
     assert resource.getrlimit(resource.RLIMIT_AS) == before
     assert eat(400) == 1
+    with limited(Limits(memory_bytes=200 * MB)):
+        assert eat(100) == 1
 
 
 @needs_linux
@@ -62,8 +69,7 @@ def test_a_size_that_a_damaged_file_makes_up_is_damage_and_no_shortage(tmp_path:
     data[at : at + 4] = (0x7FFFFFF0).to_bytes(4, "big")  # every sample has two gigabytes
     path.write_bytes(data)
     with limited(Limits()), pytest.raises(VideoError) as refused:
-        survey(path)
-        list(decode(path))
+        sum(frame.number for frame in decode(path))
     assert refused.value.code == "corrupt_video"
 
 
@@ -71,8 +77,7 @@ def test_processor_time_beyond_the_limit_ends_the_work() -> None:
     handler, before = signal.getsignal(signal.SIGXCPU), resource.getrlimit(resource.RLIMIT_CPU)
     began = time.process_time()
     with pytest.raises(OverLimit) as refused, limited(Limits(cpu_s=1)):
-        while time.process_time() - began < 20:
-            sum(range(1000))
+        spin(20)
     assert (refused.value.code, refused.value.detail) == (
         "too_much_cpu",
         "It needed more than 1 s of processor time.",

@@ -18,6 +18,7 @@ from detection.services import jobs
 from detection.services.jobs import Claim, LeaseLost
 from worker import attempt
 from worker.attempt import BadInput, Heart, NotNow
+from ml.limits import OverLimit
 
 
 @pytest.fixture
@@ -67,6 +68,10 @@ def test_the_last_attempt_ends_with_a_sentence_without_secrets(
         Analysis.objects.update(not_before=timezone.now())
         row = run(analysis, error)
     assert (row.state, row.error_code) == (State.DEAD, "gave_up")
+        (
+            OverLimit("too_much_cpu", "It needed more than 9 s of processor time."),
+            "It needed more than 9 s of processor time.",
+        ),
     assert row.error_detail == f"Given up after 3 attempts. {sentence}"
 
 

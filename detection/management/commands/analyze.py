@@ -19,6 +19,7 @@ from detection.models import ModelVersion
 from detection.services import registry
 from ml.config import VideoConfig
 from ml.faces import Extraction, extract_faces
+from ml.limits import Limits, OverLimit, limited
 from ml.pipeline import Classifier, TrackScore, decide
 from ml.search import FaceDetector
 from ml.video import VideoError
@@ -64,6 +65,7 @@ class _Analyzer:
         self.limits = VideoConfig(
             max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
         )
+        self.cost = Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
         info = classifier.info
         self.model: dict[str, Any] = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
 
@@ -79,10 +81,11 @@ class _Analyzer:
             "timings": {},
         }
         try:
-            extraction = extract_faces(path, detector=self.detector, video=self.limits, progress=progress)
+            with limited(self.cost):
+                extraction = extract_faces(path, detector=self.detector, video=self.limits, progress=progress)
             answer["timings"] |= extraction.timings
             self._judge(extraction, answer)
-        except VideoError as error:
+        except (VideoError, OverLimit) as error:
             answer["error"] = {"code": error.code, "detail": error.detail}
         except Exception as error:
             traceback.print_exc()
