@@ -1,14 +1,13 @@
-"""MTCNN's cascade (Zhang et al. 2016) with facenet-pytorch's networks and weights, over many small pictures at once.
+"""MTCNN's cascade (Zhang et al. 2016) over many small pictures at once.
 
-The same boxes as its `detect_face`, for a third of the work: areas are averaged over integral images instead of one
-candidate after another, and the networks run channels-last, where pooling over few channels is not slow.
+The same boxes as facenet-pytorch's `detect_face`, for a third of the work: areas are averaged over integral images
+instead of one candidate after another, and the networks run channels-last, where pooling over few channels is not slow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml.mtcnn import CELL, Networks, best, best_of_nested, proposals, shifted, squared
 from ml.tracks import Box
 
 Image = NDArray[np.uint8]
 Found = list[tuple[Box, float]]
 FACTOR = 0.709
-CELL = 12
-"""The first network's field of view, in pixels."""
 MOST_AT_ONCE = 512
 MOST_PIXELS = 2**20
 """Of the pictures that are looked at together: 4 of 640 x 360.  More are no faster, and take more memory."""
@@ -36,13 +34,8 @@ class Cascade:
         self.thresholds = tuple(thresholds)
 
     @cached_property
-    def _networks(self) -> tuple[Any, Any, Any]:
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-
-        first, second, third = (
-            network().eval().to(device=self.device, memory_format=torch.channels_last) for network in (PNet, RNet, ONet)
-        )
-        return first, second, third
+    def _networks(self) -> Networks:
+        return Networks(self.device)
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Image], *, min_face: int) -> list[Found]:
@@ -69,59 +62,48 @@ class Cascade:
                 found[owner].append(((x1, y1, x2, y2), min(1.0, probability)))
         return [sorted(each, key=lambda item: -item[1]) for each in found]
 
-    # --- the three stages: as in facenet_pytorch.models.utils.detect_face ---------------------------------------------
+    # --- the three stages --------------------------------------------------------------------------------------------
 
     def _propose(self, sums: Tensor, height: int, width: int, min_face: int) -> tuple[Tensor, Tensor]:
-        from facenet_pytorch.models.utils.detect_face import generateBoundingBox, rerec
-        from torchvision.ops import batched_nms
-
         scale, boxes, owners = CELL / min_face, [], []
         while min(height, width) * scale >= CELL:
             picture = _resized(sums, int(height * scale + 1), int(width * scale + 1))
-            shifts, scores = self._networks[0](_normalised(picture))
-            some, whose = generateBoundingBox(shifts, scores[:, 1], scale, self.thresholds[0])
-            kept = batched_nms(some[:, :4], some[:, 4], whose, 0.5)
+            shifts, scores = self._networks.propose(_normalised(picture))
+            some, whose = proposals(shifts, scores, scale, self.thresholds[0])
+            kept = best(some, whose, 0.5)
             boxes.append(some[kept])
             owners.append(whose[kept])
             scale *= FACTOR
         all_boxes, all_owners = torch.cat(boxes), torch.cat(owners)
-        kept = batched_nms(all_boxes[:, :4], all_boxes[:, 4], all_owners, 0.7)
+        kept = best(all_boxes, all_owners, 0.7)
         all_boxes, all_owners = all_boxes[kept], all_owners[kept]
         size = (all_boxes[:, 2:4] - all_boxes[:, :2]).repeat(1, 2)
         moved = all_boxes[:, :4] + all_boxes[:, 5:9] * size
-        return rerec(torch.cat([moved, all_boxes[:, 4:5]], dim=1)), all_owners
+        return squared(torch.cat([moved, all_boxes[:, 4:5]], dim=1)), all_owners
 
     def _refine(self, sums: Tensor, boxes: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-        from facenet_pytorch.models.utils.detect_face import bbreg, rerec
-        from torchvision.ops import batched_nms
-
         crops, boxes, owners = _crops(sums, boxes, owners, 24)
-        shifts, scores = self._in_parts(1, crops)
-        boxes, owners, shifts = _passed(boxes, owners, shifts, scores[:, 1], self.thresholds[1])
-        kept = batched_nms(boxes[:, :4], boxes[:, 4], owners, 0.7)
-        return rerec(bbreg(boxes[kept], shifts[kept])), owners[kept]
+        boxes, owners, shifts = _passed(boxes, owners, *_in_parts(self._networks.refine, crops), self.thresholds[1])
+        kept = best(boxes, owners, 0.7)
+        return squared(shifted(boxes[kept], shifts[kept])), owners[kept]
 
     def _decide(self, sums: Tensor, boxes: Tensor, owners: Tensor) -> tuple[Tensor, Tensor]:
-        from facenet_pytorch.models.utils.detect_face import batched_nms_numpy, bbreg
-
         crops, boxes, owners = _crops(sums, boxes, owners, 48)
-        shifts, _, scores = self._in_parts(2, crops)
-        boxes, owners, shifts = _passed(boxes, owners, shifts, scores[:, 1], self.thresholds[2])
-        if not len(boxes):
-            return boxes, owners
-        boxes = bbreg(boxes, shifts)
-        kept = batched_nms_numpy(boxes[:, :4], boxes[:, 4], owners, 0.7, "Min")
+        boxes, owners, shifts = _passed(boxes, owners, *_in_parts(self._networks.decide, crops), self.thresholds[2])
+        boxes = shifted(boxes, shifts)
+        kept = best_of_nested(boxes, owners, 0.7)
         return boxes[kept], owners[kept]
-
-    def _in_parts(self, stage: int, crops: Tensor) -> tuple[Tensor, ...]:
-        parts = [self._networks[stage](_normalised(part)) for part in crops.split(MOST_AT_ONCE)]
-        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def _integrals(self, images: Sequence[Image]) -> Tensor:
         """(B, H + 1, W + 1, 3): sums of all pixels above and left of each corner, exact."""
         height, width = images[0].shape[:2]
         depth = cv2.CV_32S if height * width * 255 < 2**31 else cv2.CV_64F
         return torch.from_numpy(np.stack([cv2.integral(image, sdepth=depth) for image in images])).to(self.device)
+
+
+def _in_parts(network: Callable[[Tensor], tuple[Tensor, Tensor]], crops: Tensor) -> tuple[Tensor, Tensor]:
+    shifts, scores = zip(*(network(_normalised(part)) for part in crops.split(MOST_AT_ONCE)), strict=True)
+    return torch.cat(shifts), torch.cat(scores)
 
 
 def _normalised(pixels: Tensor) -> Tensor:
