@@ -7,6 +7,7 @@ would read other files and the network.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -338,7 +339,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
     """Copy the first `max_frames` video packets into `out` (container by its suffix); no pixel is encoded again.
 
     Sound is left out: nobody needs it to judge a face.  Raises VideoError when the packets cannot be copied; the video
-    can be judged all the same.
+    can be judged all the same.  Raises OSError when the disk is full.
     """
     config = config or VideoConfig()
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
@@ -356,6 +357,9 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
         except (FFmpegError, ValueError, OSError) as error:
             out.unlink(missing_ok=True)
             _raise_shortage(error)
+            number = getattr(error, "errno", None)
+            if number in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(number, os.strerror(number), str(out)) from error
             raise VideoError(
                 "corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}"
             ) from error

@@ -20,13 +20,17 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection
 
+from detection.errors import has_no_room
 from detection.services import jobs
 from detection.services.jobs import Claim, LeaseLost
-
 from ml.limits import OverLimit
 from worker import watch
+
 log = structlog.get_logger(__name__)
 C = TypeVar("C")
+
+DISK_FULL_WAIT_S = 60.0
+"""The next attempt on a full disk comes after this, as often as it takes."""
 
 
 class BadInput(Exception):
@@ -49,7 +53,7 @@ class Rules(Protocol):
 
     def finish_failed(self, *, claim: Any, code: str, detail: str) -> None: ...
 
-    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True) -> None: ...
+    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None: ...
 
 
 class Heart:
@@ -73,13 +77,13 @@ class Heart:
         if time.monotonic() - self._written_at >= 1.0:
             self._beat()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
     def give_up(self, sentence: str) -> None:
         """End this attempt for a work that no longer hears anything.  Raises LeaseLost."""
         self._rules.release(claim=self.claim, error=sentence, detail=sentence)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,13 +148,16 @@ def _end(claim: Any, error: BaseException, rules: Rules) -> None:
             case SoftTimeLimitExceeded():
                 limit = watch.too_long_sentence()
                 rules.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
-            case MemoryError():
-                rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
-            case Exception():
-                log.error("stage_broke", exc_info=error)
             case OverLimit():
                 log.warning("over_limit", code=error.code)
                 rules.release(claim=claim, error=f"{error.code}: {error.detail}\n{trace}", detail=error.detail)
+            case MemoryError():
+                rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
+            case OSError() if has_no_room(error):  # not the file's fault, and all files' trouble: none may end by it
+                log.error("disk_full", path=error.filename)
+                rules.release(claim=claim, error=trace, counts=False, wait_s=DISK_FULL_WAIT_S)
+            case Exception():
+                log.error("stage_broke", exc_info=error)
                 rules.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
             case _:  # SystemExit, KeyboardInterrupt: the worker is being stopped
                 rules.release(claim=claim, error="", counts=False)

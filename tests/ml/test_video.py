@@ -12,6 +12,8 @@ from ml.config import VideoConfig
 from ml.video import VideoError, VideoInfo, clip_suffix, decode, survey, trim
 from tests.ml.clips import quadrants, write_clip
 
+DEMO = Path(__file__).resolve().parents[2] / "demo" / "clips"
+
 
 def probe(path: Path, config: VideoConfig | None = None) -> VideoInfo:
     return survey(path, config).info(next(decode(path, config)))
@@ -135,3 +137,12 @@ def test_limits_on_resolution_and_duration_are_kept(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as long:
         probe(path, VideoConfig(max_duration_s=1.0))
     assert (large.value.code, long.value.code) == ("resolution_too_large", "video_too_long")
+
+
+def test_a_full_disk_is_not_taken_for_a_video_that_cannot_be_copied(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full, a disk that is always full, is Linux's")
+    out = tmp_path / "clip.mp4"
+    out.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        trim(DEMO / "one-person.mp4", out)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,9 +18,9 @@ from detection import dispatch
 from detection.models import Analysis, Stage, State, Video
 from detection.services import jobs
 from detection.services.jobs import Claim, LeaseLost
+from ml.limits import OverLimit
 from worker import attempt
 from worker.attempt import BadInput, Heart, NotNow
-from ml.limits import OverLimit
 
 
 @pytest.fixture
@@ -52,11 +54,24 @@ def test_what_is_not_the_files_fault_is_tried_again_later(analysis: Analysis, er
     assert type(error).__name__ in row.last_error
 
 
+def test_a_full_disk_ends_no_task_however_often_it_is_tried(analysis: Analysis) -> None:
+    for _ in range(5):
+        Analysis.objects.update(not_before=timezone.now())
+        row = run(analysis, OSError(errno.ENOSPC, "No space left on device", "/media/x"))
+        assert (row.state, row.attempts) == (State.QUEUED, 0)
+        assert row.not_before > timezone.now() + timedelta(seconds=30)  # no loop
+        assert "No space left" in row.last_error
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
         (SoftTimeLimitExceeded(), "It took longer than 300 s."),
         (MemoryError(), "It needed more memory than there is."),
+        (
+            OverLimit("too_much_cpu", "It needed more than 9 s of processor time."),
+            "It needed more than 9 s of processor time.",
+        ),
         (NotNow("The model 'm' cannot be loaded."), "The model 'm' cannot be loaded."),
         (ValueError("/secret/path"), "An unexpected error occurred each time."),
     ],
@@ -68,10 +83,6 @@ def test_the_last_attempt_ends_with_a_sentence_without_secrets(
         Analysis.objects.update(not_before=timezone.now())
         row = run(analysis, error)
     assert (row.state, row.error_code) == (State.DEAD, "gave_up")
-        (
-            OverLimit("too_much_cpu", "It needed more than 9 s of processor time."),
-            "It needed more than 9 s of processor time.",
-        ),
     assert row.error_detail == f"Given up after 3 attempts. {sentence}"
 
 
