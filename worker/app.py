@@ -11,6 +11,7 @@ worker that is stopped waits for its tasks, however long they take.
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -31,7 +32,7 @@ from celery.signals import (
 
 from worker import broker, machine
 
-app = Celery("worker")
+app = Celery("worker", task_cls="worker.messages:Job")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["worker"])
 
@@ -56,6 +57,7 @@ def _share_the_cores(instance: Any, **_: Any) -> None:
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
     beats.know(instance)
+    atexit.register(beats.end)  # Celery sends no signal when tasks are cut short; a child ends without this
 
 
 @worker_process_init.connect

@@ -67,9 +67,13 @@ def _touch() -> None:
 
 def end() -> None:
     """The worker stops: it is gone, not silent."""
-    alive.mark(_facts.get("name", "nobody")).unlink(missing_ok=True)
+    name = _facts.get("name", "")
+    _facts.clear()  # Celery's last heartbeat comes after this
+    if not name:
+        return
+    alive.mark(name).unlink(missing_ok=True)
     try:
-        WorkerBeat.objects.filter(name=_facts.get("name", "")).delete()
+        WorkerBeat.objects.filter(name=name).delete()
     except (DatabaseError, InterfaceError) as error:
         log.warning("beat_not_removed", error=str(error))
     finally:

@@ -6,6 +6,8 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
+from detection.migrations._locks import lock_first
+
 
 class Migration(migrations.Migration):
 
@@ -15,6 +17,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        lock_first("detection_video", "detection_analysis", "detection_review", "detection_reviewclaim", "auth_user"),
         migrations.CreateModel(
             name='EvidenceJob',
             fields=[
@@ -100,17 +103,17 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='analysis',
             name='sensitive',
-            field=models.BooleanField(default=False, help_text='Somebody asked to look again, with lower thresholds for what counts as a face.'),
+            field=models.BooleanField(db_default=False, default=False, help_text='Somebody asked to look again, with lower thresholds for what counts as a face.'),
         ),
         migrations.AddField(
             model_name='reviewclaim',
             name='sheet',
-            field=models.BooleanField(default=False, help_text='It is one of many on a contact sheet.'),
+            field=models.BooleanField(db_default=False, default=False, help_text='It is one of many on a contact sheet.'),
         ),
         migrations.AddField(
             model_name='video',
             name='preview',
-            field=models.FileField(blank=True, help_text='The clip as H.264, for browsers that cannot play its own codec.', max_length=200, upload_to=''),
+            field=models.FileField(blank=True, db_default='', help_text='The clip as H.264, for browsers that cannot play its own codec.', max_length=200, upload_to=''),
         ),
         migrations.AlterField(
             model_name='review',

@@ -9,6 +9,8 @@ from django.db import migrations, models
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Lower
 
+from detection.migrations._locks import lock_first
+
 
 def fill(apps, schema_editor):
     Video, Verdict = apps.get_model("detection", "Video"), apps.get_model("detection", "Verdict")
@@ -29,6 +31,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        lock_first(
+            "detection_video", "detection_analysis", "detection_review", "detection_datasetvideo", "detection_verdict",
+            "detection_modelversion",
+        ),
         migrations.RemoveIndex(
             model_name='analysis',
             name='analysis_by_state',
@@ -86,7 +92,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='analysis',
             name='replaced',
-            field=models.BooleanField(default=False, help_text='It failed, and a newer one has begun since.'),
+            field=models.BooleanField(db_default=False, default=False, help_text='It failed, and a newer one has begun since.'),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
         migrations.AddIndex(

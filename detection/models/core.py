@@ -96,7 +96,10 @@ class Video(models.Model):
     clip = models.FileField(max_length=200, blank=True, help_text="The first 150 frames, copied, not re-encoded.")
     thumbnail = models.FileField(max_length=200, blank=True)
     preview = models.FileField(
-        max_length=200, blank=True, help_text="The clip as H.264, for browsers that cannot play its own codec."
+        max_length=200,
+        blank=True,
+        db_default="",  # while it is being upgraded, processes of the version before add rows without it
+        help_text="The clip as H.264, for browsers that cannot play its own codec.",
     )
 
     # Facts of the picture, known once a worker has opened the file.
@@ -211,7 +214,9 @@ class Analysis(models.Model):
     stage = models.CharField(max_length=16, choices=Stage, default=Stage.EXTRACT)
     progress = models.PositiveSmallIntegerField(default=0, help_text="0 to 100, over both stages.")
     sensitive = models.BooleanField(
-        default=False, help_text="Somebody asked to look again, with lower thresholds for what counts as a face."
+        default=False,
+        db_default=False,
+        help_text="Somebody asked to look again, with lower thresholds for what counts as a face.",
     )
     attempts = models.PositiveSmallIntegerField(default=0, help_text="Claims of the present stage.")
     token = models.UUIDField(null=True, blank=True, editable=False, help_text="Fencing token of the running claim.")
@@ -227,7 +232,9 @@ class Analysis(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    replaced = models.BooleanField(default=False, help_text="It failed, and a newer one has begun since.")
+    replaced = models.BooleanField(
+        default=False, db_default=False, help_text="It failed, and a newer one has begun since."
+    )
 
     class Meta:
         verbose_name_plural = "analyses"

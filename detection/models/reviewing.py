@@ -140,7 +140,7 @@ class ReviewClaim(models.Model):
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="claims")
     queue = models.CharField(max_length=16)
     role = models.CharField(max_length=12, choices=ReviewRole)
-    sheet = models.BooleanField(default=False, help_text="It is one of many on a contact sheet.")
+    sheet = models.BooleanField(default=False, db_default=False, help_text="It is one of many on a contact sheet.")
     claimed_at = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField()
 

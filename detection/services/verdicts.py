@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from detection.models import State, Verdict
+from django.db.models import OuterRef, Subquery
+
+from detection.models import State, Verdict, Video
 from detection.services.results import ClassificationResult
 
 NO_VERDICT: dict[str, Any] = {
@@ -40,3 +42,10 @@ def mirrored(verdict: Verdict) -> dict[str, Any]:
         "margin": abs(verdict.fake_probability - verdict.threshold),
         "needs_review": verdict.needs_review,
     }
+
+
+def catch_up() -> int:
+    """Fill in what processes of the version before have left out of videos that they judged; returns of how many."""
+    model = Subquery(Verdict.objects.filter(id=OuterRef("current_verdict")).values("model_version"))
+    missing = Video.objects.filter(current_verdict__isnull=False, verdict_model=None)
+    return missing.update(verdict_model=model)

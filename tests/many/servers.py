@@ -161,7 +161,7 @@ class RabbitMQ(Server):
         super().__init__("rabbitmq")
         folder, self.mapper = str(self.folder), free_port()
         (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\n")
-        environment = {
+        self.environment = {
             "HOME": folder,
             "RABBITMQ_HOME": "/usr/lib/rabbitmq",
             "RABBITMQ_NODENAME": f"dfd{self.port}@localhost",
@@ -176,7 +176,11 @@ class RabbitMQ(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
-        self.start([str(program)], ready=lambda: listens(self.port), environment=environment)
+        self.program = str(program)
+        self.run()
+
+    def run(self) -> None:
+        self.start([self.program], ready=lambda: listens(self.port), environment=self.environment)
 
     def close(self) -> None:
         super().close()

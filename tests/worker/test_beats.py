@@ -73,7 +73,9 @@ def test_a_probe_sees_the_loop_turn_without_a_database(monkeypatch: pytest.Monke
     assert alive.age_s("w@host") is None
     alive.mark("w@host").touch()
     beats.end()
+    beats.beat()  # a last heartbeat
     assert alive.age_s("w@host") is None
+    assert not WorkerBeat.objects.exists()
 
 
 @pytest.mark.parametrize(

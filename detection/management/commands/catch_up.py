@@ -1,0 +1,16 @@
+"""After an upgrade, once the old processes are gone: what they have written since the migrations is completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from detection.services import verdicts
+
+
+class Command(BaseCommand):
+    help = "After an upgrade, once the old processes are gone: complete what they have written. Harmless at any time."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(f"{verdicts.catch_up():,} videos completed.")

@@ -1,0 +1,116 @@
+"""One machine with RabbitMQ for its broker, and what its probes say as it lives, hangs and ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.client import Client
+from tests.many.clips import copies
+from tests.many.machines import Machine
+from tests.many.servers import RabbitMQ
+from tests.stack import ROOT, TERMINAL, wait_for
+from tests.weights import save_tiny
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def machine(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine("rabbit", {"DFD_BROKER_URL": rabbitmq.url})
+    try:
+        machine.manage("migrate", "-v0")
+        weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+        save_tiny(weights)
+        machine.manage("register_model", str(weights), "--activate")
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.fixture(scope="module")
+def client(machine: Machine) -> Client:
+    return machine.start_web(token=machine.manage("create_token", "client").strip())
+
+
+def test_messages_wait_in_the_queue_and_are_counted_there(machine: Machine, client: Client, tmp_path: Path) -> None:
+    assert backlog(machine) == 0
+    for path in copies(tmp_path, 3):
+        client.upload(path)
+    wait_for(lambda: backlog(machine) == 3, "three messages in the queue", log=lambda: machine.log("web"))
+    wait_for(lambda: ready(client) == "answers", "word of the broker")
+
+
+def test_a_video_goes_through_from_end_to_end(machine: Machine, client: Client) -> None:
+    machine.start_worker()
+    machine.start_beat()
+    wait_for(
+        lambda: [v["status"] for v in client.get("/api/v1/videos/")["results"]] == ["succeeded"] * 3,
+        "three verdicts", timeout_s=120, log=lambda: machine.log("worker"),
+    )  # fmt: skip
+    assert backlog(machine) == 0
+    said = machine.run([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
+    assert "The broker (DFD_BROKER_URL, RabbitMQ 3." in said
+    assert "1 workers answer and serve classify, extract, maintenance" in said
+    assert not (machine.folder / "var" / "broker").exists()  # nobody has started the embedded one
+
+
+def test_the_probe_of_a_worker_that_hangs_fails_though_its_process_is_there(machine: Machine) -> None:
+    assert probe(machine) == 0
+    worker = machine.processes["worker"]
+    worker.send_signal(signal.SIGSTOP)
+    wait_for(lambda: probe(machine) == 1, "a probe that fails", timeout_s=40)
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGCONT)
+    wait_for(lambda: probe(machine) == 0, "a probe that succeeds", timeout_s=40, log=lambda: machine.log("worker"))
+
+
+def test_a_worker_that_has_lost_its_broker_does_not_consume(
+    machine: Machine, client: Client, rabbitmq: RabbitMQ
+) -> None:
+    assert rabbitmq.process is not None
+    rabbitmq.process.send_signal(signal.SIGTERM)
+    rabbitmq.process.wait(30)
+    wait_for(lambda: probe(machine) == 1, "a probe that fails", timeout_s=60, log=lambda: machine.log("worker"))
+    wait_for(lambda: ready(client) == "does not answer", "word of the broker", timeout_s=60)
+    rabbitmq.run()
+    wait_for(lambda: probe(machine) == 0, "a probe that succeeds", timeout_s=60, log=lambda: machine.log("worker"))
+
+
+def test_web_and_worker_end_within_half_a_minute_of_sigterm(machine: Machine, client: Client, tmp_path: Path) -> None:
+    tasks = [client.upload(path)[1]["task"]["id"] for path in copies(tmp_path, 2)]
+    wait_for(
+        lambda: any(client.get(f"/api/v1/tasks/{task}/")["state"] not in ("queued", *TERMINAL) for task in tasks),
+        "a video at work", log=lambda: machine.log("worker"),
+    )  # fmt: skip
+    took: dict[str, float] = {}
+    for name in ("worker", "web"):
+        started = time.monotonic()
+        process = machine.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        took[name] = round(time.monotonic() - started, 1)
+    print(f"seconds from SIGTERM to the end: {json.dumps(took)}")
+    assert probe(machine) == 1
+    states = machine.ask("from detection.models import Analysis\nanswer = list(Analysis.objects.values('state'))")
+    assert "running" not in {row["state"] for row in states}
+
+
+def backlog(machine: Machine) -> int | None:
+    answer: int | None = machine.ask("from detection import dispatch\nanswer = dispatch.backlog(stage='extract')")
+    return answer
+
+
+def probe(machine: Machine) -> int:
+    command = [sys.executable, "-m", "worker.alive", "--name", f"{machine.name}@%h", "--within", "12"]
+    return machine.run(command).returncode
+
+
+def ready(client: Client) -> str:
+    return str(client.get("/readyz")["broker"])
