@@ -11,9 +11,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-import kombu
-import kombu.exceptions
 import redis
+from celery.exceptions import OperationalError as BrokerSilent
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, connection
@@ -29,7 +28,7 @@ from dfdsite import brokers
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 LITTLE_DISK_BYTES = 2 * 1024**3
 LONG_WAIT = timedelta(minutes=10)
-BROKEN = (redis.RedisError, kombu.exceptions.OperationalError, OSError)
+BROKEN = (redis.RedisError, BrokerSilent, OSError)
 
 
 class Level(Enum):
@@ -181,7 +180,9 @@ def _broker_url() -> str:
 def _greeting() -> str:
     """What the broker says that it is.  Raises one of `BROKEN`."""
     if brokers.is_amqp(_broker_url()):
-        with kombu.Connection(_broker_url(), connect_timeout=3) as rabbit:
+        from worker.app import app
+
+        with app.connection_for_read() as rabbit:
             rabbit.ensure_connection(max_retries=1, interval_start=0, timeout=3)
             facts: Any = rabbit.connection.server_properties
             return f"{facts.get('product', 'AMQP')} {facts.get('version', '?')}"

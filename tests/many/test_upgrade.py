@@ -101,8 +101,9 @@ def test_messages_of_the_version_before_and_of_a_later_one_are_understood(redis_
         tasks = [str(client.upload(path)[1]["task"]["id"]) for path in copies(tmp_path / "clips", 3)]
         producer = Celery(broker=machine.environment["REDIS_URL"])
         with producer.connection_for_write() as connection:
-            wait_for(lambda: backlog(connection, "extract") == len(tasks), "the messages of this version")
-            connection.default_channel.queue_purge("extract")
+            channel: Any = connection.default_channel  # kombu's types lack what every channel has
+            wait_for(lambda: length(channel, "extract") == len(tasks), "the messages of this version")
+            channel.queue_purge("extract")
         before, later, both = tasks
         send = partial(producer.send_task, queue="extract", ignore_result=True)
         send("worker.tasks.extract_faces", [before])
@@ -126,8 +127,8 @@ def test_messages_of_the_version_before_and_of_a_later_one_are_understood(redis_
         machine.close()
 
 
-def backlog(connection: Any, queue: str) -> int:
-    return int(connection.default_channel.queue_declare(queue=queue, durable=True, auto_delete=False).message_count)
+def length(channel: Any, queue: str) -> int:
+    return int(channel.queue_declare(queue=queue, durable=True, auto_delete=False).message_count)
 
 
 def videos(machine: Machine) -> int:
