@@ -266,13 +266,23 @@ def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFra
             raise VideoError("corrupt_video", NO_FRAME)
 
 
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    """All packets of the stream, and the empty one that flushes its decoder.  Raises FFmpegError."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # At its very end PyAV flushes streams too that have appeared while it read (sound that sets in late, or damage,
+        # in a transport stream), and does not find them.  Ours has been flushed by then.
+        return
+
+
 def _video_packets(
     container: InputContainer, stream: VideoStream, config: VideoConfig
 ) -> Iterator[av.Packet[VideoStream]]:
     """The first `max_frames` packets of the stream, until the end or the first damage."""
     taken = 0
     try:
-        for read, packet in enumerate(container.demux(stream)):
+        for read, packet in enumerate(_packets(container, stream)):
             if read >= config.max_probe_packets:
                 return
             if packet.size == 0:
@@ -306,7 +316,7 @@ def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig)
 
 def _pictures(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[av.VideoFrame]:
     begun, read = False, 0
-    packets = container.demux(stream)
+    packets = _packets(container, stream)
     while read < config.max_probe_packets:
         read += 1
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -146,3 +147,23 @@ def test_a_full_disk_is_not_taken_for_a_video_that_cannot_be_copied(tmp_path: Pa
     out.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         trim(DEMO / "one-person.mp4", out)
+
+
+def test_sound_that_sets_in_late_in_a_transport_stream_is_no_trouble(tmp_path: Path) -> None:
+    silent = write_clip(tmp_path / "silent.ts", codec="mpeg2video").read_bytes()
+    with av.open(str(tmp_path / "sound.ts"), "w") as container:
+        sounds = [container.add_stream("mp2", rate=48000, layout="mono") for _ in range(8)]
+        for number in range(12):
+            for sound in sounds:
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), format="s16", layout="mono")
+                frame.sample_rate, frame.pts = 48000, number * 1152
+                container.mux(sound.encode(frame))
+        for sound in sounds:
+            container.mux(sound.encode(None))
+    late = tmp_path / "late.ts"
+    late.write_bytes(silent * 120 + (tmp_path / "sound.ts").read_bytes() + silent * 120)
+    with av.open(str(late)) as container:
+        assert len(container.streams) == 1, "the sound must not be found at once"
+    everything = VideoConfig(max_frames=10_000)
+    assert survey(late, everything).frames > 1000
+    assert sum(1 for _ in decode(late, everything)) > 1000
