@@ -6,25 +6,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.ahead import ahead
 from ml.cascade import Cascade, Found
 from ml.config import FaceConfig, VideoConfig
 from ml.tracks import Box, Detection, even, link
 from ml.video import DecodedFrame, decode, turn
 
 Image = NDArray[np.uint8]
-MOST_HELD_AT_FIRST = 256 * 2**20
-"""Bytes of decoded frames that are kept for the first look; of larger pictures each is looked at as it comes."""
 MOST_HELD_BYTES = 64 * 2**20
+"""Of decoded frames that are kept to be looked at."""
+DECODED_AHEAD = 4
+"""Frames that are decoded while the detector looks at an earlier one."""
 Progress = Callable[[float], None]
 
 
@@ -127,53 +128,65 @@ class Search:
 
     def look_at(self, numbers: Iterable[int], progress: Progress) -> None:
         """Decode the video and look at these frames."""
-        for part in self._held(set(numbers) - self.looks.keys(), MOST_HELD_BYTES, progress):
-            self.looks |= self._look(part)
+        part: list[Held] = []
+        for held in self._frames(set(numbers) - self.looks.keys(), progress):
+            # A stream may change its size half-way.
+            other = part and held.frame.shown_size != part[0].frame.shown_size
+            if part and (other or (len(part) + 1) * held.frame.size_bytes > MOST_HELD_BYTES):
+                self.looks |= self._look(part)
+                part = []
+            part.append(held)
+        self.looks |= self._look(part)
 
     def look_first(self, numbers: Sequence[int], progress: Progress) -> bool:
-        """Look at these frames, coarsely and at as few as will do; true where that has settled who is in the video."""
-        wanted = set(numbers)
-        parts = self._held(wanted, MOST_HELD_AT_FIRST, progress)
-        held = next(parts, [])
-        if len(held) == len(wanted) and self._settled_coarsely(held):
-            return True
-        for part in chain((held,), parts):
-            self.looks |= self._look([one for one in part if one.frame.number not in self.looks])
-        return False
+        """Look at these frames, coarsely and at as few as will do; true where that has settled who is in the video.
 
-    def _settled_coarsely(self, held: Sequence[Held]) -> bool:
-        """Whether ten of the frames, or all, looked at for larger faces only, show people with ten faces each.
-
-        Some of the ten are looked at for smaller faces too: one that is nobody's there means that all must be.
+        Ten of them are looked at as they come, for larger faces only; the rest where somebody moves too fast to be
+        followed over ten.  Some of the ten are looked at for smaller faces too: one that is nobody's there means that
+        all must be.
         """
         c = self.config
-        ten = [held[k] for k in even(len(held), c.faces_per_track)]
+        ten = [numbers[k] for k in even(len(numbers), c.faces_per_track)]
         if len(ten) < c.faces_per_track or c.min_face_coarse <= c.min_face_detect:
+            self.look_at(numbers, progress)
             return False
-        fine = self._look([ten[k] for k in even(len(ten), c.fine_probes)])
-        self.looks = dict(fine)
-        for some in (ten, held):  # more frames where somebody moves too fast to be followed over ten
-            fresh = [one for one in some if one.frame.number not in self.looks]
-            self.looks |= self._look(fresh, min_face=c.min_face_coarse)
-            people = self.people()
-            known = {id(face) for person in people for face in person}
-            if self.settled(people) and all(id(face) in known for look in fine.values() for face in look.valid):
+        probes = {ten[k] for k in even(len(ten), c.fine_probes)}
+        first = set(ten)
+        spare: list[Held] = []
+        for held in self._frames(set(numbers), progress):
+            number = held.frame.number
+            if number in first:
+                self.looks |= self._look([held], min_face=None if number in probes else c.min_face_coarse)
+            elif (len(spare) + 1) * held.frame.size_bytes <= MOST_HELD_BYTES:
+                spare.append(held)
+        fine = {number: look for number, look in self.looks.items() if number in probes}
+        if len(self.looks) == len(ten):
+            if self._settled_coarsely(fine):
+                return True
+            for held in spare:
+                self.looks |= self._look([held], min_face=c.min_face_coarse)
+            if spare and self._settled_coarsely(fine):
                 return True
         self.looks = fine
+        self.look_at(numbers, progress)
         return False
 
-    def _held(self, wanted: set[int], most_bytes: int, progress: Progress) -> Iterator[list[Held]]:
-        """The wanted frames in parts of at most so many bytes; cuts are found on the way, over every frame decoded."""
+    def _settled_coarsely(self, fine: Mapping[int, Look]) -> bool:
+        """Whether the looks show people with ten faces each, and nobody else where small faces were looked for."""
+        people = self.people()
+        known = {id(face) for person in people for face in person}
+        return self.settled(people) and all(id(face) in known for look in fine.values() for face in look.valid)
+
+    def _frames(self, wanted: set[int], progress: Progress) -> Iterator[Held]:
+        """The wanted frames as they are decoded; cuts are found on the way, over every frame of the first pass."""
         if not wanted:
             return
         last = max(wanted)
-        part: list[Held] = []
         reached = 0
         before: NDArray[np.float32] | None = None
         full_pass = self.frames_decoded == 0
-        for frame in decode(self.path, self.video):
-            if full_pass:
-                signature = frame.luma_signature()
+        for frame, signature in ahead(self._signed(signed=full_pass), DECODED_AHEAD):
+            if signature is not None:
                 if before is not None and _is_cut(before, signature, self.config):
                     self.cuts.append(frame.number)
                 before = signature
@@ -184,14 +197,11 @@ class Search:
             if frame.number in wanted:
                 reached += 1
                 progress(reached / len(wanted))
-                # A stream may change its size half-way.
-                other = part and frame.shown_size != part[0].frame.shown_size
-                if part and (other or (len(part) + 1) * frame.size_bytes > most_bytes):
-                    yield part
-                    part = []
-                part.append(Held(frame, self.long_side, self.turned))
-        if part:
-            yield part
+                yield Held(frame, self.long_side, self.turned)
+
+    def _signed(self, *, signed: bool) -> Generator[tuple[DecodedFrame, NDArray[np.float32] | None]]:
+        for frame in decode(self.path, self.video):
+            yield frame, frame.luma_signature() if signed else None
 
     def _look(self, held: Sequence[Held], *, min_face: int | None = None) -> dict[int, Look]:
         started = time.perf_counter()
@@ -304,8 +314,8 @@ def search_exhaustively(
     video = VideoConfig()
     wanted = set(range(0, video.max_frames, stride)) if numbers is None else numbers
     search = Search(path, detector, video, detector.config, long_side=10**6, turned=0)
-    for part in search._held(wanted, 1, lambda _: None):
-        yield from search._look(part).values()
+    for held in search._frames(wanted, lambda _: None):
+        yield from search._look([held]).values()
 
 
 def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ def accuracy(paths: Sequence[Path], weights: Path, *, stride: int, say: Callable
     return ml_accuracy.summary(results) | {"refused": refused, "stride": stride, "machine": machine()}
 
 
-def report(clips: Sequence[Clip], *, memory_mb: float) -> dict[str, Any]:
+def report(clips: Sequence[Clip], *, memory: Memory) -> dict[str, Any]:
     """One JSON object: over all clips, and for each.  Seconds are those of one video."""
     return {
         **{kind: _spread([s for clip in clips for s in clip.seconds[kind]]) for kind in KINDS},
@@ -160,16 +159,34 @@ def report(clips: Sequence[Clip], *, memory_mb: float) -> dict[str, Any]:
             }
             for clip in clips
         ],
-        "peak_memory_mb": memory_mb,
+        "peak_memory_mb": memory.extract_mb,
+        "memory": asdict(memory),
         "machine": machine(),
     }
 
 
-def peak_memory_mb(paths: Sequence[Path], weights: Path) -> float:
-    """Of a fresh process that does the product's path with each file: the largest resident size it had."""
-    program = "import sys, django; django.setup(); from worker import benchmark; benchmark.memory_process(sys.argv[1:])"
+@dataclass(frozen=True)
+class Memory:
+    """The largest resident sizes of fresh worker processes, in MB: one that only extracts, one that does both stages.
+
+    `libraries_mb` of the first is what lies in shared libraries' files: read-only, and in memory once for all workers.
+    """
+
+    extract_mb: float
+    libraries_mb: float
+    both_mb: float
+
+
+def peak_memory(paths: Sequence[Path], weights: Path) -> Memory:
+    """Of processes that do the product's path with each file.  Raises BenchmarkError."""
+    extract, both = (_memory_of(stages, paths, weights) for stages in ("extract", "both"))
+    return Memory(extract["peak_mb"], extract["libraries_mb"], both["peak_mb"])
+
+
+def _memory_of(stages: str, paths: Sequence[Path], weights: Path) -> dict[str, float]:
+    program = "import sys, django; django.setup(); from worker import memory; memory.process(*sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(weights), *map(str, paths)],
+        [sys.executable, "-c", program, stages, str(weights), *map(str, paths)],
         capture_output=True,
         text=True,
         check=False,
@@ -177,7 +194,7 @@ def peak_memory_mb(paths: Sequence[Path], weights: Path) -> float:
     )
     if done.returncode:
         raise BenchmarkError(f"Memory could not be measured: {done.stderr.strip().splitlines()[-1:]}")
-    return float(json.loads(done.stdout)["peak_memory_mb"])
+    return dict(json.loads(done.stdout))
 
 
 def machine() -> dict[str, Any]:
@@ -217,21 +234,3 @@ def _timed(stages: Seconds, stage: str, work: Callable[[], Any]) -> Any:
     result = work()
     stages[stage] = time.perf_counter() - started
     return result
-
-
-def memory_process(arguments: Sequence[str]) -> None:
-    """The process of `peak_memory_mb`: weights, then files."""
-    use_all_cores()
-    product = Product(Path(arguments[0]))
-    with tempfile.TemporaryDirectory() as folder:
-        for path in arguments[1:]:
-            product.run(Path(path), Path(folder))
-    print(json.dumps({"peak_memory_mb": _peak_mb()}))
-
-
-def _peak_mb() -> float:
-    """Not by getrusage on Linux: there a process inherits the peak of the one that started it."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

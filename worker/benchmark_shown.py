@@ -27,7 +27,11 @@ def table(report: Mapping[str, Any]) -> str:
         if parts:
             lines.append(f"{kind}: {', '.join(parts)}")
     machine = report["machine"]
-    lines.append(f"peak memory: {report['peak_memory_mb']:.0f} MB")
+    memory = report["memory"]
+    lines.append(
+        f"peak memory of a worker that extracts: {memory['extract_mb']:.0f} MB ({memory['libraries_mb']:.0f} of them"
+        f" shared libraries' files); that does both stages: {memory['both_mb']:.0f} MB"
+    )
     lines.append(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['device']}, Python {machine['python']}, torch"
         f" {machine['torch']}. Seconds of one video, medians; ratios: geometric mean over the clips"

@@ -71,7 +71,7 @@ class Command(BaseCommand):
                 files, weights, repeat=options["repeat"], naive_repeat=options["naive_repeat"], say=self._say
             )
             self._say("memory, in a process of its own")
-            report = benchmark.report(clips, memory_mb=benchmark.peak_memory_mb(files, weights))
+            report = benchmark.report(clips, memory=benchmark.peak_memory(files, weights))
         except (benchmark.BenchmarkError, WeightsError) as error:
             raise CommandError(str(error)) from error
         if options["plot"]:

@@ -1,0 +1,58 @@
+"""An iterator's items, made ahead by a thread of its own: FFmpeg decodes while the detector looks."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+WAIT_S = 0.1
+JOIN_S = 5.0
+"""Then the thread hangs in the library, and whoever watches over the process ends it."""
+
+
+def ahead(items: Generator[T], depth: int) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them made before they are asked for.
+
+    What `items` raises is raised here, after the items before it.  `items` is closed when this generator is.
+    """
+    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[bool, T | BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                made.put(entry, timeout=WAIT_S)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stop.is_set():
+                    break
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+        finally:
+            items.close()
+
+    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, item = made.get()
+            if more:
+                yield item  # type: ignore[misc]
+            elif item is None:
+                return
+            else:
+                assert isinstance(item, BaseException)
+                raise item
+    finally:
+        stop.set()
+        thread.join(JOIN_S)

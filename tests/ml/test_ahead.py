@@ -1,0 +1,60 @@
+"""Items made ahead come in order, errors in their place, and nothing is left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+
+from ml.ahead import ahead
+
+
+def threads() -> int:
+    return sum(thread.name == "ahead" for thread in threading.enumerate())
+
+
+def test_they_come_in_order_and_some_are_made_before_they_are_asked_for() -> None:
+    made: list[int] = []
+
+    def items() -> Generator[int]:
+        for k in range(20):
+            made.append(k)
+            yield k
+
+    found = ahead(items(), 3)
+    assert next(found) == 0
+    time.sleep(0.2)
+    assert 3 <= len(made) <= 6
+    assert list(found) == list(range(1, 20))
+    assert threads() == 0
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Generator[int]:
+        yield 1
+        raise ValueError("damaged")
+
+    found = ahead(items(), 3)
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="damaged"):
+        next(found)
+    assert threads() == 0
+
+
+def test_whoever_stops_early_ends_the_thread_and_closes_the_source() -> None:
+    closed = threading.Event()
+
+    def items() -> Generator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    found = ahead(items(), 2)
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert closed.is_set()
+    assert threads() == 0
