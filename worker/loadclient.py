@@ -53,6 +53,8 @@ class Plan:
     """End after so many; 0 is by the clock alone."""
     go_on: bool = True
     """A client whose video is done sends another one."""
+    grace_s: float = 10.0
+    """After the end, for what was due before it."""
     tidy: bool = False
     """Delete at the end what was uploaded."""
 
@@ -138,7 +140,11 @@ class Load:
         slot = number % len(self.jobs)
         sharing = number >= len(self.jobs)  # several clients, one video: the first of them sends the next one
         due = time.perf_counter() + chance.random() * plan.pace_s
-        while due < self._measured_from + plan.seconds and not self._enough():
+        end = self._measured_from + plan.seconds
+        while due < end and not self._enough():
+            if time.perf_counter() > end + plan.grace_s:
+                self.errors["never sent, the answers came so late"] += 1 + int((end - due) / plan.pace_s)
+                break
             wait = due - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)

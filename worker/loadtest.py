@@ -61,7 +61,7 @@ class Watch:
     _used: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def look(self, line: dict[str, Any]) -> None:
-        """Once a second, with what the clients say."""
+        """Before the clients begin, and once a second with what they say."""
         self.memory.append((int(line["done"]), sum(_resident(p) for p in family(self.server.web))))
         if line["warm"]:
             if self.warm_at is None:
@@ -110,6 +110,7 @@ def slope_of(points: Sequence[tuple[int, int]]) -> float | None:
 def measure(server: Server, plan: Plan, *, limit_ms: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Let the clients loose on the server; the report as the command prints it.  Raises LoadTestError."""
     watch, flat = Watch(server), plan.pace_s == 0
+    watch.look({"done": 0, "warm": False})
     result = _clients(plan, watch, say)
     if flat and watch.memory:
         enough = watch.memory[-1][0] * WARM_SHARE

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
@@ -17,7 +19,7 @@ from django.core.management import CommandError, call_command
 
 from tests.weights import save_tiny
 from worker import loadtest, loadtest_shown
-from worker.loadclient import _quantile
+from worker.loadclient import Load, Plan, _quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "demo" / "clips" / "blended-fake.mp4"
@@ -126,6 +128,20 @@ def test_a_request_that_waited_for_a_late_answer_waits_on_the_servers_account(
     assert "over the limit of 500 ms" in complaint
     assert report["memory"]["start_mb"] > 10
     assert Slow.deleted == ["/api/v1/videos/v/"]
+
+
+def test_what_could_never_be_sent_is_an_error_and_the_test_ends_in_time(
+    slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slow, "stall_s", 2.0)
+    plan = Plan(
+        url=slow, tokens=["one"], clips=[str(CLIP)], clients=1, seconds=2, warmup_s=0, pace_s=0.05, uploads=1,
+        grace_s=0.1,
+    )  # fmt: skip
+    began = time.monotonic()
+    result = asyncio.run(Load(plan, lambda line: None).run())
+    assert time.monotonic() - began < 10
+    assert sum(n for name, n in result["errors"].items() if name.startswith("never sent")) > 10
 
 
 def test_an_error_is_counted_and_fails_the_command(
