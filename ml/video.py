@@ -35,6 +35,7 @@ DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
 )
 NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
+_UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
 _CLIP_IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
@@ -86,15 +87,16 @@ class DecodedFrame:
         return sum(plane.line_size * plane.height for plane in self.frame.planes)
 
     def rgb(self, *, long_side: int | None = None) -> NDArray[np.uint8]:
-        """Upright RGB (H, W, 3), square pixels; reduced to `long_side` in the converter when the frame is larger."""
+        """Upright RGB (H, W, 3), square pixels; reduced to `long_side` in the converter when the frame is larger.
+
+        Raises VideoError where its pixels cannot be converted.
+        """
         width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
         if long_side is not None and max(width, height) > long_side:
             scale = long_side / max(width, height)
             width, height = max(1, round(width * scale)), max(1, round(height * scale))
         resized = (width, height) != (self.frame.width, self.frame.height)
-        converted = self.frame.reformat(
-            width=width, height=height, format="rgb24", interpolation="AREA" if resized else None
-        )
+        converted = _to_rgb(self.frame, width, height, "AREA" if resized else None)
         return turn(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self.frame.rotation))
 
     def luma_signature(self) -> NDArray[np.float32]:
@@ -110,6 +112,21 @@ class DecodedFrame:
             bits = 10 if "10" in self.frame.format.name else 12
             return (rows[::step_y, :: max(1, step_x // 2)].astype(np.float32) / (2**bits - 1))[:24, :24]
         return (rows[::step_y, ::step_x].astype(np.float32) / 255.0)[:24, :24]
+
+
+def _to_rgb(frame: av.VideoFrame, width: int, height: int, interpolation: str | None) -> av.VideoFrame:
+    """Raises VideoError."""
+    try:
+        return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
+    except FFmpegError:
+        # The converter refuses colours that it does not know: reserved numbers, YCgCo, constant luminance.  As players
+        # do, take them for the usual ones: a face is a face in odd colours too.
+        frame.colorspace, frame.color_range = _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE
+    try:
+        return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
+    except FFmpegError as error:
+        _raise_shortage(error)
+        raise VideoError("corrupt_video", f"Its pictures ({frame.format.name}) cannot be shown in colour.") from error
 
 
 def turn(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:

@@ -167,3 +167,12 @@ def test_sound_that_sets_in_late_in_a_transport_stream_is_no_trouble(tmp_path: P
     everything = VideoConfig(max_frames=10_000)
     assert survey(late, everything).frames > 1000
     assert sum(1 for _ in decode(late, everything)) > 1000
+
+
+@pytest.mark.parametrize(("space", "reach"), [(3, 1), (8, 1), (10, 2), (14, 1), (112, 1), (1, 3)])
+def test_colours_of_an_unknown_kind_are_taken_for_the_usual_ones(tmp_path: Path, space: int, reach: int) -> None:
+    frame = next(decode(write_clip(tmp_path / "clip.mp4")))
+    usual = frame.rgb()
+    frame.frame.colorspace, frame.frame.color_range = space, reach
+    assert corners(frame.rgb()) == ["red", "green", "blue", "white"]
+    assert np.abs(frame.rgb(long_side=64).astype(int) - usual[::2, ::2]).mean() < 12
