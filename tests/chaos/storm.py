@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from celery import Celery
 
 from demo.client import Client, ClientError
-from tests import postgres
+from tests.many.servers import Postgres
 from tests.stack import CLIPS, Stack
 
 KINDS = {
@@ -75,14 +76,14 @@ class Storm:
     def __init__(self, plan: Plan, *, say: Callable[[str], object]) -> None:
         self.plan, self.say = plan, say
         self.deal = random.Random(plan.seed + 1)
-        self.server = postgres.Server() if plan.database_restarts else None
+        self.server = Postgres() if plan.database_restarts else None
         self.stack = Stack(
             # Each kill strikes somebody at random; how many strikes make a poison is another test's.
             DFD_MAX_ATTEMPTS=50,
             DFD_REPUBLISH_S=5,
             DFD_TASK_SOFT_LIMIT_S=60,
             DFD_MAX_REQUESTS_A_MINUTE=1_000_000,
-            **({"DATABASE_URL": self.server.url} if self.server else {}),
+            **({"DATABASE_URL": self.server.database("dfd")} if self.server else {}),
         )
         self.media = SmallDisk(self.stack.var / "media", plan.uploads) if plan.disk_fulls else None
         self.accepted: dict[str, str] = {}  # video id -> which clip it is
@@ -285,6 +286,15 @@ class Storm:
         }
 
 
+def no_postgres() -> str:
+    """Why there is no server to restart; empty where there can be one."""
+    try:
+        Postgres().close()
+    except pytest.skip.Exception as reason:
+        return str(reason)
+    return ""
+
+
 class SmallDisk:
     """A disk of its own for the stored files, so that it can be filled without harm."""
 
@@ -341,8 +351,8 @@ def main() -> int:
     options = vars(parser.parse_args())
     plain = not options.pop("json")
     plan = Plan(**options)
-    if plan.database_restarts and (missing := postgres.missing()):
-        print(f"{missing} The storm goes over SQLite, which has no server to restart.", file=sys.stderr)
+    if plan.database_restarts and (missing := no_postgres()):
+        print(f"{missing}. The storm goes over SQLite, which has no server to restart.", file=sys.stderr)
         plan = replace(plan, database_restarts=0)
     if plan.disk_fulls and (missing := SmallDisk.missing()):
         print(f"{missing} The storm goes without a full disk.", file=sys.stderr)

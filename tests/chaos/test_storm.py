@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from tests import postgres
-from tests.chaos.storm import Plan, Storm
+from tests.chaos.storm import Plan, Storm, no_postgres
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
 CALM = Plan(
@@ -17,7 +16,7 @@ CALM = Plan(
 
 
 def test_after_a_short_storm_nothing_is_lost_twice_or_stuck() -> None:
-    restarts = 0 if postgres.missing() else 1
+    restarts = 0 if no_postgres() else 1
     plan = Plan(
         uploads=10, kills=3, broker_restarts=1, database_restarts=restarts, web_kills=1, beat_kills=1, disk_fulls=0,
         duplicates=1, seed=int.from_bytes(b"dfd"),

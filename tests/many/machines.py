@@ -15,8 +15,7 @@ from shutil import rmtree
 from typing import Any
 
 from demo.client import Client
-from tests.many.servers import free_port
-from tests.stack import ROOT, wait_for
+from tests.stack import ROOT, free_port, wait_for
 
 LEASE_S = 6
 SECRET = "the same on every machine, and nowhere else 0123456789"

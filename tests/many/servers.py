@@ -17,14 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests.stack import free_port
+
 START_S = 60.0
 BUCKET = "videos"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def listens(port: int) -> bool:
@@ -106,10 +102,17 @@ class Postgres(Server):
         )  # fmt: skip
         options = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "60"}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        self.start(
-            [server, "-D", str(data), "-p", str(self.port), "-k", str(self.folder), *words],
-            ready=self._answers, user=user,
-        )  # fmt: skip
+        self._command = [server, "-D", str(data), "-p", str(self.port), "-k", str(self.folder), *words]
+        self._user = user
+        self.start(self._command, ready=self._answers, user=user)
+
+    def restart(self, *, down_s: float) -> None:
+        """Killed with all its processes, and back after so long: open transactions and connections are gone."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        time.sleep(down_s)
+        self.start(self._command, ready=self._answers, user=self._user)
 
     def database(self, name: str) -> str:
         """A new, empty one; its address."""
