@@ -41,6 +41,21 @@ def table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def throughput(report: Mapping[str, Any]) -> str:
+    """Videos a second both ways, as sentences."""
+    bare, system, machine = report["bare"], report["system"], report["machine"]
+    ended = ", ".join(f"{count} {state}" for state, count in system["states"].items())
+    return "\n".join(
+        [
+            f"bare pipeline, {report['processes']} processes: {bare['videos_per_s']:.2f} videos/s"
+            f" ({report['videos']} in {bare['seconds']:.1f} s)",
+            f"API, queue, {report['processes']} workers:  {system['videos_per_s']:.2f} videos/s"
+            f" ({report['videos']} in {system['seconds']:.1f} s: {ended})",
+            f"{report['share']:.0%} of the bare pipeline. {machine['cpu']}, {machine['cores']} cores.",
+        ]
+    )
+
+
 def accuracy(found: Mapping[str, Any]) -> str:
     """The same as sentences."""
     lost, besides = found["lost"], found["found_besides"]

@@ -24,6 +24,13 @@ def count(text: str) -> int:
     return number
 
 
+def positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 100_000:
+        raise ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    return number
+
+
 class Command(BaseCommand):
     help = (
         "Time the naive pipeline, the product's path and the floor (what is needed at least) on the same clips in one"
@@ -48,6 +55,13 @@ class Command(BaseCommand):
         parser.add_argument(
             "--stride", type=count, default=5, help="with --accuracy: full size in every N-th frame; 1 is all (5)"
         )
+        parser.add_argument(
+            "--throughput",
+            type=positive,
+            metavar="N",
+            help="instead: N videos of the clips (MP4) through API, queue and workers, and through the bare pipeline in"
+            " as many processes; needs the extra `load`",
+        )
         parser.add_argument("--compare", type=Path, metavar="FILE.json", help="with an earlier --json: by ratios")
 
     def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
@@ -60,6 +74,9 @@ class Command(BaseCommand):
             raise CommandError("--repeat must be at least 1.")
         benchmark.use_all_cores()
         weights = options["weights"] or BASELINE
+        if options["throughput"]:
+            self._throughput(files, weights, options)
+            return
         try:
             if options["accuracy"]:
                 found = benchmark.accuracy(files, weights, stride=max(1, options["stride"]), say=self._say)
@@ -84,6 +101,19 @@ class Command(BaseCommand):
             slower = benchmark_shown.slower(before, report)
             if slower:
                 raise CommandError(" ".join(slower))
+
+    def _throughput(self, files: list[Path], weights: Path, options: dict[str, Any]) -> None:
+        try:
+            from worker import loadtest, throughput
+        except ImportError as error:
+            raise CommandError(f"{error.name} is not installed. Run `pip install 'deepfake-desk[load]'`.") from error
+        from worker import benchmark_shown
+
+        try:
+            report = throughput.measure(files, weights, videos=options["throughput"], say=self._say)
+        except loadtest.LoadTestError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(report, indent=1) if options["json"] else benchmark_shown.throughput(report))
 
     def _say(self, text: str) -> None:
         end = "\r" if sys.stderr.isatty() else "\n"

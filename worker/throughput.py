@@ -1,0 +1,139 @@
+"""Videos a second: through API, queue and workers against the bare `ml` pipeline in as many processes.
+
+Both do the same clips on all cores and are warm: models are loaded before the clock starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from django.conf import settings
+
+from worker import loadtest, machine
+
+UPLOADERS = 4
+POLL_S = 0.1
+WARM_UP = 3
+"""Videos for each worker process before the clock starts: each loads detector and model at its first."""
+PATIENCE_S = 600.0
+
+
+def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """`videos` of the clips in turn, both ways.  Raises loadtest.LoadTestError."""
+    clips = [paths[k % len(paths)] for k in range(videos)]
+    say("the bare pipeline")
+    bare_s = _bare(clips, weights)
+    with loadtest.own_stack(users=1, say=say, weights=weights) as server:
+        say("through the API")
+        system_s, states = asyncio.run(_through_the_api(server, clips))
+    return {
+        "videos": videos,
+        "processes": machine.cores(),
+        "bare": {"seconds": round(bare_s, 2), "videos_per_s": round(videos / bare_s, 3)},
+        "system": {"seconds": round(system_s, 2), "videos_per_s": round(videos / system_s, 3), "states": states},
+        "share": round(bare_s / system_s, 3),
+        "machine": {"cpu": machine.cpu(), "cores": machine.cores()},
+    }
+
+
+# --- the pipeline alone -----------------------------------------------------------------------------------------------
+
+
+def _bare(clips: Sequence[Path], weights: Path) -> float:
+    """Seconds from the word to the last process's end."""
+    count = machine.cores()
+    program = "import django; django.setup(); from worker import throughput; throughput.bare_process()"
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "dfdsite.settings")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(count), str(weights), *map(str, clips[k::count])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=settings.BASE_DIR,
+        )
+        for k in range(count)
+    ]  # fmt: skip
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise loadtest.LoadTestError("The bare pipeline does not start; what it said is above.")
+        started = time.perf_counter()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in processes:
+            if process.wait():
+                raise loadtest.LoadTestError("The bare pipeline has failed; what it said is above.")
+        return time.perf_counter() - started
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def bare_process() -> None:
+    """How many share the cores, weights, then files."""
+    import tempfile
+
+    from worker import runtime
+
+    count, weights, *files = sys.argv[1:]
+    runtime.share_cores(processes=int(count))
+    from worker.benchmark import Product
+
+    runtime.prepare()
+    product = Product(Path(weights))
+    with tempfile.TemporaryDirectory() as folder:
+        product.run(Path(files[0]), Path(folder))
+        print("ready", flush=True)
+        sys.stdin.read()
+        for path in map(Path, files):
+            product.run(path, Path(folder))
+
+
+# --- API, queue, workers ----------------------------------------------------------------------------------------------
+
+
+async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tuple[float, dict[str, int]]:
+    """(seconds from the first upload to the last verdict, how the tasks ended)."""
+    headers = {"Authorization": f"Token {server.tokens[0]}"}
+    async with aiohttp.ClientSession(base_url=server.url, headers=headers) as session:
+        await _all_done(session, [clips[0]] * (WARM_UP * machine.cores()))
+        started = time.perf_counter()
+        states = await _all_done(session, clips)
+        return time.perf_counter() - started, states
+
+
+async def _all_done(session: aiohttp.ClientSession, clips: Sequence[Path]) -> dict[str, int]:
+    several = asyncio.Semaphore(UPLOADERS)
+
+    async def one(clip: Path) -> str:
+        async with several:
+            form = aiohttp.FormData()
+            # New to the server: with a box of chance at its end, which players skip.
+            content = clip.read_bytes() + b"\x00\x00\x00\x18free" + secrets.token_bytes(16)
+            form.add_field("file", content, filename=clip.name)
+            async with session.post("/api/v1/videos/", data=form) as answer:
+                body = await answer.json()
+                if answer.status != 202:
+                    raise loadtest.LoadTestError(f"An upload was refused: {json.dumps(body)}")
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            async with session.get(f"/api/v1/tasks/{body['task']['id']}/") as answer:
+                state = (await answer.json())["state"]
+            if state in ("succeeded", "no_face", "failed"):
+                return str(state)
+            await asyncio.sleep(POLL_S * max(1, len(clips) / 10))
+        raise loadtest.LoadTestError(f"A video had no verdict after {PATIENCE_S:.0f} s.")
+
+    states = await asyncio.gather(*(one(clip) for clip in clips))
+    return {state: states.count(state) for state in sorted(set(states))}
