@@ -24,8 +24,8 @@ from ml.video import DecodedFrame, decode, turn
 Image = NDArray[np.uint8]
 MOST_HELD_BYTES = 64 * 2**20
 """Of decoded frames that are kept to be looked at."""
-DECODED_AHEAD = 4
-"""Frames that are decoded while the detector looks at an earlier one."""
+DECODED_AHEAD = 3
+"""Frames to be looked at that wait, decoded, while the detector is at an earlier one."""
 Progress = Callable[[float], None]
 
 
@@ -178,30 +178,29 @@ class Search:
         return self.settled(people) and all(id(face) in known for look in fine.values() for face in look.valid)
 
     def _frames(self, wanted: set[int], progress: Progress) -> Iterator[Held]:
-        """The wanted frames as they are decoded; cuts are found on the way, over every frame of the first pass."""
+        """The wanted frames as they are decoded, the next ones while one is looked at."""
         if not wanted:
             return
-        last = max(wanted)
-        reached = 0
+        for reached, frame in enumerate(ahead(self._decoded(wanted), DECODED_AHEAD), 1):
+            progress(reached / len(wanted))
+            yield Held(frame, self.long_side, self.turned)
+
+    def _decoded(self, wanted: set[int]) -> Generator[DecodedFrame]:
+        """The wanted frames; the first pass decodes all others too, and finds the cuts."""
+        first_pass, last = self.frames_decoded == 0, max(wanted)
         before: NDArray[np.float32] | None = None
-        full_pass = self.frames_decoded == 0
-        for frame, signature in ahead(self._signed(signed=full_pass), DECODED_AHEAD):
-            if signature is not None:
+        for frame in decode(self.path, self.video):
+            if first_pass:
+                signature = frame.luma_signature()
                 if before is not None and _is_cut(before, signature, self.config):
                     self.cuts.append(frame.number)
                 before = signature
                 self.first = self.first or frame
                 self.frames_decoded += 1
             elif frame.number > last:
-                break
+                return
             if frame.number in wanted:
-                reached += 1
-                progress(reached / len(wanted))
-                yield Held(frame, self.long_side, self.turned)
-
-    def _signed(self, *, signed: bool) -> Generator[tuple[DecodedFrame, NDArray[np.float32] | None]]:
-        for frame in decode(self.path, self.video):
-            yield frame, frame.luma_signature() if signed else None
+                yield frame
 
     def _look(self, held: Sequence[Held], *, min_face: int | None = None) -> dict[int, Look]:
         started = time.perf_counter()
