@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 # A row this young is about to be published by whoever made it.
 GRACE = timedelta(seconds=3)
+LONGEST_PAUSE_S = 60.0
+"""That is waited for anything but a backoff: a full disk."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
+    come_back_in_time()
     given_back, given_up, full = give_back_expired()
     models_found = wake_waiting()
     published, stopped_short = _publish()
@@ -43,6 +46,23 @@ def sweep() -> SweepReport:
     if given_back or given_up or models_found or published:
         log.info("swept", given_back=given_back, given_up=given_up, models_found=models_found, published=published)
     return report
+
+
+def come_back_in_time() -> int:
+    """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
+
+    They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
+    """
+    now = timezone.now()
+    lease = timedelta(seconds=settings.DFD_LEASE_S)
+    pause = timedelta(seconds=max(LONGEST_PAUSE_S, settings.DFD_BACKOFF_S * 2**settings.DFD_MAX_ATTEMPTS))
+    leases = Analysis.objects.filter(state=State.RUNNING, lease_until__gt=now + 2 * lease)
+    pauses = Analysis.objects.filter(state=State.QUEUED, not_before__gt=now + 2 * pause)
+    told = Analysis.objects.filter(state=State.QUEUED, published_at__gt=now + pause)
+    changed = leases.update(lease_until=now + lease) + pauses.update(not_before=now) + told.update(published_at=now)
+    if changed:
+        log.warning("clock_was_put_back", analyses=changed)
+    return changed
 
 
 def wake_waiting() -> int:

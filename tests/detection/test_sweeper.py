@@ -69,7 +69,7 @@ def test_a_row_that_was_never_published_is_published_once(video: Video, doorbell
 
 def test_a_row_in_its_backoff_is_not_published(video: Video, doorbell: Doorbell) -> None:
     analysis = jobs.queue_analysis(video=video)
-    age(analysis, not_before=timezone.now() + LONG_AGO)
+    age(analysis, not_before=timezone.now() + timedelta(seconds=30))
     assert sweeper.sweep().published == 0
 
 
@@ -130,3 +130,34 @@ def test_a_sweep_reads_open_rows_through_their_own_index(video: Video) -> None:
     for rows in (running, due.order_by("not_before")):
         assert "USING INDEX analysis_" in rows.explain(), rows.explain()
         assert "SCAN" not in rows.explain()
+
+
+def test_after_the_clock_was_put_back_nothing_waits_for_the_old_time_to_come_again(
+    make_video: MakeVideo, doorbell: Doorbell
+) -> None:
+    held, paused, told = (jobs.queue_analysis(video=make_video()) for _ in range(3))
+    claimed(held)
+    later = timezone.now() + LONG_AGO
+    Analysis.objects.filter(id=held.id).update(lease_until=later)
+    age(paused, not_before=later, published_at=None)
+    age(told, not_before=timezone.now(), published_at=later)
+    sweeper.sweep()
+    for row in (held, paused, told):
+        row.refresh_from_db()
+    assert held.state == State.RUNNING  # its worker may be alive, and has a lease's time to say so
+    assert held.lease_until is not None
+    assert held.lease_until < timezone.now() + timedelta(minutes=2)
+    assert paused.not_before <= timezone.now()
+    assert paused.published_at is not None  # published by this very sweep
+    assert told.published_at is not None
+    assert told.published_at <= timezone.now()
+    assert sweeper.come_back_in_time() == 0
+
+
+def test_times_that_are_set_in_earnest_are_left_alone(video: Video) -> None:
+    analysis = jobs.queue_analysis(video=video)
+    jobs.release(claim=claimed(analysis), error="x", counts=False, wait_s=60)
+    assert sweeper.come_back_in_time() == 0
+    Analysis.objects.update(not_before=timezone.now())
+    jobs.release(claim=claimed(analysis), error="x")
+    assert sweeper.come_back_in_time() == 0
