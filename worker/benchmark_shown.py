@@ -51,6 +51,7 @@ def throughput(report: Mapping[str, Any]) -> str:
             f" ({report['videos']} in {bare['seconds']:.1f} s)",
             f"API, queue, {report['processes']} workers:  {system['videos_per_s']:.2f} videos/s"
             f" ({report['videos']} in {system['seconds']:.1f} s: {ended})",
+            f"First verdict of a worker that has loaded nothing yet: {report['cold_s']:.1f} s after the upload began.",
             f"{report['share']:.0%} of the bare pipeline. {machine['cpu']}, {machine['cores']} cores.",
         ]
     )

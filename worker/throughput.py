@@ -35,13 +35,14 @@ def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[
     bare_s = _bare(clips, weights)
     with loadtest.own_stack(users=1, say=say, weights=weights) as server:
         say("through the API")
-        system_s, states = asyncio.run(_through_the_api(server, clips))
+        cold_s, system_s, states = asyncio.run(_through_the_api(server, clips))
     return {
         "videos": videos,
         "processes": machine.cores(),
         "bare": {"seconds": round(bare_s, 2), "videos_per_s": round(videos / bare_s, 3)},
         "system": {"seconds": round(system_s, 2), "videos_per_s": round(videos / system_s, 3), "states": states},
         "share": round(bare_s / system_s, 3),
+        "cold_s": round(cold_s, 2),
         "machine": {"cpu": machine.cpu(), "cores": machine.cores()},
     }
 
@@ -103,14 +104,18 @@ def bare_process() -> None:
 # --- API, queue, workers ----------------------------------------------------------------------------------------------
 
 
-async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tuple[float, dict[str, int]]:
-    """(seconds from the first upload to the last verdict, how the tasks ended)."""
+async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tuple[float, float, dict[str, int]]:
+    """Seconds to the first verdict of workers that have loaded nothing yet; then, warm, from the first upload to the
+    last verdict; and how the tasks ended."""
     headers = {"Authorization": f"Token {server.tokens[0]}"}
     async with aiohttp.ClientSession(base_url=server.url, headers=headers) as session:
+        started = time.perf_counter()
+        await _all_done(session, clips[:1])
+        cold_s = time.perf_counter() - started
         await _all_done(session, [clips[0]] * (WARM_UP * machine.cores()))
         started = time.perf_counter()
         states = await _all_done(session, clips)
-        return time.perf_counter() - started, states
+        return cold_s, time.perf_counter() - started, states
 
 
 async def _all_done(session: aiohttp.ClientSession, clips: Sequence[Path]) -> dict[str, int]:
