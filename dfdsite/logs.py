@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import structlog
@@ -12,6 +13,16 @@ _shared: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+class OneLineARequest(logging.Filter):
+    """Leaves out the line that a request has come: the one that it is answered says the same and more.
+
+    A client that polls would have two lines a second.  The level DEBUG shows both.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (isinstance(record.msg, dict) and record.msg.get("event") == "request_started")
 
 
 def configured(*, as_json: bool, level: str) -> dict[str, Any]:
@@ -46,5 +57,9 @@ def configured(*, as_json: bool, level: str) -> dict[str, Any]:
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level},
-        "loggers": {"django.server": {"handlers": ["console"], "propagate": False}},
+        "filters": {"one_line_a_request": {"()": OneLineARequest}},
+        "loggers": {
+            "django.server": {"handlers": ["console"], "propagate": False},
+            "django_structlog.middlewares.request": {"filters": [] if level == "DEBUG" else ["one_line_a_request"]},
+        },
     }

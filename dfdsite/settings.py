@@ -12,6 +12,7 @@ import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -247,27 +248,27 @@ def _broker_socket() -> Path:
 
 EMBEDDED_BROKER_DIR = VAR_DIR / "broker"
 EMBEDDED_BROKER_SOCKET = _broker_socket()
-# Requests are counted where all web processes see the count; the embedded default has one web process.
-CACHES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-    "requests": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "LOCATION": "requests",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    },
-}
-if REDIS_URL:
-    CACHES["requests"] = {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "dfd",
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
-    }
 # RabbitMQ, or another Redis than the one that counts requests.
 DFD_BROKER_URL = env.str("DFD_BROKER_URL", default="")
 if DFD_BROKER_URL and not brokers.is_known(DFD_BROKER_URL):
     raise ImproperlyConfigured(f"DFD_BROKER_URL must begin with {', '.join(brokers.SCHEMES)}.")
 EMBEDDED_BROKER = not (DFD_BROKER_URL or REDIS_URL)
+# Requests are counted where all web processes see the count; each counts its own where there is only RabbitMQ.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "requests": {
+        "BACKEND": "detection.api.counts.OwnCounts",
+        "LOCATION": "requests",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+}
+if REDIS_URL or EMBEDDED_BROKER:
+    CACHES["requests"] = {
+        "BACKEND": "detection.api.counts.SharedCounts",
+        "LOCATION": REDIS_URL or f"unix://{quote(str(EMBEDDED_BROKER_SOCKET))}",
+        "KEY_PREFIX": "dfd",
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+    }
 CELERY_BROKER_URL = DFD_BROKER_URL or REDIS_URL or f"redis+socket://{EMBEDDED_BROKER_SOCKET}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

@@ -52,7 +52,7 @@ class Server:
 
 @dataclass
 class Watch:
-    """Resident memory of the web processes (bytes) by requests done, and processor seconds of web, worker and all."""
+    """Memory of the web processes (resident bytes) by requests done, and processor seconds of web, worker, others."""
 
     server: Server
     memory: list[tuple[int, int]] = field(default_factory=list)
@@ -66,18 +66,22 @@ class Watch:
         if line["warm"]:
             if self.warm_at is None:
                 self.warm_at = len(self.memory) - 1
-            used = (_seconds(family(self.server.web)), _seconds(family(self.server.worker)), _machine_seconds())
-            self._used.append((time.monotonic(), *used))
+            web, worker, ours = (
+                _seconds(family(head)) for head in (self.server.web, self.server.worker, psutil.Process())
+            )
+            self._used.append((time.monotonic(), web, worker, _machine_seconds() - ours))
 
     def cores(self) -> dict[str, float] | None:
-        """Cores used on the mean since the warm-up: by web, by the worker and its children, by the whole machine."""
+        """Cores used on the mean since the warm-up: by web, by the worker and its children, by what is none of this.
+
+        With a server that was there already, it is among the others.
+        """
         if len(self._used) < 2:
             return None
         first, last = self._used[0], self._used[-1]
         passed = last[0] - first[0]
         return {
-            name: round((last[k] - first[k]) / passed, 2)
-            for k, name in enumerate(("web", "worker", "machine"), start=1)
+            name: round((last[k] - first[k]) / passed, 2) for k, name in enumerate(("web", "worker", "others"), start=1)
         }
 
     def memory_report(self) -> dict[str, Any] | None:

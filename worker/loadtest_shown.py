@@ -44,8 +44,8 @@ def table(report: Mapping[str, Any]) -> str:
     used, machine = report["cores_used"], report["machine"]
     if used is not None and report["memory"] is not None:
         lines.append(
-            f"cores used: web {used['web']:.2f}, worker {used['worker']:.2f}, everything on this machine"
-            f" {used['machine']:.2f}"
+            f"cores used: web {used['web']:.2f}, worker {used['worker']:.2f}, other work on this machine"
+            f" {used['others']:.2f}"
         )
     lines.append(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}")
     return "\n".join(lines)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from time import time as now
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from django.conf import settings
 from django.core.cache import caches
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+from detection.api.counts import Counts
 
 if TYPE_CHECKING:  # REST framework's views import this file
     from rest_framework.views import APIView
@@ -43,10 +45,8 @@ class RequestsAMinute(BaseThrottle):
 
 def _counted(key: str) -> int:
     """This request's number within its minute; 0 where the count cannot be had: nobody is turned away for that."""
-    cache = caches["requests"]
     try:
-        cache.add(key, 0, timeout=2 * WINDOW_S)
-        return int(cache.incr(key))
+        return cast(Counts, caches["requests"]).count(key, timeout=2 * WINDOW_S)
     except Exception as error:  # whatever the cache's library raises when its server is away
         log.warning("requests_not_counted", error=str(error))
         return 0

@@ -32,6 +32,13 @@ def test_a_living_process_says_so_without_asking_the_database(nobody: Caller, dj
         assert nobody.get("/healthz").json() == {"status": "ok"}
 
 
+def test_a_request_is_one_line_of_the_log(nobody: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    nobody.get("/healthz")
+    events = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
+    assert events == ["request_finished"]
+    assert caplog.records[-1].msg["request"] == "GET /healthz"  # type: ignore[index]  # structlog puts the event there
+
+
 def test_a_process_that_can_take_uploads_is_ready(nobody: Caller, tmp_path: Path) -> None:
     assert nobody.get("/readyz").json()["status"] == "ready"
     assert list((tmp_path / "media").iterdir()) == []

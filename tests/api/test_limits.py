@@ -162,7 +162,7 @@ def test_where_the_count_cannot_be_had_nobody_is_turned_away(owner: Caller, sett
     settings.DFD_MAX_REQUESTS_A_MINUTE = 1
     settings.CACHES = settings.CACHES | {
         "requests": {
-            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "BACKEND": "detection.api.counts.SharedCounts",
             "LOCATION": "redis://127.0.0.1:1/0",
             "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
         }

@@ -106,7 +106,7 @@ def test_the_products_own_stack_answers_while_its_worker_is_busy(tmp_path: Path)
     assert polling["requests"] == sum(f["requests"] for name, f in report["endpoints"].items() if name != "upload")
     assert 60 < polling["requests"] < 180  # six clients, six seconds, a third of a second
     assert 0 < polling["p50_ms"] <= polling["p95_ms"] <= polling["p99_ms"] <= polling["max_ms"] < 20_000
-    assert report["memory"]["processes"] == 2
+    assert report["memory"]["processes"] == 1 + min(2, report["machine"]["cores"])
     assert 20 < report["memory"]["start_mb"] <= report["memory"]["most_mb"] < 1000
     assert report["cores_used"]["worker"] > 0.1
     table = loadtest_shown.table(report)

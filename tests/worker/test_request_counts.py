@@ -16,9 +16,8 @@ from worker import broker
 def test_web_processes_share_one_count_that_loses_nothing_and_goes_away(embedded: Path, settings: Any) -> None:
     broker.ensure()
     address = f"unix://{embedded / 'valkey.sock'}"
-    settings.CACHES = settings.CACHES | {
-        "requests": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": address}
-    }
+    shared = {"BACKEND": "detection.api.counts.SharedCounts", "LOCATION": address}
+    settings.CACHES = settings.CACHES | {"requests": shared}
     with ThreadPoolExecutor(8) as threads:  # each with connections of its own, as processes have
         numbers = list(threads.map(lambda _: _counted("requests:1:2"), range(200)))
     assert sorted(numbers) == list(range(1, 201))

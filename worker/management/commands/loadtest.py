@@ -34,8 +34,8 @@ class Command(BaseCommand):
     help = (
         "Let clients poll their tasks, as programs do that have uploaded videos: about once a second, a connection"
         " each, with a few lists and health checks among them; whoever's video is done reads it and sends another."
-        " Without --url on the product's own stack, in a scratch folder. Exit code 1 if the p99 is over the limit, or at"
-        " any error. Needs the extra `load`."
+        " Without --url on the product's own stack, in a scratch folder. Exit code 1 if the p99 is over the limit, or"
+        " at any error. Needs the extra `load`."
     )
     requires_system_checks = []
 

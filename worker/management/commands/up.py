@@ -18,10 +18,12 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from worker import broker
+from worker.machine import cores
 from worker.supervisor import Child, ChildKeepsDyingError, Supervisor
 
 QUEUES = "extract,classify,maintenance,train"
 READY_TIMEOUT_S = 60
+MOST_WEB_PROCESSES = 2
 
 
 class Command(BaseCommand):
@@ -75,7 +77,9 @@ def _children(port: int) -> list[Child]:
     # See worker.app: a worker that is stopped puts its work down.
     celery = {"REMAP_SIGTERM": "SIGQUIT"}
     address = f"127.0.0.1:{port}"
-    web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", "--threads=8", f"--bind={address}"]
+    # One process does no more than a core's work: 200 clients that poll want nearly that (`loadtest`).
+    processes = f"--workers={min(MOST_WEB_PROCESSES, cores())}"
+    web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", processes, "--threads=8", f"--bind={address}"]
     return [
         Child("worker", [*python, "celery", "-q", "-A", "worker.app", "worker", "-Q", QUEUES, "-n", "up@%h"], celery),
         Child("beat", [*python, "celery", "-q", "-A", "worker.app", "beat"], celery),
