@@ -6,6 +6,7 @@ Both do the same clips on all cores and are warm: models are loaded before the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ from typing import Any
 import aiohttp
 from django.conf import settings
 
+from ml.video import VideoError
 from worker import loadtest, machine
 
 UPLOADERS = 4
@@ -94,11 +96,16 @@ def bare_process() -> None:
     runtime.prepare()
     product = Product(Path(weights))
     with tempfile.TemporaryDirectory() as folder:
-        product.run(Path(files[0]), Path(folder))
+        _run(product, files[0], folder)
         print("ready", flush=True)
         sys.stdin.read()
-        for path in map(Path, files):
-            product.run(path, Path(folder))
+        for file in files:
+            _run(product, file, folder)
+
+
+def _run(product: Any, file: str, folder: str) -> None:
+    with contextlib.suppress(VideoError):  # through the API such a file has its end, too
+        product.run(Path(file), Path(folder))
 
 
 # --- API, queue, workers ----------------------------------------------------------------------------------------------
