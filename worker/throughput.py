@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from worker import loadtest, machine
 
 UPLOADERS = 4
 POLL_S = 0.1
+ENDED = ("succeeded", "no_face", "failed")
 WARM_UP = 3
 """Videos for each worker process before the clock starts: each loads detector and model at its first."""
 PATIENCE_S = 600.0
@@ -126,26 +128,32 @@ async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tu
 
 
 async def _all_done(session: aiohttp.ClientSession, clips: Sequence[Path]) -> dict[str, int]:
+    """How the tasks ended.  One task is asked about at a time: what the clients cost is not the product's cost."""
     several = asyncio.Semaphore(UPLOADERS)
 
-    async def one(clip: Path) -> str:
+    async def upload(clip: Path) -> str:
         async with several:
             form = aiohttp.FormData()
             # New to the server: with a box of chance at its end, which players skip.
             content = clip.read_bytes() + b"\x00\x00\x00\x18free" + secrets.token_bytes(16)
             form.add_field("file", content, filename=clip.name)
-            async with session.post("/api/v1/videos/", data=form) as answer:
-                body = await answer.json()
-                if answer.status != 202:
-                    raise loadtest.LoadTestError(f"An upload was refused: {json.dumps(body)}")
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            async with session.get(f"/api/v1/tasks/{body['task']['id']}/") as answer:
-                state = (await answer.json())["state"]
-            if state in ("succeeded", "no_face", "failed"):
-                return str(state)
-            await asyncio.sleep(POLL_S * max(1, len(clips) / 10))
-        raise loadtest.LoadTestError(f"A video had no verdict after {PATIENCE_S:.0f} s.")
+            return str((await _answer(session.post("/api/v1/videos/", data=form)))["task"]["id"])
 
-    states = await asyncio.gather(*(one(clip) for clip in clips))
-    return {state: states.count(state) for state in sorted(set(states))}
+    tasks = await asyncio.gather(*(upload(clip) for clip in clips))
+    states: dict[str, int] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    for task in tasks:
+        while (state := (await _answer(session.get(f"/api/v1/tasks/{task}/")))["state"]) not in ENDED:
+            if time.monotonic() > deadline:
+                raise loadtest.LoadTestError(f"A video had no verdict after {PATIENCE_S:.0f} s.")
+            await asyncio.sleep(POLL_S)
+        states[state] = states.get(state, 0) + 1
+    return states
+
+
+async def _answer(request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Any:
+    async with request as answer:
+        body = await answer.json()
+        if answer.status >= 400:
+            raise loadtest.LoadTestError(f"A request was refused: {json.dumps(body)}")
+        return body
