@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
+LONGEST_BACKOFF_S = 3600.0
 
 
 class _Expired(Exception):
@@ -317,7 +318,7 @@ def give_back(
     changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
     if attempt < settings.DFD_MAX_ATTEMPTS:
         state, status = State.QUEUED, _status_while_queued(stage)
-        seconds = settings.DFD_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
+        seconds = backoff_s(attempt) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
         changes |= {"not_before": now + timedelta(seconds=seconds), "published_at": None}
     else:
         state = status = State.DEAD
@@ -336,6 +337,11 @@ def give_back(
 
 
 # --- inside --------------------------------------------------------------------------------------------------------
+
+
+def backoff_s(attempt: int) -> float:
+    """After this attempt, on the mean: doubled each time, and at most an hour."""
+    return min(float(settings.DFD_BACKOFF_S * 2.0 ** min(attempt - 1, 32)), LONGEST_BACKOFF_S)
 
 
 def _lease(now: datetime) -> datetime:

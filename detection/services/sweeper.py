@@ -55,7 +55,7 @@ def come_back_in_time() -> int:
     """
     now = timezone.now()
     lease = timedelta(seconds=settings.DFD_LEASE_S)
-    pause = timedelta(seconds=max(LONGEST_PAUSE_S, settings.DFD_BACKOFF_S * 2**settings.DFD_MAX_ATTEMPTS))
+    pause = timedelta(seconds=max(LONGEST_PAUSE_S, jobs.backoff_s(settings.DFD_MAX_ATTEMPTS)))
     leases = Analysis.objects.filter(state=State.RUNNING, lease_until__gt=now + 2 * lease)
     pauses = Analysis.objects.filter(state=State.QUEUED, not_before__gt=now + 2 * pause)
     told = Analysis.objects.filter(state=State.QUEUED, published_at__gt=now + pause)

@@ -161,3 +161,11 @@ def test_times_that_are_set_in_earnest_are_left_alone(video: Video) -> None:
     Analysis.objects.update(not_before=timezone.now())
     jobs.release(claim=claimed(analysis), error="x")
     assert sweeper.come_back_in_time() == 0
+
+
+def test_however_many_attempts_are_allowed_the_pauses_stay_within_an_hour(settings: Any) -> None:
+    settings.DFD_MAX_ATTEMPTS = 1000
+    assert jobs.backoff_s(1) == settings.DFD_BACKOFF_S
+    assert jobs.backoff_s(2) == 2 * settings.DFD_BACKOFF_S
+    assert jobs.backoff_s(1000) == 3600
+    assert sweeper.sweep() == sweeper.SweepReport(0, 0, 0, 0, False)
