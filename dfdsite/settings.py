@@ -12,7 +12,6 @@ import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -253,19 +252,18 @@ DFD_BROKER_URL = env.str("DFD_BROKER_URL", default="")
 if DFD_BROKER_URL and not brokers.is_known(DFD_BROKER_URL):
     raise ImproperlyConfigured(f"DFD_BROKER_URL must begin with {', '.join(brokers.SCHEMES)}.")
 EMBEDDED_BROKER = not (DFD_BROKER_URL or REDIS_URL)
-# Requests are counted where all web processes see the count; each counts its own where there is only RabbitMQ.
+# Requests are counted where all web processes see the count; without REDIS_URL, those of this machine.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "requests": {
-        "BACKEND": "detection.api.counts.OwnCounts",
-        "LOCATION": "requests",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
+        "BACKEND": "detection.api.counts.MachineCounts",
+        "LOCATION": str(VAR_DIR / "requests.counts"),
     },
 }
-if REDIS_URL or EMBEDDED_BROKER:
+if REDIS_URL:
     CACHES["requests"] = {
         "BACKEND": "detection.api.counts.SharedCounts",
-        "LOCATION": REDIS_URL or f"unix://{quote(str(EMBEDDED_BROKER_SOCKET))}",
+        "LOCATION": REDIS_URL,
         "KEY_PREFIX": "dfd",
         "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
     }

@@ -23,13 +23,11 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ml does; a test file may import torch first
 
 from dfdsite.settings import *  # noqa: E402, F403
-from dfdsite.settings import CACHES, DATABASES, STATIC_ROOT, STORAGES  # noqa: E402
+from dfdsite.settings import DATABASES, STATIC_ROOT, STORAGES  # noqa: E402
 
 # No `collectstatic` before a test: file names stay as they are.
 os.mkdir(STATIC_ROOT)
 STORAGES = STORAGES | {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
-# No broker runs beside most tests, so requests are counted in memory, as they are where there is only RabbitMQ.
-CACHES = CACHES | {"requests": {"BACKEND": "detection.api.counts.OwnCounts", "LOCATION": "requests"}}
 # Tests ask faster than any client; the ones of this limit set their own.
 DFD_MAX_REQUESTS_A_MINUTE = 1_000_000
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
