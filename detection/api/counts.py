@@ -44,7 +44,7 @@ class SharedCounts(RedisCache):
 class MachineCounts(BaseCache):
     """In a small file, for the web processes of this machine: no other process has to wake up for a request.
 
-    A table of SLOTS; a key stands in one of NEIGHBOURS slots from where its digest points.  Where all of those are taken
+    A table of SLOTS; a key stands in one of NEIGHBOURS slots, from where its digest points.  Where all are taken,
     the one that is forgotten next makes room, and begins again with nothing.
     """
 
