@@ -13,10 +13,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+import structlog
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django_structlog.middlewares import RequestMiddleware
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class RememberRequest:
             return self.get_response(request)
         finally:
             _request.reset(token)
+
+
+class LogRequest(RequestMiddleware):
+    """Middleware.  django-structlog's line a request, with the address that we believe and not what a header claims."""
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        structlog.contextvars.bind_contextvars(ip=client_address(request))
 
 
 @contextmanager

@@ -80,12 +80,23 @@ def videos_with_answers(*, user: User) -> QuerySet[Video]:
     return visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
 
 
+_NOT_OF_A_TASK = (
+    "sensitive", "token", "lease_until", "not_before", "published_at", "worker", "last_error", "timings", "replaced",
+    *(f"verdict__model_version__{field}" for field in (
+        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "parent",
+        "active", "created_at", "promoted_at",
+    )),
+)  # fmt: skip
+
+
 def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
     """The task with its verdict, or None where its video is not the user's to see.
 
-    The poll of an owner is the commonest request there is, so their permissions are not looked up for it.
+    The poll of an owner is the commonest request there is: their permissions are not looked up for it, and of the
+    forty columns only those are read that the API shows.
     """
     tasks = Analysis.objects.select_related("verdict__model_version").annotate(owner_id=F("video__owner_id"))
+    tasks = tasks.defer(*_NOT_OF_A_TASK)
     try:
         task = tasks.get(pk=task_id)
     except Analysis.DoesNotExist:

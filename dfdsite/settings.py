@@ -121,7 +121,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "detection.acting.RememberRequest",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "detection.acting.LogRequest",
 ]
 ROOT_URLCONF = "dfdsite.urls"
 WSGI_APPLICATION = "dfdsite.wsgi.application"

@@ -23,14 +23,68 @@ CLIPS = ROOT / "demo" / "clips"
 TERMINAL = ("succeeded", "no_face", "failed")
 
 
-class Stack:
+class Processes:
+    """Processes in sessions of their own, by name; the output of each in `<folder>/<name>.log`."""
+
+    def __init__(self, folder: Path, *, cwd: Path, environment: dict[str, str]) -> None:
+        self.folder, self.cwd, self.environment = folder, cwd, environment
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self, command: list[str]) -> str:
+        """To its end; what it printed."""
+        done = self.ended(command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ended(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.cwd, env=self.environment | environment, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        with self.log_path(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        return self.processes[name]
+
+    def serve(self, client: Client, *options: str) -> None:
+        """On the client's port, and wait until it answers."""
+        gunicorn = [sys.executable, "-m", "gunicorn", "dfdsite.wsgi", "-k", "gthread", "--threads", "4", *options]
+        self.start("web", *gunicorn, "-b", f"127.0.0.1:{client.port}", "--no-control-socket")
+        wait_for(client.is_up, "an answer of the web server", log=lambda: self.log("web"))
+
+    def start_beat(self) -> None:
+        self.start("beat", sys.executable, "-m", "celery", "-q", "-A", "worker.app", "beat")
+
+    def kill(self, name: str) -> None:
+        """kill -9, the process and its children."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def kill_all(self) -> None:
+        for name in list(self.processes):
+            if self.processes[name].poll() is None:
+                self.kill(name)
+
+    def log_path(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def log(self, name: str) -> str:
+        path = self.log_path(name)
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+
+class Stack(Processes):
     """Broker, worker, beat and web, all from the product's own commands and settings."""
 
     def __init__(self, **settings: object) -> None:
         self.var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
         self.port = free_port()
         ours = re.compile(r"DFD_|DATABASE_URL|REDIS_URL|DJANGO_")
-        self.environment = {name: value for name, value in os.environ.items() if not ours.match(name)} | {
+        environment = {name: value for name, value in os.environ.items() if not ours.match(name)} | {
             "DJANGO_SETTINGS_MODULE": "dfdsite.settings",
             "DFD_VAR": str(self.var),
             "DATABASE_URL": f"sqlite:///{self.var}/db.sqlite3",
@@ -43,30 +97,22 @@ class Stack:
             "REMAP_SIGTERM": "SIGQUIT",
             **{name: str(value) for name, value in settings.items()},
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        super().__init__(self.var, cwd=ROOT, environment=environment)
         self.manage("migrate", "-v0")
         self.client = Client(port=self.port, token=self.manage("create_token", "client").strip())
 
     # --- commands and processes ------------------------------------------------------------------------------------
 
     def manage(self, *arguments: str) -> str:
-        return self._run([sys.executable, "manage.py", *arguments])
+        return self.run([sys.executable, "manage.py", *arguments])
 
     def broker(self, action: str) -> str:
-        return self._run([sys.executable, "-m", "worker.broker", action])
+        return self.run([sys.executable, "-m", "worker.broker", action])
 
     def register_tiny_model(self, *, name: str = "tiny", seed: int = 0) -> None:
         path = self.var / f"{name}.safetensors"
         save_tiny(path, name=name, seed=seed)
         self.manage("register_model", str(path), "--activate")
-
-    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """In a session of its own, its output in `<var>/<name>.log`."""
-        with self.log_path(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        return self.processes[name]
 
     def start_worker(
         self, *, app: str = "worker.app", concurrency: int = 1, name: str = "worker", wait: bool = True
@@ -79,36 +125,15 @@ class Stack:
         if wait:
             wait_for(lambda: self.log(name).count(" ready.") > before, "a ready worker", log=lambda: self.log(name))
 
-    def start_beat(self) -> None:
-        self.start("beat", sys.executable, "-m", "celery", "-q", "-A", "worker.app", "beat")
-
     def start_web(self) -> None:
-        address = f"127.0.0.1:{self.port}"
-        gunicorn = [sys.executable, "-m", "gunicorn", "dfdsite.wsgi", "-k", "gthread", "--threads", "4"]
-        self.start("web", *gunicorn, "-b", address, "--no-control-socket")
-        wait_for(self.client.is_up, "an answer of the web server", log=lambda: self.log("web"))
-
-    def kill(self, name: str) -> None:
-        """kill -9, the process and its children."""
-        process = self.processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self.serve(self.client)
 
     def close(self) -> None:
-        for name in list(self.processes):
-            if self.processes[name].poll() is None:
-                self.kill(name)
+        self.kill_all()
         self.broker("stop")
         shutil.rmtree(self.var)
 
     # --- looking ---------------------------------------------------------------------------------------------------
-
-    def log_path(self, name: str) -> Path:
-        return self.var / f"{name}.log"
-
-    def log(self, name: str) -> str:
-        path = self.log_path(name)
-        return path.read_text(errors="replace") if path.is_file() else ""
 
     def upload(self, name: str) -> dict[str, Any]:
         """The new video, as the API answers."""
@@ -129,13 +154,6 @@ class Stack:
     def attempt_folders(self, video: dict[str, Any]) -> list[str]:
         """Names of the folders in which attempts have left files of this video."""
         return [path.name for path in (self.var / "media" / "videos" / video["id"]).iterdir() if path.is_dir()]
-
-    def _run(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 def wait_for(

@@ -64,12 +64,8 @@ def _share_the_cores(instance: Any, **_: Any) -> None:
 def _one_of_many(**_: Any) -> None:
     from worker import watch
 
-    watch.process_may_be_killed()
-
-
-@worker_process_init.connect
-def _after_the_web(**_: Any) -> None:
     machine.step_back()
+    watch.process_may_be_killed()
 
 
 @task_prerun.connect

@@ -29,9 +29,6 @@ from worker import watch
 log = structlog.get_logger(__name__)
 C = TypeVar("C")
 
-DISK_FULL_WAIT_S = 60.0
-"""The next attempt on a full disk comes after this, as often as it takes."""
-
 
 class BadInput(Exception):
     """The file is at fault: the analysis has failed, with this code and this sentence for the client."""
@@ -155,7 +152,7 @@ def _end(claim: Any, error: BaseException, rules: Rules) -> None:
                 rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
             case OSError() if has_no_room(error):  # not the file's fault, and all files' trouble: none may end by it
                 log.error("disk_full", path=error.filename)
-                rules.release(claim=claim, error=trace, counts=False, wait_s=DISK_FULL_WAIT_S)
+                rules.release(claim=claim, error=trace, counts=False, wait_s=jobs.DISK_FULL_WAIT_S)
             case Exception():
                 log.error("stage_broke", exc_info=error)
                 rules.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,15 +18,11 @@ import cv2  # isort: skip
 import torch  # isort: skip
 
 from ml import accuracy as ml_accuracy
-from ml.config import VideoConfig
-from ml.faces import Extraction, extract_faces
 from ml.model import FaceSequenceClassifier
-from ml.pipeline import Classifier, decide
-from ml.search import FaceDetector
 from ml.speed import Floor, Seconds, floor_of, naive, naive_config
 from ml.video import VideoError
-from worker import runtime
-from worker.machine import cpu
+from worker import machine, runtime
+from worker.product import Product
 
 KINDS = ("naive", "product", "floor")
 
@@ -51,30 +44,6 @@ class Clip:
         self.seconds[kind].append(seconds)
         for stage, value in stages.items():
             self.stages[kind].setdefault(stage, []).append(value)
-
-
-class Product:
-    """What a worker does with a file, without the database: trim, extract, encode, read back, classify."""
-
-    def __init__(self, weights: Path) -> None:
-        self.detector = FaceDetector()
-        self.classifier = Classifier.load(weights)
-
-    def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
-        stages: Seconds = {}
-        extraction = _timed(stages, "extract", lambda: extract_faces(path, detector=self.detector))
-        clip = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
-        result = _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clip, trim_s=0.0))
-        people: dict[int, list[Any]] = {}
-        for face in result.faces:
-            people.setdefault(face.track, []).append(face.png)
-        if people:
-            crops = _timed(
-                stages, "read crops", lambda: [[runtime.decoded_crop(png) for png in pngs] for pngs in people.values()]
-            )
-            scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
-            decide(scores, self.classifier.info)
-        return extraction, stages
 
 
 def use_all_cores() -> None:
@@ -135,7 +104,7 @@ def accuracy(paths: Sequence[Path], weights: Path, *, stride: int, say: Callable
             )
         except VideoError as error:
             refused.append(f"{path.name}: {error.code}")
-    return ml_accuracy.summary(results) | {"refused": refused, "stride": stride, "machine": machine()}
+    return ml_accuracy.summary(results) | {"refused": refused, "stride": stride, "machine": facts()}
 
 
 def report(clips: Sequence[Clip], *, memory: Memory) -> dict[str, Any]:
@@ -161,7 +130,7 @@ def report(clips: Sequence[Clip], *, memory: Memory) -> dict[str, Any]:
         ],
         "peak_memory_mb": memory.extract_mb,
         "memory": asdict(memory),
-        "machine": machine(),
+        "machine": facts(),
     }
 
 
@@ -184,26 +153,17 @@ def peak_memory(paths: Sequence[Path], weights: Path) -> Memory:
 
 
 def _memory_of(stages: str, paths: Sequence[Path], weights: Path) -> dict[str, float]:
-    program = "import sys, django; django.setup(); from worker import memory; memory.process(*sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", program, stages, str(weights), *map(str, paths)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "dfdsite.settings")},
-    )
+    command, env = machine.own_process("worker.memory.process", stages, weights, *paths)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise BenchmarkError(f"Memory could not be measured: {done.stderr.strip().splitlines()[-1:]}")
     return dict(json.loads(done.stdout))
 
 
-def machine() -> dict[str, Any]:
+def facts() -> dict[str, Any]:
     """What a figure is worth nothing without."""
-    return {
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
+    return machine.facts() | {
         "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "python": platform.python_version(),
         "torch": torch.__version__,
         "opencv": cv2.__version__,
     }
@@ -227,10 +187,3 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
         return {"median": None, "min": None, "max": None}
     figures = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: round(value, 4) for name, value in figures.items()}
-
-
-def _timed(stages: Seconds, stage: str, work: Callable[[], Any]) -> Any:
-    started = time.perf_counter()
-    result = work()
-    stages[stage] = time.perf_counter() - started
-    return result

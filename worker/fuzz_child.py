@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ml.fuzz.mutate import Seed, mutant
 from ml.fuzz.scripts import Bait
 from ml.limits import Limits, OverLimit, limited
 from ml.video import VideoError, clip_suffix, decode, survey, trim
+from worker.machine import peak_bytes
 
 BROKE = "broke"
 TOO_LONG = "too_long"
@@ -115,13 +115,3 @@ def look(path: Path, config: VideoConfig) -> str:
     finally:
         clip.unlink(missing_ok=True)
     return "ok"
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had; what getrusage says on Linux begins with what its parent had."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024

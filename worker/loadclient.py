@@ -186,11 +186,10 @@ class Load:
         return body if status == 200 else None
 
     async def _upload(self, session: aiohttp.ClientSession, token: str, *, count: bool = True) -> Job | None:
-        """A clip that is new to the server: with a box of chance at its end, which players skip."""
         clip = secrets.choice(self.clips)
         form = aiohttp.FormData()
         name = f"load-{self.uploaded}.mp4"
-        form.add_field("file", clip + b"\x00\x00\x00\x18free" + secrets.token_bytes(16), filename=name)
+        form.add_field("file", as_new(clip), filename=name)
         sent = time.perf_counter()
         try:
             async with session.post(self.plan.url + "/api/v1/videos/", data=form, headers=_headers(token)) as answer:
@@ -228,6 +227,11 @@ class Load:
         for job in self.made:
             async with session.delete(f"{self.plan.url}/api/v1/videos/{job.video}/", headers=_headers(job.token)):
                 pass
+
+
+def as_new(clip: bytes) -> bytes:
+    """An MP4 that is new to the server: with a box of chance at its end, which players skip."""
+    return clip + b"\x00\x00\x00\x18free" + secrets.token_bytes(16)
 
 
 def _session() -> aiohttp.ClientSession:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -128,12 +127,7 @@ def measure(server: Server, plan: Plan, *, limit_ms: float, say: Callable[[str],
         **result,
         "memory": watch.memory_report(),
         "cores_used": watch.cores(),
-        "machine": {
-            "cpu": machine.cpu(),
-            "cores": machine.cores(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-        },
+        "machine": machine.facts(),
     }
 
 

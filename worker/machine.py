@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
+from typing import Any
 
 STEP_BACK = 10
 
@@ -25,6 +28,40 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def facts() -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {
+        "cpu": cpu(),
+        "cores": cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def status_bytes(name: str) -> int | None:
+    """A size that Linux tells of this process (proc(5): VmHWM, RssFile, ...); None elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had; what getrusage says on Linux begins with what its parent had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def own_process(function: str, *arguments: object) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a process that calls the function (`module.name`) with these, Django set up."""
+    module, name = function.rsplit(".", 1)
+    program = f"import sys, django; django.setup(); from {module} import {name}; {name}(*sys.argv[1:])"
+    return [sys.executable, "-c", program, *map(str, arguments)], {"DJANGO_SETTINGS_MODULE": "dfdsite.settings"} | dict(
+        os.environ
+    )
 
 
 def step_back() -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import secrets
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,11 +21,11 @@ import aiohttp
 from django.conf import settings
 
 from ml.video import VideoError
-from worker import loadtest, machine
+from worker import loadtest, machine, runtime
+from worker.loadclient import ENDED, as_new
 
 UPLOADERS = 4
 POLL_S = 0.1
-ENDED = ("succeeded", "no_face", "failed")
 WARM_UP = 3
 """Videos for each worker process before the clock starts: each loads detector and model at its first."""
 PATIENCE_S = 600.0
@@ -47,7 +46,7 @@ def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[
         "system": {"seconds": round(system_s, 2), "videos_per_s": round(videos / system_s, 3), "states": states},
         "share": round(bare_s / system_s, 3),
         "cold_s": round(cold_s, 2),
-        "machine": {"cpu": machine.cpu(), "cores": machine.cores()},
+        "machine": machine.facts(),
     }
 
 
@@ -57,15 +56,14 @@ def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[
 def _bare(clips: Sequence[Path], weights: Path) -> float:
     """Seconds from the word to the last process's end."""
     count = machine.cores()
-    program = "import django; django.setup(); from worker import throughput; throughput.bare_process()"
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": os.environ.get("DJANGO_SETTINGS_MODULE", "dfdsite.settings")}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(count), str(weights), *map(str, clips[k::count])],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=settings.BASE_DIR,
+    processes = []
+    for k in range(count):
+        command, env = machine.own_process("worker.throughput.bare_process", count, weights, *clips[k::count])
+        processes.append(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=settings.BASE_DIR
+            )
         )
-        for k in range(count)
-    ]  # fmt: skip
     try:
         for process in processes:
             assert process.stdout is not None
@@ -85,17 +83,12 @@ def _bare(clips: Sequence[Path], weights: Path) -> float:
             process.wait()
 
 
-def bare_process() -> None:
-    """How many share the cores, weights, then files."""
-    import tempfile
-
-    from worker import runtime
-
-    count, weights, *files = sys.argv[1:]
+def bare_process(count: str, weights: str, *files: str) -> None:
+    """The process: `count` of them share the cores."""
     runtime.share_cores(processes=int(count))
-    from worker.benchmark import Product
-
     runtime.prepare()
+    from worker.product import Product
+
     product = Product(Path(weights))
     with tempfile.TemporaryDirectory() as folder:
         _run(product, files[0], folder)
@@ -134,9 +127,7 @@ async def _all_done(session: aiohttp.ClientSession, clips: Sequence[Path]) -> di
     async def upload(clip: Path) -> str:
         async with several:
             form = aiohttp.FormData()
-            # New to the server: with a box of chance at its end, which players skip.
-            content = clip.read_bytes() + b"\x00\x00\x00\x18free" + secrets.token_bytes(16)
-            form.add_field("file", content, filename=clip.name)
+            form.add_field("file", as_new(clip.read_bytes()), filename=clip.name)
             return str((await _answer(session.post("/api/v1/videos/", data=form)))["task"]["id"])
 
     tasks = await asyncio.gather(*(upload(clip) for clip in clips))

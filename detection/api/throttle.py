@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 WINDOW_S = 60
 KEYS = 4
-"""A user's counts take turns in so many keys, each of which has run out before its turn comes again: a cache in memory
-looks for what has run out only when it is full."""
+"""A user's counts take turns in so many keys, each of which has run out before its turn comes again: so a user takes no
+more room than that in the table that all share."""
 
 
 class RequestsAMinute(BaseThrottle):

@@ -6,9 +6,11 @@ Evidence on demand (`evidence_jobs`) lies beside them: `<video.folder>/heatmaps/
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import PurePosixPath
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
@@ -16,6 +18,11 @@ from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, 
 from detection.services.results import ExtractionResult
 
 THUMBNAIL = "thumbnail.jpg"
+
+
+def longest_attempt() -> timedelta:
+    """After this long no worker is at a stage that it had begun before."""
+    return timedelta(seconds=settings.DFD_TASK_HARD_LIMIT_S + settings.DFD_LEASE_S)
 
 
 def attempt_folder(video_id: UUID, token: UUID) -> str:

@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
-LONGEST_BACKOFF_S = 3600.0
+LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
 
 
 class _Expired(Exception):

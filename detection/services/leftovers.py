@@ -9,12 +9,11 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from detection.models import FolderCheck, Video
-from detection.services.attempt_files import prune, remove_tree
+from detection.services.attempt_files import longest_attempt, prune, remove_tree
 
 log = structlog.get_logger(__name__)
 
@@ -34,10 +33,9 @@ def watch(*, video_id: UUID) -> FolderCheck:
 def sweep() -> int:
     """Look through the folders whose time has come; returns how many."""
     now = timezone.now()
-    worked = timedelta(seconds=settings.DFD_TASK_HARD_LIMIT_S + settings.DFD_LEASE_S)  # then no attempt still writes
     known = Exists(Video.objects.filter(pk=OuterRef("video_id")))
     due = FolderCheck.objects.annotate(known=known).filter(
-        Q(created_at__lt=now - worked, known=True) | Q(created_at__lt=now - ABANDONED_AFTER)
+        Q(created_at__lt=now - longest_attempt(), known=True) | Q(created_at__lt=now - ABANDONED_AFTER)
     )
     done = 0
     for check in due[:BATCH]:

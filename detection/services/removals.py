@@ -6,17 +6,15 @@ What a video leaves in training packs and cached features is a worker's to remov
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from detection.models import Removal, RunState, TrainingRun
-from detection.services.attempt_files import remove_tree
+from detection.services.attempt_files import longest_attempt, remove_tree
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +33,7 @@ def schedule(*, video_id: UUID, paths: Sequence[str], packs: bool) -> None:
 def sweep() -> int:
     """Remove once more what was let go a while ago: a worker may have been writing there, or storage was away."""
     done = 0
-    for removal in Removal.objects.filter(created_at__lt=timezone.now() - _grace()).exclude(paths=[])[:BATCH]:
+    for removal in Removal.objects.filter(created_at__lt=timezone.now() - longest_attempt()).exclude(paths=[])[:BATCH]:
         if _remove(removal):
             done += 1
             Removal.objects.filter(pk=removal.pk, packs=True).update(paths=[])
@@ -45,7 +43,7 @@ def sweep() -> int:
 
 def waiting_for_packs() -> list[Removal]:
     """Removals whose videos may still be in packs, and which no training that is under way can put there any more."""
-    rows = Removal.objects.filter(packs=True, paths=[], created_at__lt=timezone.now() - _grace())
+    rows = Removal.objects.filter(packs=True, paths=[], created_at__lt=timezone.now() - longest_attempt())
     running = TrainingRun.objects.filter(state=RunState.RUNNING).order_by("started_at")
     oldest = running.values_list("started_at", flat=True).first()
     if oldest is not None:
@@ -71,8 +69,3 @@ def _remove(removal: Removal) -> bool:
         log.warning("files_left", video=str(removal.video_id), error=str(error))
         return False
     return True
-
-
-def _grace() -> timedelta:
-    """After this long no worker is at a stage that it had begun before."""
-    return timedelta(seconds=settings.DFD_TASK_HARD_LIMIT_S + settings.DFD_LEASE_S)

@@ -183,8 +183,10 @@ def sweep() -> int:
         except Refused:
             continue
         removed += 1
-    for name in _folders():
-        if not ResumableUpload.objects.filter(pk=name).exists():  # the row is there before any piece
+    names = _folders()
+    known = set(ResumableUpload.objects.filter(pk__in=names).values_list("pk", flat=True))  # there before any piece
+    for name in names:
+        if name not in known:
             remove_tree(f"{FOLDER}/{name}")
     return removed
 

@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 # A row this young is about to be published by whoever made it.
 GRACE = timedelta(seconds=3)
-LONGEST_PAUSE_S = 60.0
-"""That is waited for anything but a backoff: a full disk."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def come_back_in_time() -> int:
     """
     now = timezone.now()
     lease = timedelta(seconds=settings.DFD_LEASE_S)
-    pause = timedelta(seconds=max(LONGEST_PAUSE_S, jobs.backoff_s(settings.DFD_MAX_ATTEMPTS)))
+    pause = timedelta(seconds=max(jobs.DISK_FULL_WAIT_S, jobs.backoff_s(settings.DFD_MAX_ATTEMPTS)))
     leases = Analysis.objects.filter(state=State.RUNNING, lease_until__gt=now + 2 * lease)
     pauses = Analysis.objects.filter(state=State.QUEUED, not_before__gt=now + 2 * pause)
     told = Analysis.objects.filter(state=State.QUEUED, published_at__gt=now + pause)

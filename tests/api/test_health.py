@@ -39,6 +39,11 @@ def test_a_request_is_one_line_of_the_log(nobody: Caller, caplog: pytest.LogCapt
     assert caplog.records[-1].msg["request"] == "GET /healthz"  # type: ignore[index]  # structlog puts the event there
 
 
+def test_the_log_has_the_address_that_is_believed(nobody: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    nobody.get("/healthz", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert caplog.records[-1].msg["ip"] == "127.0.0.1"  # type: ignore[index]
+
+
 def test_a_process_that_can_take_uploads_is_ready(nobody: Caller, tmp_path: Path) -> None:
     assert nobody.get("/readyz").json()["status"] == "ready"
     assert list((tmp_path / "media").iterdir()) == []

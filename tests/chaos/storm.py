@@ -25,14 +25,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from celery import Celery
 
 from demo.client import Client, ClientError
 from tests.many.servers import Postgres
-from tests.stack import CLIPS, Stack
+from tests.stack import CLIPS, TERMINAL, Stack
+from worker.loadclient import as_new
 
 KINDS = {
     "one-person.mp4": ("succeeded", 10),
@@ -42,7 +42,6 @@ KINDS = {
     "broken.mp4": ("failed", 0),
 }
 """State and faces that a calm run ends with."""
-ENDED = ("succeeded", "no_face", "failed", "dead")
 UPLOADERS = 4
 STUCK_AFTER_S = 240.0
 """Without any progress for this long, something is stuck."""
@@ -110,7 +109,7 @@ class Storm:
                 thread.join()
             self._wait_for_the_end(lambda: self._finished() + len(self.refused) == self.plan.uploads)
             seconds = time.monotonic() - started
-            found = json.loads(self.stack._run([sys.executable, "-m", "tests.chaos.ledger"]).splitlines()[-1])
+            found = json.loads(self.stack.run([sys.executable, "-m", "tests.chaos.ledger"]).splitlines()[-1])
             return self._judged(found, seconds)
         finally:
             self._uploading.clear()
@@ -167,7 +166,7 @@ class Storm:
                 client = Client(port=self.stack.port, token=self.token, timeout_s=10)
                 with contextlib.suppress(ClientError):
                     for video in [video for video in list(self.accepted) if video not in self._ended]:
-                        if client.get(f"/api/v1/videos/{video}/")["status"] in ENDED:
+                        if client.get(f"/api/v1/videos/{video}/")["status"] in TERMINAL:
                             self._ended.add(video)
             return len(self._ended)
 
@@ -329,11 +328,10 @@ class SmallDisk:
 
 
 def _content(name: str) -> bytes:
-    """The clip with a box of its own at its end, so that no two uploads are the same; or the head of one."""
-    box = (24).to_bytes(4, "big") + b"free" + uuid4().bytes
+    """The clip, or the head of one, and no two uploads the same."""
     if name == "broken.mp4":
-        return (CLIPS / "one-person.mp4").read_bytes()[:4000] + box
-    return (CLIPS / name).read_bytes() + box
+        return as_new((CLIPS / "one-person.mp4").read_bytes()[:4000])
+    return as_new((CLIPS / name).read_bytes())
 
 
 def _children(pid: int) -> list[int]:

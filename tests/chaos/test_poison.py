@@ -12,7 +12,7 @@ from tests.stack import CLIPS, Stack, wait_for
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
 
-WALL_S, CPU_S = 30, 10
+WALL_S, CPU_S = 20, 10
 SENTENCES = {
     "crash": "Each time the process that analysed this file ended without a word.",
     "hang-": f"It took longer than {WALL_S} s.",

@@ -56,7 +56,7 @@ def made() -> Iterator[list[Machine]]:
     machines: list[Machine] = []
     yield machines
     for machine in machines:
-        machine.run([sys.executable, "-m", "worker.broker", "stop"])
+        machine.ended([sys.executable, "-m", "worker.broker", "stop"])
         machine.close()
 
 

@@ -183,7 +183,7 @@ def test_weights_come_through_storage_and_others_than_the_registered_ones_are_re
         assert sha256 in detail
         assert "Register the file again" in detail
         assert list((mule.folder / "var" / "cache").iterdir()) == []
-        said = mule.run([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
+        said = mule.ended([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
         assert "The weights of the active model" in said
     finally:
         stored.put(Body=sound)

@@ -55,7 +55,7 @@ def test_a_video_goes_through_from_end_to_end(machine: Machine, client: Client) 
         "three verdicts", timeout_s=120, log=lambda: machine.log("worker"),
     )  # fmt: skip
     assert backlog(machine) == 0
-    said = machine.run([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
+    said = machine.ended([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
     assert "The broker (DFD_BROKER_URL, RabbitMQ 3." in said
     assert "1 workers answer and serve classify, extract, maintenance" in said
     assert not (machine.folder / "var" / "broker").exists()  # nobody has started the embedded one
@@ -109,7 +109,7 @@ def backlog(machine: Machine) -> int | None:
 
 def probe(machine: Machine) -> int:
     command = [sys.executable, "-m", "worker.alive", "--name", f"{machine.name}@%h", "--within", "12"]
-    return machine.run(command).returncode
+    return machine.ended(command).returncode
 
 
 def ready(client: Client) -> str:

@@ -51,7 +51,7 @@ def test_the_database_is_brought_up_to_date_while_the_version_before_works(machi
         "answer = None"
     )
     stop = machine.folder / "stop"
-    first = machine.run([sys.executable, "-m", "tests.many.old_writer", str(ROWS), str(stop)])
+    first = machine.ended([sys.executable, "-m", "tests.many.old_writer", str(ROWS), str(stop)])
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["errors"] == []
 

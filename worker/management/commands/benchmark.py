@@ -6,29 +6,28 @@ import json
 import os
 import sys
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from worker.management.files import files_in
+
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
 
 
-def count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 100:
-        raise ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+def between(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        found = int(text) if text.isdecimal() else least - 1
+        if not least <= found <= most:
+            raise ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return found
+
     return number
 
 
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= 100_000:
-        raise ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
-    return number
+count = between(0, 100)
 
 
 class Command(BaseCommand):
@@ -42,7 +41,10 @@ class Command(BaseCommand):
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="videos, or folders of them")
         parser.add_argument("--repeat", type=count, default=5, help="turns of the product and the floor (5)")
         parser.add_argument(
-            "--naive-repeat", type=count, default=1, help="turns of the naive pipeline, a minute each at 1080p (1)"
+            "--naive-repeat",
+            type=count,
+            default=1,
+            help="turns of the naive pipeline, a minute each at 1080p (1)",
         )
         parser.add_argument("--weights", type=Path, help="instead of those that come with the program")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -53,11 +55,14 @@ class Command(BaseCommand):
             help="instead of times: does it find whom the detector finds at full size, and score as float32 does?",
         )
         parser.add_argument(
-            "--stride", type=count, default=5, help="with --accuracy: full size in every N-th frame; 1 is all (5)"
+            "--stride",
+            type=count,
+            default=5,
+            help="with --accuracy: full size in every N-th frame; 1 is all (5)",
         )
         parser.add_argument(
             "--throughput",
-            type=positive,
+            type=between(1, 100_000),
             metavar="N",
             help="instead: N videos of the clips (MP4) through API, queue and workers, and through the bare pipeline in"
             " as many processes; needs the extra `load`",
@@ -69,7 +74,7 @@ class Command(BaseCommand):
         from worker import benchmark, benchmark_shown
 
         before = _read(options["compare"])
-        files = _files(paths)
+        files = [Path(os.path.abspath(path)) for path in files_in(paths, SUFFIXES)]
         if options["repeat"] < 1:
             raise CommandError("--repeat must be at least 1.")
         benchmark.use_all_cores()
@@ -118,20 +123,6 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         end = "\r" if sys.stderr.isatty() else "\n"
         self.stderr.write(f"{text:<60}", ending=end)
-
-
-def _files(paths: list[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise CommandError(f"There is no file or folder {str(path)!r}.")
-    if not found:
-        raise CommandError(f"There is no video in {', '.join(map(str, paths))}.")
-    return [Path(os.path.abspath(path)) for path in found]
 
 
 def _read(path: Path | None) -> Any:

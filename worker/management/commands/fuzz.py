@@ -12,6 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from worker.management.files import files_in
+
 DEMO_CLIPS = settings.BASE_DIR / "demo" / "clips"
 
 
@@ -55,7 +57,7 @@ class Command(BaseCommand):
             generated = write_seeds(made)
             if not generated:
                 raise CommandError("This installation of FFmpeg can encode nothing to begin with.")
-            seeds = read_seeds(_files(paths) if paths else [*sorted(DEMO_CLIPS.glob("*.mp4")), *generated])
+            seeds = read_seeds(files_in(paths) if paths else [*sorted(DEMO_CLIPS.glob("*.mp4")), *generated])
             run = Run(
                 seeds=seeds,
                 key=options["seed"],
@@ -98,17 +100,3 @@ class Command(BaseCommand):
     def _progress(self, done: int, total: int) -> None:
         if sys.stderr.isatty():
             self.stderr.write(f"{done:,} of {total:,}" if total else "", ending="   \r")
-
-
-def _files(paths: list[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.is_file())
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise CommandError(f"There is no file or folder {str(path)!r}.")
-    if not found:
-        raise CommandError(f"There is no file in {', '.join(map(str, paths))}.")
-    return found

@@ -1,0 +1,60 @@
+"""What a worker does with a file, without the database: for `worker.benchmark` and its relatives to measure.
+
+It imports no more than a worker has in memory, so that this can be measured, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detection.services.results import ExtractionResult
+from ml.config import VideoConfig
+from ml.faces import Extraction, extract_faces
+from ml.search import FaceDetector
+from worker import runtime
+
+Seconds = dict[str, float]
+
+
+def extract(detector: FaceDetector, path: Path, folder: Path, stages: Seconds) -> tuple[Extraction, ExtractionResult]:
+    """Find the faces, trim, encode; `stages` gets the seconds of each.  Raises ml.video.VideoError."""
+    extraction = _timed(stages, "extract", lambda: extract_faces(path, detector=detector))
+    clip = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
+    return extraction, _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clip, trim_s=0.0))
+
+
+class Product:
+    """Both stages, the faces read back between them as from storage."""
+
+    def __init__(self, weights: Path) -> None:
+        from ml.pipeline import Classifier
+
+        self.detector = FaceDetector()
+        self.classifier = Classifier.load(weights)
+
+    def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
+        """What was found, and the seconds of each step.  Raises ml.video.VideoError."""
+        from ml.pipeline import decide
+
+        stages: Seconds = {}
+        extraction, result = extract(self.detector, path, folder, stages)
+        people: dict[int, list[Any]] = {}
+        for face in result.faces:
+            people.setdefault(face.track, []).append(face.png)
+        if people:
+            crops = _timed(
+                stages, "read crops", lambda: [[runtime.decoded_crop(png) for png in pngs] for pngs in people.values()]
+            )
+            scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
+            decide(scores, self.classifier.info)
+        return extraction, stages
+
+
+def _timed(stages: Seconds, stage: str, work: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    result = work()
+    stages[stage] = time.perf_counter() - started
+    return result
