@@ -92,8 +92,8 @@ _NOT_OF_A_TASK = (
 def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
     """The task with its verdict, or None where its video is not the user's to see.
 
-    The poll of an owner is the commonest request there is: their permissions are not looked up for it, and of the
-    forty columns only those are read that the API shows.
+    The poll of an owner is the commonest request there is: their permissions are not looked up for it, and columns
+    that the API does not show are not read.
     """
     tasks = Analysis.objects.select_related("verdict__model_version").annotate(owner_id=F("video__owner_id"))
     tasks = tasks.defer(*_NOT_OF_A_TASK)

@@ -36,11 +36,13 @@ class Processes:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def ended(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    def ended(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.cwd, env=self.environment | environment, capture_output=True, text=True, timeout=120,
-            check=False,
-        )  # fmt: skip
+            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def manage(self, *arguments: str) -> str:
+        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments])
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with self.log_path(name).open("ab") as log:
@@ -102,9 +104,6 @@ class Stack(Processes):
         self.client = Client(port=self.port, token=self.manage("create_token", "client").strip())
 
     # --- commands and processes ------------------------------------------------------------------------------------
-
-    def manage(self, *arguments: str) -> str:
-        return self.run([sys.executable, "manage.py", *arguments])
 
     def broker(self, action: str) -> str:
         return self.run([sys.executable, "-m", "worker.broker", action])

@@ -184,7 +184,7 @@ def sweep() -> int:
             continue
         removed += 1
     names = _folders()
-    known = set(ResumableUpload.objects.filter(pk__in=names).values_list("pk", flat=True))  # there before any piece
+    known = ResumableUpload.objects.only("pk").in_bulk(names)  # a row is there before any piece
     for name in names:
         if name not in known:
             remove_tree(f"{FOLDER}/{name}")

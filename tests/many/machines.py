@@ -44,9 +44,6 @@ class Machine(Processes):
 
     # --- commands and processes ------------------------------------------------------------------------------------
 
-    def manage(self, *arguments: str) -> str:
-        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments])
-
     def ask(self, code: str) -> Any:
         """What the code, run with Django set up, leaves in `answer`."""
         program = f"import django; django.setup()\n{code}\nimport json; print(json.dumps(answer, default=str))"

@@ -41,10 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="videos, or folders of them")
         parser.add_argument("--repeat", type=count, default=5, help="turns of the product and the floor (5)")
         parser.add_argument(
-            "--naive-repeat",
-            type=count,
-            default=1,
-            help="turns of the naive pipeline, a minute each at 1080p (1)",
+            "--naive-repeat", type=count, default=1, help="turns of the naive pipeline, a minute each at 1080p (1)"
         )
         parser.add_argument("--weights", type=Path, help="instead of those that come with the program")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -55,10 +52,7 @@ class Command(BaseCommand):
             help="instead of times: does it find whom the detector finds at full size, and score as float32 does?",
         )
         parser.add_argument(
-            "--stride",
-            type=count,
-            default=5,
-            help="with --accuracy: full size in every N-th frame; 1 is all (5)",
+            "--stride", type=count, default=5, help="with --accuracy: full size in every N-th frame; 1 is all (5)"
         )
         parser.add_argument(
             "--throughput",
