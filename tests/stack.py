@@ -47,8 +47,9 @@ class Processes:
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with self.log_path(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+                command, cwd=self.cwd, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
+            )  # fmt: skip
         return self.processes[name]
 
     def serve(self, client: Client, *options: str) -> None:
@@ -153,6 +154,11 @@ class Stack(Processes):
     def attempt_folders(self, video: dict[str, Any]) -> list[str]:
         """Names of the folders in which attempts have left files of this video."""
         return [path.name for path in (self.var / "media" / "videos" / video["id"]).iterdir() if path.is_dir()]
+
+
+def _hear_ctrl_c() -> None:
+    """As in a terminal; a shell that starts the tests in the background makes all below deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(

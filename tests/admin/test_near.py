@@ -29,7 +29,7 @@ BITS = f"{random.Random(0).getrandbits(256):064x}"
 
 @pytest.fixture(autouse=True)
 def _quiet(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
+    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = settings.DFD_REVIEW_GOLD_SHARE = 0.0
     monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
 
 
