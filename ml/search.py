@@ -39,11 +39,11 @@ class RejectedBox:
 
 
 class FaceDetector:
-    """MTCNN with the thresholds of `config`, loaded at the first use."""
+    """MTCNN with the thresholds of `config`, loaded at the first use; `device`, `threads`: see ml.mtcnn.Networks."""
 
-    def __init__(self, device: str = "cpu", config: FaceConfig | None = None) -> None:
+    def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
         self.config = config or FaceConfig()
-        self._cascade = Cascade(device, self.config.mtcnn_thresholds)
+        self._cascade = Cascade(device, self.config.mtcnn_thresholds, threads)
 
     def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
         """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.

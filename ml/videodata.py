@@ -12,7 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ml.config import Label
@@ -30,11 +29,10 @@ _ONE_ROOM = ("grid", "intel")
 
 @cache
 def _detector() -> FaceDetector:
-    return FaceDetector()
+    return FaceDetector(threads=1)  # the processes share the cores, so their threads must not
 
 
 def _start_worker() -> None:
-    torch.set_num_threads(1)  # the processes share the cores, so their threads must not
     cv2.setNumThreads(1)
 
 
@@ -64,7 +62,7 @@ def _people(path: Path) -> FoundPeople | str:
 
 def extract_all(paths: Sequence[Path], *, workers: int) -> Iterator[FoundPeople | str]:
     """The people of each video in the order of `paths`, or why there are none; `workers` processes extract."""
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    context = multiprocessing.get_context("spawn")  # a library's threads do not survive a fork
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         yield from pool.map(_people, paths)
 

@@ -52,7 +52,7 @@ def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
 
 def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
     """Of the stored clip, or of the upload where no clip could be cut from it."""
-    runtime.prepare()
+    runtime.prepare_vision()
     from ml.config import VideoConfig
     from ml.preview import PreviewError, make_preview
     from ml.video import VideoError

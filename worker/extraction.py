@@ -114,7 +114,7 @@ class _Member:
     """One process of the team, and what it is at."""
 
     def __init__(self, failed_starts: int = 0) -> None:
-        context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        context = multiprocessing.get_context("spawn")  # a library's threads do not survive a fork
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=serve, args=(theirs,), name="extract", daemon=True)

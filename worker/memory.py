@@ -15,7 +15,10 @@ from worker.product import Product, extract
 def process(stages: str, weights: str, *paths: str) -> None:
     """Do the files one after another, by `extract` alone or by `both` stages; prints the peak as JSON."""
     runtime.share_cores(processes=1)
-    runtime.prepare()
+    if stages == "both":
+        runtime.prepare()
+    else:
+        runtime.prepare_vision()
     product = Product(Path(weights)) if stages == "both" else None
     detector = FaceDetector()
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,7 @@
 """What one worker process keeps: a face detector, and the active model.  And the work of the two stages with them.
 
-torch and OpenCV are imported at the first use, in the child process that does the work, never in its parent.
+torch and OpenCV are imported at the first use, in the child process that does the work, never in its parent; torch only
+where a network scores or learns, because it costs a process that looks for faces more memory than all the rest.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _loaded: tuple[UUID, Classifier] | None = None
 
 def extract(claim: Claim, heart: Heart) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
-    prepare()
+    prepare_vision()
     from ml.config import VideoConfig
     from ml.faces import extract_faces
     from ml.video import VideoError
@@ -85,8 +86,8 @@ def extract(claim: Claim, heart: Heart) -> None:
 
 
 def load_detector() -> None:
-    """Now, and not at the first video: a time limit that broke off the import of torch would spoil the process."""
-    prepare()
+    """Now, and not at the first video: a time limit that broke off the import of a library would spoil the process."""
+    prepare_vision()
     _detector()
 
 
@@ -101,7 +102,7 @@ def _detector(sensitive: bool = False) -> FaceDetector:
     from ml.search import FaceDetector
 
     # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
-    return FaceDetector(device="cpu", config=_face_config(sensitive))
+    return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
 
 
 def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
@@ -342,15 +343,24 @@ def remove_leftovers() -> None:
 
 
 @cache
-def prepare() -> None:
-    """Once in each child: without it every process would start as many threads as there are cores."""
-    import ml  # noqa: F401 (first: it tells OpenMP how to wait)
+def prepare_vision() -> None:
+    """Once in each child that decodes: without it every process would start as many threads as there are cores."""
+    import ml  # noqa: F401 (first: it sets how memory is had)
 
     import cv2  # isort: skip
+
+    cv2.setNumThreads(1)
+
+
+@cache
+def prepare() -> None:
+    """The same, where a network scores or learns, too."""
+    import ml  # noqa: F401 (first: it tells OpenMP how to wait)
+
     import torch  # isort: skip
 
+    prepare_vision()
     torch.set_num_threads(_threads)
-    cv2.setNumThreads(1)
 
 
 def _work_root() -> Path:

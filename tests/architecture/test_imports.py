@@ -54,7 +54,7 @@ def visit(resolver):
 visit(get_resolver())
 answer = Client(headers={"host": "127.0.0.1"}).get("/healthz")
 assert answer.status_code == 200, answer.status_code
-heavy = {"torch", "torchvision", "facenet_pytorch", "cv2", "av", "sklearn", "ml"} & set(sys.modules)
+heavy = {"torch", "torchvision", "facenet_pytorch", "onnxruntime", "cv2", "av", "sklearn", "ml"} & set(sys.modules)
 print("served, with", sorted(heavy))
 """
 
@@ -66,6 +66,25 @@ def test_the_web_process_serves_without_what_only_workers_need(tmp_path: Path) -
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert served.stdout.splitlines()[-1:] == ["served, with []"], served.stderr
+
+
+EXTRACT_WORKER = """
+import sys, django
+django.setup()
+from worker.memory import process
+process("extract", "", sys.argv[1])
+print("extracted, with", sorted({"torch", "torchvision", "facenet_pytorch", "sklearn"} & set(sys.modules)))
+"""
+
+
+def test_faces_are_extracted_without_what_only_networks_need(tmp_path: Path) -> None:
+    """torch is two thirds of the memory that such a worker would have."""
+    extracted = subprocess.run(
+        [sys.executable, "-c", EXTRACT_WORKER, ROOT / "demo" / "clips" / "one-person.mp4"],
+        cwd=ROOT, env={**os.environ, "DJANGO_SETTINGS_MODULE": "dfdsite.settings", "DFD_VAR": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert extracted.stdout.splitlines()[-1:] == ["extracted, with []"], extracted.stderr
 
 
 def imported_by(path: Path) -> set[str]:

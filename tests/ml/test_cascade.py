@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import onnxruntime
 import pytest
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
 from ml.cascade import Cascade
 from ml.config import VideoConfig
+from ml.mtcnn import FOLDER
 from ml.tracks import iou
 from ml.video import decode
+from tests.ml import mtcnn_export
 from tests.ml.clips import DEMO
 
 
@@ -58,3 +65,56 @@ def test_nothing_tiny_and_flat_pictures_have_no_face(cascade: Cascade) -> None:
     assert cascade.detect([np.full((90, 160, 3), 128, np.uint8)], min_face=20) == [[]]
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
     assert len(cascade.detect([noise], min_face=12)) == 1
+
+
+def test_the_networks_are_the_packages_and_complete() -> None:
+    """Made anew from facenet-pytorch's weights they are the files that the detector loads."""
+    for name, model in mtcnn_export.networks().items():
+        assert (FOLDER / f"{name}.onnx").read_bytes() == model.SerializeToString()
+
+
+def test_a_card_that_onnx_runtime_cannot_use_is_said_in_a_sentence() -> None:
+    with pytest.raises(RuntimeError, match="install onnxruntime-gpu instead of onnxruntime, or use cpu"):
+        Cascade("cuda").detect([np.zeros((64, 64, 3), np.uint8)], min_face=20)
+
+
+def test_where_the_card_can_be_used_the_networks_are_put_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the card: what ONNX Runtime is told is noted, and the processor does the work."""
+    told: list[list[str]] = []
+    session = onnxruntime.InferenceSession
+
+    def on_the_processor(path: Path, options: object, *, providers: list[str]) -> object:
+        told.append(providers)
+        return session(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", on_the_processor)
+    picture = frames("one-person.mp4")[0]
+    assert len(Cascade("cuda").detect([picture], min_face=40)) == 1
+    assert told == [["CUDAExecutionProvider"]] * 3
+
+
+SHORT_OF_MEMORY = """
+import resource
+import ml
+import numpy as np
+from ml.limits import Limits, OverLimit, limited
+from ml.mtcnn import Networks
+networks = Networks(threads=1)
+networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+try:
+    with limited(Limits(memory_bytes=100 * 2**20, cpu_s=60)):
+        networks.propose(np.zeros((1, 3000, 3000, 3), np.float32))
+except OverLimit as error:
+    print(error.code)
+networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+print("goes on")
+"""
+
+
+def test_a_shortage_of_memory_is_known_as_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.split("\n")[:2] == ["out_of_memory", "goes on"], done.stderr
+    assert not done.stderr
