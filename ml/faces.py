@@ -1,8 +1,8 @@
 """From a video to ten faces a person: detect, link into tracks, crop.
 
-Frames are looked at in widening passes (10 spread over the video, for larger faces only; then 16, every third, all),
-until it is certain who is there and each person has ten valid faces; then at a larger scale, then turned, before it is
-said that there is no face.  A whole frame never stands in for a face.
+Frames are looked at in widening passes (10 spread over the video, then 16, every third, all; each for larger faces only
+before smaller ones), until it is certain who is there and each person has ten valid faces; then at a larger scale, then
+turned, before it is said that there is no face.  A whole frame never stands in for a face.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.config import FaceConfig, VideoConfig
-from ml.search import FaceDetector, Image, Look, Progress, RejectedBox, Search
+from ml.footage import Footage, Progress
+from ml.search import FaceDetector, Image, Look, Plan, RejectedBox, Search
 from ml.tracks import Box, Detection, even
 from ml.video import VideoInfo, reduce, survey
 
@@ -77,24 +78,26 @@ def extract_faces(
     file = survey(path, video)
     report(0.02)
 
-    upright = Search(path, detector, video, config, long_side=config.detect_long_side, turned=0)
+    footage = Footage(path, video, cut_threshold=config.cut_threshold, keep=Plan.of(file.frames, config).again)
+    upright = Search(footage, detector, config, long_side=config.detect_long_side)
     people = upright.run(file.frames, lambda x: report(0.02 + 0.68 * x))
-    assert upright.first is not None  # without a frame decoding has raised
-    info = file.info(upright.first)
+    assert footage.first is not None  # without a frame decoding has raised
+    info = file.info(footage.first)
     searches = [upright]
     if not people:
         # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
         tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
         tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
+        first = Plan.of(footage.frames_decoded, config).first
         for number, (long_side, turned) in enumerate(tries):
-            search = Search(path, detector, video, config, long_side=long_side, turned=turned)
+            search = Search(footage, detector, config, long_side=long_side, turned=turned)
             searches.append(search)
             sample = config.turned_frames if turned else config.full_scale_frames
-            search.look_at(even(upright.frames_decoded, sample), lambda _: report(0.0))
+            search.look_at([first[k] for k in even(len(first), sample)], lambda _: report(0.0))
             report(0.7 + 0.28 * (number + 1) / len(tries))
-            if sum(bool(look.valid) for look in search.looks.values()) < min(3, upright.frames_decoded):
+            if sum(bool(look.valid) for look in search.looks.values()) < min(3, footage.frames_decoded):
                 continue
-            people = search.run(upright.frames_decoded, lambda _: report(0.98))
+            people = search.run(footage.frames_decoded, lambda _: report(0.98))
             if people:
                 break
     total = time.perf_counter() - started
@@ -102,7 +105,7 @@ def extract_faces(
     middle = upright.looks[sorted(upright.looks)[len(upright.looks) // 2]]
     extraction = Extraction(
         info=info,
-        frames_decoded=upright.frames_decoded,
+        frames_decoded=footage.frames_decoded,
         tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=reduce(middle.small, 320),

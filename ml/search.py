@@ -1,4 +1,4 @@
-"""Looking for people in one video at one scale: batches of frames, coarse to fine, linked into tracks.
+"""Looking for people in one video at one scale: coarse to fine, few frames to many, linked into tracks.
 
 `ml.faces` decides which searches are made, and what becomes of what they find.
 """
@@ -6,27 +6,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.ahead import ahead
-from ml.cascade import Cascade, Found
-from ml.config import FaceConfig, VideoConfig
+from ml.cascade import MOST_PIXELS, Cascade, Found
+from ml.config import FaceConfig
+from ml.footage import Footage, Progress
 from ml.tracks import Box, Detection, even, link
-from ml.video import DecodedFrame, decode, turn
+from ml.video import DecodedFrame, turn
 
 Image = NDArray[np.uint8]
-MOST_HELD_BYTES = 64 * 2**20
-"""Of decoded frames that are kept to be looked at."""
-DECODED_AHEAD = 3
-"""Frames to be looked at that wait, decoded, while the detector is at an earlier one."""
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -99,118 +93,79 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Held:
-    """A frame that may be looked at, still in the decoder's pixels."""
+class Plan:
+    """Which frames of a video are looked at, and in which order: numbers, each group in time order.
 
-    frame: DecodedFrame
-    long_side: int
-    turned: int
+    `ten` are looked at first, of these `probes` for the smallest faces too; then `more`; with these they are `first`.
+    """
 
-    @cached_property
-    def small(self) -> Image:
-        """The copy that the detector sees."""
-        return turn(self.frame.rgb(long_side=self.long_side), self.turned)
+    probes: list[int]
+    ten: list[int]
+    more: list[int]
+    first: list[int]
+    dense: list[int]
+
+    @classmethod
+    def of(cls, frames: int, config: FaceConfig) -> Plan:
+        """Of a video of so many frames."""
+        first = even(frames, config.first_pass_frames)
+        ten = [first[k] for k in even(len(first), config.faces_per_track)]
+        return cls(
+            probes=[ten[k] for k in even(len(ten), config.fine_probes)],
+            ten=ten,
+            more=[number for number in first if number not in ten],
+            first=first,
+            dense=list(range(0, frames, config.dense_stride)),
+        )
+
+    @property
+    def again(self) -> list[list[int]]:
+        """What may be asked for after the first pass, the most useful group first."""
+        return [self.more, self.ten, self.dense]
 
 
 class Search:
     """The passes over one video at one detection scale and one turn."""
 
     def __init__(
-        self, path: Path, detector: FaceDetector, video: VideoConfig, config: FaceConfig, *, long_side: int, turned: int
+        self, footage: Footage, detector: FaceDetector, config: FaceConfig, *, long_side: int, turned: int = 0
     ) -> None:
-        self.path, self.detector, self.video, self.config = path, detector, video, config
+        self.footage, self.detector, self.config = footage, detector, config
         self.long_side, self.turned = long_side, turned
         self.looks: dict[int, Look] = {}
-        self.cuts: list[int] = []
-        self.frames_decoded = 0
-        self.first: DecodedFrame | None = None
         self.detect_s = 0.0
+        self._fine: set[int] = set()
 
-    def look_at(self, numbers: Iterable[int], progress: Progress) -> None:
-        """Decode the video and look at these frames."""
-        part: list[Held] = []
-        for held in self._frames(set(numbers) - self.looks.keys(), progress):
-            # A stream may change its size half-way.
-            other = part and held.frame.shown_size != part[0].frame.shown_size
-            if part and (other or (len(part) + 1) * held.frame.size_bytes > MOST_HELD_BYTES):
-                self.looks |= self._look(part)
+    def look_at(self, numbers: Collection[int], progress: Progress, *, coarsely: Collection[int] = ()) -> None:
+        """Look at those of these frames that have not been looked at; at `coarsely` for larger faces only."""
+        part: list[tuple[DecodedFrame, Image]] = []
+        wanted = [number for number in numbers if number not in self.looks]
+        for frame in self.footage.frames(wanted, progress):
+            small = turn(frame.rgb(long_side=self.long_side), self.turned)
+            alike = (
+                part
+                and small.shape == part[0][1].shape
+                and (frame.number in coarsely) == (part[0][0].number in coarsely)
+            )
+            if part and (not alike or (len(part) + 1) * small.shape[0] * small.shape[1] > MOST_PIXELS):
+                self._look(part, coarsely=part[0][0].number in coarsely)
                 part = []
-            part.append(held)
-        self.looks |= self._look(part)
+            part.append((frame, small))
+        if part:
+            self._look(part, coarsely=part[0][0].number in coarsely)
 
-    def look_first(self, numbers: Sequence[int], progress: Progress) -> bool:
-        """Look at these frames, coarsely and at as few as will do; true where that has settled who is in the video.
-
-        Ten of them are looked at as they come, for larger faces only; the rest where somebody moves too fast to be
-        followed over ten.  Some of the ten are looked at for smaller faces too: one that is nobody's there means that
-        all must be.
-        """
-        c = self.config
-        ten = [numbers[k] for k in even(len(numbers), c.faces_per_track)]
-        if len(ten) < c.faces_per_track or c.min_face_coarse <= c.min_face_detect:
-            self.look_at(numbers, progress)
-            return False
-        probes = {ten[k] for k in even(len(ten), c.fine_probes)}
-        first = set(ten)
-        spare: list[Held] = []
-        for held in self._frames(set(numbers), progress):
-            number = held.frame.number
-            if number in first:
-                self.looks |= self._look([held], min_face=None if number in probes else c.min_face_coarse)
-            elif (len(spare) + 1) * held.frame.size_bytes <= MOST_HELD_BYTES:
-                spare.append(held)
-        fine = {number: look for number, look in self.looks.items() if number in probes}
-        if len(self.looks) == len(ten):
-            if self._settled_coarsely(fine):
-                return True
-            for held in spare:
-                self.looks |= self._look([held], min_face=c.min_face_coarse)
-            if spare and self._settled_coarsely(fine):
-                return True
-        self.looks = fine
-        self.look_at(numbers, progress)
-        return False
-
-    def _settled_coarsely(self, fine: Mapping[int, Look]) -> bool:
-        """Whether the looks show people with ten faces each, and nobody else where small faces were looked for."""
-        people = self.people()
-        known = {id(face) for person in people for face in person}
-        return self.settled(people) and all(id(face) in known for look in fine.values() for face in look.valid)
-
-    def _frames(self, wanted: set[int], progress: Progress) -> Iterator[Held]:
-        """The wanted frames as they are decoded, the next ones while one is looked at."""
-        if not wanted:
-            return
-        for reached, frame in enumerate(ahead(self._decoded(wanted), DECODED_AHEAD), 1):
-            progress(reached / len(wanted))
-            yield Held(frame, self.long_side, self.turned)
-
-    def _decoded(self, wanted: set[int]) -> Generator[DecodedFrame]:
-        """The wanted frames; the first pass decodes all others too, and finds the cuts."""
-        first_pass, last = self.frames_decoded == 0, max(wanted)
-        before: NDArray[np.float32] | None = None
-        for frame in decode(self.path, self.video):
-            if first_pass:
-                signature = frame.luma_signature()
-                if before is not None and _is_cut(before, signature, self.config):
-                    self.cuts.append(frame.number)
-                before = signature
-                self.first = self.first or frame
-                self.frames_decoded += 1
-            elif frame.number > last:
-                return
-            if frame.number in wanted:
-                yield frame
-
-    def _look(self, held: Sequence[Held], *, min_face: int | None = None) -> dict[int, Look]:
+    def _look(self, part: Sequence[tuple[DecodedFrame, Image]], *, coarsely: bool = False) -> None:
         started = time.perf_counter()
-        found = self.detector.detect([one.small for one in held], min_face=min_face)
+        min_face = self.config.min_face_coarse if coarsely else self.config.min_face_detect
+        found = self.detector.detect([small for _, small in part], min_face=min_face)
         self.detect_s += time.perf_counter() - started
-        return {one.frame.number: self._judged(one, boxes) for one, boxes in zip(held, found, strict=True)}
+        for (frame, small), boxes in zip(part, found, strict=True):
+            self.looks[frame.number] = self._judged(frame, small, boxes)
+            if not coarsely:
+                self._fine.add(frame.number)
 
-    def _judged(self, held: Held, found: Found) -> Look:
+    def _judged(self, frame: DecodedFrame, small: Image, found: Found) -> Look:
         """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
-        frame, small = held.frame, held.small
         shown_width, shown_height = frame.shown_size
         width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
         scale_x, scale_y = width / small.shape[1], height / small.shape[0]
@@ -236,11 +191,11 @@ class Search:
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
-        return link([self.looks[n].valid for n in sorted(self.looks)], self.cuts, self.config)
+        return link([self.looks[n].valid for n in sorted(self.looks)], self.footage.cuts, self.config)
 
     def people(self) -> list[list[Detection]]:
         """The tracks that are people: sure, and present enough for their size; the most prominent first."""
-        c, frames = self.config, max(1, self.frames_decoded)
+        c, frames = self.config, max(1, self.footage.frames_decoded)
         sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
         seen = {d.frame_number for t in clear for d in t}
@@ -270,28 +225,56 @@ class Search:
             for t in self.tracks()
         )
 
+    def settled_coarsely(self) -> bool:
+        """Settled, and nobody else in the frames that were looked at for small faces, too."""
+        people = self.people()
+        known = {id(face) for person in people for face in person}
+        return self.settled(people) and all(
+            id(face) in known for number in self._fine & self.looks.keys() for face in self.looks[number].valid
+        )
+
     def run(self, expected: int, progress: Progress) -> list[list[Detection]]:
-        """All passes; returns people.  Stops early when everyone has ten faces, or when nothing face-like was seen."""
-        if self.look_first(even(expected, self.config.first_pass_frames), lambda x: progress(x * 0.4)):
-            return self.people()
+        """All passes over a video of `expected` frames; returns people.
+
+        It stops as soon as it is certain who is there, or when nothing like a face was seen.  Looking coarsely is tried
+        first, because it costs half; where it does not settle the matter it has been in vain.
+        """
+        c, plan = self.config, Plan.of(expected, self.config)
+        seen_coarsely = False
+        if len(plan.ten) == c.faces_per_track and c.min_face_coarse > c.min_face_detect:
+            self.look_at(plan.ten, lambda x: progress(x * 0.3), coarsely=set(plan.ten) - set(plan.probes))
+            if self.looks.keys() >= set(plan.ten):
+                if self.settled_coarsely():
+                    return self.people()
+                if self.footage.has(plan.more):
+                    self.look_at(plan.more, lambda x: progress(0.3 + x * 0.05), coarsely=plan.more)
+                    if self.settled_coarsely():
+                        return self.people()
+            seen_coarsely = 2 * sum(bool(look.valid) for look in self.looks.values()) >= len(self.looks)
+            self._forget_coarse()
+        self.look_at(plan.first, lambda x: progress(0.35 + x * 0.1))
         people = self.people()
         if self.settled(people):
             return people
-        self.look_at(range(0, expected, self.config.dense_stride), lambda x: progress(0.4 + x * 0.3))
+        if seen_coarsely:  # somebody moves too fast to be followed over ten frames
+            self.look_at(plan.dense, lambda x: progress(0.45 + x * 0.1), coarsely=plan.dense)
+            if self.settled_coarsely():
+                return self.people()
+            self._forget_coarse()
+        self.look_at(plan.dense, lambda x: progress(0.55 + x * 0.15))
         people = self.people()
         if self.settled(people) or not any(look.valid for look in self.looks.values()):
             return people
-        self.look_at(range(self.frames_decoded), lambda x: progress(0.7 + x * 0.3))
+        self.look_at(range(self.footage.frames_decoded), lambda x: progress(0.7 + x * 0.3))
         return self.people()
+
+    def _forget_coarse(self) -> None:
+        self.looks = {number: look for number, look in self.looks.items() if number in self._fine}
 
 
 def size_of(track: list[Detection]) -> float:
     """Median of the shorter side of a track's boxes, in pixels."""
     return float(np.median([min(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in track]))
-
-
-def _is_cut(before: NDArray[np.float32], now: NDArray[np.float32], config: FaceConfig) -> bool:
-    return before.shape != now.shape or float(np.abs(before - now).mean()) > config.cut_threshold
 
 
 def turn_box(box: Box, degrees: int, width: int, height: int) -> Box:
@@ -310,16 +293,18 @@ def search_exhaustively(
 
     To judge the quick search by, not to be used.
     """
-    video = VideoConfig()
-    wanted = set(range(0, video.max_frames, stride)) if numbers is None else numbers
-    search = Search(path, detector, video, detector.config, long_side=10**6, turned=0)
-    for held in search._frames(wanted, lambda _: None):
-        yield from search._look([held]).values()
+    footage = Footage(path)
+    search = Search(footage, detector, detector.config, long_side=10**6)
+    for frame in footage.frames(set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers):
+        search._look([(frame, frame.rgb())])
+        yield search.looks.pop(frame.number)
 
 
 def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:
     """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
     config = config or FaceConfig()
-    search = Search(Path(), FaceDetector(config=config), VideoConfig(), config, long_side=1, turned=0)
-    search.looks, search.frames_decoded = {look.number: look for look in looks}, frames_decoded
+    footage = Footage(Path())
+    footage.frames_decoded = frames_decoded
+    search = Search(footage, FaceDetector(config=config), config, long_side=1)
+    search.looks = {look.number: look for look in looks}
     return len(search.people())

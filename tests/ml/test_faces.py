@@ -110,7 +110,7 @@ def test_somebody_small_beside_a_large_face_is_not_overlooked(tmp_path: Path) ->
 
 def test_of_frames_too_large_to_be_kept_none_is(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = extract_faces(DEMO / "two-people.mp4", detector=detector)
-    monkeypatch.setattr("ml.search.MOST_HELD_BYTES", 1)
+    monkeypatch.setattr("ml.footage.MOST_KEPT_BYTES", 1)
     found = extract_faces(DEMO / "two-people.mp4", detector=detector)
     assert [[face.box for face in track.faces] for track in found.tracks] == [
         [face.box for face in track.faces] for track in kept.tracks
