@@ -1,7 +1,7 @@
 """MTCNN's cascade (Zhang et al. 2016) over many small pictures at once.
 
-The same boxes as facenet-pytorch's `detect_face`, for a half to a quarter of the time: areas are averaged over integral images
-instead of one candidate after another, and nothing that a step needs is made twice.
+The same boxes as facenet-pytorch's `detect_face`, in a half to a quarter of the time: areas are averaged over integral
+images instead of one candidate after another, and nothing that a step needs is made twice.
 """
 
 from __future__ import annotations
