@@ -78,9 +78,10 @@ def extract_faces(
     file = survey(path, video)
     report(0.02)
 
-    footage = Footage(path, video, cut_threshold=config.cut_threshold, keep=Plan.of(file.frames, config).again)
+    plan = Plan.of(file.frames, config)
+    footage = Footage(path, video, cut_threshold=config.cut_threshold, keep=plan.again)
     upright = Search(footage, detector, config, long_side=config.detect_long_side)
-    people = upright.run(file.frames, lambda x: report(0.02 + 0.68 * x))
+    people = upright.run(plan, lambda x: report(0.02 + 0.68 * x))
     assert footage.first is not None  # without a frame decoding has raised
     info = file.info(footage.first)
     searches = [upright]
@@ -88,16 +89,16 @@ def extract_faces(
         # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
         tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
         tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
-        first = Plan.of(footage.frames_decoded, config).first
+        plan = Plan.of(footage.frames_decoded, config)  # a damaged file has fewer than it said
         for number, (long_side, turned) in enumerate(tries):
             search = Search(footage, detector, config, long_side=long_side, turned=turned)
             searches.append(search)
             sample = config.turned_frames if turned else config.full_scale_frames
-            search.look_at([first[k] for k in even(len(first), sample)], lambda _: report(0.0))
+            search.look_at([plan.first[k] for k in even(len(plan.first), sample)], lambda _: report(0.0))
             report(0.7 + 0.28 * (number + 1) / len(tries))
             if sum(bool(look.valid) for look in search.looks.values()) < min(3, footage.frames_decoded):
                 continue
-            people = search.run(footage.frames_decoded, lambda _: report(0.98))
+            people = search.run(plan, lambda _: report(0.98))
             if people:
                 break
     total = time.perf_counter() - started

@@ -90,6 +90,8 @@ class Look:
     valid: list[Detection]
     rejected: list[RejectedBox]
     small: Image
+    finely: bool
+    """Whether small faces were looked for, too."""
 
 
 @dataclass(frozen=True)
@@ -134,25 +136,22 @@ class Search:
         self.long_side, self.turned = long_side, turned
         self.looks: dict[int, Look] = {}
         self.detect_s = 0.0
-        self._fine: set[int] = set()
 
     def look_at(self, numbers: Collection[int], progress: Progress, *, coarsely: Collection[int] = ()) -> None:
         """Look at those of these frames that have not been looked at; at `coarsely` for larger faces only."""
         part: list[tuple[DecodedFrame, Image]] = []
+        of_part = ((0, 0, 0), False)
         wanted = [number for number in numbers if number not in self.looks]
         for frame in self.footage.frames(wanted, progress):
             small = turn(frame.rgb(long_side=self.long_side), self.turned)
-            alike = (
-                part
-                and small.shape == part[0][1].shape
-                and (frame.number in coarsely) == (part[0][0].number in coarsely)
-            )
-            if part and (not alike or (len(part) + 1) * small.shape[0] * small.shape[1] > MOST_PIXELS):
-                self._look(part, coarsely=part[0][0].number in coarsely)
+            kind = (small.shape, frame.number in coarsely)
+            if part and (kind != of_part or (len(part) + 1) * small.shape[0] * small.shape[1] > MOST_PIXELS):
+                self._look(part, coarsely=of_part[1])
                 part = []
             part.append((frame, small))
+            of_part = kind
         if part:
-            self._look(part, coarsely=part[0][0].number in coarsely)
+            self._look(part, coarsely=of_part[1])
 
     def _look(self, part: Sequence[tuple[DecodedFrame, Image]], *, coarsely: bool = False) -> None:
         started = time.perf_counter()
@@ -160,11 +159,9 @@ class Search:
         found = self.detector.detect([small for _, small in part], min_face=min_face)
         self.detect_s += time.perf_counter() - started
         for (frame, small), boxes in zip(part, found, strict=True):
-            self.looks[frame.number] = self._judged(frame, small, boxes)
-            if not coarsely:
-                self._fine.add(frame.number)
+            self.looks[frame.number] = self._judged(frame, small, boxes, finely=not coarsely)
 
-    def _judged(self, frame: DecodedFrame, small: Image, found: Found) -> Look:
+    def _judged(self, frame: DecodedFrame, small: Image, found: Found, *, finely: bool) -> Look:
         """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
         shown_width, shown_height = frame.shown_size
         width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
@@ -187,7 +184,7 @@ class Search:
                     frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height)
                 )
             )
-        return Look(frame.number, frame.timestamp_s, valid, rejected, small)
+        return Look(frame.number, frame.timestamp_s, valid, rejected, small, finely)
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
@@ -230,16 +227,16 @@ class Search:
         people = self.people()
         known = {id(face) for person in people for face in person}
         return self.settled(people) and all(
-            id(face) in known for number in self._fine & self.looks.keys() for face in self.looks[number].valid
+            id(face) in known for look in self.looks.values() if look.finely for face in look.valid
         )
 
-    def run(self, expected: int, progress: Progress) -> list[list[Detection]]:
-        """All passes over a video of `expected` frames; returns people.
+    def run(self, plan: Plan, progress: Progress) -> list[list[Detection]]:
+        """All passes over the video; returns people.
 
         It stops as soon as it is certain who is there, or when nothing like a face was seen.  Looking coarsely is tried
         first, because it costs half; where it does not settle the matter it has been in vain.
         """
-        c, plan = self.config, Plan.of(expected, self.config)
+        c = self.config
         seen_coarsely = False
         if len(plan.ten) == c.faces_per_track and c.min_face_coarse > c.min_face_detect:
             self.look_at(plan.ten, lambda x: progress(x * 0.3), coarsely=set(plan.ten) - set(plan.probes))
@@ -269,7 +266,7 @@ class Search:
         return self.people()
 
     def _forget_coarse(self) -> None:
-        self.looks = {number: look for number, look in self.looks.items() if number in self._fine}
+        self.looks = {number: look for number, look in self.looks.items() if look.finely}
 
 
 def size_of(track: list[Detection]) -> float:

@@ -12,7 +12,7 @@ from django.conf import settings
 from detection.models import FaceFrame, Video
 from detection.services import evidence_jobs
 from detection.services.evidence_jobs import EvidenceClaim
-from worker import attempt, runtime
+from worker import attempt, pictures, runtime
 from worker.attempt import BadInput, Heart, NotNow
 from worker.watch import one_file
 
@@ -43,9 +43,9 @@ def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
     jpegs: dict[UUID, bytes] = {}
     for _, people in groupby(faces, key=lambda face: face.track):
         person = list(people)
-        crops = [runtime.read_crop(str(face.crop.name)) for face in person]
+        crops = [pictures.read_crop(str(face.crop.name)) for face in person]
         for face, crop, heatmap in zip(person, crops, face_heatmaps(classifier, crops), strict=True):
-            jpegs[face.id] = runtime.encode(".jpg", blend(crop, heatmap))
+            jpegs[face.id] = pictures.encode(".jpg", blend(crop, heatmap))
         heart(100 * len(jpegs) / len(faces))
     evidence_jobs.finish_heatmaps(claim=claim, model_sha256=version.sha256, jpegs=jpegs)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ml.search import FaceDetector
 from worker import app as celery  # noqa: F401 (a worker has it in memory, too)
 from worker import machine, runtime
 from worker.product import Product, extract
@@ -15,17 +16,15 @@ from worker.product import Product, extract
 def process(stages: str, weights: str, *paths: str) -> None:
     """Do the files one after another, by `extract` alone or by `both` stages; prints the peak as JSON."""
     runtime.share_cores(processes=1)
+    work: Callable[[Path, Path], object]
     if stages == "both":
         runtime.prepare()
+        work = Product(Path(weights)).run
     else:
         runtime.prepare_vision()
-    product = Product(Path(weights)) if stages == "both" else None
-    detector = FaceDetector()
+        work = partial(extract, runtime.detector(), stages={})
     with tempfile.TemporaryDirectory() as name:
         for path in map(Path, paths):
-            if product is None:
-                extract(detector, path, Path(name), {})
-            else:
-                product.run(path, Path(name))
+            work(path, Path(name))
     peak, libraries = machine.peak_bytes(), machine.status_bytes("RssFile") or 0
     print(json.dumps({"peak_mb": round(peak / 1024**2, 1), "libraries_mb": round(libraries / 1024**2, 1)}))

@@ -10,7 +10,7 @@ from django.core.files.storage import default_storage
 
 from detection.services import prints
 from detection.services.prints import NO_PRINT, Unprinted
-from worker import runtime
+from worker import pictures
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ def _print(names: Sequence[str], *, face: bool = False) -> str:
         except OSError as error:
             log.warning("no_print", file=name, error=str(error))
             continue
-        image = runtime.decoded_crop(data) if data else None
+        image = pictures.decoded_crop(data) if data else None
         if image is not None:
             images.append(image)
     if not images:

@@ -14,7 +14,7 @@ from detection.services.results import ExtractionResult
 from ml.config import VideoConfig
 from ml.faces import Extraction, extract_faces
 from ml.search import FaceDetector
-from worker import runtime
+from worker import pictures, runtime
 
 Seconds = dict[str, float]
 
@@ -32,7 +32,7 @@ class Product:
     def __init__(self, weights: Path) -> None:
         from ml.pipeline import Classifier
 
-        self.detector = FaceDetector()
+        self.detector = runtime.detector()
         self.classifier = Classifier.load(weights)
 
     def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
@@ -46,7 +46,7 @@ class Product:
             people.setdefault(face.track, []).append(face.png)
         if people:
             crops = _timed(
-                stages, "read crops", lambda: [[runtime.decoded_crop(png) for png in pngs] for pngs in people.values()]
+                stages, "read crops", lambda: [[pictures.decoded_crop(png) for png in pngs] for pngs in people.values()]
             )
             scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
             decide(scores, self.classifier.info)

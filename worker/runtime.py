@@ -30,6 +30,7 @@ from detection.services.rescoring import StoredVideo
 from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from detection.services.second_look import found_sensitively
 from worker.attempt import BadInput, Heart, NotNow
+from worker.pictures import encode, read_crop
 from worker.watch import one_file
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ log = structlog.get_logger(__name__)
 
 LEFTOVER_AGE_S = 24 * 3600
 SMALL_BATCH = 8
-JPEG_QUALITY = 88
 
 _threads = max(1, os.cpu_count() or 1)
 _loaded: tuple[UUID, Classifier] | None = None
@@ -70,7 +70,7 @@ def extract(claim: Claim, heart: Heart) -> None:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
                 path,
-                detector=_detector(claim.sensitive),
+                detector=detector(claim.sensitive),
                 video=limits,
                 faces=_face_config(claim.sensitive),
                 progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
@@ -88,7 +88,7 @@ def extract(claim: Claim, heart: Heart) -> None:
 def load_detector() -> None:
     """Now, and not at the first video: a time limit that broke off the import of a library would spoil the process."""
     prepare_vision()
-    _detector()
+    detector()
 
 
 def _face_config(sensitive: bool) -> FaceConfig:
@@ -98,7 +98,8 @@ def _face_config(sensitive: bool) -> FaceConfig:
 
 
 @cache
-def _detector(sensitive: bool = False) -> FaceDetector:
+def detector(sensitive: bool = False) -> FaceDetector:
+    """With as many threads as this process may have."""
     from ml.search import FaceDetector
 
     # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
@@ -390,31 +391,3 @@ def local_file(name: str, folder: Path) -> Iterator[Path]:
         with default_storage.open(name) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target, 1024 * 1024)
     yield path
-
-
-def encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
-    import cv2
-
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
-    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
-    if not done:
-        raise RuntimeError(f"an image of shape {rgb.shape} cannot be written as {suffix}")
-    return data.tobytes()
-
-
-def read_crop(name: str) -> NDArray[np.uint8]:
-    """A stored crop as RGB.  Raises when it is missing or damaged."""
-    with default_storage.open(name) as handle:
-        image = decoded_crop(handle.read())
-    if image is None:
-        raise RuntimeError(f"the stored face {name} cannot be read")
-    return image
-
-
-def decoded_crop(data: bytes) -> NDArray[np.uint8] | None:
-    """RGB, or None where the bytes are no picture."""
-    import cv2
-    import numpy as np
-
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

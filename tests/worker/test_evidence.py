@@ -19,7 +19,7 @@ from ml import heatmap
 from ml.video import decode
 from tests.ml.clips import quadrants, write_clip
 from tests.worker.test_runtime import CLIPS, analyse, register, upload
-from worker import evidence, runtime, tasks
+from worker import evidence, pictures, runtime, tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -69,8 +69,8 @@ def test_every_face_of_every_person_gets_a_picture_of_the_size_of_its_crop(maria
         assert picture is not None
         assert picture.shape == (224, 224, 3)
     face = video.faces.earliest("track", "position")
-    shown = runtime.read_crop(names[str(face.id)])
-    assert 0 < np.abs(shown.astype(int) - runtime.read_crop(str(face.crop.name))).mean() < 80  # the face, coloured
+    shown = pictures.read_crop(names[str(face.id)])
+    assert 0 < np.abs(shown.astype(int) - pictures.read_crop(str(face.crop.name))).mean() < 80  # the face, coloured
 
 
 def test_the_maps_are_of_the_verdicts_model_and_the_active_one_stays_loaded(

@@ -19,7 +19,7 @@ from ml.pipeline import Classifier, TrackScore
 from ml.weights import read_info
 from tests.ml.clips import write_clip
 from tests.weights import save_tiny
-from worker import runtime, tasks
+from worker import pictures, runtime, tasks
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
@@ -89,8 +89,8 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
 
 def test_stored_crops_are_the_very_pixels_that_are_scored(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    name = default_storage.save("crop.png", ContentFile(runtime.encode(".png", image)))
-    assert np.array_equal(runtime.read_crop(name), image)
+    name = default_storage.save("crop.png", ContentFile(pictures.encode(".png", image)))
+    assert np.array_equal(pictures.read_crop(name), image)
 
 
 def test_a_video_without_a_face_keeps_frames_for_a_person(tmp_path: Path) -> None:
