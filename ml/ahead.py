@@ -1,13 +1,16 @@
-"""An iterator's items, made ahead by a thread of its own: FFmpeg decodes while the detector looks."""
+"""Work on a video in several threads: FFmpeg decodes while the detector looks, at several frames at a time."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 WAIT_S = 0.1
 JOIN_S = 5.0
 """Then the thread hangs in the library, and whoever watches over the process ends it."""
@@ -56,3 +59,24 @@ def ahead(items: Generator[T], depth: int) -> Iterator[T]:
     finally:
         stop.set()
         thread.join(JOIN_S)
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """`work` of each item, in their order, `threads` of them at a time; items are asked for as they are needed.
+
+    What `work` raises is raised here, and what has not begun then never does.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    begun: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="side")
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) > threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -31,16 +31,13 @@ processor, and take memory: 30 MB for four."""
 class Cascade:
     """The three networks, loaded at the first use.  `thresholds` are those of the three stages; see `Networks`."""
 
-    def __init__(
-        self, device: str = "cpu", thresholds: Sequence[float] = (0.6, 0.7, 0.7), threads: int | None = None
-    ) -> None:
+    def __init__(self, device: str = "cpu", thresholds: Sequence[float] = (0.6, 0.7, 0.7)) -> None:
         self.device = device
         self.thresholds = tuple(thresholds)
-        self.threads = threads
 
     @cached_property
     def _networks(self) -> Networks:
-        return Networks(self.device, self.threads)
+        return Networks(self.device)
 
     def detect(self, images: Sequence[Image], *, min_face: int) -> list[Found]:
         """Per RGB picture (all of one size) its boxes in pixels with their probabilities, the most probable first."""

@@ -6,7 +6,6 @@ no torch then, which costs each of them two seconds and 480 MB, and what a look 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,19 +29,19 @@ NOTHING_BUT_DEATH = 4
 class Networks:
     """Proposals, refinement, decision: each (N, h, w, 3) RGB of 0 to 255 -> (shifts, probabilities of a face).
 
-    `threads` are as many as there are cores unless given.  `device` is cpu, or cuda where ONNX Runtime is built for it;
-    RuntimeError where it is not.
+    Each call keeps to one thread, and several threads may call at once: two pictures side by side are done in three
+    quarters of the time that one after the other takes with two threads each.  `device` is cpu, or cuda where ONNX
+    Runtime is built for it; RuntimeError where it is not.
     """
 
-    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         provider = PROVIDERS[device]
         if provider not in onnxruntime.get_available_providers():
             raise RuntimeError(
                 f"The face detector cannot run on {device}: install onnxruntime-gpu instead of onnxruntime, or use cpu."
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores, too
+        options.intra_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # no faster with one, and it would keep the most that was ever used
         options.log_severity_level = NOTHING_BUT_DEATH  # what fails is raised
         self._sessions = {

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.ahead import side_by_side
 from ml.cascade import MOST_PIXELS, Cascade, Found
 from ml.config import FaceConfig
 from ml.footage import Footage, Progress
@@ -33,11 +35,15 @@ class RejectedBox:
 
 
 class FaceDetector:
-    """MTCNN with the thresholds of `config`, loaded at the first use; `device`, `threads`: see ml.mtcnn.Networks."""
+    """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.mtcnn.Networks.
+
+    A search looks at `threads` frames side by side, as many as there are cores unless given.
+    """
 
     def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
         self.config = config or FaceConfig()
-        self._cascade = Cascade(device, self.config.mtcnn_thresholds, threads)
+        self.threads = threads or os.cpu_count() or 1
+        self._cascade = Cascade(device, self.config.mtcnn_thresholds)
 
     def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
         """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.
@@ -95,6 +101,14 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Frames with the small copies that the detector looks at together."""
+
+    frames: list[tuple[DecodedFrame, Image]]
+    finely: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """Which frames of a video are looked at, and in which order: numbers, each group in time order.
 
@@ -113,7 +127,8 @@ class Plan:
         first = even(frames, config.first_pass_frames)
         ten = [first[k] for k in even(len(first), config.faces_per_track)]
         return cls(
-            probes=[ten[k] for k in even(len(ten), config.fine_probes)],
+            # Not at the ends: the last look, for which nothing is decoded any more, should be a short one.
+            probes=[ten[len(ten) * (2 * k + 1) // (2 * config.fine_probes)] for k in range(config.fine_probes)],
             ten=ten,
             more=[number for number in first if number not in ten],
             first=first,
@@ -139,27 +154,37 @@ class Search:
 
     def look_at(self, numbers: Collection[int], progress: Progress, *, coarsely: Collection[int] = ()) -> None:
         """Look at those of these frames that have not been looked at; at `coarsely` for larger faces only."""
-        part: list[tuple[DecodedFrame, Image]] = []
-        of_part = ((0, 0, 0), False)
-        wanted = [number for number in numbers if number not in self.looks]
+        parts = self._parts([number for number in numbers if number not in self.looks], progress, coarsely)
+        for looks, seconds in side_by_side(self._looks_at, parts, self.detector.threads):
+            self.looks |= {look.number: look for look in looks}
+            self.detect_s += seconds / self.detector.threads
+
+    def _parts(self, wanted: Collection[int], progress: Progress, coarsely: Collection[int]) -> Iterator[Part]:
+        """The frames' small copies, together what the detector takes together."""
+        part = Part([], finely=True)
         for frame in self.footage.frames(wanted, progress):
             small = turn(frame.rgb(long_side=self.long_side), self.turned)
-            kind = (small.shape, frame.number in coarsely)
-            if part and (kind != of_part or (len(part) + 1) * small.shape[0] * small.shape[1] > MOST_PIXELS):
-                self._look(part, coarsely=of_part[1])
-                part = []
-            part.append((frame, small))
-            of_part = kind
-        if part:
-            self._look(part, coarsely=of_part[1])
+            finely = frame.number not in coarsely
+            alike = part.frames and part.finely == finely and part.frames[-1][1].shape == small.shape
+            if alike and (len(part.frames) + 1) * small.shape[0] * small.shape[1] <= MOST_PIXELS:
+                part.frames.append((frame, small))
+                continue
+            if part.frames:
+                yield part
+            part = Part([(frame, small)], finely)
+        if part.frames:
+            yield part
 
-    def _look(self, part: Sequence[tuple[DecodedFrame, Image]], *, coarsely: bool = False) -> None:
+    def _looks_at(self, part: Part) -> tuple[list[Look], float]:
+        """What its frames show, and the seconds of the detector."""
         started = time.perf_counter()
-        min_face = self.config.min_face_coarse if coarsely else self.config.min_face_detect
-        found = self.detector.detect([small for _, small in part], min_face=min_face)
-        self.detect_s += time.perf_counter() - started
-        for (frame, small), boxes in zip(part, found, strict=True):
-            self.looks[frame.number] = self._judged(frame, small, boxes, finely=not coarsely)
+        min_face = self.config.min_face_detect if part.finely else self.config.min_face_coarse
+        found = self.detector.detect([small for _, small in part.frames], min_face=min_face)
+        seconds = time.perf_counter() - started
+        return [
+            self._judged(frame, small, boxes, finely=part.finely)
+            for (frame, small), boxes in zip(part.frames, found, strict=True)
+        ], seconds
 
     def _judged(self, frame: DecodedFrame, small: Image, found: Found, *, finely: bool) -> Look:
         """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
@@ -292,9 +317,10 @@ def search_exhaustively(
     """
     footage = Footage(path)
     search = Search(footage, detector, detector.config, long_side=10**6)
-    for frame in footage.frames(set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers):
-        search._look([(frame, frame.rgb())])
-        yield search.looks.pop(frame.number)
+    wanted = set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers
+    parts = search._parts(wanted, lambda _: None, coarsely=())
+    for looks, _ in side_by_side(search._looks_at, parts, detector.threads):
+        yield from looks
 
 
 def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:

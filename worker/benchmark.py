@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import cv2  # isort: skip
 import torch  # isort: skip
 
 from ml import accuracy as ml_accuracy
+from ml.faces import extract_faces
 from ml.model import FaceSequenceClassifier
 from ml.speed import Floor, Seconds, floor_of, naive, naive_config
 from ml.video import VideoError
@@ -25,6 +27,8 @@ from worker import machine, runtime
 from worker.product import Product
 
 KINDS = ("naive", "product", "floor")
+TOGETHER = (1, 4, 16, 64)
+"""Videos that are scored at once."""
 
 
 class BenchmarkError(Exception):
@@ -107,6 +111,45 @@ def accuracy(paths: Sequence[Path], weights: Path, *, stride: int, say: Callable
     return ml_accuracy.summary(results) | {"refused": refused, "stride": stride, "machine": facts()}
 
 
+def scoring(paths: Sequence[Path], weights: Path, *, repeat: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """The network alone, in turns in float32 and in the type that it takes on this device: videos a second.
+
+    The videos are the people of the clips, again and again.  Raises BenchmarkError.
+    """
+    product = Product(weights)
+    kinds = {"float32": ml_accuracy.float32_of(product.classifier), "quick": product.classifier}
+    people = []
+    for path in paths:
+        say(f"looking for faces: {path.name}")
+        try:
+            found = extract_faces(path, detector=product.detector)
+        except VideoError as error:
+            raise BenchmarkError(f"{path} cannot be measured: {error.detail}") from error
+        people += [[face.crop for face in track.faces] for track in found.tracks]
+    if not people:
+        raise BenchmarkError("Nobody is seen in these clips: there is nothing to score.")
+    scores = {name: kind.score(people) for name, kind in kinds.items()}
+    apart = [abs(a.fake_probability - b.fake_probability) for a, b in zip(*scores.values(), strict=True)]
+    rates: dict[int, dict[str, float]] = {}
+    for together in TOGETHER:
+        say(f"{together} together")
+        videos = list(islice(cycle(people), together))
+        seconds: dict[str, list[float]] = {name: [] for name in kinds}
+        for turn in range(repeat + 1):  # the first one warms up
+            for name, kind in kinds.items():
+                started = time.perf_counter()
+                kind.score(videos)
+                if turn:
+                    seconds[name].append(time.perf_counter() - started)
+        rates[together] = {name: round(together / statistics.median(taken), 2) for name, taken in seconds.items()}
+    return {
+        "quick": str(product.classifier.dtype).removeprefix("torch."),
+        "videos_per_s": rates,
+        "worst_score_difference": round(max(apart), 5),
+        "machine": facts(),
+    }
+
+
 def report(clips: Sequence[Clip], *, memory: Memory) -> dict[str, Any]:
     """One JSON object: over all clips, and for each.  Seconds are those of one video."""
     return {
@@ -163,7 +206,7 @@ def _memory_of(stages: str, paths: Sequence[Path], weights: Path) -> dict[str, f
 def facts() -> dict[str, Any]:
     """What a figure is worth nothing without."""
     return machine.facts() | {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "torch": torch.__version__,
         "opencv": cv2.__version__,
     }

@@ -57,6 +57,20 @@ def throughput(report: Mapping[str, Any]) -> str:
     )
 
 
+def scoring(found: Mapping[str, Any]) -> str:
+    """Videos a second of the network alone, as a small table."""
+    quick, machine = found["quick"], found["machine"]
+    lines = [f"{'together':>8}  {'float32':>9}  {quick:>9}   videos/s"]
+    lines += [
+        f"{together:>8}  {rates['float32']:>9.1f}  {rates['quick']:>9.1f}"
+        for together, rates in found["videos_per_s"].items()
+    ]
+    lines.append(
+        f"Scores: at most {found['worst_score_difference']} from float32. {machine['cpu']}, {machine['device']}."
+    )
+    return "\n".join(lines)
+
+
 def accuracy(found: Mapping[str, Any]) -> str:
     """The same as sentences."""
     lost, besides = found["lost"], found["found_besides"]

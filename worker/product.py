@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detection.services.results import ExtractionResult
+from ml.ahead import side_by_side
 from ml.config import VideoConfig
 from ml.faces import Extraction, extract_faces
 from ml.search import FaceDetector
@@ -41,16 +42,19 @@ class Product:
 
         stages: Seconds = {}
         extraction, result = extract(self.detector, path, folder, stages)
-        people: dict[int, list[Any]] = {}
-        for face in result.faces:
-            people.setdefault(face.track, []).append(face.png)
-        if people:
-            crops = _timed(
-                stages, "read crops", lambda: [[pictures.decoded_crop(png) for png in pngs] for pngs in people.values()]
-            )
+        if result.faces:
+            crops = _timed(stages, "read crops", lambda: self._read(result))
             scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
             decide(scores, self.classifier.info)
         return extraction, stages
+
+    def _read(self, result: ExtractionResult) -> list[list[Any]]:
+        people: dict[int, list[Any]] = {}
+        pngs = [face.png for face in result.faces]
+        crops = side_by_side(pictures.decoded_crop, pngs, self.detector.threads)
+        for face, crop in zip(result.faces, crops, strict=True):
+            people.setdefault(face.track, []).append(crop)
+        return list(people.values())
 
 
 def _timed(stages: Seconds, stage: str, work: Callable[[], Any]) -> Any:

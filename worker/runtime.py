@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,9 +122,12 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 
 def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+    from ml.ahead import side_by_side
     from ml.prints import face_print, picture_print
 
     info = extraction.info
+    crops = [face.crop for track in extraction.tracks for face in track.faces]
+    pngs = side_by_side(partial(encode, ".png"), crops, _threads)
     faces = tuple(
         FaceCrop(
             track=track.index,
@@ -133,7 +136,7 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
             timestamp_s=face.timestamp_s,
             box=face.box,
             probability=face.probability,
-            png=encode(".png", face.crop),
+            png=next(pngs),
         )
         for track in extraction.tracks
         for position, face in enumerate(track.faces)
@@ -194,7 +197,7 @@ def classify(claim: Claim, heart: Heart) -> None:
             FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
         )
     ]
-    crops = [[read_crop(str(face.crop.name)) for face in faces] for _, faces in people]
+    crops = _crops_of(people)
     heart(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
@@ -269,7 +272,7 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
     unreadable: list[str] = []
     for stored in batch:
         try:
-            readable.append((stored, [[read_crop(str(f.crop.name)) for f in faces] for _, faces in stored.people]))
+            readable.append((stored, _crops_of(stored.people)))
         except (OSError, RuntimeError) as error:
             log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
             unreadable.append(str(stored.video_id))
@@ -280,6 +283,14 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
         for n in [len(stored.people)]
     ]
     return rescoring.store_verdicts(model=version, results=[*known, *results]), unreadable
+
+
+def _crops_of(people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[list[NDArray[np.uint8]]]:
+    """Each person's stored crops.  Raises OSError or RuntimeError where one cannot be read."""
+    from ml.ahead import side_by_side
+
+    crops = side_by_side(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
+    return [list(islice(crops, len(faces))) for _, faces in people]
 
 
 def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:

@@ -31,17 +31,19 @@ WARM_UP = 3
 PATIENCE_S = 600.0
 
 
-def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """`videos` of the clips in turn, both ways.  Raises loadtest.LoadTestError."""
+def measure(
+    paths: Sequence[Path], weights: Path, *, videos: int, processes: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """`videos` of the clips in turn, both ways in so many processes.  Raises loadtest.LoadTestError."""
     clips = [paths[k % len(paths)] for k in range(videos)]
     say("the bare pipeline")
-    bare_s = _bare(clips, weights)
-    with loadtest.own_stack(users=1, say=say, weights=weights) as server:
+    bare_s = _bare(clips, weights, processes)
+    with loadtest.own_stack(users=1, say=say, weights=weights, DFD_CONCURRENCY=str(processes)) as server:
         say("through the API")
-        cold_s, system_s, states = asyncio.run(_through_the_api(server, clips))
+        cold_s, system_s, states = asyncio.run(_through_the_api(server, clips, warm_up=WARM_UP * processes))
     return {
         "videos": videos,
-        "processes": machine.cores(),
+        "processes": processes,
         "bare": {"seconds": round(bare_s, 2), "videos_per_s": round(videos / bare_s, 3)},
         "system": {"seconds": round(system_s, 2), "videos_per_s": round(videos / system_s, 3), "states": states},
         "share": round(bare_s / system_s, 3),
@@ -53,11 +55,10 @@ def measure(paths: Sequence[Path], weights: Path, *, videos: int, say: Callable[
 # --- the pipeline alone -----------------------------------------------------------------------------------------------
 
 
-def _bare(clips: Sequence[Path], weights: Path) -> float:
-    """Seconds from the word to the last process's end."""
-    count = machine.cores()
+def _bare(clips: Sequence[Path], weights: Path, count: int) -> float:
+    """Seconds from the word to the last of so many processes' end."""
     processes = []
-    for k in range(count):
+    for k in range(min(count, len(clips))):
         command, env = machine.own_process("worker.throughput.bare_process", count, weights, *clips[k::count])
         processes.append(
             subprocess.Popen(
@@ -106,7 +107,9 @@ def _run(product: Any, file: str, folder: str) -> None:
 # --- API, queue, workers ----------------------------------------------------------------------------------------------
 
 
-async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tuple[float, float, dict[str, int]]:
+async def _through_the_api(
+    server: loadtest.Server, clips: Sequence[Path], *, warm_up: int
+) -> tuple[float, float, dict[str, int]]:
     """Seconds to the first verdict of workers that have loaded nothing yet; then, warm, from the first upload to the
     last verdict; and how the tasks ended."""
     headers = {"Authorization": f"Token {server.tokens[0]}"}
@@ -114,7 +117,7 @@ async def _through_the_api(server: loadtest.Server, clips: Sequence[Path]) -> tu
         started = time.perf_counter()
         await _all_done(session, clips[:1])
         cold_s = time.perf_counter() - started
-        await _all_done(session, [clips[0]] * (WARM_UP * machine.cores()))
+        await _all_done(session, [clips[0]] * warm_up)
         started = time.perf_counter()
         states = await _all_done(session, clips)
         return cold_s, time.perf_counter() - started, states

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from ml.ahead import ahead
+from ml.ahead import ahead, side_by_side
 
 
 def threads() -> int:
@@ -58,3 +58,40 @@ def test_whoever_stops_early_ends_the_thread_and_closes_the_source() -> None:
     found.close()  # type: ignore[attr-defined]
     assert closed.is_set()
     assert threads() == 0
+
+
+def test_side_by_side_keeps_the_order_and_asks_for_items_as_they_are_needed() -> None:
+    asked: list[int] = []
+
+    def items() -> Generator[int]:
+        for k in range(20):
+            asked.append(k)
+            yield k
+
+    def slowly(k: int) -> tuple[int, str]:
+        time.sleep(0.02 if k % 2 else 0.001)
+        return k, threading.current_thread().name
+
+    found = side_by_side(slowly, items(), 2)
+    first = next(found)
+    assert len(asked) <= 4
+    rest = [first, *found]
+    assert [k for k, _ in rest] == list(range(20))
+    assert len({name for _, name in rest}) == 2
+    assert {name for _, name in side_by_side(slowly, range(3), 1)} == {threading.current_thread().name}
+
+
+def test_side_by_side_begins_nothing_after_an_error() -> None:
+    begun: list[int] = []
+
+    def work(k: int) -> int:
+        begun.append(k)
+        if k == 1:
+            raise ValueError("damaged")
+        return k
+
+    found = side_by_side(work, range(100), 2)
+    assert next(found) == 0
+    with pytest.raises(ValueError, match="damaged"):
+        list(found)
+    assert len(begun) < 10

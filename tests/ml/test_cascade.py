@@ -100,7 +100,7 @@ import ml
 import numpy as np
 from ml.limits import Limits, OverLimit, limited
 from ml.mtcnn import Networks
-networks = Networks(threads=1)
+networks = Networks()
 networks.propose(np.zeros((1, 64, 64, 3), np.float32))
 try:
     with limited(Limits(memory_bytes=100 * 2**20, cpu_s=60)):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ml.config import LABEL_MAP, Label, ModelConfig
 from ml.model import FaceSequenceClassifier, imagenet_backbone_state
-from ml.pipeline import Classifier, TrackScore, decide
+from ml.pipeline import Classifier, TrackScore, backbone_dtype, decide
 from ml.transforms import crops_to_tensor
 from ml.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
 
@@ -155,3 +155,8 @@ def test_imagenet_weights_can_come_from_a_local_file(tmp_path: Path) -> None:
         state = imagenet_backbone_state(str(tmp_path / name))
         assert not any(k.startswith("fc.") for k in state)
         FaceSequenceClassifier(ModelConfig()).backbone.load_state_dict(state)
+
+
+def test_cards_compute_in_float16_and_processors_in_bfloat16_or_float32() -> None:
+    assert backbone_dtype(torch.device("cuda")) == torch.float16
+    assert backbone_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.ml.clips import faces_of, write_clip
+from tests.ml.clips import DEMO, faces_of, write_clip
 from worker import benchmark_shown
 
 
@@ -79,9 +79,22 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> Non
         call_command("benchmark", str(tmp_path / "none.mp4"))
     with pytest.raises(CommandError, match="no video in"):
         call_command("benchmark", str(tmp_path))
+    with pytest.raises(CommandError, match="nothing to score"):
+        call_command("benchmark", str(DEMO / "no-face.mp4"), "--scoring")
     broken = tmp_path / "broken.mp4"
     broken.write_text("not a video")
     with pytest.raises(CommandError, match=r"broken\.mp4 cannot be measured"):
         call_command("benchmark", str(broken), "--repeat=1", "--naive-repeat=0")
     with pytest.raises(CommandError, match="no earlier"):
         call_command("benchmark", str(broken), "--compare", str(broken))
+
+
+@pytest.mark.slow
+def test_the_networks_own_pace_is_measured_in_both_types(clip: Path) -> None:
+    out = StringIO()
+    call_command("benchmark", str(clip), "--scoring", "--repeat=1", "--json", stdout=out)
+    found = json.loads(out.getvalue())
+    assert list(found["videos_per_s"]) == ["1", "4", "16", "64"]
+    assert all(rate > 0 for rates in found["videos_per_s"].values() for rate in rates.values())
+    assert found["worst_score_difference"] <= 0.01
+    assert "together" in benchmark_shown.scoring(found)

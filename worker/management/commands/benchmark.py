@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from worker import machine
 from worker.management.files import files_in
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
@@ -61,6 +62,15 @@ class Command(BaseCommand):
             help="instead: N videos of the clips (MP4) through API, queue and workers, and through the bare pipeline in"
             " as many processes; needs the extra `load`",
         )
+        parser.add_argument(
+            "--processes",
+            type=between(1, 1000),
+            default=machine.cores(),
+            help="with --throughput: processes of the worker, and of the bare pipeline (as many as there are cores)",
+        )
+        parser.add_argument(
+            "--scoring", action="store_true", help="instead: videos a second of the network alone, some together"
+        )
         parser.add_argument("--compare", type=Path, metavar="FILE.json", help="with an earlier --json: by ratios")
 
     def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
@@ -82,6 +92,10 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(found, indent=1) if options["json"] else benchmark_shown.accuracy(found))
                 if found["lost"]:
                     raise CommandError("Somebody was lost that the full search finds.")
+                return
+            if options["scoring"]:
+                found = benchmark.scoring(files, weights, repeat=options["repeat"], say=self._say)
+                self.stdout.write(json.dumps(found, indent=1) if options["json"] else benchmark_shown.scoring(found))
                 return
             clips = benchmark.measure(
                 files, weights, repeat=options["repeat"], naive_repeat=options["naive_repeat"], say=self._say
@@ -109,7 +123,9 @@ class Command(BaseCommand):
         from worker import benchmark_shown
 
         try:
-            report = throughput.measure(files, weights, videos=options["throughput"], say=self._say)
+            report = throughput.measure(
+                files, weights, videos=options["throughput"], processes=options["processes"], say=self._say
+            )
         except loadtest.LoadTestError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(report, indent=1) if options["json"] else benchmark_shown.throughput(report))
