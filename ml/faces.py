@@ -49,7 +49,10 @@ class SampledFrame:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was found.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds."""
+    """What was found.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
+
+    `frames_decoded` are the video's frames up to the last that was decoded, those included that were left out.
+    """
 
     info: VideoInfo
     frames_decoded: int
@@ -79,7 +82,7 @@ def extract_faces(
     report(0.02)
 
     plan = Plan.of(file.frames, config)
-    footage = Footage(path, video, cut_threshold=config.cut_threshold, keep=plan.again)
+    footage = Footage(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=plan.again)
     upright = Search(footage, detector, config, long_side=config.detect_long_side)
     people = upright.run(plan, lambda x: report(0.02 + 0.68 * x))
     assert footage.first is not None  # without a frame decoding has raised

@@ -22,10 +22,11 @@ DECODED_AHEAD = 3
 
 
 class Footage:
-    """The frames of a video.  The first pass decodes all of them, counts them, and finds the cuts.
+    """The frames of a video.  The first pass decodes all that are needed, counts them, and finds the cuts.
 
-    `keep` are groups of frames that may be asked for again, the most useful first: of these the leading groups are kept
-    that have room as a whole, because a single frame that is missing costs as much as all.
+    `times` are the survey's (see `ml.video.decode`); without them no frame is left out.  `keep` are groups of frames
+    that may be asked for again, the most useful first: of these the leading groups are kept that have room as a whole,
+    because a single frame that is missing costs as much as all.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Footage:
         path: Path,
         video: VideoConfig | None = None,
         *,
+        times: Sequence[int] = (),
         cut_threshold: float = 1.0,
         keep: Sequence[Collection[int]] = (),
     ) -> None:
         self.path, self.video = path, video or VideoConfig()
+        self.times = times
         self.cut_threshold = cut_threshold
         self.frames_decoded = 0
         self.cuts: list[int] = []
@@ -62,27 +65,38 @@ class Footage:
             yield frame
 
     def _decoded(self, wanted: set[int]) -> Generator[DecodedFrame]:
-        first_pass, last = self.frames_decoded == 0, max(wanted)
-        keep: set[int] = set()
-        room = MOST_KEPT_BYTES
-        before: NDArray[np.float32] | None = None
-        for frame in decode(self.path, self.video):
-            if first_pass:
-                if self.first is None:
-                    self.first = frame
-                    keep = self._worth_keeping(frame.size_bytes)
-                signature = frame.luma_signature()
-                if before is not None and self._is_cut(before, signature):
-                    self.cuts.append(frame.number)
-                before = signature
-                self.frames_decoded += 1
-                if frame.number in keep and frame.size_bytes <= room:  # a stream may change its size half-way
-                    self._kept[frame.number] = frame
-                    room -= frame.size_bytes
-            elif frame.number > last:
+        if self.frames_decoded == 0:
+            yield from self._first_pass(wanted)
+            return
+        last = max(wanted)
+        for frame in decode(self.path, self.video, times=self.times, needed=wanted):
+            if frame.number > last:
                 return
             if frame.number in wanted:
                 yield frame
+
+    def _first_pass(self, wanted: set[int]) -> Generator[DecodedFrame]:
+        needed = wanted.union(*self._keep)
+        keep: set[int] = set()
+        room = MOST_KEPT_BYTES
+        cuts = Cuts(self.cut_threshold)
+        for frame in decode(self.path, self.video, times=self.times, needed=needed):
+            if self.first is None:
+                self.first = frame
+                keep = self._worth_keeping(frame.size_bytes)
+                needed &= wanted | keep
+            cuts.look_at(frame)
+            self.frames_decoded = frame.number + 1
+            if frame.number in keep and frame.size_bytes <= room:  # a stream may change its size half-way
+                self._kept[frame.number] = frame
+                room -= frame.size_bytes
+            if frame.number in wanted:
+                yield frame
+        if not cuts.certain:
+            cuts = Cuts(self.cut_threshold)
+            for frame in decode(self.path, self.video):
+                cuts.look_at(frame)
+        self.cuts = cuts.found
 
     def _worth_keeping(self, frame_bytes: int) -> set[int]:
         chosen: set[int] = set()
@@ -92,5 +106,25 @@ class Footage:
             chosen |= group
         return chosen
 
-    def _is_cut(self, before: NDArray[np.float32], now: NDArray[np.float32]) -> bool:
-        return before.shape != now.shape or float(np.abs(before - now).mean()) > self.cut_threshold
+
+class Cuts:
+    """Where the picture changes from one frame to the next as a whole.
+
+    Not `certain` where it has changed over frames that were left out: it may have been one of them, or just movement.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.found: list[int] = []
+        self.certain = True
+        self._before: tuple[int, NDArray[np.float32]] | None = None
+
+    def look_at(self, frame: DecodedFrame) -> None:
+        """The next one."""
+        now = frame.luma_signature()
+        if self._before is not None:
+            number, before = self._before
+            if before.shape != now.shape or float(np.abs(before - now).mean()) > self.threshold:
+                self.found.append(frame.number)
+                self.certain = self.certain and frame.number == number + 1
+        self._before = frame.number, now

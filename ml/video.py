@@ -1,4 +1,4 @@
-"""Open, check, trim and decode videos that nobody vouches for.
+"""Open, check and decode videos that nobody vouches for.
 
 Decoding is PyAV's (FFmpeg).  OpenCV's reader returns garbage for interlaced H.264, no frame of AV1, and counts frames
 that are not there.  Only the demuxers listed here may open a file: playlists and concat scripts, whatever their name,
@@ -7,9 +7,8 @@ would read other files and the network.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,9 +33,12 @@ av.logging.set_libav_level(av.logging.PANIC)
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
 )
+MOST_REORDERED = 32
+"""Packets from which pictures may come that are shown before an earlier packet's."""
+SAYS_WHAT_IS_SPARE = frozenset({"h264", "mpeg4", "mpeg2video"})
+"""Codecs whose packets say that no other picture is made from this one.  HEVC's may mean: none of the same layer."""
 NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
-_CLIP_IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
 class VideoError(Exception):
@@ -125,7 +127,7 @@ def _to_rgb(frame: av.VideoFrame, width: int, height: int, interpolation: str | 
     try:
         return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
     except FFmpegError as error:
-        _raise_shortage(error)
+        raise_shortage(error)
         raise VideoError("corrupt_video", f"Its pictures ({frame.format.name}) cannot be shown in colour.") from error
 
 
@@ -144,7 +146,7 @@ def _square_pixels(width: int, height: int, aspect: Fraction | None) -> tuple[in
 
 
 @contextmanager
-def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream, checked against the limits.  Raises VideoError."""
     if not path.is_file():
         raise VideoError("not_a_video", "There is no file of this name.")
@@ -155,7 +157,7 @@ def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, Vid
             str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
         )
     except (FFmpegError, ValueError, UnicodeDecodeError) as error:
-        _raise_shortage(error)
+        raise_shortage(error)
         raise VideoError(*_why_it_does_not_open(path)) from error
     with container:
         stream = _best_stream(container)
@@ -176,7 +178,7 @@ def _open(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, Vid
         yield container, stream
 
 
-def _raise_shortage(error: Exception) -> None:
+def raise_shortage(error: Exception) -> None:
     """Raises MemoryError in place of any error of FFmpeg's while there is hardly any memory left.
 
     It can say "invalid data" when it got no memory for a sound picture, and "no memory" of a size that a damaged file
@@ -230,13 +232,18 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a file says before any picture is decoded; `frames`: how many decoding may yield, at most `max_frames`."""
+    """What a file says before any picture is decoded; `frames`: how many decoding may yield, at most `max_frames`.
+
+    `times`: when each of them is shown, in order and in the stream's own unit; empty where not every packet says it,
+    and where no frame could be left out (see `decode`), as none is decoded before one that is shown earlier.
+    """
 
     container: str
     codec: str
     fps: float | None
     duration_s: float | None
     frames: int
+    times: tuple[int, ...]
 
     def info(self, first: DecodedFrame) -> VideoInfo:
         """With what only a decoded picture knows."""
@@ -255,28 +262,38 @@ class Survey:
 def survey(path: Path, config: VideoConfig | None = None) -> Survey:
     """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
-    with _open(path, config) as (container, stream):
-        frames = sum(1 for _ in _video_packets(container, stream, config))
-        if not frames:
+    with opened(path, config) as (container, stream):
+        packets = video_packets(container, stream, config, most=config.max_frames + MOST_REORDERED)
+        stated = [packet.pts for packet in packets]
+        if not stated:
             raise VideoError("corrupt_video", NO_FRAME)
+        times = sorted({time for time in stated if time is not None})
+        codec = _codec_name(stream)
+        # AVI counts pictures as they are decoded, which looks as if none were shown in another order.
+        told = len(times) == len(stated) and times != stated and codec in SAYS_WHAT_IS_SPARE
         return Survey(
             container=container.format.name,
-            codec=_codec_name(stream),
+            codec=codec,
             fps=float(stream.average_rate) if stream.average_rate else None,
             duration_s=_duration_s(container, stream),
-            frames=frames,
+            frames=min(len(stated), config.max_frames),
+            times=tuple(times[: config.max_frames]) if told else (),
         )
 
 
-def decode(path: Path, config: VideoConfig | None = None) -> Iterator[DecodedFrame]:
+def decode(
+    path: Path, config: VideoConfig | None = None, *, times: Sequence[int] = (), needed: Container[int] = ()
+) -> Iterator[DecodedFrame]:
     """The first `max_frames` frames.  A damaged file yields what was decoded before the damage.
 
-    Raises VideoError when not a single frame can be decoded.
+    With `times` (of `survey`) frames are left out whose number is not `needed`, as far as no other frame is made from
+    them: half the frames of usual H.264, and half the work.  `needed` is asked as decoding goes on.  Raises VideoError
+    when not a single frame can be decoded.
     """
     config = config or VideoConfig()
-    with _open(path, config) as (container, stream):
+    with opened(path, config) as (container, stream):
         empty = True
-        for frame in _decode(container, stream, config):
+        for frame in _decode(container, stream, config, times, needed):
             empty = False
             yield frame
         if empty:
@@ -293,10 +310,10 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
         return
 
 
-def _video_packets(
-    container: InputContainer, stream: VideoStream, config: VideoConfig
+def video_packets(
+    container: InputContainer, stream: VideoStream, config: VideoConfig, *, most: int
 ) -> Iterator[av.Packet[VideoStream]]:
-    """The first `max_frames` packets of the stream, until the end or the first damage."""
+    """The first packets of the stream, until the end or the first damage."""
     taken = 0
     try:
         for read, packet in enumerate(_packets(container, stream)):
@@ -306,21 +323,31 @@ def _video_packets(
                 continue
             yield packet
             taken += 1
-            if taken >= config.max_frames:
+            if taken >= most:
                 return
     except FFmpegError as error:
-        _raise_shortage(error)
+        raise_shortage(error)
 
 
-def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[DecodedFrame]:
+def _decode(
+    container: InputContainer, stream: VideoStream, config: VideoConfig, times: Sequence[int], needed: Container[int]
+) -> Iterator[DecodedFrame]:
     """Frames until the first damage.  Before the first whole picture packets may fail: not every cut is at a key frame.
 
     A stream without any key frame gives no frame: FFmpeg could only show grey ghosts, and nobody can judge those.
     """
     rate = float(stream.average_rate) if stream.average_rate else 25.0
     origin: float | None = None
-    for number, frame in enumerate(_pictures(container, stream, config)):
+    place_at = {time: place for place, time in enumerate(times)}
+    first_place: int | None = None
+    for number, frame in enumerate(_pictures(container, stream, config, place_at, needed)):
         _check_size(frame.width, frame.height, config)
+        if times:
+            place = place_at.get(frame.pts) if frame.pts is not None else None
+            if place is None:
+                continue  # beyond the last, or its container's times are not to be trusted
+            first_place = place if first_place is None else first_place
+            number = place - first_place
         time = frame.time
         if time is not None and origin is None:
             origin = time
@@ -331,68 +358,40 @@ def _decode(container: InputContainer, stream: VideoStream, config: VideoConfig)
             return
 
 
-def _pictures(container: InputContainer, stream: VideoStream, config: VideoConfig) -> Iterator[av.VideoFrame]:
+def _pictures(
+    container: InputContainer,
+    stream: VideoStream,
+    config: VideoConfig,
+    place_at: Mapping[int, int],
+    needed: Container[int],
+) -> Iterator[av.VideoFrame]:
     begun, read = False, 0
     packets = _packets(container, stream)
+    skip = bool(place_at)
     while read < config.max_probe_packets:
         read += 1
         try:
             packet = next(packets, None)
         except FFmpegError as error:
-            _raise_shortage(error)
+            raise_shortage(error)
             return
         if packet is None:
             return
+        if place_at:
+            place = None if packet.pts is None else place_at.get(packet.pts)
+            spare = skip and place is not None and place not in needed
+            stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
         try:
             frames = packet.decode()
         except FFmpegError as error:
-            _raise_shortage(error)
+            raise_shortage(error)
             if begun:
                 return
             continue
         for frame in frames:
             begun = True
+            skip = skip and not frame.interlaced_frame  # of its two fields one alone may be needed by others
             yield frame
-
-
-def clip_suffix(info: VideoInfo) -> str:
-    """The container of the trimmed clip: .mp4 where the codec may stand in one, else .webm or .mkv."""
-    if info.codec in _CLIP_IN_MP4:
-        return ".mp4"
-    return ".webm" if info.codec == "vp8" else ".mkv"
-
-
-def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
-    """Copy the first `max_frames` video packets into `out` (container by its suffix); no pixel is encoded again.
-
-    Sound is left out: nobody needs it to judge a face.  Raises VideoError when the packets cannot be copied; the video
-    can be judged all the same.  Raises OSError when the disk is full.
-    """
-    config = config or VideoConfig()
-    options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
-    with _open(path, config) as (container, stream):
-        try:
-            with av.open(str(out), "w", options=options) as target:
-                copy = target.add_stream_from_template(stream, opaque=True)
-                written = 0
-                for packet in _video_packets(container, stream, config):
-                    if packet.dts is None:
-                        continue
-                    packet.stream = copy
-                    target.mux(packet)
-                    written += 1
-        except (FFmpegError, ValueError, OSError) as error:
-            out.unlink(missing_ok=True)
-            _raise_shortage(error)
-            number = getattr(error, "errno", None)
-            if number in (errno.ENOSPC, errno.EDQUOT):
-                raise OSError(number, os.strerror(number), str(out)) from error
-            raise VideoError(
-                "corrupt_video", f"The first {config.max_frames} frames cannot be copied: {error}"
-            ) from error
-    if not written:
-        out.unlink(missing_ok=True)
-        raise VideoError("corrupt_video", "The file has no video packet that can be copied.")
 
 
 def reduce(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:

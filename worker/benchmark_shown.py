@@ -65,9 +65,8 @@ def scoring(found: Mapping[str, Any]) -> str:
         f"{together:>8}  {rates['float32']:>9.1f}  {rates['quick']:>9.1f}"
         for together, rates in found["videos_per_s"].items()
     ]
-    lines.append(
-        f"Scores: at most {found['worst_score_difference']} from float32. {machine['cpu']}, {machine['device']}."
-    )
+    lines.append(f"Scores: at most {found['worst_score_difference']} from float32.")
+    lines.append(f"{machine['cpu']}, {machine['cores']} cores, {machine['device']}.")
     return "\n".join(lines)
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 from detection import sniff
+from ml.clip import clip_suffix, trim
 from ml.config import VideoConfig
 from ml.fuzz.mutate import Seed, mutant
 from ml.fuzz.scripts import Bait
 from ml.limits import Limits, OverLimit, limited
-from ml.video import VideoError, clip_suffix, decode, survey, trim
+from ml.video import VideoError, decode, survey
 from worker.machine import peak_bytes
 
 BROKE = "broke"
@@ -100,7 +101,7 @@ def look(path: Path, config: VideoConfig) -> str:
         sniff.is_still_picture(start)
     file = survey(path, config)
     info = None
-    for frame in decode(path, config):
+    for frame in decode(path, config, times=file.times, needed=range(0, config.max_frames, 2)):
         frame.luma_signature()
         if frame.number % 16 == 0:
             frame.rgb(long_side=SMALL_LONG_SIDE)

@@ -108,8 +108,9 @@ def detector(sensitive: bool = False) -> FaceDetector:
 
 def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
     """The first 150 frames by packet copy, or None where the packets cannot be copied: the faces are what counts."""
+    from ml.clip import clip_suffix, trim
     from ml.config import VideoConfig
-    from ml.video import VideoError, clip_suffix, trim
+    from ml.video import VideoError
 
     assert isinstance(limits, VideoConfig)
     out = folder / f"clip{clip_suffix(extraction.info)}"

@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 
+from ml.clip import clip_suffix, trim
 from ml.config import VideoConfig
-from ml.video import VideoError, VideoInfo, clip_suffix, decode, survey, trim
+from ml.video import VideoError, VideoInfo, decode, survey
 from tests.ml.clips import quadrants, write_clip
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "clips"

@@ -43,10 +43,10 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, outer)
 
-    decode = footage.decode
+    decode = video.decode
 
-    def decoded(*args: Any) -> Iterator[video.DecodedFrame]:
-        for frame in decode(*args):
+    def decoded(*args: Any, **options: Any) -> Iterator[video.DecodedFrame]:
+        for frame in decode(*args, **options):
             done["decoded"] += 1
             yield frame
 
@@ -89,15 +89,17 @@ def test_a_video_costs_its_ten_frames_and_nothing_twice(
         tmp_path / f"{name}.mp4",
         frames=FRAMES,
         picture=lambda number: np.asarray(cv2.resize(person[number], size), dtype=np.uint8),
-        options={"preset": "ultrafast"},
+        options={"preset": "ultrafast", "bf": "3"},
     )
 
     found, _ = product.run(clip, tmp_path)
 
     assert [len(track.faces) for track in found.tracks] == [10]
+    assert found.frames_decoded == FRAMES
+    assert work.pop("decoded") <= 0.8 * FRAMES, "those that no other frame needs are left out"
     first, second, third = (work.pop(network) for network in ("pnet", "rnet", "onet"))
     assert work == {
-        "decoded": FRAMES, "small": 10, "full": 10, "encoded .png": 10, "encoded .jpg": 1, "forward": 1, "scored": 10,
+        "small": 10, "full": 10, "encoded .png": 10, "encoded .jpg": 1, "forward": 1, "scored": 10,
     }  # fmt: skip
     small = (640, 360)
     coarse, fine = pyramid(small, config.min_face_coarse), pyramid(small, config.min_face_detect)
@@ -111,7 +113,7 @@ def test_two_people_are_found_in_one_decoding_and_scored_in_one_pass(
 ) -> None:
     found, _ = product.run(DEMO / "two-people.mp4", tmp_path)
     assert [len(track.faces) for track in found.tracks] == [10, 10]
-    assert work["decoded"] == found.frames_decoded
+    assert work["decoded"] < found.frames_decoded
     assert (work["small"], work["full"]) == (10, 10)
     assert (work["forward"], work["scored"]) == (1, 20)
 
