@@ -296,8 +296,10 @@ def decode(
         for frame in _decode(container, stream, config, times, needed):
             empty = False
             yield frame
-        if empty:
-            raise VideoError("corrupt_video", NO_FRAME)
+    if empty and times:  # what the packets said fits no picture
+        yield from decode(path, config)
+    elif empty:
+        raise VideoError("corrupt_video", NO_FRAME)
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
@@ -341,11 +343,13 @@ def _decode(
     place_at = {time: place for place, time in enumerate(times)}
     first_place: int | None = None
     for number, frame in enumerate(_pictures(container, stream, config, place_at, needed)):
+        if number >= config.max_frames or (times and frame.pts is not None and frame.pts > times[-1]):
+            return
         _check_size(frame.width, frame.height, config)
         if times:
-            place = place_at.get(frame.pts) if frame.pts is not None else None
-            if place is None:
-                continue  # beyond the last, or its container's times are not to be trusted
+            place = None if frame.pts is None else place_at.get(frame.pts)
+            if place is None or place < (first_place or 0):
+                continue  # what the packets said is not to be trusted
             first_place = place if first_place is None else first_place
             number = place - first_place
         time = frame.time
@@ -355,7 +359,7 @@ def _decode(
         aspect = stream.sample_aspect_ratio
         yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=aspect)
         if number + 1 >= config.max_frames:
-            return
+            return  # and not only when one more is decoded
 
 
 def _pictures(

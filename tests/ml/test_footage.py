@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ml import video
 from ml.config import VideoConfig
 from ml.footage import Footage
 from ml.video import DecodedFrame, decode, survey
-from tests.ml.clips import quadrants, write_clip
+from tests.ml.clips import Picture, quadrants, write_clip
 
 WITH_SPARE_FRAMES = {"bf": "3", "b_strategy": "0"}
 NEEDED = {0, 7, 14, 21, 29}
@@ -79,6 +83,35 @@ def test_the_first_frames_are_the_same_ones_where_the_video_is_longer(tmp_path: 
         assert footage.frames_decoded == most
 
 
+def test_times_that_fit_no_picture_cost_time_and_no_frame(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", frames=30, options=WITH_SPARE_FRAMES)
+    times = survey(path).times
+    whole = [contents(frame) for frame in decode(path)]
+    shifted = [time + times[-1] + 1 for time in times]
+    assert [contents(frame) for frame in decode(path, times=shifted, needed=NEEDED)] == whole
+
+
+def test_a_last_frame_that_never_comes_does_not_lead_into_the_rest_of_a_long_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "long.mp4", frames=200, options=WITH_SPARE_FRAMES)
+    config = replace(VideoConfig(), max_frames=30)
+    times = survey(path, config).times
+    made: list[int] = []
+    pictures = video._pictures
+
+    def counted(*args: Any) -> Iterator[av.VideoFrame]:
+        for frame in pictures(*args):
+            made.append(1)
+            yield frame
+
+    monkeypatch.setattr(video, "_pictures", counted)
+    for known in ((*times[:-1], times[-1] + 1), times[:10]):
+        made.clear()
+        assert list(decode(path, config, times=known, needed=NEEDED))
+        assert len(made) <= 40
+
+
 def test_interlaced_pictures_are_all_decoded(tmp_path: Path) -> None:
     options = {"flags": "+ilme+ildct", "x264-params": "tff=1:bframes=3:b-adapt=0"}
     path = write_clip(tmp_path / "fields.mp4", frames=40, options=options)
@@ -97,9 +130,9 @@ def moving(number: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize(("picture", "cuts"), [(scenes, [20, 41]), (moving, [])])
-def test_cuts_are_where_they_are_seen_with_all_frames(tmp_path: Path, picture: object, cuts: list[int]) -> None:
+def test_cuts_are_where_they_are_seen_with_all_frames(tmp_path: Path, picture: Picture, cuts: list[int]) -> None:
     options = WITH_SPARE_FRAMES | {"x264-params": "scenecut=0:keyint=250"}
-    path = write_clip(tmp_path / "cut.mp4", frames=60, picture=picture, options=options)  # type: ignore[arg-type]
+    path = write_clip(tmp_path / "cut.mp4", frames=60, picture=picture, options=options)
     for times in (survey(path).times, ()):
         footage = Footage(path, times=times, cut_threshold=0.18)
         assert [frame.number for frame in footage.frames([0, 59])] == [0, 59]
