@@ -113,7 +113,9 @@ def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figure
     assert not row.gate["passed"]
     told = [entry["train_accuracy"] for entry in row.history]
     true = [entry["train_accuracy"] for entry in good.runs.get().history]
-    assert max(told) < 0.65 < max(true)  # told anyhow, a colour means nothing
+    # Told anyhow, a colour means nothing, and what is learnt by heart comes slower: how slowly, the processor decides.
+    assert all(shuffled < right - 0.05 for shuffled, right in zip(told, true, strict=False))
+    assert told[0] < 0.55
     with pytest.raises(CommandError, match=r"Refused.* 0\.\d+"):
         run("promote", str(row.candidate_id))
     assert ModelVersion.objects.get(active=True) == good
