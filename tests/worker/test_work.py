@@ -20,7 +20,7 @@ from ml.model import FaceSequenceClassifier
 from ml.mtcnn import CELL, Networks
 from ml.weights import BASELINE
 from tests.ml.clips import DEMO, faces_of, write_clip
-from worker import pictures, runtime
+from worker import runtime
 from worker.product import Product
 
 pytestmark = pytest.mark.slow
@@ -58,8 +58,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted(video.DecodedFrame, "rgb", lambda *_, long_side=None: {"full" if long_side is None else "small": 1})
     counted(Networks, "_run", lambda _, name, pixels: {name: pixels[..., 0].size})
     counted(FaceSequenceClassifier, "features", lambda _, frames: {"forward": 1, "scored": len(frames)})
-    for module in (pictures, runtime):
-        counted(module, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
+    counted(runtime, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
     return done
 
 
