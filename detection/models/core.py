@@ -25,7 +25,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from detection.models.indexes import DOUBTFUL, newest
+from detection.models.indexes import DOUBTFUL, PRESENT, newest
 
 
 class VerdictLabel(models.TextChoices):
@@ -164,23 +164,22 @@ class Video(models.Model):
             newest("video_by_verdict", "verdict_label"),
             newest("video_by_label", "label"),
             newest("video_by_model", "verdict_model"),
-            newest("video_waiting", "label", condition=DOUBTFUL),
-            # the workspace: the next video of each queue
-            models.Index(fields=("label", "margin", "id"), name="video_uncertain", condition=DOUBTFUL),
-            models.Index(fields=("label", "audit_rank", "id"), name="video_audit"),
-            models.Index(fields=("status", "label", "created_at", "id"), name="video_unlabelled_by_status"),
-            models.Index(fields=("review_next", "created_at", "id"), name="video_review_next"),
-            # the dashboard: how long the oldest of a queue has waited
-            models.Index(fields=("status", "label", "needs_review", "created_at"), name="video_waiting_oldest"),
+            newest("video_waiting", "label", also=("pictures_removed_at",), condition=DOUBTFUL),
+            newest("video_waiting_of_owner", "owner", "label", condition=DOUBTFUL),
+            # a list and, from the oldest on, two queues of the workspace
+            newest("video_by_status_label", "status", "label", also=("pictures_removed_at",)),
+            # the workspace: the next video of each other queue, and how many there are, without a look at the table
+            models.Index(fields=("label", "margin", "id"), name="video_uncertain", condition=DOUBTFUL & PRESENT),
+            models.Index(fields=("label", "audit_rank", "id", "status"), name="video_audit", condition=PRESENT),
+            models.Index(fields=("review_next", "created_at", "id"), name="video_review_next", condition=PRESENT),
             # a client: its own videos, and one by its own name
             newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
             # the retention policy: the oldest that still have something to lose
             models.Index(fields=OLDEST, name="video_with_original", condition=Q(original_removed_at=None)),
             models.Index(fields=OLDEST, name="video_with_pictures", condition=Q(pictures_removed_at=None)),
-            # /metrics: how many there are of each
-            models.Index(fields=("status",), name="video_count_status"),
-            models.Index(fields=("verdict_label",), name="video_count_verdict"),
+            # /metrics: how many there are of each, in one walk
+            models.Index(fields=("status", "verdict_label"), name="video_counts"),
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),

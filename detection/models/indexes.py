@@ -6,13 +6,15 @@ from django.db.models import Index, Q
 
 FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
 """What lists of videos are filtered by, in any combination."""
+PRESENT = Q(pictures_removed_at=None)
+"""Nobody can review what is not there to be seen: indexes of the workspace leave the others out."""
 DOUBTFUL = Q(needs_review=True)
 """Few need review.  Django renders this without a comparison: no index on SQLite begins with such a column, but one may
 be made of its rows."""
 
 
-def newest(name: str, *first: str, condition: Q | None = None) -> Index:
-    """An index to walk from the newest on.  It carries all that lists filter by, so that a walk past a million videos
-    that some second filter leaves out reads the index alone."""
+def newest(name: str, *first: str, also: tuple[str, ...] = (), condition: Q | None = None) -> Index:
+    """An index to walk from the newest on.  It carries all that lists filter by (and `also`), so that a walk past a
+    million videos that some second filter leaves out reads the index alone."""
     rest = (field for field in FILTERED if field not in first)
-    return Index(fields=(*first, "-created_at", "-id", *rest), name=name, condition=condition)
+    return Index(fields=(*first, "-created_at", "-id", *rest, *also), name=name, condition=condition)

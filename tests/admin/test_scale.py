@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from knox.models import AuthToken
 
+from detection.agreement import agreement
 from detection.management import pages, rows, timing
 from detection.management.pages import Page
 from detection.management.rows import Made
@@ -134,6 +137,37 @@ def test_a_list_walks_an_index_in_its_order_whatever_it_is_filtered_by(made: Mad
         assert "FOR ORDER BY" not in plan, (page, plan)
         looked_at += 1
     assert looked_at > 100
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
+@pytest.mark.parametrize(
+    ("url", "index"),
+    [
+        ("prediction/?owner=mobile-app", "video_waiting_of_owner (owner_id=? AND label=?)"),
+        ("prediction/?owner=mobile-app&verdict_label__exact=real", "video_waiting_of_owner (owner_id=? AND label=?)"),
+        ("prediction/?owner=arch", "video_waiting (label=?)"),
+        ("nofacevideo/?owner=mobile-app", "video_by_status_label (status=? AND label=?)"),
+        ("nofacevideo/?owner=arch", "video_by_status_label (status=? AND label=?)"),
+        ("nofacevideo/?view=labelled&owner=arch", "video_by_status_label (status=? AND label>?)"),
+    ],
+)
+def test_a_list_of_what_waits_reads_nothing_that_does_not_wait(made: Made, url: str, index: str) -> None:
+    """Whoever's videos they are: few wait of a million, and somebody may have most of the million."""
+    client = timing.browser(made.root)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(f"/admin/detection/{url}")
+    counted = [query["sql"] for query in queries.captured_queries if "LIMIT 10000" in query["sql"]]
+    assert len(counted) == 1
+    assert f"SEARCH detection_video USING COVERING INDEX {index}" in explained(counted[0])
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
+def test_figures_of_reviewers_read_their_videos_and_not_all_of_a_role(made: Made) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        agreement(since=timezone.now() - timedelta(days=30))
+    plans = [explained(query["sql"]) for query in queries.captured_queries]
+    assert any("SEARCH detection_review USING INDEX detection_review_video_id" in plan for plan in plans)
+    assert not any("MULTI-INDEX OR" in plan for plan in plans)
 
 
 def explained(sql: str) -> str:

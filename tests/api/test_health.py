@@ -191,6 +191,6 @@ def test_metrics_cost_the_same_queries_however_much_there_is(
     for _ in range(rows):
         factory.judged(admin.user)
         factory.video(admin.user)
-    # the token, six counts, queues, outcomes, steps, workers, seven of the reviewers' queues
-    with django_assert_num_queries(18):
+    # the token, five counts, queues, outcomes, steps, workers, seven of the reviewers' queues
+    with django_assert_num_queries(17):
         figures(admin)

@@ -163,6 +163,9 @@ def test_pictures_go_the_verdict_stays_and_nothing_waits_for_what_cannot_be_seen
     assert rescoring.next_batch(model=newer, size=10) == []
     with pytest.raises(Refused, match="no heat map"):
         evidence_jobs.request(video=video, kind=EvidenceKind.HEATMAPS, by=reader)
+    # nor does a queue tell how long it has waited
+    Video.objects.filter(pk=video.pk).update(status="failed", verdict_label="")
+    assert [workspace.oldest_in(queue=queue) for queue in workspace.QUEUES] == [None] * len(workspace.QUEUES)
 
 
 def test_pictures_that_are_gone_come_back_with_a_new_look_at_the_original(
