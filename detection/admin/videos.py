@@ -16,7 +16,7 @@ from unfold.decorators import display
 
 from detection.admin.base import safe_next
 from detection.admin.evidence import frames_of, people_of_faces, rejections_of, review_sentences, threshold_height
-from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter
+from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
 from detection.admin.gold import gold_view, may_know
 from detection.admin.labelling import button_context, label_view
 from detection.admin.look_again import look_again_view
@@ -37,7 +37,7 @@ class VideoAdmin(VideoListAdmin):
     list_display = ("video_cell", "status_badge", "score_bar", "people_label", "faces", "file_facts", "created")
     sortable_by = ("created",)
     list_filter = (
-        ("status", ChoicesDropdownFilter),
+        StatusFilter,
         ("verdict_label", ChoicesDropdownFilter),
         LabelFilter,
         NeedsReviewFilter,

@@ -136,6 +136,10 @@ def test_filters_narrow_the_list(rows: Rows, reviewer: User, review_client: Clie
     everything = {fake, real, empty}
     for query, expected in {
         "status__exact=no_face": {empty},
+        "status__exact=succeeded": {fake, real},
+        "status__exact=succeeded&verdict_label__exact=fake": {fake},
+        "status__exact=dead": set(),
+        "status__exact=<script>": everything,
         "verdict_label__exact=fake": {fake},
         "label=unsure": {real},
         "label=none": {fake, empty},

@@ -149,10 +149,12 @@ def test_a_list_walks_an_index_in_its_order_whatever_it_is_filtered_by(made: Mad
         ("nofacevideo/?owner=mobile-app", "video_by_status_label (status=? AND label=?)"),
         ("nofacevideo/?owner=arch", "video_by_status_label (status=? AND label=?)"),
         ("nofacevideo/?view=labelled&owner=arch", "video_by_status_label (status=? AND label>?)"),
+        ("video/?status__exact=succeeded&owner=trial", "video_owner_newest (owner_id=?)"),
+        ("video/?status__exact=succeeded&label=fake", "video_by_label (label=?)"),
     ],
 )
-def test_a_list_of_what_waits_reads_nothing_that_does_not_wait(made: Made, url: str, index: str) -> None:
-    """Whoever's videos they are: few wait of a million, and somebody may have most of the million."""
+def test_a_list_is_found_by_what_few_videos_are(made: Made, url: str, index: str) -> None:
+    """Few wait of a million; most have succeeded, and somebody may have most of the million."""
     client = timing.browser(made.root)
     with CaptureQueriesContext(connection) as queries:
         client.get(f"/admin/detection/{url}")
