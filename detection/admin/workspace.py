@@ -31,6 +31,7 @@ from detection.admin.labelling import BUTTONS, can_label
 from detection.admin.lookalikes import near_payload
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.errors import Refused
+from detection.expiry import original_sentence
 from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.services import workspace
 from detection.services.reviews import answers_of
@@ -211,6 +212,7 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
             "page_url": video_url(request, video.pk),
             "clip_url": media_url(video, "clip") if video.clip else media_url(video, "original"),
             "original_url": media_url(video, "original"),
+            "gone": original_sentence(video),
             "poster_url": media_url(video, "thumbnail") if video.thumbnail else None,
             "codec": video.codec,
             "fps": video.fps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -118,6 +119,37 @@ def test_fifty_videos_by_keyboard(live_server: LiveServer, page: Any, settings: 
     second = Review.objects.filter(reviewer=ben)
     assert {row.video.original_name for row in second if row.role == "second"} == wanted
     assert not Video.objects.exclude(review_next=ReviewNext.NOBODY).exists()
+
+
+def test_a_video_whose_clip_is_gone_is_judged_by_its_pictures(live_server: LiveServer, page: Any) -> None:
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    rows.reader("maria")
+    model = rows.model()
+    rows.with_verdict("gone", model=model, score=0.51)
+    rows.with_verdict("there", model=model, score=0.6)
+    gone = Video.objects.filter(original_name="gone")
+    gone.update(file="", clip="", original_removed_at=datetime(2026, 11, 3, 12, tzinfo=UTC))
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    log_in(page, live_server, "maria")
+    assert shown(page) == "gone"
+    said = page.locator("[data-gone]").inner_text()
+    assert said.startswith("The original was removed by the retention policy on 3 November 2026.")
+    assert page.locator("[data-film]").count() == 0
+    assert page.locator("[data-face]").count() == 10
+    for key in (" ", "ArrowRight", "l", "[", "1"):  # the player's keys have nothing to do; a person's still has
+        page.keyboard.press(key)
+    page.locator("[data-face]").first.click()
+    press(page, "u")
+    assert shown(page) == "there"
+    page.locator("[data-film]").wait_for(state="attached")
+    page.get_by_text("Recorded:").wait_for()  # the next video stands there before the server has answered
+    assert gone.get().label == "unsure"
+    assert faults == []
+    assert not [url for url in asked if str(gone.get().pk) in url and url.endswith(("/clip", "/original"))]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

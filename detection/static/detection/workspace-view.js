@@ -24,8 +24,16 @@ window.dfdWorkspaceView = (() => {
 
   const seconds = (value) => (value === null ? "" : `${value.toFixed(1)} s`);
 
-  const player = (item) => {
-    const { video } = item;
+  // Where the retention policy has removed the clip, the pictures are left.
+  const pictures = (video) =>
+    make(
+      "div",
+      { class: "dfd-ws__film" },
+      video.poster_url ? make("div", { class: "dfd-player" }, make("img", { src: video.poster_url, alt: "A frame of the video" })) : null,
+      make("p", { class: "dfd-note dfd-note--amber", "data-gone": true, text: `${video.gone} Judge by the pictures, or answer unsure.` }),
+    );
+
+  const player = ({ video }) => {
     const film = make("video", { controls: true, playsinline: true, preload: "auto", "aria-label": "The clip", "data-film": true });
     film.muted = true;
     film.loop = true;
@@ -134,7 +142,7 @@ window.dfdWorkspaceView = (() => {
       make(
         "div",
         { class: "dfd-ws__columns" },
-        player(data),
+        data.video.gone ? pictures(data.video) : player(data),
         data.people.length
           ? make("div", { class: "dfd-people" }, ...data.people.map((found) => person(found, data.people.length > 1)))
           : make("div", { class: "dfd-frames" }, ...data.frames.map(frame), data.frames.length ? null : make("p", { class: "dfd-subtle", text: `No picture of this video was kept (${data.video.status_text}).` })),

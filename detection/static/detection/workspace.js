@@ -78,11 +78,13 @@ document.addEventListener("DOMContentLoaded", () => {
     counted = 0;
     shownAt = performance.now();
     lastFace = section.querySelector("[data-face]");
-    const film = player();
-    film.addEventListener("timeupdate", () => {
-      section.querySelector("[data-clock]").textContent = `${film.currentTime.toFixed(2)} s`;
-    });
-    film.play().catch(() => {});
+    const film = player(); // none where the clip is gone
+    if (film) {
+      film.addEventListener("timeupdate", () => {
+        section.querySelector("[data-clock]").textContent = `${film.currentTime.toFixed(2)} s`;
+      });
+      film.play().catch(() => {});
+    }
     section.querySelector("h2").focus({ preventScroll: true });
     window.scrollTo({ top: 0 });
     if (item.revealed) said.replaceChildren(...view.said(null, item.revealed));
