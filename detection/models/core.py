@@ -177,7 +177,7 @@ class Video(models.Model):
             models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
             # the retention policy: the oldest that still have something to lose
             models.Index(fields=OLDEST, name="video_with_original", condition=Q(original_removed_at=None)),
-            models.Index(fields=OLDEST, name="video_with_pictures", condition=Q(pictures_removed_at=None)),
+            models.Index(fields=OLDEST, name="video_with_pictures", condition=PRESENT),
             # /metrics: how many there are of each, in one walk
             models.Index(fields=("status", "verdict_label"), name="video_counts"),
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator

@@ -7,7 +7,8 @@ from django.db.models import Index, Q
 FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
 """What lists of videos are filtered by, in any combination."""
 PRESENT = Q(pictures_removed_at=None)
-"""Nobody can review what is not there to be seen: indexes of the workspace leave the others out."""
+"""Nobody can review what is not there to be seen: indexes of the workspace leave the others out, as does that of what
+the retention policy may still remove."""
 DOUBTFUL = Q(needs_review=True)
 """Few need review.  Django renders this without a comparison: no index on SQLite begins with such a column, but one may
 be made of its rows."""

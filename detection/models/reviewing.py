@@ -26,13 +26,17 @@ class ReviewRole(models.TextChoices):
 
 
 class ReviewSet(models.QuerySet["Review"]):
-    def standing(self) -> ReviewSet:
-        """Answers that were not taken back, nor are the taking back itself.
+    def given(self) -> ReviewSet:
+        """Answers, also those that were taken back later, but not the taking back.
 
         A row without a label takes one back (a constraint says so).  Not as `undoes=None`: SQLite takes the unique
-        index on it for the shortest way, and reads all answers there are for the few of one video.
+        index on it for the shortest way, and reads all answers there are for the few of one video or hour.
         """
-        return self.exclude(label="").filter(undone_by=None)
+        return self.exclude(label="")
+
+    def standing(self) -> ReviewSet:
+        """Answers that were not taken back, nor are the taking back itself."""
+        return self.given().filter(undone_by=None)
 
     def deciding(self) -> ReviewSet:
         """Answers that say what a video is: the standing ones, but not those that only check the reviewer."""

@@ -90,18 +90,13 @@ def oldest_in(*, queue: str) -> datetime | None:
 
     The audit is a draw, in no order of time: there is no oldest.
     """
-    rows = Video.objects.filter(pictures_removed_at=None)
-    open_rows = rows.filter(label="")
-    parts: list[QuerySet[Video]] = []
+    if queue == "audit":
+        return None
+    parts = queue_parts(queue=queue, reviewer=None)
     if queue == "uncertain":
-        # Not as `margin__gte`, which means the same: an index would have to be sorted.
-        parts = [open_rows.filter(needs_review=True).exclude(verdict_label="")]
-    elif queue == "no_face":
-        parts = [open_rows.filter(status=State.NO_FACE)]
-    elif queue == "failed":
-        parts = [open_rows.filter(status=state) for state in (State.FAILED, State.DEAD)]
-    elif queue == "disagreement":
-        parts = [rows.filter(review_next=turn) for turn in (ReviewNext.SECOND, ReviewNext.ADJUDICATE)]
+        # Not by the margin, which means the same: all that waits would have to be sorted.
+        waiting = Video.objects.filter(pictures_removed_at=None, label="", needs_review=True)
+        parts = [waiting.exclude(verdict_label="")]
     firsts = [part.order_by("created_at").values_list("created_at", flat=True).first() for part in parts]
     return min((first for first in firsts if first), default=None)
 
