@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from demo.client import Client, ClientError
 from demo.screen import Progress, table
-from worker.supervisor import end_with_parent
+from worker.process.supervisor import end_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = [ROOT / "demo" / "clips" / f"{name}.mp4" for name in ("one-person", "two-people", "no-face", "blended-fake")]

@@ -6,6 +6,6 @@ class DetectionConfig(AppConfig):
     verbose_name = "Detection"
 
     def ready(self) -> None:
-        from detection.services import audit_signals
+        from detection.services.ops import audit_signals
 
         audit_signals.connect()

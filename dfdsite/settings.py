@@ -119,9 +119,9 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "detection.acting.RememberRequest",
+    "detection.audit_context.RememberRequest",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "detection.acting.LogRequest",
+    "detection.audit_context.LogRequest",
 ]
 ROOT_URLCONF = "dfdsite.urls"
 WSGI_APPLICATION = "dfdsite.wsgi.application"
@@ -370,7 +370,7 @@ UNFOLD: dict[str, Any] = {
     "STYLES": [lambda request: static("detection/admin.css")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "detection.admin.dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "detection.admin.pages.dashboard.dashboard",
     "SIDEBAR": {"show_search": False, "navigation": "detection.admin.navigation.sidebar"},
     "TABS": "detection.admin.navigation.tabs",
     "COLORS": {

@@ -7,10 +7,10 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
-    path("admin/review/evidence/", include("detection.admin.evidence_calls")),
-    path("admin/review/", include("detection.admin.workspace")),
-    path("admin/review/", include("detection.admin.sheet")),
-    path("admin/review/", include("detection.admin.reviewer_figures")),
+    path("admin/review/evidence/", include("detection.admin.review.evidence_calls")),
+    path("admin/review/", include("detection.admin.review.workspace")),
+    path("admin/review/", include("detection.admin.review.sheet")),
+    path("admin/review/", include("detection.admin.review.reviewer_figures")),
     path("admin/", admin.site.urls),
 ]
 

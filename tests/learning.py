@@ -15,9 +15,9 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from detection.models import Analysis, DatasetVideo, FaceFrame, ModelVersion, State, Video
-from detection.services import registry
-from ml.model import FaceSequenceClassifier
-from ml.weights import WeightsInfo, read_info, save_weights
+from detection.services.learning import registry
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo, read_info, save_weights
 from tests.ml.packs import drawn_face
 from tests.weights import TINY
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from ml.config import ModelConfig
-from ml.model import FaceSequenceClassifier
-from ml.weights import WeightsInfo, save_weights
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo, save_weights
 
 TINY = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
 

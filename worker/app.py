@@ -30,9 +30,9 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from worker import broker, machine
+from worker.process import embedded_broker, host
 
-app = Celery("worker", task_cls="worker.messages:Job")
+app = Celery("worker", task_cls="worker.process.messages:Job")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["worker"])
 
@@ -45,27 +45,27 @@ def _keep_the_logging_of_the_settings(**_: Any) -> None:
 @worker_init.connect
 @beat_init.connect
 def _have_a_broker(**_: Any) -> None:
-    if broker.is_embedded():
-        broker.ensure()
+    if embedded_broker.is_embedded():
+        embedded_broker.ensure()
 
 
 @celeryd_after_setup.connect
 def _share_the_cores(instance: Any, **_: Any) -> None:
     """Before the fork: what each child may use."""
-    from worker import beats, runtime
+    from worker.process import heartbeat, runtime
 
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
-    beats.know(instance)
-    atexit.register(beats.end)  # Celery sends no signal when tasks are cut short; a child ends without this
+    heartbeat.know(instance)
+    atexit.register(heartbeat.end)  # Celery sends no signal when tasks are cut short; a child ends without this
 
 
 @worker_process_init.connect
 def _one_of_many(**_: Any) -> None:
-    from worker import watch
+    from worker.stages import watchdog
 
-    machine.step_back()
-    watch.process_may_be_killed()
+    host.step_back()
+    watchdog.process_may_be_killed()
 
 
 @task_prerun.connect
@@ -81,13 +81,13 @@ def _know_the_request(task: Any, **_: Any) -> None:
 
 @heartbeat_sent.connect
 def _sign_of_life(**_: Any) -> None:
-    from worker import beats
+    from worker.process import heartbeat
 
-    beats.beat()
+    heartbeat.beat()
 
 
 @worker_shutdown.connect
 def _gone(**_: Any) -> None:
-    from worker import beats
+    from worker.process import heartbeat
 
-    beats.end()
+    heartbeat.end()

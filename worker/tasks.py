@@ -6,20 +6,14 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
-from detection.services import (
-    evidence_jobs,
-    hourly,
-    leftovers,
-    limits,
-    operating,
-    resumable,
-    retention,
-    sweeper,
-    training,
-    workspace,
-)
-from detection.services import webhooks as webhook_rows
-from worker import attempt, evidence, prints, removals, runtime, webhooks
+from detection.services.jobs import evidence as evidence_jobs
+from detection.services.jobs import orphan_files, sweeper, training_runs
+from detection.services.jobs import webhook_deliveries as webhook_rows
+from detection.services.ops import hourly_stats, retention, worker_registry
+from detection.services.reviews import workspace
+from detection.services.uploads import quotas, resumable
+from worker.process import runtime
+from worker.stages import attempt, erasure, evidence, perceptual_hashes, webhook_delivery
 
 TRAIN_LIMIT_S = 7 * 24 * 3600
 
@@ -46,19 +40,19 @@ def make_preview(job_id: str) -> None:
 
 @shared_task(name="worker.tasks.sweep")
 def sweep() -> None:
-    training.sweep_runs()
+    training_runs.sweep_runs()
     evidence_jobs.sweep()
     workspace.forget_expired()
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
-    operating.forget_gone()
-    limits.forget_days()
-    hourly.count_hours()
+    worker_registry.forget_gone()
+    quotas.forget_days()
+    hourly_stats.count_hours()
     webhook_rows.sweep()
     resumable.sweep()
-    prints.sweep()
-    removals.sweep()
-    leftovers.sweep()
+    perceptual_hashes.sweep()
+    erasure.sweep()
+    orphan_files.sweep()
 
 
 @shared_task(name="worker.tasks.retain")
@@ -69,7 +63,7 @@ def retain() -> None:
 
 @shared_task(name="worker.tasks.send_webhooks")
 def send_webhooks(webhook_id: str) -> None:
-    webhooks.send(webhook_id)
+    webhook_delivery.send(webhook_id)
 
 
 # Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message

@@ -2,22 +2,20 @@
 
 from django.contrib import admin
 
-from detection.admin import (  # noqa: F401  (each registers its page)
+# Each registers its page.
+from detection.admin.pages import (  # noqa: F401
     accounts,
     analyses,
     audit,
     batches,
-    datasets,
     gold,
-    model_versions,
     no_face,
     predictions,
-    promotions,
     reviews,
-    training,
     videos,
     webhooks,
 )
+from detection.admin.training import datasets, model_versions, promotions, runs  # noqa: F401
 
 admin.site.index_template = "admin/detection/index.html"
 admin.site.index_title = "Overview"

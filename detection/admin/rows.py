@@ -12,8 +12,8 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from detection.admin.base import PageChangeList, ReadOnlyAdmin
-from detection.admin.evidence import score_level, score_texts
-from detection.admin.labelling import LabellingMixin, button_context
+from detection.admin.review.evidence import score_level, score_texts
+from detection.admin.review.labelling import LabellingMixin, button_context
 from detection.admin.search import SEARCH_HELP, TOO_MANY, search_videos
 from detection.models import FaceFrame, Verdict
 

@@ -14,8 +14,8 @@ from rest_framework.reverse import reverse
 from detection.api.filters import PUBLIC_STATES
 from detection.errors import Refused
 from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, State, Verdict, Video
-from detection.services.reviews import MAX_COMMENT
-from detection.services.uploads import MAX_EXTERNAL_ID, check_metadata
+from detection.services.reviews.reviews import MAX_COMMENT
+from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
 
 
 def _probability(help_text: str) -> serializers.FloatField:

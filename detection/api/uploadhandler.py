@@ -10,10 +10,10 @@ from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
+from detection.container_format import HEAD_BYTES, sniff
 from detection.errors import Refused, has_no_room, storage_full
-from detection.services.limits import check_queue
-from detection.services.uploads import display_name, not_a_video, too_large
-from detection.sniff import HEAD_BYTES, sniff
+from detection.services.uploads.quotas import check_queue
+from detection.services.uploads.uploads import display_name, not_a_video, too_large
 
 FIELD = "file"
 FORM_OVERHEAD_BYTES = 1024 * 1024

@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from detection.api import docs, health, media, resumable, views, webhooks
+from detection.api.views import docs, health, media, resumable, videos, webhooks
 
 app_name = "api"
 urlpatterns = [
-    path("api/v1/videos/", views.VideosView.as_view(), name="videos"),
-    path("api/v1/videos/<uuid:video_id>/", views.VideoView.as_view(), name="video"),
-    path("api/v1/videos/<uuid:video_id>/faces/", views.FacesView.as_view(), name="faces"),
-    path("api/v1/videos/<uuid:video_id>/analyze/", views.AnalyzeView.as_view(), name="analyze"),
-    path("api/v1/videos/<uuid:video_id>/reviews/", views.ReviewsView.as_view(), name="reviews"),
+    path("api/v1/videos/", videos.VideosView.as_view(), name="videos"),
+    path("api/v1/videos/<uuid:video_id>/", videos.VideoView.as_view(), name="video"),
+    path("api/v1/videos/<uuid:video_id>/faces/", videos.FacesView.as_view(), name="faces"),
+    path("api/v1/videos/<uuid:video_id>/analyze/", videos.AnalyzeView.as_view(), name="analyze"),
+    path("api/v1/videos/<uuid:video_id>/reviews/", videos.ReviewsView.as_view(), name="reviews"),
     path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
     path("api/v1/faces/<uuid:face_id>/image", media.FaceImageView.as_view(), name="face-image"),
     path("api/v1/faces/<uuid:face_id>/heatmap", media.FaceHeatmapView.as_view(), name="face-heatmap"),
@@ -19,9 +19,9 @@ urlpatterns = [
     ),
     path("api/v1/uploads/", resumable.UploadsView.as_view(), name="uploads"),
     path("api/v1/uploads/<uuid:upload_id>/", resumable.UploadView.as_view(), name="upload"),
-    path("api/v1/tasks/<uuid:task_id>/", views.TaskView.as_view(), name="task"),
-    path("api/v1/models/", views.ModelsView.as_view(), name="models"),
-    path("api/v1/models/active/", views.ActiveModelView.as_view(), name="active-model"),
+    path("api/v1/tasks/<uuid:task_id>/", videos.TaskView.as_view(), name="task"),
+    path("api/v1/models/", videos.ModelsView.as_view(), name="models"),
+    path("api/v1/models/active/", videos.ActiveModelView.as_view(), name="active-model"),
     path("api/v1/webhooks/", webhooks.WebhooksView.as_view(), name="webhooks"),
     path("api/v1/webhooks/<uuid:webhook_id>/", webhooks.WebhookView.as_view(), name="webhook"),
     path("api/schema/", docs.SchemaView.as_view(), name="schema"),

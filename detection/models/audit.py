@@ -41,7 +41,7 @@ class AuditSet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """One thing that was done.  Append only; `detection.services.audit` writes it, in the transaction of the thing.
+    """One thing that was done.  Append only; `detection.services.ops.audit` writes it, in the transaction of the thing.
 
     It holds ids, user names and addresses: no file name, no text that somebody wrote.
     """

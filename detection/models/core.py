@@ -1,6 +1,6 @@
 """Videos, their analyses and verdicts, what people say of them, and the models that judge them.
 
-An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
+An Analysis is one task, and moves like this (only `detection.services.jobs.analyses` moves it):
 
     queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
           ^                      │  │   │                   │        ^                    │  │

@@ -19,7 +19,8 @@ from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in, press, shown
 from tests.ml.clips import write_clip
 from tests.worker.test_runtime import register
-from worker import runtime, tasks
+from worker import tasks
+from worker.process import runtime
 
 page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection.models import EvidenceJob, EvidenceKind, State, Video
-from detection.services import workspace
+from detection.services.reviews import workspace
 from tests.admin.conftest import Rows
 
 pytestmark = pytest.mark.django_db

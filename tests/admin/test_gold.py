@@ -12,7 +12,8 @@ from django.urls import reverse
 
 from detection.errors import Refused
 from detection.models import GoldVideo, Review, State, Video
-from detection.services import gold, snapshots, workspace
+from detection.services.learning import snapshots
+from detection.services.reviews import gold, workspace
 from tests.admin.conftest import Rows
 from tests.admin.test_workspace import _no_lots, call  # noqa: F401
 

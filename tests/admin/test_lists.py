@@ -16,7 +16,7 @@ from knox.models import AuthToken
 
 from detection.admin.base import BoundedPaginator
 from detection.models import State, Video
-from detection.services.reviews import record_review
+from detection.services.reviews.reviews import record_review
 from tests.admin.conftest import Rows
 
 LISTS = [

@@ -36,9 +36,9 @@ from detection.models import (
     Webhook,
     WebhookDelivery,
 )
-from detection.services import audit
-from detection.services.accounts import ROLES, create_token
-from detection.services.reviews import record_review
+from detection.services.ops import audit
+from detection.services.ops.accounts import ROLES, create_token
+from detection.services.reviews.reviews import record_review
 from tests.admin.conftest import Rows
 
 pytestmark = pytest.mark.django_db

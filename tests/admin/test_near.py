@@ -16,10 +16,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection import dispatch
-from detection.admin.lookalikes import near_payload
+from detection.admin.review.near_duplicates import near_payload
 from detection.models import Analysis, DatasetVideo, Review, ReviewClaim, State, Video
-from detection.services import reviews
-from detection.services.prints import store_prints
+from detection.services.jobs.perceptual_hashes import store_prints
+from detection.services.reviews import reviews
 from tests.admin.conftest import Rows
 from tests.admin.test_workspace import call, claim
 

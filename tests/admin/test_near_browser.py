@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection import dispatch
 from detection.models import Analysis, Review
-from detection.services.prints import store_prints
+from detection.services.jobs.perceptual_hashes import store_prints
 from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in, press, shown

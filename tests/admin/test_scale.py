@@ -19,12 +19,12 @@ from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
 
-from detection.agreement import agreement
-from detection.management import pages, rows, timing
-from detection.management.pages import Page
-from detection.management.rows import Made
+from detection.management.benchmark import pages, rows, timing
+from detection.management.benchmark.pages import Page
+from detection.management.benchmark.rows import Made
 from detection.models import Analysis, GoldVideo, Review, Video
-from detection.services import workspace
+from detection.selectors.reviewer_agreement import agreement
+from detection.services.reviews import workspace
 
 pytestmark = pytest.mark.django_db
 LARGE = "video|analysis|verdict|review|faceframe|sampledframe|print"

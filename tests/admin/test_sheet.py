@@ -13,8 +13,9 @@ from django.urls import reverse
 
 from detection.errors import Refused
 from detection.models import AppendOnlyError, Review, ReviewBatch, ReviewClaim, Video
-from detection.services import snapshots, workspace
-from detection.services.reviews import record_review
+from detection.services.learning import snapshots
+from detection.services.reviews import workspace
+from detection.services.reviews.reviews import record_review
 from tests.admin.conftest import Rows
 from tests.admin.test_workspace import _no_lots, call  # noqa: F401  (the fixture is used by itself)
 

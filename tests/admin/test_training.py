@@ -14,7 +14,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from django.utils import timezone
 
-from detection.admin.charts import charts
+from detection.admin.charts.training_history import charts
 from detection.models import (
     DatasetVideo,
     IdentitySide,
@@ -25,7 +25,8 @@ from detection.models import (
     Snapshot,
     TrainingRun,
 )
-from detection.services import accounts, registry
+from detection.services.learning import registry
+from detection.services.ops import accounts
 from tests.admin.conftest import Rows
 from tests.admin.test_hostile import NAME, TRACES
 from tests.admin.test_lists import queries
@@ -212,7 +213,7 @@ def test_a_model_owner_starts_a_retraining(rows: Rows, owner_client: Client) -> 
 
 
 def test_the_form_knows_the_options_of_a_run(owner_client: Client) -> None:
-    from worker.training import RunOptions
+    from worker.training.run import RunOptions
 
     owner_client.post(f"{RUNS}start/", FORM)
     options = TrainingRun.objects.get().options

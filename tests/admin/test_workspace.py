@@ -19,8 +19,9 @@ from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import Review, ReviewClaim, ReviewNext, State, Video
-from detection.services import reviews, snapshots, workspace
-from detection.services.workspace import Claimed
+from detection.services.learning import snapshots
+from detection.services.reviews import reviews, workspace
+from detection.services.reviews.workspace import Claimed
 from tests.admin.conftest import Rows
 from tests.at_once import MANY, at_once
 

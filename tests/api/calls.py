@@ -10,8 +10,8 @@ from rest_framework.views import APIView
 
 from detection.api.urls import urlpatterns
 from detection.models import ResumableUpload, SampledFrame, Video, Webhook
-from detection.services import resumable
-from detection.services.webhooks import register
+from detection.services.jobs.webhook_deliveries import register
+from detection.services.uploads import resumable
 from tests.api.conftest import Caller, Factory, mp4
 
 TUS = {"Tus-Resumable": "1.0.0"}

@@ -16,8 +16,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from detection import dispatch, standing
-from detection.api import health
+from detection import broker_health, dispatch
+from detection.api.views import health
 from detection.models import Analysis, Stage, WorkerBeat
 from tests.api.conftest import Caller, Factory
 from tests.stack import wait_for
@@ -58,9 +58,9 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
         looked.set()
         return answer.wait(30)
 
-    monkeypatch.setattr(standing, "_looked_at", -1000.0)
-    monkeypatch.setattr(standing, "_found", standing.Broker.SILENT)
-    monkeypatch.setattr(standing, "_looking", False)
+    monkeypatch.setattr(broker_health, "_looked_at", -1000.0)
+    monkeypatch.setattr(broker_health, "_found", broker_health.Broker.SILENT)
+    monkeypatch.setattr(broker_health, "_looking", False)
     monkeypatch.setattr(dispatch, "broker_answers", slow)
     started = time.monotonic()
     assert nobody.get("/readyz").json() == {"status": "ready", "broker": "not known yet"}
@@ -70,7 +70,7 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
     answer.set()
     wait_for(lambda: nobody.get("/readyz").json()["broker"] == "answers", "an answer of the broker")
     assert figures(admin)["dfd_broker_up",] == 1
-    monkeypatch.setattr(standing, "_found", standing.Broker.SILENT)
+    monkeypatch.setattr(broker_health, "_found", broker_health.Broker.SILENT)
     assert nobody.get("/readyz").json() == {"status": "ready", "broker": "does not answer"}
     assert figures(admin)["dfd_broker_up",] == 0
 

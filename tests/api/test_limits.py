@@ -17,7 +17,7 @@ from knox.models import AuthToken
 
 from detection.api import counts, throttle
 from detection.models import Analysis, Stage, State, UploadDay, Video
-from detection.services import limits, uploads
+from detection.services.uploads import quotas, uploads
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +108,7 @@ def test_the_limit_holds_for_an_upload_that_another_has_overtaken(
 def test_counts_of_long_ago_are_forgotten(owner: Caller) -> None:
     for days in (0, 34, 36, 400):
         UploadDay.objects.create(owner=owner.user, day=today() - timedelta(days=days), bytes=1)
-    assert limits.forget_days() == 2
+    assert quotas.forget_days() == 2
     assert UploadDay.objects.count() == 2
 
 
@@ -180,7 +180,7 @@ def test_where_the_count_cannot_be_had_nobody_is_turned_away(owner: Caller, sett
 @pytest.fixture
 def full(other: Caller, factory: Factory, settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[Video]:
     """Two videos of somebody else's wait, and no more may."""
-    monkeypatch.setattr(limits, "QUEUE_LOOK_S", 0.0)
+    monkeypatch.setattr(quotas, "QUEUE_LOOK_S", 0.0)
     settings.DFD_MAX_QUEUE = 2
     return [factory.video(other.user) for _ in range(2)]
 
@@ -220,8 +220,8 @@ def test_the_queue_is_looked_at_once_a_second(
         looks.append(at_most)
         return 0
 
-    monkeypatch.setattr(limits, "waiting_for_extraction", look)
-    monkeypatch.setattr(limits, "_looked", (0.0, 0, False))
+    monkeypatch.setattr(quotas, "waiting_for_extraction", look)
+    monkeypatch.setattr(quotas, "_looked", (0.0, 0, False))
     assert [owner.upload().status_code for _ in range(4)] == [202] * 4
     assert len(looks) <= 2
 

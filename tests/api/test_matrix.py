@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from detection.models import Video
-from detection.services.accounts import ROLES, create_token
+from detection.services.ops.accounts import ROLES, create_token
 from tests.api.calls import METHODS, addresses, call, full_video, operations
 from tests.api.conftest import Caller, Factory
 

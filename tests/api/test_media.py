@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from detection.api import media
+from detection.api.views import media
 from detection.models import Review, ReviewClaim, ReviewRole, SampledFrame, Video
 from tests.api.conftest import JPEG, PNG, Caller, Factory
 

@@ -10,8 +10,8 @@ from django.test import Client
 from rest_framework.exceptions import Throttled
 from rest_framework.test import APIRequestFactory
 
-from detection import selectors
 from detection.api.errors import problem_handler
+from detection.selectors import videos
 from tests.api.conftest import Caller
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,7 @@ def test_a_malfunction_is_a_500_problem_that_gives_nothing_away(
     def broken(**kwargs: Any) -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr(selectors, "videos_with_answers", broken)
+    monkeypatch.setattr(videos, "videos_with_answers", broken)
     owner.client.raise_request_exception = False
     response = owner.get("/api/v1/videos/")
     problem(response, 500, "server_error")

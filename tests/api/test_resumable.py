@@ -22,8 +22,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection.errors import Refused
 from detection.models import ResumablePiece, ResumableUpload, UploadDay, Video
-from detection.services import limits, resumable, uploads
-from detection.services.resumable import Checksum
+from detection.services.uploads import quotas, resumable, uploads
+from detection.services.uploads.resumable import Checksum
 from tests.api.conftest import Caller, mp4
 
 pytestmark = pytest.mark.django_db
@@ -408,7 +408,7 @@ def test_only_so_many_are_unfinished(owner: Caller, other: Caller, problem: Chec
 def test_none_begins_while_the_queue_is_full(
     owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "QUEUE_LOOK_S", 0.0)
+    monkeypatch.setattr(quotas, "QUEUE_LOOK_S", 0.0)
     settings.DFD_MAX_QUEUE = 1
     owner.upload()
     problem(begin(owner, 500), 503, "queue_full")

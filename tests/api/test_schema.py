@@ -19,8 +19,8 @@ from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS
 
-from detection.services import resumable
-from detection.services.webhooks import register
+from detection.services.jobs.webhook_deliveries import register
+from detection.services.uploads import resumable
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db

@@ -17,7 +17,7 @@ from django.db import IntegrityError
 from django.test import Client
 
 from detection.models import Analysis, UploadKey, Video
-from detection.services import uploads
+from detection.services.uploads import uploads
 from tests.api.conftest import UUID_PATTERN, Caller, mp4
 
 pytestmark = pytest.mark.django_db

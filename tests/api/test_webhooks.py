@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from detection.models import Webhook
-from detection.services import webhooks
+from detection.services.jobs import webhook_deliveries
 from tests.api.conftest import Caller
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +61,7 @@ def test_a_disabled_one_says_why(owner: Caller) -> None:
     path = f"{PATH}{make(owner)['id']}/"
     Webhook.objects.update(disabled_at=timezone.now(), failures=30, last_error="The receiver answered 500.")
     told = owner.get(path).json()
-    assert told["disabled"] == webhooks.DISABLED
+    assert told["disabled"] == webhook_deliveries.DISABLED
     assert (told["failures"], told["last_error"]) == (30, "The receiver answered 500.")
 
 
@@ -85,6 +85,6 @@ def test_where_nothing_is_sent(owner: Caller, problem: Check, url: Any, code: st
 
 
 def test_only_so_many(owner: Caller, problem: Check) -> None:
-    for _ in range(webhooks.MAX_WEBHOOKS):
+    for _ in range(webhook_deliveries.MAX_WEBHOOKS):
         make(owner)
     problem(owner.post_json(PATH, {"url": URL}), 409, "too_many_webhooks")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from detection.models import Analysis, FaceFrame, Review, Stage, Verdict, Video
+from detection.services.jobs.leases import LeaseLost
 from tests.api.conftest import Caller, Factory
 
 pytestmark = pytest.mark.django_db
@@ -139,12 +140,12 @@ def test_a_deleted_video_leaves_no_row_and_no_file(
 
 
 def test_a_worker_whose_video_is_deleted_finds_its_claim_gone(owner: Caller, factory: Factory) -> None:
-    from detection.services import jobs
+    from detection.services.jobs import analyses
 
     video = factory.video(owner.user)
     assert video.current_analysis_id is not None
-    claim = jobs.claim(analysis_id=video.current_analysis_id, stage=Stage.EXTRACT, worker="w")
+    claim = analyses.claim(analysis_id=video.current_analysis_id, stage=Stage.EXTRACT, worker="w")
     assert claim is not None
     assert owner.request("delete", f"/api/v1/videos/{video.pk}/").status_code == 204
-    with pytest.raises(jobs.LeaseLost):
-        jobs.heartbeat(claim=claim, progress=10)
+    with pytest.raises(LeaseLost):
+        analyses.heartbeat(claim=claim, progress=10)

@@ -71,7 +71,7 @@ def test_the_web_process_serves_without_what_only_workers_need(tmp_path: Path) -
 EXTRACT_WORKER = """
 import sys, django
 django.setup()
-from worker.memory import process
+from worker.bench.memory_probe import process
 process("extract", "", sys.argv[1])
 print("extracted, with", sorted({"torch", "torchvision", "facenet_pytorch", "sklearn"} & set(sys.modules)))
 """

@@ -31,8 +31,10 @@ def ledger() -> dict[str, Any]:
         Verdict,
         Video,
     )
-    from detection.services import leftovers, removals, uploads
-    from worker import runtime
+    from detection.services.jobs import orphan_files
+    from detection.services.ops import pending_deletions
+    from detection.services.uploads import uploads
+    from worker.process import runtime
 
     long_ago = timezone.now() - timedelta(days=2)
     for rows in (FolderCheck.objects.all(), Removal.objects.all()):
@@ -40,7 +42,7 @@ def ledger() -> dict[str, Any]:
     incoming, work = Path(settings.FILE_UPLOAD_TEMP_DIR), Path(settings.VAR_DIR) / "work"
     for path in (*incoming.iterdir(), *work.iterdir()):
         os.utime(path, (long_ago.timestamp(), long_ago.timestamp()))
-    while leftovers.sweep() or removals.sweep():
+    while orphan_files.sweep() or pending_deletions.sweep():
         pass
     uploads.remove_abandoned_uploads()
     runtime.remove_leftovers()

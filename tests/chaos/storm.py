@@ -32,7 +32,7 @@ from celery import Celery
 from demo.client import Client, ClientError
 from tests.many.servers import Postgres
 from tests.stack import CLIPS, TERMINAL, Stack
-from worker.loadclient import as_new
+from worker.bench.load.client import as_new
 
 KINDS = {
     "one-person.mp4": ("succeeded", 10),

@@ -52,20 +52,20 @@ def swallow(path: Path) -> None:
 
 
 def poison_the_decoder() -> None:
-    import ml.faces
+    from ml.faces import extract
 
-    real = ml.faces.extract_faces
+    real = extract.extract_faces
 
     def extract_faces(path: Path, **options: Any) -> Any:
         swallow(path)
         return real(path, **options)
 
-    ml.faces.extract_faces = extract_faces
+    extract.extract_faces = extract_faces
 
 
 @worker_process_init.connect
 def misbehave(**_: Any) -> None:
-    from worker import runtime
+    from worker.process import runtime
 
     if os.environ["DFD_TEST_EXTRACT"] == "poison":
         poison_the_decoder()

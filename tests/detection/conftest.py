@@ -15,9 +15,9 @@ from django.core.files.storage import default_storage
 
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, Video
-from detection.services import jobs
-from detection.services.jobs import Claim
-from detection.services.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
+from detection.services.jobs import analyses
+from detection.services.jobs.analyses import Claim
+from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 
 MakeVideo = Callable[[], Video]
 
@@ -82,7 +82,7 @@ def model(db: None) -> ModelVersion:
 
 
 def claimed(analysis: Analysis, stage: str = Stage.EXTRACT) -> Claim:
-    claim = jobs.claim(analysis_id=analysis.id, stage=stage, worker="host:1")
+    claim = analyses.claim(analysis_id=analysis.id, stage=stage, worker="host:1")
     assert claim is not None
     return claim
 

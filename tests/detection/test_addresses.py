@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detection import addresses
+from detection import outbound_urls
 from detection.errors import Refused
 
 
@@ -19,7 +19,7 @@ def _strict(settings: Any) -> None:
 
 def refusal(url: str) -> str:
     with pytest.raises(Refused) as caught:
-        addresses.parse(url)
+        outbound_urls.parse(url)
     return caught.value.code
 
 
@@ -28,7 +28,7 @@ def refusal(url: str) -> str:
     ["8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700::1111", "2a00:1450:4001:81b::200e", "::ffff:8.8.8.8"],
 )
 def test_addresses_of_others_on_the_internet(address: str) -> None:
-    assert addresses.is_public(address)
+    assert outbound_urls.is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_addresses_of_others_on_the_internet(address: str) -> None:
     ],
 )  # fmt: skip
 def test_all_others(address: str) -> None:
-    assert not addresses.is_public(address)
+    assert not outbound_urls.is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_all_others(address: str) -> None:
     ],
 )
 def test_a_url_is_taken_apart(url: str, wanted: tuple[str, str, int, str]) -> None:
-    target = addresses.parse(url)
+    target = outbound_urls.parse(url)
     assert (target.scheme, target.host, target.port, target.path) == wanted
     assert not target.trusted
 
@@ -90,15 +90,15 @@ def test_a_number_is_looked_at_at_once_however_it_is_written(host: str) -> None:
 
 def test_plain_http_only_where_the_operator_allows_it(settings: Any) -> None:
     settings.DFD_WEBHOOK_ALLOW_HTTP = True
-    target = addresses.parse("http://example.org/")
+    target = outbound_urls.parse("http://example.org/")
     assert (target.port, target.authority) == (80, "example.org")
 
 
 def test_receivers_that_the_operator_has_listed_may_be_anywhere(settings: Any) -> None:
     settings.DFD_WEBHOOK_TRUSTED = ["10.1.2.3:9000", "::1:9000"]
-    target = addresses.parse("https://10.1.2.3:9000/x")
-    assert (target.trusted, target.authority, addresses.resolve(target)) == (True, "10.1.2.3:9000", ["10.1.2.3"])
-    assert addresses.parse("https://[::1]:9000/").authority == "[::1]:9000"
+    target = outbound_urls.parse("https://10.1.2.3:9000/x")
+    assert (target.trusted, target.authority, outbound_urls.resolve(target)) == (True, "10.1.2.3:9000", ["10.1.2.3"])
+    assert outbound_urls.parse("https://[::1]:9000/").authority == "[::1]:9000"
     assert refusal("https://10.1.2.3/") == "forbidden_address"
     assert refusal("https://10.1.2.4:9000/") == "invalid_url"
 
@@ -125,12 +125,12 @@ def test_all_that_a_name_resolves_to_must_be_public(
     found: tuple[str, ...], code: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", _resolving_to(*found))
-    target = addresses.parse("https://hooks.example.org/")
+    target = outbound_urls.parse("https://hooks.example.org/")
     if code is None:
-        assert addresses.resolve(target) == list(found)
+        assert outbound_urls.resolve(target) == list(found)
         return
     with pytest.raises(Refused) as caught:
-        addresses.resolve(target)
+        outbound_urls.resolve(target)
     assert caught.value.code == code
 
 
@@ -140,5 +140,5 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
     with pytest.raises(Refused) as caught:
-        addresses.resolve(addresses.parse("https://hooks.example.org/"))
+        outbound_urls.resolve(outbound_urls.parse("https://hooks.example.org/"))
     assert caught.value.code == "unknown_host"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from detection import agreement as module
-from detection.agreement import Share, agreement, kappa
 from detection.models import GoldVideo, Review, Video
-from detection.services.reviews import Reading, record_review, undo_review
+from detection.selectors import reviewer_agreement as module
+from detection.selectors.reviewer_agreement import Share, agreement, kappa
+from detection.services.reviews.reviews import Reading, record_review, undo_review
 
 LABELS = ("real", "fake", "no_face", "unsure")
 

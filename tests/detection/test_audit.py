@@ -17,7 +17,10 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from detection.models import AppendOnlyError, AuditAction, AuditEntry, AuditHead, ModelVersion, State, Video
-from detection.services import accounts, audit, gold, registry, uploads
+from detection.services.learning import registry
+from detection.services.ops import accounts, audit
+from detection.services.reviews import gold
+from detection.services.uploads import uploads
 from tests.detection.conftest import MakeVideo
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from detection.models import AuditAction, AuditEntry
-from detection.services import audit
+from detection.services.ops import audit
 from tests.at_once import MANY, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

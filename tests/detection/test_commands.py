@@ -17,7 +17,7 @@ from knox.models import AuthToken
 from rest_framework.test import APIClient
 
 from detection.models import ModelVersion
-from detection.services import jobs
+from detection.services.jobs import analyses
 from tests.detection.conftest import MakeVideo
 from tests.weights import save_tiny
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_no_weights_is_refused_with_a_sentence(tmp_path: Path) ->
 
 
 def test_sweep_says_what_it_did(make_video: MakeVideo) -> None:
-    jobs.queue_analysis(video=make_video())
+    analyses.queue_analysis(video=make_video())
     assert run("sweep") == "given back: 0, given up: 0, a model found for: 0, published: 0\n"
 
 

@@ -15,8 +15,10 @@ from rest_framework.test import APIClient
 
 from detection.errors import Refused
 from detection.models import Analysis, DatasetVideo, ModelVersion, Stage, State, UploadKey, Video
-from detection.services import datasets, jobs, uploads
-from detection.services.datasets import Registered, dataset_owner, register_item
+from detection.services.jobs import analyses
+from detection.services.learning import datasets
+from detection.services.learning.datasets import Registered, dataset_owner, register_item
+from detection.services.uploads import uploads
 from tests.detection.conftest import Doorbell, claimed, extraction, stored_files, verdict
 
 pytestmark = pytest.mark.django_db
@@ -185,7 +187,7 @@ def test_it_ends_after_extraction_without_a_verdict_and_wakes_nobody(
 ) -> None:
     video = register(folder).video
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
+        analyses.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
     analysis = Analysis.objects.get()
     video.refresh_from_db()
     assert (analysis.state, analysis.stage, analysis.progress) == (State.SUCCEEDED, Stage.DONE, 100)
@@ -199,7 +201,7 @@ def test_it_ends_after_extraction_without_a_verdict_and_wakes_nobody(
 
 def test_without_a_face_it_waits_for_nobody(folder: Path, tmp_path: Path) -> None:
     video = register(folder).video
-    jobs.finish_no_face(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path, tracks=0))
+    analyses.finish_no_face(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path, tracks=0))
     video.refresh_from_db()
     assert (video.status, video.needs_review) == (State.NO_FACE, False)
 
@@ -208,13 +210,13 @@ def test_extracting_again_takes_the_verdict_on_the_old_faces_away(
     folder: Path, tmp_path: Path, model: ModelVersion
 ) -> None:
     video = register(folder).video
-    jobs.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
-    scored = jobs.queue_analysis(video=video)
-    jobs.finish_classification(claim=claimed(scored, Stage.CLASSIFY), result=verdict(model))
+    analyses.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
+    scored = analyses.queue_analysis(video=video)
+    analyses.finish_classification(claim=claimed(scored, Stage.CLASSIFY), result=verdict(model))
     video.refresh_from_db()
     assert video.verdict_label == "fake"
-    again = jobs.queue_analysis(video=video, reuse_faces=False)
-    jobs.finish_extraction(claim=claimed(again), result=extraction(tmp_path))
+    again = analyses.queue_analysis(video=video, reuse_faces=False)
+    analyses.finish_extraction(claim=claimed(again), result=extraction(tmp_path))
     video.refresh_from_db()
     assert (video.status, video.verdict_label, video.fake_probability) == (State.SUCCEEDED, "", None)
 
@@ -224,13 +226,13 @@ def test_an_import_that_is_stopped_gives_the_work_back_in_silence(
 ) -> None:
     register(folder)
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.release(claim=claimed(Analysis.objects.get()), error="", counts=False)
+        analyses.release(claim=claimed(Analysis.objects.get()), error="", counts=False)
     assert (Analysis.objects.get().state, doorbell.rung) == (State.QUEUED, [])
 
 
 def test_the_api_and_the_admin_show_one_that_has_no_verdict(folder: Path, tmp_path: Path, settings: Any) -> None:
     video = register(folder).video
-    jobs.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
+    analyses.finish_extraction(claim=claimed(Analysis.objects.get()), result=extraction(tmp_path))
     person = User.objects.create_superuser("root")
     api = APIClient()
     api.force_authenticate(person)

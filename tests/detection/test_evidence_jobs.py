@@ -28,10 +28,10 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.services import attempt_files, evidence_jobs, jobs
-from detection.services.evidence_jobs import EvidenceClaim
-from detection.services.jobs import LeaseLost
-from detection.services.uploads import delete_video
+from detection.services.jobs import analyses, attempt_files, evidence
+from detection.services.jobs.evidence import EvidenceClaim
+from detection.services.jobs.leases import LeaseLost
+from detection.services.uploads.uploads import delete_video
 from tests.at_once import MANY, at_once
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction, stored_files, verdict
 
@@ -54,9 +54,9 @@ def judged(video: Video, model: ModelVersion, tmp_path: Path, django_capture_on_
 
 def judge(video: Video, model: ModelVersion, tmp_path: Path, committed: Committed) -> Video:
     with committed(execute=True):
-        analysis = jobs.queue_analysis(video=video, reuse_faces=False)
-        jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
-        jobs.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+        analysis = analyses.queue_analysis(video=video, reuse_faces=False)
+        analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+        analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
     return fresh(video)
 
 
@@ -65,7 +65,7 @@ def fresh(video: Video) -> Video:
 
 
 def take(job: EvidenceJob) -> EvidenceClaim:
-    claim = evidence_jobs.claim(job_id=job.id)
+    claim = evidence.claim(job_id=job.id)
     assert claim is not None
     return claim
 
@@ -75,9 +75,9 @@ def pictures(video: Video) -> dict[Any, bytes]:
 
 
 def make_heatmaps(video: Video, by: User, committed: Committed, sha256: str = "a" * 64) -> EvidenceJob:
-    job = evidence_jobs.request(video=video, kind=HEATMAPS, by=by)
+    job = evidence.request(video=video, kind=HEATMAPS, by=by)
     with committed(execute=True):
-        evidence_jobs.finish_heatmaps(claim=take(job), model_sha256=sha256, jpegs=pictures(video))
+        evidence.finish_heatmaps(claim=take(job), model_sha256=sha256, jpegs=pictures(video))
     job.refresh_from_db()
     return job
 
@@ -85,9 +85,9 @@ def make_heatmaps(video: Video, by: User, committed: Committed, sha256: str = "a
 def make_preview(video: Video, by: User, tmp_path: Path, committed: Committed) -> EvidenceJob:
     path = tmp_path / "preview.mp4"
     path.write_bytes(b"h264")
-    job = evidence_jobs.request(video=video, kind=PREVIEW, by=by)
+    job = evidence.request(video=video, kind=PREVIEW, by=by)
     with committed(execute=True):
-        evidence_jobs.finish_preview(claim=take(job), path=path)
+        evidence.finish_preview(claim=take(job), path=path)
     job.refresh_from_db()
     return job
 
@@ -104,9 +104,9 @@ def test_a_request_makes_one_job_and_rings_the_queue_of_its_kind(
 ) -> None:
     doorbell.rung.clear()
     with django_capture_on_commit_callbacks(execute=True):
-        heat = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
-        again = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
-        preview = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+        heat = evidence.request(video=judged, kind=HEATMAPS, by=maria)
+        again = evidence.request(video=judged, kind=HEATMAPS, by=maria)
+        preview = evidence.request(video=judged, kind=PREVIEW, by=maria)
     assert again == heat
     assert doorbell.rung == [
         ("worker.tasks.make_heatmaps", [str(heat.id)]),
@@ -120,18 +120,18 @@ def test_a_request_makes_one_job_and_rings_the_queue_of_its_kind(
 @pytest.mark.django_db(transaction=True)
 def test_many_requests_at_once_make_one_job(video: Video) -> None:
     maria = User.objects.create_user("maria")
-    made = at_once(lambda n: evidence_jobs.request(video=Video.objects.get(pk=video.pk), kind=PREVIEW, by=maria))
+    made = at_once(lambda n: evidence.request(video=Video.objects.get(pk=video.pk), kind=PREVIEW, by=maria))
     assert len({job.id for job in made}) == 1
-    claims = at_once(lambda n: evidence_jobs.claim(job_id=made[0].id))
+    claims = at_once(lambda n: evidence.claim(job_id=made[0].id))
     assert [claim is None for claim in claims].count(False) == 1
     assert len(claims) == MANY
 
 
 def test_without_a_verdict_there_is_nothing_to_show(video: Video, maria: User) -> None:
     with pytest.raises(Refused, match="no heat map") as refusal:
-        evidence_jobs.request(video=video, kind=HEATMAPS, by=maria)
+        evidence.request(video=video, kind=HEATMAPS, by=maria)
     assert (refusal.value.code, refusal.value.status) == ("nothing_to_show", 409)
-    assert evidence_jobs.heatmap_names(video) == {}
+    assert evidence.heatmap_names(video) == {}
 
 
 def test_a_reviewer_is_refused_heat_maps_until_the_answer_but_may_have_a_preview(judged: Video, maria: User) -> None:
@@ -140,25 +140,25 @@ def test_a_reviewer_is_refused_heat_maps_until_the_answer_but_may_have_a_preview
         until=timezone.now() + timedelta(seconds=60),
     )  # fmt: skip
     with pytest.raises(Refused, match="after your answer") as refusal:
-        evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
+        evidence.request(video=judged, kind=HEATMAPS, by=maria)
     assert (refusal.value.code, refusal.value.status) == ("not_yet", 409)
-    assert evidence_jobs.request(video=judged, kind=PREVIEW, by=maria).state == State.QUEUED
+    assert evidence.request(video=judged, kind=PREVIEW, by=maria).state == State.QUEUED
     other = User.objects.create_user("ben")
-    assert evidence_jobs.request(video=judged, kind=HEATMAPS, by=other).state == State.QUEUED
+    assert evidence.request(video=judged, kind=HEATMAPS, by=other).state == State.QUEUED
     Review.objects.create(video=judged, reviewer=maria, label="fake", role=ReviewRole.FIRST)
-    assert evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria).requested_by == other
+    assert evidence.request(video=judged, kind=HEATMAPS, by=maria).requested_by == other
 
 
 def test_fifty_open_jobs_a_user_and_no_more(make_video: MakeVideo, maria: User) -> None:
-    videos = [make_video() for _ in range(evidence_jobs.MAX_OPEN + 1)]
-    opened = [evidence_jobs.request(video=video, kind=PREVIEW, by=maria) for video in videos[:-1]]
+    videos = [make_video() for _ in range(evidence.MAX_OPEN + 1)]
+    opened = [evidence.request(video=video, kind=PREVIEW, by=maria) for video in videos[:-1]]
     with pytest.raises(Refused) as refusal:
-        evidence_jobs.request(video=videos[-1], kind=PREVIEW, by=maria)
+        evidence.request(video=videos[-1], kind=PREVIEW, by=maria)
     assert (refusal.value.code, refusal.value.status) == ("too_many_requests", 429)
-    assert evidence_jobs.request(video=videos[0], kind=PREVIEW, by=maria) == opened[0]  # that is no new one
-    evidence_jobs.request(video=videos[-1], kind=PREVIEW, by=User.objects.create_user("ben"))
-    evidence_jobs.finish_failed(claim=take(opened[0]), code="corrupt_video", detail="It breaks off.")
-    evidence_jobs.request(video=make_video(), kind=PREVIEW, by=maria)
+    assert evidence.request(video=videos[0], kind=PREVIEW, by=maria) == opened[0]  # that is no new one
+    evidence.request(video=videos[-1], kind=PREVIEW, by=User.objects.create_user("ben"))
+    evidence.finish_failed(claim=take(opened[0]), code="corrupt_video", detail="It breaks off.")
+    evidence.request(video=make_video(), kind=PREVIEW, by=maria)
 
 
 def test_what_was_made_is_given_again_until_the_verdict_is_another_models(
@@ -166,8 +166,8 @@ def test_what_was_made_is_given_again_until_the_verdict_is_another_models(
 ) -> None:
     job = make_heatmaps(judged, maria, django_capture_on_commit_callbacks)
     assert job.state == State.SUCCEEDED
-    assert evidence_jobs.request(video=fresh(judged), kind=HEATMAPS, by=maria) == job
-    names = evidence_jobs.heatmap_names(fresh(judged))
+    assert evidence.request(video=fresh(judged), kind=HEATMAPS, by=maria) == job
+    names = evidence.heatmap_names(fresh(judged))
     assert set(names) == {str(face.id) for face in judged.faces.all()}
     assert all(default_storage.exists(name) for name in names.values())
 
@@ -176,7 +176,7 @@ def test_what_was_made_is_given_again_until_the_verdict_is_another_models(
         video=judged, model_version=other, label="fake", fake_probability=0.8, threshold=0.5, track=0
     )
     Video.objects.filter(pk=judged.pk).update(current_verdict=second)
-    assert evidence_jobs.heatmap_names(fresh(judged)) == {}
+    assert evidence.heatmap_names(fresh(judged)) == {}
     newer = make_heatmaps(fresh(judged), maria, django_capture_on_commit_callbacks, sha256=other.sha256)
     assert newer != job
     assert newer.token is not None
@@ -187,14 +187,14 @@ def test_a_failed_one_stands_until_somebody_asks_again_or_the_verdict_changes(
     judged: Video, maria: User, model: ModelVersion
 ) -> None:
     for kind in (PREVIEW, HEATMAPS):
-        job = evidence_jobs.request(video=judged, kind=kind, by=maria)
-        evidence_jobs.finish_failed(claim=take(job), code="corrupt_video", detail="It breaks off.")
-        same = evidence_jobs.request(video=judged, kind=kind, by=maria)
+        job = evidence.request(video=judged, kind=kind, by=maria)
+        evidence.finish_failed(claim=take(job), code="corrupt_video", detail="It breaks off.")
+        same = evidence.request(video=judged, kind=kind, by=maria)
         assert (same, same.state, same.error_detail) == (job, State.FAILED, "It breaks off.")
-    again = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria, again=True)
+    again = evidence.request(video=judged, kind=PREVIEW, by=maria, again=True)
     assert (again.state, EvidenceJob.objects.filter(kind=PREVIEW).count()) == (State.QUEUED, 2)
     Verdict.objects.update(created_at=timezone.now() + timedelta(seconds=1))
-    assert evidence_jobs.request(video=fresh(judged), kind=HEATMAPS, by=maria).state == State.QUEUED
+    assert evidence.request(video=fresh(judged), kind=HEATMAPS, by=maria).state == State.QUEUED
 
 
 # --- claims and leases -----------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ def test_a_preview_becomes_the_videos_and_a_duplicate_message_does_nothing(
     assert job.token is not None
     assert video.preview.name == f"{video.folder}/preview/{job.token.hex}.mp4"
     assert default_storage.open(str(video.preview.name)).read() == b"h264"
-    assert evidence_jobs.request(video=video, kind=PREVIEW, by=maria) == job
-    assert evidence_jobs.claim(job_id=job.id) is None
-    assert evidence_jobs.claim(job_id=uuid4()) is None
+    assert evidence.request(video=video, kind=PREVIEW, by=maria) == job
+    assert evidence.claim(job_id=job.id) is None
+    assert evidence.claim(job_id=uuid4()) is None
 
 
 def test_who_lost_the_lease_changes_nothing_and_leaves_no_file(
@@ -218,27 +218,27 @@ def test_who_lost_the_lease_changes_nothing_and_leaves_no_file(
 ) -> None:
     path = tmp_path / "preview.mp4"
     path.write_bytes(b"h264")
-    heat = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
-    preview = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+    heat = evidence.request(video=judged, kind=HEATMAPS, by=maria)
+    preview = evidence.request(video=judged, kind=PREVIEW, by=maria)
     late = [take(heat), take(preview)]
     EvidenceJob.objects.update(lease_until=timezone.now() - LONG_AGO)
     ours = [take(heat), take(preview)]
     with pytest.raises(LeaseLost):
-        evidence_jobs.heartbeat(claim=late[0])
+        evidence.heartbeat(claim=late[0])
     with pytest.raises(LeaseLost):
-        evidence_jobs.finish_heatmaps(claim=late[0], model_sha256="a" * 64, jpegs=pictures(judged))
+        evidence.finish_heatmaps(claim=late[0], model_sha256="a" * 64, jpegs=pictures(judged))
     with pytest.raises(LeaseLost):
-        evidence_jobs.finish_preview(claim=late[1], path=path)
+        evidence.finish_preview(claim=late[1], path=path)
     with pytest.raises(LeaseLost):
-        evidence_jobs.finish_failed(claim=late[0], code="x", detail="x")
+        evidence.finish_failed(claim=late[0], code="x", detail="x")
     with pytest.raises(LeaseLost):
-        evidence_jobs.release(claim=late[0], error="x")
+        evidence.release(claim=late[0], error="x")
     assert evidence_files(judged) == set()
     assert not fresh(judged).preview
-    evidence_jobs.heartbeat(claim=ours[0])
+    evidence.heartbeat(claim=ours[0])
     with django_capture_on_commit_callbacks(execute=True):
-        evidence_jobs.finish_heatmaps(claim=ours[0], model_sha256="a" * 64, jpegs=pictures(judged))
-        evidence_jobs.finish_preview(claim=ours[1], path=path)
+        evidence.finish_heatmaps(claim=ours[0], model_sha256="a" * 64, jpegs=pictures(judged))
+        evidence.finish_preview(claim=ours[1], path=path)
     assert len(evidence_files(judged)) == 4
     assert set(EvidenceJob.objects.values_list("state", "attempts")) == {(State.SUCCEEDED, 2)}
 
@@ -246,7 +246,7 @@ def test_who_lost_the_lease_changes_nothing_and_leaves_no_file(
 def test_files_of_a_storage_that_breaks_off_do_not_stay(
     judged: Video, maria: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
+    job = evidence.request(video=judged, kind=HEATMAPS, by=maria)
     claim, save = take(job), default_storage.save
     saved: list[str] = []
 
@@ -258,7 +258,7 @@ def test_files_of_a_storage_that_breaks_off_do_not_stay(
 
     monkeypatch.setattr(default_storage, "save", full)
     with pytest.raises(OSError, match="disk full"):
-        evidence_jobs.finish_heatmaps(claim=claim, model_sha256="a" * 64, jpegs=pictures(judged))
+        evidence.finish_heatmaps(claim=claim, model_sha256="a" * 64, jpegs=pictures(judged))
     assert len(saved) == 2
     assert evidence_files(judged) == set()
 
@@ -266,8 +266,8 @@ def test_files_of_a_storage_that_breaks_off_do_not_stay(
 def test_what_a_killed_attempt_left_goes_with_the_next_one(
     judged: Video, maria: User, tmp_path: Path, django_capture_on_commit_callbacks: Committed
 ) -> None:
-    heat = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
-    preview = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+    heat = evidence.request(video=judged, kind=HEATMAPS, by=maria)
+    preview = evidence.request(video=judged, kind=PREVIEW, by=maria)
     for job, name in ((heat, "heatmaps/{}/half.jpg"), (preview, "preview/{}.mp4")):
         killed = take(job)
         default_storage.save(f"{judged.folder}/{name.format(killed.token.hex)}", ContentFile(b"half"))
@@ -275,7 +275,7 @@ def test_what_a_killed_attempt_left_goes_with_the_next_one(
     assert len(evidence_files(judged)) == 2  # for all anybody knows they are being written
     EvidenceJob.objects.update(lease_until=timezone.now() - LONG_AGO)
     with django_capture_on_commit_callbacks(execute=True):
-        evidence_jobs.sweep()
+        evidence.sweep()
     assert evidence_files(judged) == set()
     make_heatmaps(judged, maria, django_capture_on_commit_callbacks)
     make_preview(judged, maria, tmp_path, django_capture_on_commit_callbacks)
@@ -286,13 +286,13 @@ def test_deleting_the_video_takes_the_evidence_along_and_who_is_at_it_leaves_not
     judged: Video, maria: User, tmp_path: Path, django_capture_on_commit_callbacks: Committed
 ) -> None:
     make_preview(judged, maria, tmp_path, django_capture_on_commit_callbacks)
-    late, jpegs = take(evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)), pictures(judged)
+    late, jpegs = take(evidence.request(video=judged, kind=HEATMAPS, by=maria)), pictures(judged)
     root = Path(default_storage.path(judged.folder))
     with django_capture_on_commit_callbacks(execute=True):
         delete_video(video=judged)
     assert not EvidenceJob.objects.exists()
     with pytest.raises(LeaseLost):
-        evidence_jobs.finish_heatmaps(claim=late, model_sha256="a" * 64, jpegs=jpegs)
+        evidence.finish_heatmaps(claim=late, model_sha256="a" * 64, jpegs=jpegs)
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
@@ -306,11 +306,11 @@ def test_a_new_extraction_makes_all_of_it_stale_and_removes_the_files(
     make_preview(judged, maria, tmp_path, django_capture_on_commit_callbacks)
     assert len(evidence_files(judged)) == 4
     video = judge(judged, model, tmp_path, django_capture_on_commit_callbacks)
-    assert (video.preview.name, evidence_jobs.heatmap_names(video), evidence_files(video)) == ("", {}, set())
+    assert (video.preview.name, evidence.heatmap_names(video), evidence_files(video)) == ("", {}, set())
     heat = make_heatmaps(video, maria, django_capture_on_commit_callbacks)
     make_preview(video, maria, tmp_path, django_capture_on_commit_callbacks)
     attempt_files.prune(video.pk)
-    assert set(evidence_jobs.heatmap_names(fresh(video))) == {str(face.id) for face in video.faces.all()}
+    assert set(evidence.heatmap_names(fresh(video))) == {str(face.id) for face in video.faces.all()}
     assert len(evidence_files(video)) == 4  # what is current stays
     assert heat.state == State.SUCCEEDED
 
@@ -318,11 +318,11 @@ def test_a_new_extraction_makes_all_of_it_stale_and_removes_the_files(
 def test_what_was_being_made_of_the_old_faces_begins_anew(
     judged: Video, maria: User, model: ModelVersion, tmp_path: Path, django_capture_on_commit_callbacks: Committed
 ) -> None:
-    job = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
+    job = evidence.request(video=judged, kind=HEATMAPS, by=maria)
     late, old = take(job), pictures(judged)
     video = judge(judged, model, tmp_path, django_capture_on_commit_callbacks)
     with pytest.raises(LeaseLost):
-        evidence_jobs.finish_heatmaps(claim=late, model_sha256="a" * 64, jpegs=old)
+        evidence.finish_heatmaps(claim=late, model_sha256="a" * 64, jpegs=old)
     job.refresh_from_db()
     assert (job.state, job.attempts, evidence_files(video)) == (State.QUEUED, 0, set())
     assert make_heatmaps(video, maria, django_capture_on_commit_callbacks) == job
@@ -332,12 +332,12 @@ def test_what_was_being_made_of_the_old_faces_begins_anew(
 
 
 def test_work_given_back_is_tried_three_times_and_then_failed_with_a_sentence(judged: Video, maria: User) -> None:
-    job = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+    job = evidence.request(video=judged, kind=PREVIEW, by=maria)
     for attempt in (1, 2):
-        evidence_jobs.release(claim=take(job), error="Traceback: /secret", detail="No room.")
+        evidence.release(claim=take(job), error="Traceback: /secret", detail="No room.")
         job.refresh_from_db()
         assert (job.state, job.attempts, job.token, job.published_at) == (State.QUEUED, attempt, None, None)
-    evidence_jobs.release(claim=take(job), error="Traceback: /secret", detail="No room.")
+    evidence.release(claim=take(job), error="Traceback: /secret", detail="No room.")
     job.refresh_from_db()
     assert (job.state, job.error_detail) == (State.FAILED, "Given up after 3 attempts. No room.")
     assert job.last_error == "Traceback: /secret"
@@ -347,10 +347,10 @@ def test_work_given_back_is_tried_three_times_and_then_failed_with_a_sentence(ju
 def test_a_worker_that_is_stopped_gives_it_back_uncounted_and_at_once(
     judged: Video, maria: User, doorbell: Doorbell, django_capture_on_commit_callbacks: Committed
 ) -> None:
-    job = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+    job = evidence.request(video=judged, kind=PREVIEW, by=maria)
     doorbell.rung.clear()
     with django_capture_on_commit_callbacks(execute=True):
-        evidence_jobs.release(claim=take(job), error="", counts=False)
+        evidence.release(claim=take(job), error="", counts=False)
     job.refresh_from_db()
     assert (job.state, job.attempts) == (State.QUEUED, 0)
     assert doorbell.rung == [("worker.tasks.make_preview", [str(job.id)])]
@@ -359,14 +359,14 @@ def test_a_worker_that_is_stopped_gives_it_back_uncounted_and_at_once(
 def test_the_sweeper_gives_back_what_the_dead_held_and_gives_up_after_three(
     judged: Video, maria: User, doorbell: Doorbell, django_capture_on_commit_callbacks: Committed
 ) -> None:
-    job = evidence_jobs.request(video=judged, kind=HEATMAPS, by=maria)
+    job = evidence.request(video=judged, kind=HEATMAPS, by=maria)
     EvidenceJob.objects.update(created_at=timezone.now() - LONG_AGO)
     for attempt in (1, 2, 3):
         take(job)
         doorbell.rung.clear()
-        assert evidence_jobs.sweep() == 0  # its lease is alive
+        assert evidence.sweep() == 0  # its lease is alive
         EvidenceJob.objects.update(lease_until=timezone.now() - LONG_AGO)
-        assert evidence_jobs.sweep() == (2 if attempt < 3 else 1)  # given back, and published at once
+        assert evidence.sweep() == (2 if attempt < 3 else 1)  # given back, and published at once
         assert len(doorbell.rung) == (attempt < 3)
     job.refresh_from_db()
     assert job.state == State.FAILED
@@ -377,15 +377,15 @@ def test_the_sweeper_gives_back_what_the_dead_held_and_gives_up_after_three(
 def test_the_sweeper_publishes_what_was_never_heard_and_not_more(
     judged: Video, maria: User, doorbell: Doorbell, settings: Any
 ) -> None:
-    job = evidence_jobs.request(video=judged, kind=PREVIEW, by=maria)
+    job = evidence.request(video=judged, kind=PREVIEW, by=maria)
     doorbell.rung.clear()
-    assert evidence_jobs.sweep() == 0  # made just now: its own request publishes it
+    assert evidence.sweep() == 0  # made just now: its own request publishes it
     EvidenceJob.objects.update(created_at=timezone.now() - LONG_AGO)
     doorbell.down = True
-    assert evidence_jobs.sweep() == 0
+    assert evidence.sweep() == 0
     doorbell.down = False
-    assert evidence_jobs.sweep() == 1
-    assert evidence_jobs.sweep() == 0
+    assert evidence.sweep() == 1
+    assert evidence.sweep() == 0
     EvidenceJob.objects.update(published_at=timezone.now() - timedelta(seconds=settings.DFD_REPUBLISH_S + 1))
-    assert evidence_jobs.sweep() == 1
+    assert evidence.sweep() == 1
     assert doorbell.rung == [("worker.tasks.make_preview", [str(job.id)])] * 2

@@ -12,7 +12,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import Analysis, FaceFrame, ModelVersion, Stage, State
-from detection.services import jobs, sweeper, uploads
+from detection.services.jobs import analyses, sweeper
+from detection.services.uploads import uploads
 from tests.detection.conftest import MakeVideo, claimed, extraction, verdict
 
 SMALL = {"detection_modelversion"}
@@ -26,11 +27,11 @@ def whole_life(owner: User, model: ModelVersion, folder: Path, content: bytes) -
         submission = uploads.submit_video(owner=owner, upload=file, idempotency_key=content.decode())
         analysis = Analysis.objects.get(video=submission.video)
         claim = claimed(analysis)
-        jobs.heartbeat(claim=claim, progress=10)
-        jobs.finish_extraction(claim=claim, result=extraction(folder))
+        analyses.heartbeat(claim=claim, progress=10)
+        analyses.finish_extraction(claim=claim, result=extraction(folder))
         claim = claimed(analysis, Stage.CLASSIFY)
         list(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
-        jobs.finish_classification(claim=claim, result=verdict(model))
+        analyses.finish_classification(claim=claim, result=verdict(model))
         sweeper.sweep()
     analysis.refresh_from_db()
     assert analysis.state == State.SUCCEEDED

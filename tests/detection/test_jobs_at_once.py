@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from detection.models import Analysis, ModelVersion, Stage, Video
-from detection.services import jobs, registry, sweeper
+from detection.services.jobs import analyses as jobs
+from detection.services.jobs import sweeper
+from detection.services.learning import registry
 from tests.at_once import MANY, at_once
 from tests.detection.conftest import claimed
 

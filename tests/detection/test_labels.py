@@ -17,8 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from detection.models import DatasetVideo, ModelVersion, Review, Verdict, Video
-from detection.services import labels
-from detection.services.reviews import Reading, record_review, undo_review
+from detection.services.reviews import labels
+from detection.services.reviews.reviews import Reading, record_review, undo_review
 
 NAMES = (
     '=HYPERLINK("http://x")',

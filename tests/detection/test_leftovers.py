@@ -16,8 +16,9 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import FolderCheck, Video
-from detection.services import leftovers, uploads
-from detection.services.attempt_files import attempt_folder
+from detection.services.jobs import orphan_files
+from detection.services.jobs.attempt_files import attempt_folder
+from detection.services.uploads import uploads
 
 pytestmark = pytest.mark.django_db
 CLIP = Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4"
@@ -54,9 +55,9 @@ def test_the_file_of_an_upload_that_was_killed_before_its_rows_goes_after_a_day(
     folder = Video(id=check.video_id).folder
     assert default_storage.exists(f"{folder}/original.mp4")
     passed(hours=23)
-    assert leftovers.sweep() == 0  # it may still be on its way into a slow storage
+    assert orphan_files.sweep() == 0  # it may still be on its way into a slow storage
     passed(hours=25)
-    assert leftovers.sweep() == 1
+    assert orphan_files.sweep() == 1
     assert not default_storage.exists(folder)
     assert not FolderCheck.objects.exists()
 
@@ -67,22 +68,22 @@ def test_of_a_video_that_is_there_only_what_no_row_names_goes() -> None:
     for folder in (left, current):
         default_storage.save(f"{folder}/thumbnail.jpg", ContentFile(b"x"))
     Video.objects.filter(pk=video.pk).update(thumbnail=f"{current}/thumbnail.jpg")
-    leftovers.watch(video_id=video.pk)
-    assert leftovers.sweep() == 0  # an attempt may still be writing
+    orphan_files.watch(video_id=video.pk)
+    assert orphan_files.sweep() == 0  # an attempt may still be writing
     passed(hours=2)
-    assert leftovers.sweep() == 1
+    assert orphan_files.sweep() == 1
     assert default_storage.listdir(video.folder)[0] == [current.rsplit("/", 1)[-1]]
     assert default_storage.exists(str(video.file.name))
 
 
 def test_a_storage_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    leftovers.watch(video_id=uuid4())
+    orphan_files.watch(video_id=uuid4())
     passed(hours=25)
 
     def away(folder: str) -> None:
         raise ConnectionError("storage is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers, "remove_tree", away)
-        assert leftovers.sweep() == 0
-    assert leftovers.sweep() == 1
+        patch.setattr(orphan_files, "remove_tree", away)
+        assert orphan_files.sweep() == 0
+    assert orphan_files.sweep() == 1

@@ -15,11 +15,18 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection import near
 from detection.models import DatasetVideo, Print, PrintKind, Video
-from detection.near import NEAR_BITS, SAME_FACE, SAME_FILE, SAME_PICTURE, bands_of, near_duplicates
-from detection.services import jobs, prints
-from detection.services.uploads import delete_video
+from detection.selectors import near_duplicates as near
+from detection.selectors.near_duplicates import (
+    NEAR_BITS,
+    SAME_FACE,
+    SAME_FILE,
+    SAME_PICTURE,
+    bands_of,
+    near_duplicates,
+)
+from detection.services.jobs import analyses, perceptual_hashes
+from detection.services.uploads.uploads import delete_video
 from tests.detection.conftest import MakeVideo, claimed, extraction
 
 BITS = st.integers(0, 2**256 - 1).map(lambda value: f"{value:064x}")
@@ -39,7 +46,7 @@ def some_bits(seed: int) -> str:
 
 
 def store(video: Video, *, picture: str = "", faces: dict[int, str] | None = None) -> Video:
-    prints.store_prints(video_id=video.pk, picture=picture, faces=faces or {})
+    perceptual_hashes.store_prints(video_id=video.pk, picture=picture, faces=faces or {})
     return video
 
 
@@ -71,7 +78,9 @@ def test_a_band_changes_with_its_own_bits_and_with_no_others(bits: str, places: 
 
 @pytest.mark.parametrize(("distance", "least", "most"), [(10, 0.96, 1.0), (20, 0.78, 0.9), (50, 0.15, 0.32)])
 def test_how_many_are_found_when_bits_flip_at_random(distance: int, least: float, most: float) -> None:
-    """The worst case: the bits of real copies do not flip at random (detection.near says what was measured)."""
+    """The worst case: the bits of real copies do not flip at random; detection.selectors.near_duplicates says what was
+    measured.
+    """
     lots, shared = random.Random(0), 0
     for _ in range(1000):
         bits = f"{lots.getrandbits(256):064x}"
@@ -182,10 +191,10 @@ def test_a_data_sets_video_comes_with_its_data_set(make_video: MakeVideo) -> Non
 @pytest.mark.django_db
 def test_an_extraction_stores_prints_in_place_of_older_ones(video: Video, tmp_path: Path) -> None:
     for number in (1, 2):
-        analysis = jobs.queue_analysis(video=video, reuse_faces=False)
+        analysis = analyses.queue_analysis(video=video, reuse_faces=False)
         faces = {track: some_bits(10 * number + track) for track in range(3 - number)}
         result = replace(extraction(tmp_path, tracks=3 - number), picture_print=some_bits(number), face_prints=faces)
-        jobs.finish_extraction(claim=claimed(analysis), result=result)
+        analyses.finish_extraction(claim=claimed(analysis), result=result)
         analysis.delete()  # or it would still be the open one
         video.refresh_from_db()
         assert video.fingerprint == some_bits(number)
@@ -195,9 +204,9 @@ def test_an_extraction_stores_prints_in_place_of_older_ones(video: Video, tmp_pa
 
 @pytest.mark.django_db
 def test_a_picture_without_structure_has_no_row_and_deleting_a_video_deletes_its_prints(video: Video) -> None:
-    store(video, picture=prints.NO_PRINT, faces={0: some_bits(1), 1: prints.NO_PRINT})
+    store(video, picture=perceptual_hashes.NO_PRINT, faces={0: some_bits(1), 1: perceptual_hashes.NO_PRINT})
     video.refresh_from_db()
-    assert video.fingerprint == prints.NO_PRINT
+    assert video.fingerprint == perceptual_hashes.NO_PRINT
     assert [(row.kind, row.track) for row in video.prints.all()] == [("face", 0)]
     delete_video(video=video)
     assert not Print.objects.exists()
@@ -206,7 +215,9 @@ def test_a_picture_without_structure_has_no_row_and_deleting_a_video_deletes_its
 @pytest.mark.django_db
 def test_prints_of_a_thumbnail_that_is_gone_meanwhile_are_not_stored(video: Video) -> None:
     Video.objects.filter(pk=video.pk).update(thumbnail="new.jpg", fingerprint=some_bits(1))
-    prints.store_prints(video_id=video.pk, picture=some_bits(2), faces={0: some_bits(3)}, thumbnail="old.jpg")
+    perceptual_hashes.store_prints(
+        video_id=video.pk, picture=some_bits(2), faces={0: some_bits(3)}, thumbnail="old.jpg"
+    )
     video.refresh_from_db()
     assert video.fingerprint == some_bits(1)
     assert not Print.objects.exists()
@@ -217,13 +228,13 @@ def test_the_walk_over_videos_without_prints_ends(make_video: MakeVideo) -> None
     videos = [make_video() for _ in range(7)]
     Video.objects.update(thumbnail="t.jpg", extracted_at="2026-01-01T00:00:00Z")
     store(videos[0], picture=some_bits(1))
-    store(videos[1], picture=prints.NO_PRINT)
+    store(videos[1], picture=perceptual_hashes.NO_PRINT)
     Video.objects.filter(pk=videos[2].pk).update(fingerprint="0" * 64)  # of another kind, from before prints
     Video.objects.filter(pk=videos[3].pk).update(extracted_at=None)
     seen: list[UUID] = []
     after, calls = None, 0
     while True:
-        batch, after = prints.next_unprinted(after=after, batch=2, look_at=3)
+        batch, after = perceptual_hashes.next_unprinted(after=after, batch=2, look_at=3)
         seen += [one.video_id for one in batch]
         calls += 1
         if after is None:

@@ -10,7 +10,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from detection import overview
 from detection.models import (
     Analysis,
     DatasetVideo,
@@ -22,7 +21,8 @@ from detection.models import (
     Video,
     WorkerBeat,
 )
-from detection.services import hourly, operating
+from detection.selectors import dashboard
+from detection.services.ops import hourly_stats, worker_registry
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -65,9 +65,9 @@ def test_an_hour_is_counted_when_it_is_over_and_only_once(past: Past) -> None:
     of_set = past.video(NOON + timedelta(minutes=3))
     DatasetVideo.objects.create(video=of_set, dataset="s", path="p", label="real", identity="i")
     Review.objects.create(video=of_set, reviewer=past.owner, label="real", created_at=NOON + timedelta(minutes=5))
-    assert hourly.count_hours(now=NOON + timedelta(minutes=61)) == 0  # somebody may still be at it
-    assert hourly.count_hours(now=NOON + timedelta(minutes=63)) == 1
-    assert hourly.count_hours(now=NOON + timedelta(minutes=64)) == 0
+    assert hourly_stats.count_hours(now=NOON + timedelta(minutes=61)) == 0  # somebody may still be at it
+    assert hourly_stats.count_hours(now=NOON + timedelta(minutes=63)) == 1
+    assert hourly_stats.count_hours(now=NOON + timedelta(minutes=64)) == 0
     row = HourFigures.objects.get()
     assert row.hour == NOON
     bins = row.figures["scores"].pop(str(past.model.pk))
@@ -82,10 +82,10 @@ def test_an_hour_is_counted_when_it_is_over_and_only_once(past: Past) -> None:
 
 
 def test_hours_that_nobody_counted_are_caught_up_in_batches(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hourly, "BATCH", 10)
+    monkeypatch.setattr(hourly_stats, "BATCH", 10)
     past.video(NOON)
     now = NOON + timedelta(hours=15, minutes=5)
-    assert [hourly.count_hours(now=now) for _ in range(3)] == [10, 5, 0]
+    assert [hourly_stats.count_hours(now=now) for _ in range(3)] == [10, 5, 0]
     assert HourFigures.objects.count() == 15
 
 
@@ -94,20 +94,20 @@ def test_days_add_counted_hours_and_the_open_one(past: Past, settings: Any, djan
     past.video(NOON - timedelta(days=1), score=0.9)
     past.video(NOON - timedelta(days=1), state=State.FAILED)
     past.video(NOON - timedelta(days=20), score=0.9)  # long ago
-    while hourly.count_hours(now=NOON + timedelta(minutes=30)):
+    while hourly_stats.count_hours(now=NOON + timedelta(minutes=30)):
         pass
     past.video(NOON + timedelta(minutes=10), score=0.1)
     with django_assert_max_num_queries(4):
-        days, until = overview.days(now=NOON + timedelta(minutes=30))
+        days, until = dashboard.days(now=NOON + timedelta(minutes=30))
     assert until == NOON
-    assert len(days) == overview.DAYS
+    assert len(days) == dashboard.DAYS
     assert [(day.day.day, dict(+day.outcomes)) for day in days if +day.outcomes] == [
         (3, {"fake": 1, "failed": 1}),
         (4, {"real": 1}),
     ]
 
 
-def drifted(past: Past, before: list[int], now_bins: list[int], *, in_weights: bool) -> overview.Drift:
+def drifted(past: Past, before: list[int], now_bins: list[int], *, in_weights: bool) -> dashboard.Drift:
     now = timezone.now()
     if in_weights:
         past.model.metrics = {"score_bins": {"real": before, "fake": [0] * 20}}
@@ -119,7 +119,7 @@ def drifted(past: Past, before: list[int], now_bins: list[int], *, in_weights: b
     HourFigures.objects.create(
         hour=now - timedelta(hours=5), figures={"scores": {str(past.model.pk): now_bins, "another": before}}
     )
-    found = overview.drift(model=past.model, now=now)
+    found = dashboard.drift(model=past.model, now=now)
     assert found is not None
     return found
 
@@ -140,7 +140,7 @@ def test_drift_is_said_where_the_scores_have_moved_and_not_where_they_have_not(p
 def test_scores_that_all_went_up_are_strong_drift(past: Past) -> None:
     moved = drifted(past, FLAT, HIGH, in_weights=True)
     assert moved.index is not None
-    assert moved.index > overview.LARGE
+    assert moved.index > dashboard.LARGE
     assert "Strong drift" in moved.sentence
 
 
@@ -149,16 +149,16 @@ def test_few_videos_or_a_young_model_are_not_compared(past: Past) -> None:
     assert few.index is None
     assert "Too few" in few.sentence
     past.model.metrics, past.model.promoted_at = {}, timezone.now() - timedelta(days=3)
-    young = overview.drift(model=past.model)
+    young = dashboard.drift(model=past.model)
     assert young is not None
     assert young.index is None
     assert "two weeks" in young.sentence
     HourFigures.objects.all().delete()
-    assert overview.drift(model=past.model) is None
+    assert dashboard.drift(model=past.model) is None
 
 
 def test_the_index_is_the_sum_of_its_parts() -> None:
-    value = overview.stability_index([30, 70], [70, 30])
+    value = dashboard.stability_index([30, 70], [70, 30])
     a, b = 70.5 / 101, 30.5 / 101
     assert value == pytest.approx(2 * (a - b) * math.log(a / b))
 
@@ -170,6 +170,6 @@ def test_workers_count_while_they_give_signs_of_life() -> None:
     ):  # fmt: skip
         seen = now - timedelta(seconds=seconds)
         WorkerBeat.objects.create(name=name, queues=queues, processes=processes, seen_at=seen)
-    alive = {queue.name: (queue.workers, queue.processes) for queue in overview.workers_alive(now=now)}
+    alive = {queue.name: (queue.workers, queue.processes) for queue in dashboard.workers_alive(now=now)}
     assert alive == {"extract": (2, 6), "classify": (1, 2), "train": (0, 0), "maintenance": (0, 0)}
-    assert operating.forget_gone() == 1
+    assert worker_registry.forget_gone() == 1

@@ -11,7 +11,8 @@ from django.core.files.storage import default_storage
 
 from detection.errors import Refused
 from detection.models import AppendOnlyError, ModelVersion, Promotion, Stage, Video
-from detection.services import jobs, registry
+from detection.services.jobs import analyses
+from detection.services.learning import registry
 from tests.detection.conftest import Doorbell, claimed, extraction
 
 pytestmark = pytest.mark.django_db
@@ -107,8 +108,8 @@ def test_rolling_back_goes_the_way_that_was_come_one_step_a_time(tmp_path: Path)
 def test_activation_wakes_every_task_that_waited_for_a_model(
     video: Video, tmp_path: Path, doorbell: Doorbell, django_capture_on_commit_callbacks: Any
 ) -> None:
-    analysis = jobs.queue_analysis(video=video)
-    jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+    analysis = analyses.queue_analysis(video=video)
+    analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
     with django_capture_on_commit_callbacks(execute=True):
         register(tmp_path / "a", activate=True)
     assert doorbell.rung[-1] == ("worker.tasks.sweep", [])

@@ -11,8 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from detection.models import FaceFrame, ModelVersion, Verdict, Video
-from detection.services import jobs, registry, rescoring
-from detection.services.rescoring import StoredVideo
+from detection.services.jobs import analyses
+from detection.services.learning import registry, rescoring
+from detection.services.learning.rescoring import StoredVideo
 from tests.detection.conftest import verdict
 from tests.learning import register_blind, stored_video
 
@@ -96,7 +97,7 @@ def test_videos_that_changed_meanwhile_are_left_alone(tmp_path: Path) -> None:
     batch = rescoring.next_batch(model=model, size=5)
     assert len(batch) == 3
     Video.objects.filter(id=gone.id).delete()
-    jobs.queue_analysis(video=busy)
+    analyses.queue_analysis(video=busy)
     FaceFrame.objects.filter(video=changed, position=0).delete()
     assert rescoring.store_verdicts(model=model, results=answers(batch, model)) == 0
 

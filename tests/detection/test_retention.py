@@ -33,7 +33,11 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.services import evidence_jobs, jobs, removals, rescoring, retention, uploads, workspace
+from detection.services.jobs import analyses, evidence
+from detection.services.learning import rescoring
+from detection.services.ops import pending_deletions, retention
+from detection.services.reviews import workspace
+from detection.services.uploads import uploads
 from tests.detection.conftest import MakeVideo, claimed, extraction, stored_files, verdict
 
 pytestmark = pytest.mark.django_db
@@ -49,9 +53,9 @@ def old(
     def make(days: float = 10, **fields: Any) -> Video:
         video = make_video()
         with django_capture_on_commit_callbacks(execute=True):
-            analysis = jobs.queue_analysis(video=video)
-            jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
-            jobs.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+            analysis = analyses.queue_analysis(video=video)
+            analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+            analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
         preview = default_storage.save(f"{video.folder}/preview/p.mp4", ContentFile(b"preview"))
         default_storage.save(f"{video.folder}/heatmaps/h/1.jpg", ContentFile(b"heat"))
         when = timezone.now() - timedelta(days=days)
@@ -107,7 +111,7 @@ def test_originals_go_and_faces_verdict_and_a_new_verdict_stay(old: Old, apply: 
         uploads.analyze_again(video=video, reuse_faces=False)
     assert (refused.value.code, refused.value.status) == ("original_expired", 409)
     with pytest.raises(Refused, match="retention policy"):
-        evidence_jobs.request(video=video, kind=EvidenceKind.PREVIEW, by=video.owner)
+        evidence.request(video=video, kind=EvidenceKind.PREVIEW, by=video.owner)
     assert uploads.analyze_again(video=video).stage == Stage.CLASSIFY
 
 
@@ -162,7 +166,7 @@ def test_pictures_go_the_verdict_stays_and_nothing_waits_for_what_cannot_be_seen
     newer = ModelVersion.objects.create(name="n", sha256="b" * 64, file="models/n", threshold=0.5)
     assert rescoring.next_batch(model=newer, size=10) == []
     with pytest.raises(Refused, match="no heat map"):
-        evidence_jobs.request(video=video, kind=EvidenceKind.HEATMAPS, by=reader)
+        evidence.request(video=video, kind=EvidenceKind.HEATMAPS, by=reader)
     # nor does a queue tell how long it has waited
     Video.objects.filter(pk=video.pk).update(status="failed", verdict_label="")
     assert [workspace.oldest_in(queue=queue) for queue in workspace.QUEUES] == [None] * len(workspace.QUEUES)
@@ -179,7 +183,7 @@ def test_pictures_that_are_gone_come_back_with_a_new_look_at_the_original(
     analysis = uploads.analyze_again(video=video)
     assert analysis.stage == Stage.EXTRACT
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+        analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
     video.refresh_from_db()
     assert video.pictures_removed_at is None
     assert {"thumbnail.jpg", "0-00.png", "clip.mp4", "original.mp4"} <= names(video)
@@ -195,7 +199,7 @@ def test_a_failed_look_leaves_the_clip_of_a_video_whose_pictures_are_gone(
     video.refresh_from_db()
     with django_capture_on_commit_callbacks(execute=True):
         claim = claimed(uploads.analyze_again(video=video))
-        jobs.finish_failed(claim=claim, code="corrupt_video", detail="No.")
+        analyses.finish_failed(claim=claim, code="corrupt_video", detail="No.")
     assert "clip.mp4" in names(video)
 
 
@@ -214,7 +218,7 @@ def test_a_video_at_work_and_a_data_sets_video_lose_nothing(
 ) -> None:
     settings.DFD_KEEP_ORIGINALS_DAYS = settings.DFD_KEEP_CROPS_DAYS = settings.DFD_KEEP_VIDEOS_DAYS = 1
     at_work, asked, of_set = old(), old(), old()
-    jobs.queue_analysis(video=at_work)
+    analyses.queue_analysis(video=at_work)
     EvidenceJob.objects.create(video=asked, kind=EvidenceKind.PREVIEW)
     DatasetVideo.objects.create(video=of_set, dataset="lab", path="a.mp4", label="fake", identity="ada")
     assert apply() == retention.Removed()
@@ -255,16 +259,16 @@ def test_a_policy_that_comes_first_makes_an_analysis_look_again_at_what_is_left(
     """Between the decision where to begin and its transaction."""
     settings.DFD_KEEP_CROPS_DAYS = 7
     video = old()
-    decide = jobs._stage_after_extraction
+    decide = analyses._stage_after_extraction
 
     def and_then_the_policy() -> Stage:
-        monkeypatch.setattr(jobs, "_stage_after_extraction", decide)
+        monkeypatch.setattr(analyses, "_stage_after_extraction", decide)
         stage = decide()
         apply()
         return stage
 
-    monkeypatch.setattr(jobs, "_stage_after_extraction", and_then_the_policy)
-    assert jobs.queue_analysis(video=video).stage == Stage.EXTRACT
+    monkeypatch.setattr(analyses, "_stage_after_extraction", and_then_the_policy)
+    assert analyses.queue_analysis(video=video).stage == Stage.EXTRACT
     assert video.analyses.filter(state=State.QUEUED).count() == 1
 
 
@@ -276,13 +280,13 @@ def test_files_that_could_not_be_removed_are_removed_by_the_sweeper(
 ) -> None:
     video = old()
     with monkeypatch.context() as patch, django_capture_on_commit_callbacks(execute=True):
-        patch.setattr(removals, "remove_tree", lambda folder: (_ for _ in ()).throw(OSError("no disk")))
+        patch.setattr(pending_deletions, "remove_tree", lambda folder: (_ for _ in ()).throw(OSError("no disk")))
         uploads.delete_video(video=video)
     assert names(video)
-    assert removals.sweep() == 0  # a worker may still be at it
+    assert pending_deletions.sweep() == 0  # a worker may still be at it
     Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    assert removals.sweep() == 1
+    assert pending_deletions.sweep() == 1
     assert names(video) == set()
-    (row,) = removals.waiting_for_packs()
-    removals.packs_gone(removals=[row])
+    (row,) = pending_deletions.waiting_for_packs()
+    pending_deletions.packs_gone(removals=[row])
     assert not Removal.objects.exists()

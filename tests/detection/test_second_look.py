@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import Analysis, ModelVersion, Stage, State, Video
-from detection.services import jobs, rescoring
-from detection.services.second_look import found_sensitively, look_again, looked_twice
+from detection.services.jobs import analyses
+from detection.services.learning import rescoring
+from detection.services.reviews.rescan import found_sensitively, look_again, looked_twice
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction, verdict
 
 pytestmark = pytest.mark.django_db
@@ -29,13 +30,13 @@ def reviewer(db: None) -> User:
 
 def nobody_found(video: Video, tmp_path: Path) -> None:
     claim = claimed(Analysis.objects.get(video=video, state=State.QUEUED))
-    jobs.finish_no_face(claim=claim, result=extraction(tmp_path, tracks=0))
+    analyses.finish_no_face(claim=claim, result=extraction(tmp_path, tracks=0))
     video.refresh_from_db()
 
 
 def faces_found(video: Video, tmp_path: Path) -> None:
     claim = claimed(Analysis.objects.get(video=video, state=State.QUEUED))
-    jobs.finish_extraction(claim=claim, result=extraction(tmp_path))
+    analyses.finish_extraction(claim=claim, result=extraction(tmp_path))
     video.refresh_from_db()
 
 
@@ -48,9 +49,9 @@ def refusal(video: Video, by: User) -> Refused:
 def test_it_is_queued_for_extraction_with_the_flag_that_the_claim_carries(
     video: Video, reviewer: User, tmp_path: Path, doorbell: Doorbell, django_capture_on_commit_callbacks: Any
 ) -> None:
-    first = jobs.queue_analysis(video=video)
+    first = analyses.queue_analysis(video=video)
     assert not claimed(first).sensitive
-    jobs.finish_no_face(claim=claimed_again(first), result=extraction(tmp_path, tracks=0))
+    analyses.finish_no_face(claim=claimed_again(first), result=extraction(tmp_path, tracks=0))
     with django_capture_on_commit_callbacks(execute=True):
         analysis = look_again(video=video, by=reviewer)
     assert (analysis.sensitive, analysis.stage, analysis.state) == (True, Stage.EXTRACT, State.QUEUED)
@@ -61,14 +62,14 @@ def test_it_is_queued_for_extraction_with_the_flag_that_the_claim_carries(
     assert claimed(analysis).sensitive
 
 
-def claimed_again(analysis: Analysis) -> jobs.Claim:
+def claimed_again(analysis: Analysis) -> analyses.Claim:
     analysis.refresh_from_db()
     assert analysis.token is not None
-    return jobs.Claim(analysis.pk, analysis.video_id, analysis.stage, analysis.token, analysis.attempts)
+    return analyses.Claim(analysis.pk, analysis.video_id, analysis.stage, analysis.token, analysis.attempts)
 
 
 def test_who_asks_in_vain_is_told_why(video: Video, reviewer: User, model: ModelVersion, tmp_path: Path) -> None:
-    open_one = jobs.queue_analysis(video=video)
+    open_one = analyses.queue_analysis(video=video)
     assert look_again(video=video, by=reviewer) == open_one
     nobody_found(video, tmp_path)
     stranger = User.objects.create_user("stranger")
@@ -79,7 +80,7 @@ def test_who_asks_in_vain_is_told_why(video: Video, reviewer: User, model: Model
     nobody_found(video, tmp_path)
     assert looked_twice(video)
     assert (refusal(video, reviewer).code, refusal(video, reviewer).status) == ("looked_already", 409)
-    jobs.queue_analysis(video=video)
+    analyses.queue_analysis(video=video)
     faces_found(video, tmp_path)
     Analysis.objects.filter(video=video, state=State.QUEUED).update(state=State.SUCCEEDED, finished_at=timezone.now())
     Video.objects.filter(pk=video.pk).update(status=State.SUCCEEDED)
@@ -90,33 +91,33 @@ def test_who_asks_in_vain_is_told_why(video: Video, reviewer: User, model: Model
 def test_what_it_found_is_known_until_other_faces_take_its_place(
     video: Video, reviewer: User, model: ModelVersion, tmp_path: Path
 ) -> None:
-    jobs.queue_analysis(video=video)
+    analyses.queue_analysis(video=video)
     nobody_found(video, tmp_path)
     look_again(video=video, by=reviewer)
     faces_found(video, tmp_path)
     assert found_sensitively([video.pk]) == {video.pk}
     analysis = Analysis.objects.get(video=video, state=State.QUEUED)
-    jobs.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
-    again = jobs.queue_analysis(video=video)
+    analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+    again = analyses.queue_analysis(video=video)
     assert (again.stage, again.sensitive) == (Stage.CLASSIFY, False)
     assert found_sensitively([video.pk]) == {video.pk}, "the faces are the same"
-    jobs.finish_failed(claim=claimed(again, Stage.CLASSIFY), code="x", detail="X.")
-    anew = jobs.queue_analysis(video=video, reuse_faces=False)
-    jobs.finish_failed(claim=claimed(anew), code="corrupt_video", detail="No frame of it can be decoded.")
+    analyses.finish_failed(claim=claimed(again, Stage.CLASSIFY), code="x", detail="X.")
+    anew = analyses.queue_analysis(video=video, reuse_faces=False)
+    analyses.finish_failed(claim=claimed(anew), code="corrupt_video", detail="No frame of it can be decoded.")
     assert found_sensitively([video.pk]) == {video.pk}, "an extraction that failed stores none"
-    jobs.queue_analysis(video=video, reuse_faces=False)
+    analyses.queue_analysis(video=video, reuse_faces=False)
     faces_found(video, tmp_path)
     assert found_sensitively([video.pk]) == set()
 
 
 def test_one_that_gave_up_is_tried_again_as_it_was_asked_for(video: Video, reviewer: User, tmp_path: Path) -> None:
-    jobs.queue_analysis(video=video)
+    analyses.queue_analysis(video=video)
     nobody_found(video, tmp_path)
     analysis = look_again(video=video, by=reviewer)
     for state, is_sensitive in ((State.DEAD, True), (State.NO_FACE, False)):
         Analysis.objects.filter(pk=analysis.pk).update(state=state, finished_at=timezone.now(), error_code="gave_up")
         analysis.refresh_from_db()
-        again = jobs.requeue(analysis=analysis)
+        again = analyses.requeue(analysis=analysis)
         assert again.sensitive is is_sensitive
         again.delete()
 
@@ -127,10 +128,10 @@ def test_rescoring_knows_in_one_more_query_whatever_the_size(
     lowered = set()
     for number in range(6):
         video = make_video()
-        jobs.queue_analysis(video=video, sensitive=number % 2 == 0)
+        analyses.queue_analysis(video=video, sensitive=number % 2 == 0)
         faces_found(video, tmp_path)
         analysis = Analysis.objects.get(video=video, state=State.QUEUED)
-        jobs.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+        analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
         if number % 2 == 0:
             lowered.add(video.pk)
     other = ModelVersion.objects.create(name="n", sha256="b" * 64, file="models/n.safetensors", threshold=0.5)

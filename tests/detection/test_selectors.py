@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 
-from detection import selectors
 from detection.models import Analysis, FaceFrame, SampledFrame, Video
+from detection.selectors import videos as selectors
 
 pytestmark = pytest.mark.django_db
 

@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.services.sides import Linked, components, deal_sides
-from ml.splits import assign_splits
+from detection.services.learning.identity_splits import Linked, components, deal_sides
+from ml.data.splits import assign_splits
 
 names = st.integers(0, 15).map("p{}".format)
 videos_strategy = st.lists(

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, State, Video
-from detection.services import jobs, sweeper
+from detection.services.jobs import analyses as jobs
+from detection.services.jobs import sweeper
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction
 
 pytestmark = pytest.mark.django_db

@@ -16,9 +16,9 @@ from django.db import transaction
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import Analysis, Review, UploadKey, Video
-from detection.services import uploads
-from detection.services.reviews import record_review
-from detection.services.uploads import analyze_again, delete_video, submit_video
+from detection.services.reviews.reviews import record_review
+from detection.services.uploads import uploads
+from detection.services.uploads.uploads import analyze_again, delete_video, submit_video
 
 pytestmark = pytest.mark.django_db
 CONTENT = b"\x00\x00\x00\x20ftypisom" + b"x" * 100_000

@@ -29,8 +29,8 @@ from detection.models import (
     Webhook,
     WebhookDelivery,
 )
-from detection.services import jobs, webhooks
-from detection.services.webhooks import Attempt, LeaseLost, WebhookClaim
+from detection.services.jobs import analyses, webhook_deliveries
+from detection.services.jobs.webhook_deliveries import Attempt, LeaseLost, WebhookClaim
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction, verdict
 
 pytestmark = pytest.mark.django_db
@@ -40,13 +40,13 @@ SEND = "worker.tasks.send_webhooks"
 
 @pytest.fixture
 def hook(video: Video) -> Webhook:
-    return webhooks.register(owner=video.owner, url="https://example.org/hook")
+    return webhook_deliveries.register(owner=video.owner, url="https://example.org/hook")
 
 
 def finished(video: Video, *, code: str = "corrupt_video") -> Analysis:
     """A task of the video that has ended, the quickest way."""
-    analysis = jobs.queue_analysis(video=video)
-    jobs.finish_failed(claim=claimed(analysis), code=code, detail="It cannot be read.")
+    analysis = analyses.queue_analysis(video=video)
+    analyses.finish_failed(claim=claimed(analysis), code=code, detail="It cannot be read.")
     return analysis
 
 
@@ -55,7 +55,7 @@ def waiting(hook: Webhook) -> WebhookDelivery:
 
 
 def take(hook: Webhook) -> WebhookClaim:
-    claim = webhooks.claim(webhook_id=hook.id)
+    claim = webhook_deliveries.claim(webhook_id=hook.id)
     assert claim is not None
     return claim
 
@@ -73,10 +73,10 @@ def make_due(hook: Webhook) -> None:
 
 def try_once(hook: Webhook, error: str = "") -> bool:
     claim = take(hook)
-    delivery = webhooks.next_due(claim=claim)
+    delivery = webhook_deliveries.next_due(claim=claim)
     assert delivery is not None
-    go_on = webhooks.record(claim=claim, delivery=delivery, attempt=came(error))
-    webhooks.release(claim=claim)
+    go_on = webhook_deliveries.record(claim=claim, delivery=delivery, attempt=came(error))
+    webhook_deliveries.release(claim=claim)
     return go_on
 
 
@@ -92,11 +92,11 @@ def test_a_verdict_is_told_with_ids_label_and_probability(
     django_capture_on_commit_callbacks: Committed,
 ) -> None:
     Video.objects.filter(id=video.id).update(external_id="case 17")
-    analysis = jobs.queue_analysis(video=video)
-    jobs.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+    analysis = analyses.queue_analysis(video=video)
+    analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
     assert not WebhookDelivery.objects.exists()  # that was no end
     with django_capture_on_commit_callbacks(execute=True):
-        jobs.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+        analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
         assert (SEND, [str(hook.id)]) not in doorbell.rung
     assert (SEND, [str(hook.id)]) in doorbell.rung
     body = json.loads(waiting(hook).body)
@@ -115,11 +115,11 @@ def test_a_verdict_is_told_with_ids_label_and_probability(
 
 def test_no_face_a_failure_and_giving_up_are_ends_too(make_video: MakeVideo, tmp_path: Path, settings: Any) -> None:
     first, second, third = (make_video() for _ in range(3))
-    webhooks.register(owner=first.owner, url="https://example.org/hook")
-    jobs.finish_no_face(claim=claimed(jobs.queue_analysis(video=first)), result=extraction(tmp_path, tracks=0))
+    webhook_deliveries.register(owner=first.owner, url="https://example.org/hook")
+    analyses.finish_no_face(claim=claimed(analyses.queue_analysis(video=first)), result=extraction(tmp_path, tracks=0))
     finished(second)
     settings.DFD_MAX_ATTEMPTS = 1
-    jobs.release(claim=claimed(jobs.queue_analysis(video=third)), error="it died")
+    analyses.release(claim=claimed(analyses.queue_analysis(video=third)), error="it died")
     told = [
         json.loads(body)["data"]
         for body in WebhookDelivery.objects.order_by("created_at").values_list("body", flat=True)
@@ -133,12 +133,12 @@ def test_no_face_a_failure_and_giving_up_are_ends_too(make_video: MakeVideo, tmp
 
 
 def test_every_webhook_of_the_owner_is_told_and_of_nobody_else(video: Video, hook: Webhook) -> None:
-    second = webhooks.register(owner=video.owner, url="https://example.org/second")
-    removed = webhooks.register(owner=video.owner, url="https://example.org/removed")
-    webhooks.remove(webhook=removed)
-    disabled = webhooks.register(owner=video.owner, url="https://example.org/disabled")
+    second = webhook_deliveries.register(owner=video.owner, url="https://example.org/second")
+    removed = webhook_deliveries.register(owner=video.owner, url="https://example.org/removed")
+    webhook_deliveries.remove(webhook=removed)
+    disabled = webhook_deliveries.register(owner=video.owner, url="https://example.org/disabled")
     Webhook.objects.filter(id=disabled.id).update(disabled_at=timezone.now())
-    webhooks.register(owner=User.objects.create_user("other"), url="https://example.org/")
+    webhook_deliveries.register(owner=User.objects.create_user("other"), url="https://example.org/")
     finished(video)
     assert set(WebhookDelivery.objects.values_list("webhook", flat=True)) == {hook.id, second.id}
 
@@ -153,11 +153,11 @@ def test_an_end_that_is_undone_tells_nobody(video: Video, hook: Webhook, monkeyp
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("after the end, before the commit")
 
-    analysis = jobs.queue_analysis(video=video)
+    analysis = analyses.queue_analysis(video=video)
     claim = claimed(analysis)
-    monkeypatch.setattr(jobs, "_on_commit", fail)
+    monkeypatch.setattr(analyses, "_on_commit", fail)
     with pytest.raises(RuntimeError):
-        jobs.finish_failed(claim=claim, code="corrupt_video", detail="It cannot be read.")
+        analyses.finish_failed(claim=claim, code="corrupt_video", detail="It cannot be read.")
     assert not WebhookDelivery.objects.exists()
     analysis.refresh_from_db()
     assert analysis.state == State.RUNNING
@@ -172,7 +172,7 @@ def test_trouble_with_webhooks_never_keeps_a_task_from_ending(
         )
         return []
 
-    monkeypatch.setattr(webhooks, "_add_deliveries", broken)  # an error of the database itself
+    monkeypatch.setattr(webhook_deliveries, "_add_deliveries", broken)  # an error of the database itself
     analysis = finished(video)
     analysis.refresh_from_db()
     assert analysis.state == State.FAILED
@@ -183,19 +183,19 @@ def test_trouble_with_webhooks_never_keeps_a_task_from_ending(
 
 
 def test_secrets_are_long_and_each_its_own(video: Video, hook: Webhook) -> None:
-    second = webhooks.register(owner=video.owner, url="https://example.org/hook")
+    second = webhook_deliveries.register(owner=video.owner, url="https://example.org/hook")
     assert hook.secret != second.secret
     assert len(base64.b64decode(hook.secret.removeprefix("whsec_"))) == 32
 
 
 def test_a_user_has_only_so_many(video: Video, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "MAX_WEBHOOKS", 2)
-    hooks = [webhooks.register(owner=video.owner, url="https://example.org/") for _ in range(2)]
+    monkeypatch.setattr(webhook_deliveries, "MAX_WEBHOOKS", 2)
+    hooks = [webhook_deliveries.register(owner=video.owner, url="https://example.org/") for _ in range(2)]
     with pytest.raises(Refused) as caught:
-        webhooks.register(owner=video.owner, url="https://example.org/")
+        webhook_deliveries.register(owner=video.owner, url="https://example.org/")
     assert (caught.value.code, caught.value.status) == ("too_many_webhooks", 409)
-    webhooks.remove(webhook=hooks[0])
-    webhooks.register(owner=video.owner, url="https://example.org/")
+    webhook_deliveries.remove(webhook=hooks[0])
+    webhook_deliveries.register(owner=video.owner, url="https://example.org/")
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
@@ -205,7 +205,9 @@ def test_the_signature_is_that_of_the_specification() -> None:
     delivery = UUID("11111111-2222-4333-8444-555555555555")
     signed = f"{delivery}.1614265330.".encode() + b'{"test": 2432232314}'
     wanted = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-    made = webhooks.sign(secret=secret, delivery_id=delivery, timestamp=1614265330, body='{"test": 2432232314}')
+    made = webhook_deliveries.sign(
+        secret=secret, delivery_id=delivery, timestamp=1614265330, body='{"test": 2432232314}'
+    )
     assert made == f"v1,{wanted}"
 
 
@@ -215,18 +217,18 @@ def test_the_signature_is_that_of_the_specification() -> None:
 def test_one_worker_at_a_time_until_its_lease_runs_out(video: Video, hook: Webhook) -> None:
     finished(video)
     first = take(hook)
-    assert webhooks.claim(webhook_id=hook.id) is None
+    assert webhook_deliveries.claim(webhook_id=hook.id) is None
     Webhook.objects.filter(id=hook.id).update(lease_until=timezone.now() - timedelta(seconds=1))
     second = take(hook)
     with pytest.raises(LeaseLost):
-        webhooks.next_due(claim=first)
-    delivery = webhooks.next_due(claim=second)
+        webhook_deliveries.next_due(claim=first)
+    delivery = webhook_deliveries.next_due(claim=second)
     assert delivery is not None
     with pytest.raises(LeaseLost):
-        webhooks.record(claim=first, delivery=delivery, attempt=came())
+        webhook_deliveries.record(claim=first, delivery=delivery, attempt=came())
     assert waiting(hook).attempts == 0
-    webhooks.release(claim=first)  # does not free what is another's
-    assert webhooks.claim(webhook_id=hook.id) is None
+    webhook_deliveries.release(claim=first)  # does not free what is another's
+    assert webhook_deliveries.claim(webhook_id=hook.id) is None
 
 
 def test_a_success_ends_the_delivery_and_the_count_of_failures(video: Video, hook: Webhook) -> None:
@@ -244,28 +246,28 @@ def test_a_success_ends_the_delivery_and_the_count_of_failures(video: Video, hoo
 
 
 def test_after_a_failure_the_whole_webhook_pauses(make_video: MakeVideo) -> None:
-    hook = webhooks.register(owner=make_video().owner, url="https://example.org/")
+    hook = webhook_deliveries.register(owner=make_video().owner, url="https://example.org/")
     for _ in range(3):
         finished(make_video())
     try_once(hook, "No answer within 10 s.")
-    assert webhooks.claim(webhook_id=hook.id) is None
+    assert webhook_deliveries.claim(webhook_id=hook.id) is None
     assert WebhookDelivery.objects.filter(attempts=0).count() == 2
 
 
 def test_pauses_double_up_to_an_hour_and_thirty_attempts_take_about_a_day() -> None:
-    seconds = [webhooks.pause(n).total_seconds() for n in range(1, webhooks.MAX_FAILURES)]
+    seconds = [webhook_deliveries.pause(n).total_seconds() for n in range(1, webhook_deliveries.MAX_FAILURES)]
     for n, pause in enumerate(seconds):
         assert 0.9 * min(3600, 30 * 2**n) <= pause <= 1.1 * min(3600, 30 * 2**n)
     assert 20 * 3600 < sum(seconds) < 26 * 3600
-    assert webhooks.pause(10_000).total_seconds() <= 1.1 * 3600
+    assert webhook_deliveries.pause(10_000).total_seconds() <= 1.1 * 3600
 
 
 def test_a_webhook_that_only_fails_is_disabled_and_what_waits_for_it_given_up(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "MAX_FAILURES", 3)
+    monkeypatch.setattr(webhook_deliveries, "MAX_FAILURES", 3)
     video = make_video()
-    hook = webhooks.register(owner=video.owner, url="https://example.org/")
+    hook = webhook_deliveries.register(owner=video.owner, url="https://example.org/")
     finished(video)
     finished(make_video())
     for _ in range(3):
@@ -275,15 +277,15 @@ def test_a_webhook_that_only_fails_is_disabled_and_what_waits_for_it_given_up(
     assert hook.disabled_at is not None
     assert set(WebhookDelivery.objects.values_list("state", flat=True)) == {DeliveryState.FAILED}
     make_due(hook)
-    assert webhooks.claim(webhook_id=hook.id) is None
+    assert webhook_deliveries.claim(webhook_id=hook.id) is None
 
 
 def test_one_delivery_that_never_succeeds_keeps_no_other_back(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "MAX_FAILURES", 3)
+    monkeypatch.setattr(webhook_deliveries, "MAX_FAILURES", 3)
     video = make_video()
-    hook = webhooks.register(owner=video.owner, url="https://example.org/")
+    hook = webhook_deliveries.register(owner=video.owner, url="https://example.org/")
     poison = finished(video)
     for _ in range(3):
         finished(make_video())
@@ -304,29 +306,29 @@ def test_one_delivery_that_never_succeeds_keeps_no_other_back(
 def test_a_removed_webhook_is_sent_nothing_and_its_row_goes_later(video: Video, hook: Webhook) -> None:
     finished(video)
     claim = take(hook)
-    webhooks.remove(webhook=hook)
+    webhook_deliveries.remove(webhook=hook)
     with pytest.raises(LeaseLost):
-        webhooks.next_due(claim=claim)
+        webhook_deliveries.next_due(claim=claim)
     assert WebhookDelivery.objects.get().state == DeliveryState.FAILED
-    webhooks.sweep()
+    webhook_deliveries.sweep()
     assert Webhook.objects.count() == 1
     Webhook.objects.update(removed_at=timezone.now() - timedelta(hours=2))
-    webhooks.sweep()
+    webhook_deliveries.sweep()
     assert not Webhook.objects.exists()
     assert not WebhookDelivery.objects.exists()
 
 
 def test_what_comes_in_while_a_worker_sends_is_told_when_it_is_done(make_video: MakeVideo, doorbell: Doorbell) -> None:
     video = make_video()
-    hook = webhooks.register(owner=video.owner, url="https://example.org/")
+    hook = webhook_deliveries.register(owner=video.owner, url="https://example.org/")
     claim = take(hook)
     finished(video)
     doorbell.rung.clear()
-    webhooks.release(claim=claim)
+    webhook_deliveries.release(claim=claim)
     assert doorbell.rung == [(SEND, [str(hook.id)])]
     try_once(hook)
     doorbell.rung.clear()
-    webhooks.release(claim=claim)
+    webhook_deliveries.release(claim=claim)
     assert doorbell.rung == []
 
 
@@ -336,53 +338,53 @@ def test_what_comes_in_while_a_worker_sends_is_told_when_it_is_done(make_video: 
 def test_the_sweeper_tells_workers_of_what_is_due(video: Video, hook: Webhook, doorbell: Doorbell) -> None:
     finished(video)
     doorbell.rung.clear()
-    assert webhooks.sweep() == 1
+    assert webhook_deliveries.sweep() == 1
     assert doorbell.rung == [(SEND, [str(hook.id)])]
     take(hook)
-    assert webhooks.sweep() == 0  # a worker is at it
+    assert webhook_deliveries.sweep() == 0  # a worker is at it
     Webhook.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert webhooks.sweep() == 1  # it died
+    assert webhook_deliveries.sweep() == 1  # it died
     try_once(hook, "The receiver answered 500.")
-    assert webhooks.sweep() == 0  # it pauses
+    assert webhook_deliveries.sweep() == 0  # it pauses
     make_due(hook)
-    assert webhooks.sweep() == 1
+    assert webhook_deliveries.sweep() == 1
     doorbell.down = True
-    assert webhooks.sweep() == 0
+    assert webhook_deliveries.sweep() == 0
 
 
 def test_what_has_ended_is_forgotten_after_a_week(video: Video, hook: Webhook) -> None:
     finished(video)
     try_once(hook)
-    webhooks.sweep()
+    webhook_deliveries.sweep()
     assert WebhookDelivery.objects.count() == 1
     WebhookDelivery.objects.update(ended_at=timezone.now() - timedelta(days=8))
-    webhooks.sweep()
+    webhook_deliveries.sweep()
     assert not WebhookDelivery.objects.exists()
 
 
 def test_sent_again_it_starts_anew_and_enables_its_webhook(
     video: Video, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "MAX_FAILURES", 1)
+    monkeypatch.setattr(webhook_deliveries, "MAX_FAILURES", 1)
     finished(video)
     try_once(hook, "The receiver answered 500.")
     delivery = WebhookDelivery.objects.get()
     assert (delivery.state, Webhook.objects.get().disabled_at is None) == (DeliveryState.FAILED, False)
-    webhooks.send_again(delivery=delivery)
+    webhook_deliveries.send_again(delivery=delivery)
     assert try_once(hook)
     delivery.refresh_from_db()
     assert (delivery.state, len(delivery.log)) == (DeliveryState.DELIVERED, 2)
-    webhooks.remove(webhook=hook)
+    webhook_deliveries.remove(webhook=hook)
     with pytest.raises(Refused) as caught:
-        webhooks.send_again(delivery=delivery)
+        webhook_deliveries.send_again(delivery=delivery)
     assert caught.value.code == "webhook_removed"
 
 
 def test_the_log_of_attempts_stays_bounded(video: Video, hook: Webhook) -> None:
     finished(video)
     entry = {"at": "", "seconds": 1.0, "status": 500, "error": "x"}
-    WebhookDelivery.objects.update(log=[entry] * webhooks.LOG_ENTRIES)
+    WebhookDelivery.objects.update(log=[entry] * webhook_deliveries.LOG_ENTRIES)
     try_once(hook, "the newest")
     log = WebhookDelivery.objects.get().log
-    assert len(log) == webhooks.LOG_ENTRIES
+    assert len(log) == webhook_deliveries.LOG_ENTRIES
     assert log[-1]["error"] == "the newest"

@@ -55,6 +55,6 @@ def write_clip(
 
 def faces_of(name: str) -> list[NDArray[np.uint8]]:
     """All frames of a shipped demo clip, RGB."""
-    from ml.video import decode
+    from ml.video.decode import decode
 
     return [frame.rgb() for frame in decode(DEMO / name)]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.pack import CropRow, Pack, PackWriter
+from ml.data.crop_pack import CropRow, Pack, PackWriter
 
 
 def drawn_face(seed: int, size: int = 48) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-from ml.ahead import ahead, side_by_side
+from ml.video.prefetch import ahead, side_by_side
 
 
 def threads() -> int:

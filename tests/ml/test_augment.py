@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.augment import (
+from ml.data.augment import (
     AugmentConfig,
     augment,
     colour_jitter,

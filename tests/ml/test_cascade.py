@@ -12,11 +12,11 @@ import pytest
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
-from ml.cascade import Cascade
 from ml.config import VideoConfig
-from ml.mtcnn import FOLDER
-from ml.tracks import iou
-from ml.video import decode
+from ml.faces.mtcnn import Cascade
+from ml.faces.mtcnn_networks import FOLDER
+from ml.faces.tracking import iou
+from ml.video.decode import decode
 from tests.ml import mtcnn_export
 from tests.ml.clips import DEMO
 
@@ -50,7 +50,7 @@ def test_the_boxes_are_the_librarys(cascade: Cascade, name: str, min_face: int) 
 def test_a_picture_is_seen_alone_as_among_others(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = frames("two-people.mp4")
     together = cascade.detect(pictures, min_face=20)
-    monkeypatch.setattr("ml.cascade.MOST_PIXELS", 1)
+    monkeypatch.setattr("ml.faces.mtcnn.MOST_PIXELS", 1)
     alone = cascade.detect(pictures, min_face=20)
     assert [len(found) for found in together] == [len(found) for found in alone]
     for a, b in zip(together, alone, strict=True):
@@ -98,8 +98,8 @@ SHORT_OF_MEMORY = """
 import resource
 import ml
 import numpy as np
-from ml.limits import Limits, OverLimit, limited
-from ml.mtcnn import Networks
+from ml.resource_limits import Limits, OverLimit, limited
+from ml.faces.mtcnn_networks import Networks
 networks = Networks()
 networks.propose(np.zeros((1, 64, 64, 3), np.float32))
 try:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ml.compare import judged, main
-from ml.pack import CropRow, Pack, PackError, PackWriter
-from ml.splits import HOLDOUT
+from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
+from ml.data.splits import HOLDOUT
+from ml.training.compare import judged, main
 from tests.ml.packs import drawn_face
 from tests.weights import save_tiny
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ml.config import LABEL_MAP, Label
-from ml.data import class_weights, connected_groups, main, split_rows
-from ml.pack import CropRow, Pack, PackError, PackWriter
-from ml.splits import SHARES
-from ml.videodata import official_side, one_room
+from ml.data.build import class_weights, connected_groups, main, split_rows
+from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
+from ml.data.extract_sequences import official_side, one_room
+from ml.data.splits import SHARES
 from tests.ml.packs import drawn_face, small_pack
 
 

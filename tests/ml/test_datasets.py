@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ml.config import Label
-from ml.datasets import DatasetError, DatasetItem, DatasetScan, scan
+from ml.data.catalog.scan import DatasetError, DatasetItem, DatasetScan, scan
 from tests.ml.test_shared_data import ROOT
 
 REAL, FAKE = Label.REAL, Label.FAKE

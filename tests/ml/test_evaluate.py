@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ml.evaluate import evaluate_scores, expected_calibration_error, ranking_figures
+from ml.evaluation.metrics import evaluate_scores, expected_calibration_error, ranking_figures
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 SCORES = [0.1, 0.2, 0.3, 0.8, 0.4, 0.6, 0.7, 0.9]

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from ml.evaluation import build_report, classification_report
-from ml.evaluation_html import render
-from ml.scored import ScoredVideo
+from ml.evaluation.html import render
+from ml.evaluation.report import build_report, classification_report
+from ml.evaluation.scored_video import ScoredVideo
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 HISTORY = [

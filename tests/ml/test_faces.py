@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.cascade import Found
 from ml.config import FaceConfig
-from ml.faces import Extraction, extract_faces
-from ml.search import FaceDetector, crop_face, rejection, turn_box
-from ml.tracks import Detection, even, link
+from ml.faces.extract import Extraction, extract_faces
+from ml.faces.frame_search import FaceDetector, crop_face, rejection, turn_box
+from ml.faces.mtcnn import Found
+from ml.faces.tracking import Detection, even, link
 from tests.ml.clips import DEMO, faces_of, write_clip
 
 
@@ -110,7 +110,7 @@ def test_somebody_small_beside_a_large_face_is_not_overlooked(tmp_path: Path) ->
 
 def test_of_frames_too_large_to_be_kept_none_is(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = extract_faces(DEMO / "two-people.mp4", detector=detector)
-    monkeypatch.setattr("ml.footage.MOST_KEPT_BYTES", 1)
+    monkeypatch.setattr("ml.video.frame_source.MOST_KEPT_BYTES", 1)
     found = extract_faces(DEMO / "two-people.mp4", detector=detector)
     assert [[face.box for face in track.faces] for track in found.tracks] == [
         [face.box for face in track.faces] for track in kept.tracks

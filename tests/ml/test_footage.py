@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml import video
 from ml.config import VideoConfig
-from ml.footage import Footage
-from ml.video import DecodedFrame, decode, survey
+from ml.video import decode as video
+from ml.video.decode import DecodedFrame, decode, survey
+from ml.video.frame_source import Footage
 from tests.ml.clips import Picture, quadrants, write_clip
 
 WITH_SPARE_FRAMES = {"bf": "3", "b_strategy": "0"}

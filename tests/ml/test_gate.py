@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ml.bootstrap import ComponentDraws
 from ml.config import Label
-from ml.evaluate import ranking_figures
-from ml.gate import FIGURES, GateConfig, compare, compare_alone, expanded
-from ml.scored import ScoredVideo
+from ml.evaluation.bootstrap import ComponentDraws
+from ml.evaluation.metrics import ranking_figures
+from ml.evaluation.promotion_gate import FIGURES, GateConfig, compare, compare_alone, expanded
+from ml.evaluation.scored_video import ScoredVideo
 
 
 def scored(n: int = 60, *, skill: float, seed: int = 0, people: int = 20) -> list[ScoredVideo]:

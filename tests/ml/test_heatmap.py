@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import Label, ModelConfig
-from ml.heatmap import blend, face_heatmaps
-from ml.model import FaceSequenceClassifier
-from ml.pipeline import Classifier, TrackScore
-from ml.weights import WeightsInfo
+from ml.model.gradcam import blend, face_heatmaps
+from ml.model.inference import Classifier, TrackScore
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo
 
 CONFIG = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=8, input_size=128)  # maps of 4 x 4
 CPU = torch.device("cpu")

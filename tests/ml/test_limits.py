@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ml.limits import LARGEST_NEED, Limits, OverLimit, limited, memory_is_short
-from ml.video import VideoError, decode
+from ml.resource_limits import LARGEST_NEED, Limits, OverLimit, limited, memory_is_short
+from ml.video.decode import VideoError, decode
 from tests.ml.clips import write_clip
 
 MB = 1024**2
@@ -61,7 +61,7 @@ def test_a_file_is_not_called_damaged_because_there_is_no_memory_for_it(
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + bytes(2000) + data[len(data) // 2 + 2000 :])
     assert 0 < len(list(decode(path))) < 60
-    monkeypatch.setattr("ml.video.memory_is_short", lambda: True)
+    monkeypatch.setattr("ml.video.decode.memory_is_short", lambda: True)
     with pytest.raises(OverLimit) as refused, limited(Limits()):
         list(decode(path))
     assert refused.value.code == "out_of_memory"

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ml.config import LABEL_MAP, Label, ModelConfig
-from ml.model import FaceSequenceClassifier, imagenet_backbone_state
-from ml.pipeline import Classifier, TrackScore, backbone_dtype, decide
-from ml.transforms import crops_to_tensor
-from ml.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
+from ml.model.inference import Classifier, TrackScore, backbone_dtype, decide
+from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.model.preprocessing import crops_to_tensor
+from ml.model.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
 
 SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ml.fuzz.mutate import Mutant, Seed, mutant, read_seeds
-from ml.fuzz.scripts import NAMES, Bait
-from ml.fuzz.seeds import write_seeds
-from ml.video import decode
+from ml.bench.fuzz.mutate import Mutant, Seed, mutant, read_seeds
+from ml.bench.fuzz.scripts import NAMES, Bait
+from ml.bench.fuzz.seeds import write_seeds
+from ml.video.decode import decode
 
 BAIT = Bait(port=4321, video=Path("/bait/canary.mp4"), text=Path("/bait/canary.txt"))
 CHANGES = {

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from ml import preview
-from ml.preview import PreviewError, make_preview
-from ml.video import VideoError, decode
+from ml.video import preview
+from ml.video.decode import VideoError, decode
+from ml.video.preview import PreviewError, make_preview
 from tests.ml.clips import quadrants, write_clip
 from tests.ml.test_video import corners, display_matrix
 

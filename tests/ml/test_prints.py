@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml.prints import NO_PRINT, face_print, picture_print
+from ml.faces.perceptual_hash import NO_PRINT, face_print, picture_print
 from tests.ml.clips import faces_of
 
 Image = NDArray[np.uint8]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ml.faces import extract_faces
-from ml.search import FaceDetector
-from ml.video import VideoError
+from ml.faces.extract import extract_faces
+from ml.faces.frame_search import FaceDetector
+from ml.video.decode import VideoError
 
 ROOT = Path(os.environ.get("DFD_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(

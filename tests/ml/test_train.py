@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from ml.batches import FrameBatches, FramePlan, PairSampler
-from ml.calibrate import choose_threshold, fit_temperature, probabilities
 from ml.config import Label, ModelConfig
-from ml.data import class_weights, split_rows
-from ml.engine import FrameTraining, learning_rate, load_checkpoint, seed_everything, train_frames
-from ml.fit import with_shuffled_labels
-from ml.model import FaceSequenceClassifier
-from ml.pack import CropRow, Pack, PackWriter
-from ml.pipeline import Classifier
-from ml.train import main
-from ml.weights import WeightsInfo, load_weights, save_weights
+from ml.data.build import class_weights, split_rows
+from ml.data.crop_pack import CropRow, Pack, PackWriter
+from ml.data.frame_batches import FrameBatches, FramePlan, PairSampler
+from ml.model.calibration import choose_threshold, fit_temperature, probabilities
+from ml.model.inference import Classifier
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo, load_weights, save_weights
+from ml.training.__main__ import main
+from ml.training.fit import with_shuffled_labels
+from ml.training.frame_stage import FrameTraining, learning_rate, load_checkpoint, seed_everything, train_frames
 from tests.ml.packs import drawn_face, small_pack
 
 SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)

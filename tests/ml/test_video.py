@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from ml.clip import clip_suffix, trim
 from ml.config import VideoConfig
-from ml.video import VideoError, VideoInfo, decode, survey
+from ml.video.decode import VideoError, VideoInfo, decode, survey
+from ml.video.trim import clip_suffix, trim
 from tests.ml.clips import quadrants, write_clip
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "clips"

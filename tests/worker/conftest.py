@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from detection import dispatch
-from worker import broker
+from worker.process import embedded_broker
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def embedded(settings: Any) -> Iterator[Path]:
     settings.CELERY_BROKER_URL = f"redis+socket://{folder / 'valkey.sock'}"
     dispatch._app.cache_clear()
     yield folder
-    broker.stop()
+    embedded_broker.stop()
     dispatch._app.cache_clear()
     shutil.rmtree(folder)

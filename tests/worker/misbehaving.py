@@ -9,8 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ml.config import VideoConfig
-from worker import fuzz_child
-from worker.fuzz_child import Job
+from worker.bench.fuzz import child
+from worker.bench.fuzz.child import Job
 
 CRASHES, HANGS, SPINS, EATS, BREAKS, READS = range(6)
 """What the mutants of these numbers do; the others are looked at."""
@@ -24,7 +24,7 @@ def hang_in_c() -> None:
 
 
 def serve(pipe: Connection, job: Job) -> None:
-    real = fuzz_child.look
+    real = child.look
 
     def look(path: Path, config: VideoConfig) -> str:
         match int(path.stem.removeprefix("mutant-")):
@@ -43,5 +43,5 @@ def serve(pipe: Connection, job: Job) -> None:
                 job.bait.text.read_text()
         return real(path, config)
 
-    fuzz_child.look = look
-    fuzz_child.serve(pipe, job)
+    child.look = look
+    child.serve(pipe, job)

@@ -16,11 +16,12 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, Stage, State, Video
-from detection.services import jobs
-from detection.services.jobs import Claim, LeaseLost
-from ml.limits import OverLimit
-from worker import attempt
-from worker.attempt import BadInput, Heart, NotNow
+from detection.services.jobs import analyses
+from detection.services.jobs.analyses import Claim
+from detection.services.jobs.leases import LeaseLost
+from ml.resource_limits import OverLimit
+from worker.stages import attempt
+from worker.stages.attempt import BadInput, Heart, NotNow
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def analysis(db: None, monkeypatch: pytest.MonkeyPatch) -> Analysis:
     monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
     owner = User.objects.create_user("owner")
     video = Video.objects.create(owner=owner, original_name="a.mp4", sha256="a" * 64, size_bytes=1, file="a")
-    return jobs.queue_analysis(video=video)
+    return analyses.queue_analysis(video=video)
 
 
 def run(analysis: Analysis, error: BaseException) -> Analysis:
@@ -99,7 +100,7 @@ def test_a_duplicate_message_does_nothing(analysis: Analysis) -> None:
     def work(claim: Claim, heart: Heart) -> None:
         ran.append("once")
         attempt.run(str(analysis.id), Stage.EXTRACT, lambda claim, heart: ran.append("twice"))
-        jobs.finish_failed(claim=claim, code="x", detail="")
+        analyses.finish_failed(claim=claim, code="x", detail="")
 
     attempt.run(str(analysis.id), Stage.EXTRACT, work)
     attempt.run(str(analysis.id), Stage.EXTRACT, lambda claim, heart: ran.append("again"))
@@ -117,7 +118,7 @@ def test_the_heart_beats_through_a_long_silence(settings: Any, monkeypatch: pyte
         if len(beats) >= 3:
             enough.set()
 
-    monkeypatch.setattr(jobs, "heartbeat", heartbeat)
+    monkeypatch.setattr(analyses, "heartbeat", heartbeat)
     with Heart(make_claim()) as heart:
         heart(7)
         assert enough.wait(10)
@@ -136,7 +137,7 @@ def test_work_learns_at_its_next_progress_that_its_lease_is_lost(
     def lost(*, claim: Claim, progress: int) -> None:
         raise LeaseLost
 
-    monkeypatch.setattr(jobs, "heartbeat", lost)
+    monkeypatch.setattr(analyses, "heartbeat", lost)
 
     def work(heart: Heart) -> None:
         deadline = time.monotonic() + 10
@@ -150,7 +151,7 @@ def test_work_learns_at_its_next_progress_that_its_lease_is_lost(
 
 def test_progress_is_written_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[int] = []
-    monkeypatch.setattr(jobs, "heartbeat", lambda *, claim, progress: beats.append(progress))
+    monkeypatch.setattr(analyses, "heartbeat", lambda *, claim, progress: beats.append(progress))
     heart = Heart(make_claim())
     for percent in range(100):
         heart(percent)

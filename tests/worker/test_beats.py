@@ -13,16 +13,17 @@ import pytest
 from django.db import DatabaseError, connection
 
 from detection.models import WorkerBeat
-from worker import alive, beats
+from worker import alive
+from worker.process import heartbeat
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beats, "_facts", {})
-    monkeypatch.setattr(beats, "_touched_at", -alive.EVERY_S)
-    monkeypatch.setattr(beats, "_beaten_at", -beats.EVERY_S)
+    monkeypatch.setattr(heartbeat, "_facts", {})
+    monkeypatch.setattr(heartbeat, "_touched_at", -alive.EVERY_S)
+    monkeypatch.setattr(heartbeat, "_beaten_at", -heartbeat.EVERY_S)
     monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's own
 
 
@@ -32,20 +33,20 @@ def worker() -> Any:
 
 
 def test_a_beat_is_a_row_that_is_renewed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    beats.beat()  # not set up yet
+    heartbeat.beat()  # not set up yet
     assert not WorkerBeat.objects.exists()
-    beats.know(worker())
-    beats.beat()
+    heartbeat.know(worker())
+    heartbeat.beat()
     first = WorkerBeat.objects.get()
     assert (first.name, first.queues, first.processes) == ("w@host", "classify,extract", 2)
-    beats.beat()  # too soon
+    heartbeat.beat()  # too soon
     assert WorkerBeat.objects.get().seen_at == first.seen_at
-    monkeypatch.setattr(beats, "_beaten_at", beats._beaten_at - beats.EVERY_S)
-    beats.beat()
+    monkeypatch.setattr(heartbeat, "_beaten_at", heartbeat._beaten_at - heartbeat.EVERY_S)
+    heartbeat.beat()
     again = WorkerBeat.objects.get()
     assert again.seen_at > first.seen_at
     assert again.started_at == first.started_at
-    beats.end()
+    heartbeat.end()
     assert not WorkerBeat.objects.exists()
 
 
@@ -54,26 +55,26 @@ def test_a_database_that_is_gone_does_not_stop_a_worker(monkeypatch: pytest.Monk
         raise DatabaseError("gone")
 
     monkeypatch.setattr(WorkerBeat.objects, "update_or_create", fail)
-    beats.know(worker())
-    beats.beat()
-    assert beats._beaten_at > 0  # it tried, and waits for its next turn
+    heartbeat.know(worker())
+    heartbeat.beat()
+    assert heartbeat._beaten_at > 0  # it tried, and waits for its next turn
 
 
 def test_a_probe_sees_the_loop_turn_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    beats.know(worker())
+    heartbeat.know(worker())
     assert alive.age_s("w@host") is None
-    monkeypatch.setattr(beats, "_beaten_at", time.monotonic())  # nothing is written this time
-    beats.beat()
+    monkeypatch.setattr(heartbeat, "_beaten_at", time.monotonic())  # nothing is written this time
+    heartbeat.beat()
     assert not WorkerBeat.objects.exists()
     age = alive.age_s("w@host")
     assert age is not None
     assert age < 5
     alive.mark("w@host").touch()
-    beats.know(worker())  # another begins, where the last was killed
+    heartbeat.know(worker())  # another begins, where the last was killed
     assert alive.age_s("w@host") is None
     alive.mark("w@host").touch()
-    beats.end()
-    beats.beat()  # a last heartbeat
+    heartbeat.end()
+    heartbeat.beat()  # a last heartbeat
     assert alive.age_s("w@host") is None
     assert not WorkerBeat.objects.exists()
 

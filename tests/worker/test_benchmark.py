@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.ml.clips import DEMO, faces_of, write_clip
-from worker import benchmark, benchmark_shown
+from worker.bench import pipeline, pipeline_report
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_report_has_the_agreed_form_and_its_figures_fit_together(report: dic
     assert (one["name"], one["facts"]) == ("short.mp4", "640x360 h264, 14 frames")
     ratio = report["product"]["median"] / report["floor"]["median"]
     assert report["ratios"]["product_to_floor"] == pytest.approx(ratio, abs=0.01)
-    table = benchmark_shown.table(report)
+    table = pipeline_report.table(report)
     assert "short.mp4" in table
     assert f"{report['machine']['cores']} cores" in table
 
@@ -59,19 +59,19 @@ def test_the_quick_ways_lose_nobody_on_the_projects_own_clip(clip: Path) -> None
     assert (found["videos"], found["lost"], found["found_besides"]) == (1, [], [])
     assert found["median_iou"] >= 0.9
     assert found["worst_score_difference"] <= 0.01
-    assert "Lost: nobody." in benchmark_shown.accuracy(found)
+    assert "Lost: nobody." in pipeline_report.accuracy(found)
 
 
 def test_a_ratio_that_got_worse_is_told_and_one_that_did_not_is_not() -> None:
     entry = {"name": "a.mp4", "facts": "x", "ratios": {"naive_to_product": 50.0, "product_to_floor": 1.2}}
     before = {"clips": [entry, {**entry, "name": "gone.mp4"}]}
     now = copy.deepcopy(before)
-    assert benchmark_shown.slower(before, now) == []
+    assert pipeline_report.slower(before, now) == []
     now["clips"][0]["ratios"] = {"naive_to_product": 49.0, "product_to_floor": 1.5}
-    assert benchmark_shown.slower(before, now) == ["a.mp4: 1.50 times the floor, before 1.20."]
+    assert pipeline_report.slower(before, now) == ["a.mp4: 1.50 times the floor, before 1.20."]
     now["clips"][0]["ratios"] = {"naive_to_product": 40.0, "product_to_floor": None}
-    assert benchmark_shown.slower(before, now) == ["a.mp4: 40.00 times faster than naive, before 50.00."]
-    assert benchmark_shown.slower({"clips": []}, now) == []
+    assert pipeline_report.slower(before, now) == ["a.mp4: 40.00 times faster than naive, before 50.00."]
+    assert pipeline_report.slower({"clips": []}, now) == []
 
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_networks_own_pace_is_measured_in_both_types(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert benchmark.TOGETHER == (1, 4, 16, 64)
-    monkeypatch.setattr(benchmark, "TOGETHER", (1, 3))  # 64 take half a minute here, and show no more
+    assert pipeline.TOGETHER == (1, 4, 16, 64)
+    monkeypatch.setattr(pipeline, "TOGETHER", (1, 3))  # 64 take half a minute here, and show no more
     out = StringIO()
     call_command("benchmark", str(clip), "--scoring", "--repeat=1", "--json", stdout=out)
     found = json.loads(out.getvalue())
     assert list(found["videos_per_s"]) == ["1", "3"]
     assert all(rate > 0 for rates in found["videos_per_s"].values() for rate in rates.values())
     assert found["worst_score_difference"] <= 0.01
-    assert "together" in benchmark_shown.scoring(found)
+    assert "together" in pipeline_report.scoring(found)

@@ -20,7 +20,7 @@ from celery.signals import task_prerun
 import worker.app  # noqa: F401  (its receivers)
 from detection import dispatch
 from detection.models import Stage
-from worker import broker
+from worker.process import embedded_broker
 
 
 def messages(folder: Path, queue: str) -> list[dict[str, object]]:
@@ -30,7 +30,7 @@ def messages(folder: Path, queue: str) -> list[dict[str, object]]:
 
 @pytest.mark.django_db
 def test_a_message_is_json_and_carries_an_id_only(embedded: Path) -> None:
-    broker.ensure()
+    embedded_broker.ensure()
     analysis_id = uuid4()
     assert dispatch.wake(analysis_id=analysis_id, stage=Stage.EXTRACT)
     (message,) = messages(embedded, "extract")
@@ -46,7 +46,7 @@ def test_a_message_is_json_and_carries_an_id_only(embedded: Path) -> None:
 def test_the_id_of_the_request_goes_along_and_is_in_the_log_lines_of_the_task(
     embedded: Path, monkeypatch: pytest.MonkeyPatch, background: bool
 ) -> None:
-    broker.ensure()
+    embedded_broker.ensure()
     monkeypatch.setattr(dispatch, "_background", background)
     with structlog.contextvars.bound_contextvars(request_id="of the upload"):
         dispatch.wake_sweeper()
@@ -68,14 +68,14 @@ def test_the_id_of_the_request_goes_along_and_is_in_the_log_lines_of_the_task(
 
 @pytest.mark.django_db
 def test_without_a_broker_it_says_no_at_once_and_afterwards_publishes_again(embedded: Path) -> None:
-    broker.ensure()
+    embedded_broker.ensure()
     assert dispatch.wake_sweeper()
-    broker.stop()
+    embedded_broker.stop()
     started = time.monotonic()
     assert not dispatch.wake_sweeper()
     assert dispatch.backlog(stage=Stage.EXTRACT) is None
     assert time.monotonic() - started < 5
-    broker.ensure()
+    embedded_broker.ensure()
     assert dispatch.wake_sweeper()
     assert len(messages(embedded, "maintenance")) == 2
 

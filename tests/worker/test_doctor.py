@@ -11,9 +11,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from detection.models import ModelVersion
-from detection.services import registry
+from detection.services.learning import registry
 from tests.weights import save_tiny
-from worker import broker, checks
+from worker.process import doctor as checks
+from worker.process import embedded_broker
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +41,7 @@ def model(tmp_path: Path, settings: Any) -> ModelVersion:
 
 
 def test_a_sound_installation_needs_nothing(embedded: Path, model: ModelVersion) -> None:
-    broker.ensure()
+    embedded_broker.ensure()
     said = doctor()
     assert "Nothing must be fixed." in said
     assert "decodes h264, hevc, vp8, vp9, av1" in said
@@ -88,12 +89,12 @@ def test_tasks_that_wait_are_counted(embedded: Path, model: ModelVersion, monkey
 
     from detection import dispatch
     from detection.models import Analysis, Video
-    from detection.services import jobs
+    from detection.services.jobs import analyses
 
     monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
     owner = User.objects.create_user("owner")
     video = Video.objects.create(owner=owner, original_name="a", sha256="0" * 64, size_bytes=1, file="a")
-    jobs.queue_analysis(video=video)
+    analyses.queue_analysis(video=video)
     Analysis.objects.update(created_at=timezone.now() - 2 * checks.LONG_WAIT)
     said = doctor()
     assert "1 tasks are queued (finding faces), the oldest for 20 minutes." in said

@@ -14,12 +14,12 @@ from django.core.management import CommandError, call_command
 from detection import dispatch
 from detection.models import DatasetVideo, IdentitySide, Video
 from ml.config import ModelConfig
-from ml.model import FaceSequenceClassifier
-from ml.weights import WeightsError
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsError
 from tests.learning import dataset, register_blind
 from tests.weights import save_tiny
-from worker import training
-from worker.training import RunOptions
+from worker.training import run as training
+from worker.training.run import RunOptions
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 

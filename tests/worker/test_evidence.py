@@ -13,13 +13,15 @@ from django.core.files.storage import default_storage
 
 from detection import dispatch
 from detection.models import EvidenceJob, EvidenceKind, ModelVersion, State, Video
-from detection.services import evidence_jobs
-from detection.services.jobs import LeaseLost
-from ml import heatmap
-from ml.video import decode
+from detection.services.jobs import evidence as evidence_jobs
+from detection.services.jobs.leases import LeaseLost
+from ml.model import gradcam
+from ml.video.decode import decode
 from tests.ml.clips import quadrants, write_clip
 from tests.worker.test_runtime import CLIPS, analyse, register, upload
-from worker import evidence, pictures, runtime, tasks
+from worker import tasks
+from worker.process import runtime
+from worker.stages import evidence, images
 
 pytestmark = pytest.mark.django_db
 
@@ -69,8 +71,8 @@ def test_every_face_of_every_person_gets_a_picture_of_the_size_of_its_crop(maria
         assert picture is not None
         assert picture.shape == (224, 224, 3)
     face = video.faces.earliest("track", "position")
-    shown = pictures.read_crop(names[str(face.id)])
-    assert 0 < np.abs(shown.astype(int) - pictures.read_crop(str(face.crop.name))).mean() < 80  # the face, coloured
+    shown = images.read_crop(names[str(face.id)])
+    assert 0 < np.abs(shown.astype(int) - images.read_crop(str(face.crop.name))).mean() < 80  # the face, coloured
 
 
 def test_the_maps_are_of_the_verdicts_model_and_the_active_one_stays_loaded(
@@ -81,13 +83,13 @@ def test_the_maps_are_of_the_verdicts_model_and_the_active_one_stays_loaded(
     active = register(tmp_path, "second", seed=2)
     loaded = runtime.load_classifier(active)
     used: list[str] = []
-    real = heatmap.face_heatmaps
+    real = gradcam.face_heatmaps
 
     def note(classifier: Any, crops: Any) -> Any:
         used.append(classifier.info.name)
         return real(classifier, crops)
 
-    monkeypatch.setattr(heatmap, "face_heatmaps", note)
+    monkeypatch.setattr(gradcam, "face_heatmaps", note)
     job = ask(video, EvidenceKind.HEATMAPS, maria)
     assert (job.result["model"], used) == (model.sha256, ["first"])
     assert runtime.load_classifier(active) is loaded
@@ -170,7 +172,7 @@ def test_a_worker_that_is_stopped_gives_the_work_back_uncounted(
     def stopped(classifier: Any, crops: Any) -> Any:
         raise SystemExit(1)
 
-    monkeypatch.setattr(heatmap, "face_heatmaps", stopped)
+    monkeypatch.setattr(gradcam, "face_heatmaps", stopped)
     job = evidence_jobs.request(video=Video.objects.get(), kind=EvidenceKind.HEATMAPS, by=maria)
     with pytest.raises(SystemExit):
         evidence.run(str(job.id), evidence.make_heatmaps)

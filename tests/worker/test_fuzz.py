@@ -16,15 +16,15 @@ import av
 import pytest
 from django.core.management import CommandError, call_command
 
+from ml.bench.fuzz.mutate import Seed, mutant, read_seeds
+from ml.bench.fuzz.seeds import write_seeds
 from ml.config import VideoConfig
-from ml.fuzz.mutate import Seed, mutant, read_seeds
-from ml.fuzz.seeds import write_seeds
-from ml.limits import LEAST_BYTES, Limits
+from ml.resource_limits import LEAST_BYTES, Limits
 from tests.worker import misbehaving
-from worker import fuzz as fuzzing
-from worker.canary import Canary
-from worker.fuzz import Run, fuzz
-from worker.fuzz_child import judge
+from worker.bench.fuzz import run as fuzzing
+from worker.bench.fuzz.canary import Canary
+from worker.bench.fuzz.child import judge
+from worker.bench.fuzz.run import Run, fuzz
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = Path(os.environ.get("DFD_SHARED_DATA", ROOT.parent / "shared" / "data")) / "hostile"
@@ -108,7 +108,7 @@ def test_the_bait_is_good_enough_for_a_decoder_that_obeys(
     with Canary(tmp_path, clips[0]) as canary:
         for obeys in (False, True):
             if obeys:
-                monkeypatch.setattr("ml.video.av.open", lambda file, mode="r", **o: obey(file, mode=mode, **o))
+                monkeypatch.setattr("ml.video.decode.av.open", lambda file, mode="r", **o: obey(file, mode=mode, **o))
             touched: set[str] = set()
             for number in range(len(seeds), 700):
                 made = mutant(seeds, key=1, number=number, bait=canary.bait)
@@ -126,8 +126,8 @@ STRACED = """
 import os, sys
 from pathlib import Path
 from ml.config import VideoConfig
-from ml.limits import Limits
-from worker.fuzz_child import judge
+from ml.resource_limits import Limits
+from worker.bench.fuzz.child import judge
 
 first, *files = map(Path, sys.argv[1:])
 judge(first, VideoConfig(), Limits(), 60)  # whatever is imported late

@@ -26,14 +26,15 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, DatasetVideo, FaceFrame, State, Video
-from detection.services.datasets import dataset_owner, register_item
-from detection.services.jobs import Claim
+from detection.services.jobs.analyses import Claim
+from detection.services.learning.datasets import dataset_owner, register_item
 from tests.ml.clips import DEMO, write_clip
 from tests.stack import Stack, wait_for
-from worker import child, extraction, runtime
-from worker.attempt import BadInput, Heart
-from worker.child import Answer
 from worker.management.commands import import_dataset
+from worker.process import extraction_child as child
+from worker.process import extraction_pool, runtime
+from worker.process.extraction_child import Answer
+from worker.stages.attempt import BadInput, Heart
 
 CLIP = DEMO / "one-person.mp4"
 
@@ -249,16 +250,16 @@ def test_a_database_that_does_not_come_back_ends_the_import(monkeypatch: pytest.
         tries.append(analysis_id)
         return Answer(analysis_id, ended=False, trouble="OperationalError: gone")
 
-    monkeypatch.setattr(extraction, "extract_one", down)
-    with pytest.raises(extraction.ExtractionError, match="OperationalError: gone"):
-        extraction.extract_all(ids=[uuid4()], workers=0, ended=lambda: None, waiting=lambda count: None)
-    assert len(tries) == extraction.MAX_TROUBLES
+    monkeypatch.setattr(extraction_pool, "extract_one", down)
+    with pytest.raises(extraction_pool.ExtractionError, match="OperationalError: gone"):
+        extraction_pool.extract_all(ids=[uuid4()], workers=0, ended=lambda: None, waiting=lambda count: None)
+    assert len(tries) == extraction_pool.MAX_TROUBLES
 
 
 def test_a_process_that_cannot_start_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no.such.settings")
-    with pytest.raises(extraction.ExtractionError, match="died 3 times"):
-        extraction.extract_all(ids=[uuid4()], workers=1, ended=lambda: None, waiting=lambda count: None)
+    with pytest.raises(extraction_pool.ExtractionError, match="died 3 times"):
+        extraction_pool.extract_all(ids=[uuid4()], workers=1, ended=lambda: None, waiting=lambda count: None)
 
 
 # --- as processes that are killed ------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tests.weights import save_tiny
-from worker import loadtest, loadtest_shown
-from worker.loadclient import Load, Plan, _quantile
+from worker.bench.load import report as loadtest_shown
+from worker.bench.load import stack
+from worker.bench.load.client import Load, Plan, _quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "demo" / "clips" / "blended-fake.mp4"
@@ -190,8 +191,8 @@ def test_a_server_that_does_not_answer_is_named(token_file: Path) -> None:
 
 def test_the_slope_of_memory_is_that_of_the_points() -> None:
     steady = [(n, 100_000_000 + 25 * n) for n in range(0, 100_000, 1000)]
-    assert loadtest.slope_of(steady) == pytest.approx(25)
-    assert loadtest.slope_of([(0, 5), (500, 9), (900, 12)]) is None  # too few requests to tell
+    assert stack.slope_of(steady) == pytest.approx(25)
+    assert stack.slope_of([(0, 5), (500, 9), (900, 12)]) is None  # too few requests to tell
     report = {"errors": {}, "mode": "flat", "memory": {"mb_per_10000": 2.5}}
     (sentence,) = loadtest_shown.complaints(report, limit_mb=1.0)
     assert "2.50 MB per 10,000" in sentence

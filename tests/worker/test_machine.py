@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from worker import machine
+from worker.process import host
 
 CODE = """
 import os
-from worker.machine import step_back
+from worker.process.host import step_back
 step_back(); step_back()
 group = open("/proc/self/autogroup").read().split()[-1] if os.path.exists("/proc/self/autogroup") else "-"
 print(os.nice(0), group)
@@ -33,18 +33,18 @@ def run(*, own_session: bool) -> tuple[int, str]:
 
 def test_a_worker_steps_back_once_with_its_session() -> None:
     niceness, group = run(own_session=True)
-    assert niceness == machine.STEP_BACK
-    assert group in ("-", str(machine.STEP_BACK))
+    assert niceness == host.STEP_BACK
+    assert group in ("-", str(host.STEP_BACK))
 
 
 def test_the_session_of_a_terminal_stays_as_it_is() -> None:
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("this system shares the cores by process alone")
     niceness, group = run(own_session=False)
-    assert niceness >= machine.STEP_BACK
+    assert niceness >= host.STEP_BACK
     assert group == "0"
 
 
 def test_the_machine_is_named() -> None:
-    assert machine.cores() >= 1
-    assert machine.cpu()
+    assert host.cores() >= 1
+    assert host.cpu()

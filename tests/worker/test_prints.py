@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 
-from detection import dispatch, near
+from detection import dispatch
 from detection.models import FaceFrame, Print, PrintKind, Video
-from detection.near import SAME_FACE, SAME_PICTURE, near_duplicates
-from detection.services import jobs
-from detection.services.prints import NO_PRINT
-from ml.video import decode
+from detection.selectors import near_duplicates as near
+from detection.selectors.near_duplicates import SAME_FACE, SAME_PICTURE, near_duplicates
+from detection.services.jobs import analyses
+from detection.services.jobs.perceptual_hashes import NO_PRINT
+from ml.video.decode import decode
 from tests.ml.clips import DEMO, write_clip
 from tests.worker.test_runtime import upload
-from worker import prints, tasks
+from worker import tasks
+from worker.stages import perceptual_hashes
 
 pytestmark = pytest.mark.django_db
 
@@ -27,14 +29,14 @@ def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -
     settings.VAR_DIR = tmp_path / "var"
     settings.MEDIA_ROOT = str(tmp_path / "media")
     monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(prints, "_after", None)
-    monkeypatch.setattr(prints, "_done", False)
+    monkeypatch.setattr(perceptual_hashes, "_after", None)
+    monkeypatch.setattr(perceptual_hashes, "_done", False)
 
 
 def extracted(content: bytes) -> Video:
     video = upload(content)
     Video.objects.filter(pk=video.pk).update(sha256=f"{video.pk.hex:0<64}")  # each upload is a file of its own
-    tasks.extract_faces(str(jobs.queue_analysis(video=video).pk))
+    tasks.extract_faces(str(analyses.queue_analysis(video=video).pk))
     video.refresh_from_db()
     return video
 
@@ -65,7 +67,7 @@ def test_copies_are_found_though_they_were_encoded_anew_scaled_and_cropped(tmp_p
 
 
 def test_the_sweeper_makes_the_same_prints_for_videos_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prints, "BATCH", 1)
+    monkeypatch.setattr(perceptual_hashes, "BATCH", 1)
     videos = [extracted((DEMO / name).read_bytes()) for name in ("two-people.mp4", "no-face.mp4")]
     before = [bits_of(video) for video in videos]
     Print.objects.all().delete()
@@ -87,13 +89,13 @@ def test_files_that_cannot_be_read_are_tried_once(tmp_path: Path) -> None:
     face = FaceFrame.objects.filter(video=damaged).order_by("position").first()
     assert face is not None
     Path(default_storage.path(str(face.crop.name))).write_bytes(b"no picture")
-    assert prints.sweep() == 3
+    assert perceptual_hashes.sweep() == 3
     assert bits_of(gone) == {}
     assert set(bits_of(damaged)) == {(PrintKind.FACE, 0)}, "nine crops of ten are enough"
     assert set(bits_of(fine)) == {(PrintKind.PICTURE, 0), (PrintKind.FACE, 0)}
     assert set(Video.objects.exclude(pk=fine.pk).values_list("fingerprint", flat=True)) == {NO_PRINT}
-    assert prints.sweep() == 0
-    prints._after, prints._done = None, False  # as in another process
-    assert prints.sweep() == 0
+    assert perceptual_hashes.sweep() == 0
+    perceptual_hashes._after, perceptual_hashes._done = None, False  # as in another process
+    assert perceptual_hashes.sweep() == 0
     distance = (int(bits_of(damaged)["face", 0], 16) ^ int(bits_of(fine)["face", 0], 16)).bit_count()
     assert distance <= near.NEAR_BITS[PrintKind.FACE]

@@ -17,10 +17,12 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import AuditAction, AuditEntry, Removal, RunState, TrainingRun, Video
-from detection.services.uploads import delete_video
-from ml.forget import owner_folder, videos_in
+from detection.services.uploads.uploads import delete_video
+from ml.data.erasure import owner_folder, videos_in
 from tests.learning import dataset, register_blind
-from worker import learning, removals, runtime
+from worker.process import runtime
+from worker.stages import erasure
+from worker.training import snapshot_pack
 
 pytestmark = pytest.mark.django_db
 Capture = Callable[..., Any]
@@ -44,11 +46,11 @@ def trained(tmp_path: Path) -> TrainingRun:
 
 
 def packs() -> list[Path]:
-    return sorted((learning.root() / "packs").glob("*.safetensors"))
+    return sorted((snapshot_pack.root() / "packs").glob("*.safetensors"))
 
 
 def features(video: Video) -> list[Path]:
-    return list(learning.feature_folder().glob(f"*/{owner_folder(str(video.pk))}/*/*.npy"))
+    return list(snapshot_pack.feature_folder().glob(f"*/{owner_folder(str(video.pk))}/*/*.npy"))
 
 
 def show(run: TrainingRun, video: Video) -> None:
@@ -69,39 +71,39 @@ def test_after_a_deletion_no_pack_and_no_feature_is_left_of_it(
     without = [pack for pack in packs() if str(video.pk) not in videos_in(pack)]
     with django_capture_on_commit_callbacks(execute=True):
         delete_video(video=video)
-    assert removals.sweep() == 0  # not before any worker can have ended what it was at
+    assert erasure.sweep() == 0  # not before any worker can have ended what it was at
     Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
 
     # a training that began before the deletion may still be packing
     busy = TrainingRun.objects.create(state=RunState.RUNNING, started_at=timezone.now() - timedelta(hours=2))
-    assert removals.sweep() == 0
+    assert erasure.sweep() == 0
     busy.delete()
 
-    assert removals.sweep() == 1
+    assert erasure.sweep() == 1
     assert packs() == without
     assert features(video) == []
     assert features(other)
     assert not Removal.objects.exists()
-    assert removals.sweep() == 0
+    assert erasure.sweep() == 0
 
 
 def test_a_machine_that_no_sweeper_sees_drops_such_packs_before_it_makes_one(
     trained: TrainingRun, django_capture_on_commit_callbacks: Capture
 ) -> None:
     before = packs()
-    learning.drop_outdated_packs()
+    snapshot_pack.drop_outdated_packs()
     assert packs() == before
     video = Video.objects.get(pk=sorted(videos_in(before[0]))[0])
     with django_capture_on_commit_callbacks(execute=True):
         delete_video(video=video)
-    learning.drop_outdated_packs()
+    snapshot_pack.drop_outdated_packs()
     assert not any(str(video.pk) in videos_in(pack) for pack in packs())
 
 
 def test_forget_takes_reports_too_that_show_a_face_of_it(trained: TrainingRun) -> None:
     seen, unseen = Video.objects.order_by("id")[:2]
     show(trained, seen)
-    evaluation = learning.root() / "evaluations" / "x"
+    evaluation = snapshot_pack.root() / "evaluations" / "x"
     evaluation.mkdir(parents=True)
     (evaluation / "report.html").write_text("faces")
     (evaluation / "report.json").write_text(json.dumps({"mistakes": [{"key": str(seen.pk)}]}))

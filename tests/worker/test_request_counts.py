@@ -14,11 +14,11 @@ from django.core.cache import caches
 
 from detection.api.counts import NEIGHBOURS, MachineCounts
 from detection.api.throttle import _counted
-from worker import broker
+from worker.process import embedded_broker
 
 
 def test_web_processes_share_one_count_that_loses_nothing_and_goes_away(embedded: Path, settings: Any) -> None:
-    broker.ensure()
+    embedded_broker.ensure()
     address = f"unix://{embedded / 'valkey.sock'}"
     shared = {"BACKEND": "detection.api.counts.SharedCounts", "LOCATION": address}
     settings.CACHES = settings.CACHES | {"requests": shared}

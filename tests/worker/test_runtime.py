@@ -14,12 +14,15 @@ from django.core.files.storage import FileSystemStorage, Storage, default_storag
 
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, State, Verdict, Video
-from detection.services import jobs, registry
-from ml.pipeline import Classifier, TrackScore
-from ml.weights import read_info
+from detection.services.jobs import analyses
+from detection.services.learning import registry
+from ml.model.inference import Classifier, TrackScore
+from ml.model.weights import read_info
 from tests.ml.clips import write_clip
 from tests.weights import save_tiny
-from worker import pictures, runtime, tasks
+from worker import tasks
+from worker.process import runtime
+from worker.stages import images
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
@@ -54,7 +57,7 @@ def register(tmp_path: Path, name: str, seed: int) -> ModelVersion:
 
 def analyse(video: Video) -> Analysis:
     """Both stages, as the two messages would have them done."""
-    analysis = jobs.queue_analysis(video=video)
+    analysis = analyses.queue_analysis(video=video)
     tasks.extract_faces(str(analysis.id))
     tasks.classify_video(str(analysis.id))
     return Analysis.objects.get(id=analysis.id)
@@ -80,7 +83,7 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
     assert (video.tracks, video.codec) == (2, "h264")
 
     second = register(tmp_path, "second", seed=2)
-    again = jobs.queue_analysis(video=video)
+    again = analyses.queue_analysis(video=video)
     tasks.classify_video(str(again.id))
     newest = Verdict.objects.get(model_version=second)
     assert newest.fake_probability != verdict.fake_probability
@@ -89,8 +92,8 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
 
 def test_stored_crops_are_the_very_pixels_that_are_scored(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    name = default_storage.save("crop.png", ContentFile(pictures.encode(".png", image)))
-    assert np.array_equal(pictures.read_crop(name), image)
+    name = default_storage.save("crop.png", ContentFile(images.encode(".png", image)))
+    assert np.array_equal(images.read_crop(name), image)
 
 
 def test_a_video_without_a_face_keeps_frames_for_a_person(tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_weights_that_cannot_be_loaded_are_not_the_videos_fault(tmp_path: Path) 
 
 def test_no_model_at_all_lets_the_task_wait_without_an_attempt(tmp_path: Path) -> None:
     register(tmp_path, "short-lived", seed=1)
-    analysis = jobs.queue_analysis(video=upload((CLIPS / "one-person.mp4").read_bytes()))
+    analysis = analyses.queue_analysis(video=upload((CLIPS / "one-person.mp4").read_bytes()))
     tasks.extract_faces(str(analysis.id))
     ModelVersion.objects.update(active=False)
     tasks.classify_video(str(analysis.id))

@@ -12,11 +12,13 @@ from django.contrib.auth.models import Permission, User
 
 from detection import dispatch
 from detection.models import Analysis, State, Verdict, Video
-from detection.services import jobs, registry, rescoring
-from detection.services.second_look import look_again, looked_twice
+from detection.services.jobs import analyses
+from detection.services.learning import registry, rescoring
+from detection.services.reviews.rescan import look_again, looked_twice
 from tests.ml.clips import faces_of, write_clip
 from tests.worker.test_runtime import analyse, register, upload
-from worker import runtime, tasks
+from worker import tasks
+from worker.process import runtime
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +71,7 @@ def test_it_finds_somebody_who_passes_by_and_all_models_verdicts_say_how(tmp_pat
     (stored,) = rescoring.next_batch(model=second, size=5)
     assert runtime.rescore_batch(second, [stored]) == (1, [])
     assert "sensitive_faces" in Verdict.objects.get(model_version=second).review_reasons
-    again = jobs.queue_analysis(video=video)
+    again = analyses.queue_analysis(video=video)
     tasks.classify_video(str(again.pk))
     assert (again.sensitive, Verdict.objects.count()) == (False, 2)
     assert "sensitive_faces" in Verdict.objects.get(model_version=second).review_reasons

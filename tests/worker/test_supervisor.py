@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SUPERVISE = """
 import sys
-from worker.supervisor import Child, ChildKeepsDyingError, Supervisor
+from worker.process.supervisor import Child, ChildKeepsDyingError, Supervisor
 children = [Child(name, [sys.executable, "-u", "-c", code]) for name, code in {children!r}.items()]
 try:
     Supervisor(children, out=sys.stdout, each_second=lambda: None).run()

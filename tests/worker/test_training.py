@@ -25,14 +25,18 @@ from detection.models import (
     Verdict,
     Video,
 )  # fmt: skip
-from detection.services import reviews, snapshots, training
-from detection.services.accounts import create_token
-from detection.services.jobs import LeaseLost
-from ml.pack import PackError
-from ml.weights import read_info
+from detection.services.jobs import training_runs
+from detection.services.jobs.leases import LeaseLost
+from detection.services.learning import snapshots
+from detection.services.ops.accounts import create_token
+from detection.services.reviews import reviews
+from ml.data.crop_pack import PackError
+from ml.model.weights import read_info
 from tests.learning import dataset, register_blind, stored_video
-from worker import learning, runtime, tasks
-from worker import training as runs
+from worker import tasks
+from worker.process import runtime
+from worker.training import run as runs
+from worker.training import snapshot_pack
 
 pytestmark = pytest.mark.django_db
 
@@ -146,15 +150,15 @@ def test_a_full_training_that_is_interrupted_goes_on_from_its_checkpoint(
 ) -> None:
     dataset(24)
     register_blind(tmp_path)
-    note, seen = training.note_epoch, []
+    note, seen = training_runs.note_epoch, []
 
-    def interrupted(*, claim: training.RunClaim, entry: Any) -> None:
+    def interrupted(*, claim: training_runs.RunClaim, entry: Any) -> None:
         note(claim=claim, entry=entry)
         seen.append(entry["epoch"])
         if seen == [1, 2]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "note_epoch", interrupted)
+    monkeypatch.setattr(training_runs, "note_epoch", interrupted)
     full = ["retrain", "--full", "--start", "active", "--crops", "320", "--batch-size", "16", "--epochs", "2"]
     with pytest.raises(CommandError, match="--resume"):
         run(*full)
@@ -176,8 +180,8 @@ def test_a_full_training_that_is_interrupted_goes_on_from_its_checkpoint(
 def test_labels_given_by_people_change_the_next_snapshot_which_says_how_many_and_whose(tmp_path: Path) -> None:
     dataset(12)
     register_blind(tmp_path)
-    before = learning.freeze(seed=0, seen=())
-    assert learning.freeze(seed=0, seen=()) == before  # nothing new, nothing frozen
+    before = snapshot_pack.freeze(seed=0, seen=())
+    assert snapshot_pack.freeze(seed=0, seen=()) == before  # nothing new, nothing frozen
     ada, bob = reviewer("ada"), reviewer("bob")
     agreed, disputed, unsure, changed = (stored_video(100 + n, fake=True) for n in range(4))
     for person in (ada, bob):
@@ -187,7 +191,7 @@ def test_labels_given_by_people_change_the_next_snapshot_which_says_how_many_and
     reviews.record_review(video=unsure, reviewer=ada, label="unsure")
     reviews.record_review(video=changed, reviewer=bob, label="real")
     reviews.record_review(video=changed, reviewer=bob, label="fake")
-    after = learning.freeze(seed=0, seen=())
+    after = snapshot_pack.freeze(seed=0, seen=())
     assert after != before
     assert after.summary["reviewers"] == {"ada": 1, "bob": 2}
     assert after.summary["by_review"] == 2
@@ -212,7 +216,7 @@ def test_near_duplicates_and_donors_stand_on_one_side() -> None:
     reviews.record_review(video=twin, reviewer=reviewer("ada"), label="real")
     rows[3].donor = "lab0"
     rows[3].save()
-    items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=()))
+    items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=()))
     sides = {item.path if item.dataset == "lab" else "twin": item.side for item in items}
     assert sides["twin"] == sides["real/0.mp4"] == sides["fake/0.mp4"] == sides["fake/1.mp4"] == sides["real/1.mp4"]
 
@@ -237,15 +241,15 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
     register_blind(tmp_path)
     assert "queued" in run("retrain", "--queue", "--epochs", "2", "--no-promote")
     row = TrainingRun.objects.get()
-    claim = training.claim_run(run_id=row.id, worker="gone")
+    claim = training_runs.claim_run(run_id=row.id, worker="gone")
     assert claim is not None
-    assert training.claim_run(run_id=row.id, worker="second") is None  # a duplicate message
+    assert training_runs.claim_run(run_id=row.id, worker="second") is None  # a duplicate message
     TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
     row.refresh_from_db()
     assert row.state == RunState.QUEUED
     with pytest.raises(LeaseLost):
-        training.beat(claim=claim)
+        training_runs.beat(claim=claim)
     tasks.train_model(str(row.id))
     row.refresh_from_db()
     assert row.state == RunState.SUCCEEDED
@@ -255,11 +259,11 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
 
 
 def test_a_run_that_kills_its_worker_each_time_ends(settings: Any) -> None:
-    row = training.request_run(options={}, publish=False)
+    row = training_runs.request_run(options={}, publish=False)
     for _ in range(settings.DFD_MAX_ATTEMPTS):
-        assert training.claim_run(run_id=row.id, worker="doomed")
+        assert training_runs.claim_run(run_id=row.id, worker="doomed")
         TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-        training.sweep_runs()
+        training_runs.sweep_runs()
     row.refresh_from_db()
     assert row.state == RunState.FAILED
     assert "3 attempts" in row.message
@@ -274,13 +278,13 @@ def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) 
     items = snapshots.read_snapshot(snapshot=Snapshot.objects.get())
     held = sorted({item.identity for item in items if item.side == "holdout"})
     blind.trained_on = held[:3]
-    answer = learning.judge(row.candidate, blind, items)
+    answer = snapshot_pack.judge(row.candidate, blind, items)
     assert answer.gate["excluded_seen_in_training"] == 6
     assert {video.key for video in answer.videos} == {
         item.video for item in items if item.side == "holdout" and item.identity not in held[:3]
     }
     blind.trained_on = held
-    assert learning.judge(row.candidate, blind, items).gate["code"] == "too_small"
+    assert snapshot_pack.judge(row.candidate, blind, items).gate["code"] == "too_small"
 
 
 def test_rescoring_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,14 +311,14 @@ def test_rescoring_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypat
 
 def test_a_pack_of_a_snapshot_is_made_once_and_says_which_face_is_gone(tmp_path: Path) -> None:
     dataset(6)
-    items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=()))
-    pack = learning.pack_of(items)
+    items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=()))
+    pack = snapshot_pack.pack_of(items)
     assert {row.video for row in pack.rows} == {item.video for item in items}
     default_storage.delete(items[0].tracks[0][0][0])
-    assert learning.pack_of(items).content_sha256() == pack.content_sha256()  # frozen
+    assert snapshot_pack.pack_of(items).content_sha256() == pack.content_sha256()  # frozen
     pack.path.unlink()
     with pytest.raises(PackError, match="gone from storage"):
-        learning.pack_of(items)
+        snapshot_pack.pack_of(items)
 
 
 def test_weights_say_whom_they_have_seen(tmp_path: Path) -> None:

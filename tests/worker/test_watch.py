@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from ml.limits import OverLimit
+from ml.resource_limits import OverLimit
 from tests.ml.test_limits import spin
-from worker import watch
+from worker.stages import watchdog
 
 
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """What would have been killed by now."""
     kills: list[tuple[int, int]] = []
-    monkeypatch.setattr(watch, "_may_be_killed", True)
-    monkeypatch.setattr(watch, "GRACE_S", 0.2)
-    monkeypatch.setattr(watch, "LOOK_S", 0.05)
-    monkeypatch.setattr("worker.watch.os.kill", lambda pid, number: kills.append((pid, number)))
+    monkeypatch.setattr(watchdog, "_may_be_killed", True)
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.05)
+    monkeypatch.setattr("worker.stages.watchdog.os.kill", lambda pid, number: kills.append((pid, number)))
     return kills
 
 
@@ -36,7 +36,7 @@ def test_what_outlasts_its_time_is_given_up_with_a_sentence_and_killed(
 ) -> None:
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
-    with watch.one_file(said.append):
+    with watchdog.one_file(said.append):
         wait_until(said)
         time.sleep(0.1)
     assert said[0] == "It took longer than 1 s."
@@ -49,7 +49,7 @@ def test_it_is_killed_even_if_the_database_does_not_answer(settings: Any, killed
     def fail(sentence: str) -> None:
         raise RuntimeError("no database")
 
-    with watch.one_file(fail):
+    with watchdog.one_file(fail):
         deadline = time.monotonic() + 10
         while not killed and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -60,7 +60,7 @@ def test_work_within_its_limits_is_left_alone(settings: Any, killed: list[tuple[
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
     for _ in range(3):
-        with watch.one_file(said.append):
+        with watchdog.one_file(said.append):
             time.sleep(0.6)
     time.sleep(0.8)
     assert (said, killed) == ([], [])
@@ -69,15 +69,15 @@ def test_work_within_its_limits_is_left_alone(settings: Any, killed: list[tuple[
 def test_a_process_that_nobody_would_replace_is_never_killed(
     settings: Any, killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_may_be_killed", False)
+    monkeypatch.setattr(watchdog, "_may_be_killed", False)
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
-    with watch.one_file(said.append):
+    with watchdog.one_file(said.append):
         time.sleep(1.5)
     assert (said, killed) == ([], [])
 
 
 def test_the_limits_are_the_settings(settings: Any) -> None:
     settings.DFD_TASK_CPU_S = 1
-    with pytest.raises(OverLimit, match="more than 1 s of processor time"), watch.one_file(lambda sentence: None):
+    with pytest.raises(OverLimit, match="more than 1 s of processor time"), watchdog.one_file(lambda sentence: None):
         spin(20)

@@ -20,8 +20,8 @@ from django.contrib.auth.models import User
 
 from detection import dispatch
 from detection.models import DeliveryState, Webhook, WebhookDelivery
-from detection.services import webhooks as rows
-from worker import webhooks
+from detection.services.jobs import webhook_deliveries as rows
+from worker.stages import webhook_delivery
 
 pytestmark = pytest.mark.django_db
 Answer = Callable[[Any], None]
@@ -105,8 +105,8 @@ def newest_error() -> str:
 def test_a_signed_body_arrives_once_and_is_taken_for_delivered(settings: Any) -> None:
     with receiving(status(204), settings) as receiver:
         hook = hook_to(receiver.server_port)
-        webhooks.send(str(hook.id))
-        webhooks.send(str(hook.id))  # a duplicate message
+        webhook_delivery.send(str(hook.id))
+        webhook_delivery.send(str(hook.id))  # a duplicate message
     ((path, headers, body),) = receiver.seen
     delivery = WebhookDelivery.objects.get()
     assert path == "/hook?key=1"
@@ -127,7 +127,7 @@ def test_a_signed_body_arrives_once_and_is_taken_for_delivered(settings: Any) ->
 def test_all_that_waits_is_sent_in_order_until_one_fails(settings: Any) -> None:
     answers = iter([200, 200, 500])
     with receiving(lambda handler: status(next(answers))(handler), settings) as receiver:
-        webhooks.send(str(hook_to(receiver.server_port, deliveries=5).id))
+        webhook_delivery.send(str(hook_to(receiver.server_port, deliveries=5).id))
     assert [json.loads(body)["n"] for _, _, body in receiver.seen] == [0, 1, 2]
     assert WebhookDelivery.objects.filter(state=DeliveryState.DELIVERED).count() == 2
     hook = Webhook.objects.get()
@@ -139,7 +139,7 @@ def test_a_redirect_is_not_followed(settings: Any) -> None:
         target = f"http://127.0.0.1:{inner.server_port}/inside"
         with receiving(status(307, Location=target), settings) as receiver:
             settings.DFD_WEBHOOK_TRUSTED += [f"127.0.0.1:{inner.server_port}"]
-            webhooks.send(str(hook_to(receiver.server_port).id))
+            webhook_delivery.send(str(hook_to(receiver.server_port).id))
     assert inner.seen == []
     assert newest_error() == "The receiver answered 307; redirects are not followed."
 
@@ -148,10 +148,10 @@ def test_nothing_is_sent_into_our_own_network(settings: Any) -> None:
     with receiving(status(200), settings, trusted=False) as receiver:
         for host in ("127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0"):
             url = f"http://{host}:{receiver.server_port}/"
-            found = webhooks.post(url, b"{}", {})
+            found = webhook_delivery.post(url, b"{}", {})
             assert found[0] is None, url
             port_allowed = url.replace(str(receiver.server_port), "8080")
-            status_, error = webhooks.post(port_allowed, b"{}", {})
+            status_, error = webhook_delivery.post(port_allowed, b"{}", {})
             assert (status_, error) == (None, "The host's address is not a public one."), url
     assert receiver.seen == []
 
@@ -176,7 +176,7 @@ def test_a_name_is_resolved_once_and_that_very_address_is_called(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "create_connection", create_connection)
-    found = webhooks.post("https://rebinding.example.org/", b"{}", {})
+    found = webhook_delivery.post("https://rebinding.example.org/", b"{}", {})
     assert found == (None, "The connection failed: Connection refused.")
     assert asked == ["rebinding.example.org"]
     assert connected == [("93.184.215.14", 443)]
@@ -184,7 +184,7 @@ def test_a_name_is_resolved_once_and_that_very_address_is_called(
 
 @pytest.mark.parametrize("slow", ["silent", "head byte by byte", "body without end"])
 def test_a_receiver_that_takes_its_time_is_left(settings: Any, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
-    monkeypatch.setattr(webhooks, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(webhook_delivery, "TIMEOUT_S", 1.0)
     over = threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -198,7 +198,7 @@ def test_a_receiver_that_takes_its_time_is_left(settings: Any, monkeypatch: pyte
 
     with receiving(answer, settings) as receiver:
         started = time.monotonic()
-        webhooks.send(str(hook_to(receiver.server_port).id))
+        webhook_delivery.send(str(hook_to(receiver.server_port).id))
         took = time.monotonic() - started
         over.set()
     assert took < 5
@@ -221,7 +221,7 @@ def test_of_an_endless_head_no_more_than_the_first_bytes_are_read(settings: Any)
         handler.wfile.write(b"\r\n")
 
     with receiving(answer, settings) as receiver:
-        webhooks.send(str(hook_to(receiver.server_port).id))
+        webhook_delivery.send(str(hook_to(receiver.server_port).id))
     assert WebhookDelivery.objects.get().state == DeliveryState.DELIVERED
     assert sent < 15_000_000  # what is on its way fills the sockets' buffers; the rest was never taken
 
@@ -239,14 +239,14 @@ def test_who_does_not_speak_http(settings: Any, said: bytes, error: str) -> None
         handler.close_connection = True
 
     with receiving(answer, settings) as receiver:
-        webhooks.send(str(hook_to(receiver.server_port).id))
+        webhook_delivery.send(str(hook_to(receiver.server_port).id))
     assert newest_error() == error
 
 
 def test_nobody_there(settings: Any) -> None:
     with receiving(status(200), settings) as receiver:
         port = receiver.server_port
-    webhooks.send(str(hook_to(port).id))
+    webhook_delivery.send(str(hook_to(port).id))
     assert newest_error() == "The connection failed: Connection refused."
 
 
@@ -268,7 +268,7 @@ def test_over_tls_the_certificate_is_checked(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
-        webhooks.send(str(hook_to(receiver.server_port, scheme="https").id))
+        webhook_delivery.send(str(hook_to(receiver.server_port, scheme="https").id))
     delivery = WebhookDelivery.objects.get()
     if known:
         assert delivery.state == DeliveryState.DELIVERED
@@ -281,15 +281,15 @@ def test_one_that_was_removed_is_sent_nothing(settings: Any) -> None:
     with receiving(status(200), settings) as receiver:
         hook = hook_to(receiver.server_port, deliveries=3)
         rows.remove(webhook=hook)
-        webhooks.send(str(hook.id))
+        webhook_delivery.send(str(hook.id))
     assert receiver.seen == []
 
 
 def test_after_its_time_another_webhook_has_its_turn(
     settings: Any, monkeypatch: pytest.MonkeyPatch, bell: list[str], django_capture_on_commit_callbacks: Any
 ) -> None:
-    monkeypatch.setattr(webhooks, "BUDGET_S", 0.0)
+    monkeypatch.setattr(webhook_delivery, "BUDGET_S", 0.0)
     with receiving(status(200), settings) as receiver:
-        webhooks.send(str(hook_to(receiver.server_port, deliveries=2).id))
+        webhook_delivery.send(str(hook_to(receiver.server_port, deliveries=2).id))
     assert receiver.seen == []
     assert bell == ["worker.tasks.send_webhooks"]  # the rest is told of again

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml import footage, video
-from ml.cascade import FACTOR
 from ml.config import FaceConfig
-from ml.model import FaceSequenceClassifier
-from ml.mtcnn import CELL, Networks
-from ml.weights import BASELINE
+from ml.faces.mtcnn import FACTOR
+from ml.faces.mtcnn_networks import CELL, Networks
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import BASELINE
+from ml.video import decode as video
+from ml.video import frame_source
 from tests.ml.clips import DEMO, faces_of, write_clip
-from worker import runtime
-from worker.product import Product
+from worker.bench.in_process import Product
+from worker.process import runtime
 
 pytestmark = pytest.mark.slow
 FRAMES = 150
@@ -54,7 +55,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
                 done["decoded"] += 1
             yield frame
 
-    monkeypatch.setattr(footage, "decode", decoded)
+    monkeypatch.setattr(frame_source, "decode", decoded)
     counted(video.DecodedFrame, "rgb", lambda *_, long_side=None: {"full" if long_side is None else "small": 1})
     counted(Networks, "_run", lambda _, name, pixels: {name: pixels[..., 0].size})
     counted(FaceSequenceClassifier, "features", lambda _, frames: {"forward": 1, "scored": len(frames)})

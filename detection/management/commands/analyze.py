@@ -16,14 +16,14 @@ from django.db import DatabaseError
 
 from detection.errors import Refused
 from detection.models import ModelVersion
-from detection.services import registry
+from detection.services.learning import registry
 from ml.config import VideoConfig
-from ml.faces import Extraction, extract_faces
-from ml.limits import Limits, OverLimit, limited
-from ml.pipeline import Classifier, TrackScore, decide
-from ml.search import FaceDetector
-from ml.video import VideoError
-from ml.weights import BASELINE, WeightsError, file_sha256
+from ml.faces.extract import Extraction, extract_faces
+from ml.faces.frame_search import FaceDetector
+from ml.model.inference import Classifier, TrackScore, decide
+from ml.model.weights import BASELINE, WeightsError, file_sha256
+from ml.resource_limits import Limits, OverLimit, limited
+from ml.video.decode import VideoError
 
 ROW = "{state:<10} {verdict:<8} {score:>6} {faces:>6} {seconds:>8}  {path}"
 

@@ -21,9 +21,9 @@ from django.db import connection
 from django.test.utils import override_settings
 from tqdm import tqdm
 
-from detection.management import rows, timing
-from detection.management.rows import Made
-from detection.management.timing import Timing
+from detection.management.benchmark import rows, timing
+from detection.management.benchmark.rows import Made
+from detection.management.benchmark.timing import Timing
 from detection.models import Video
 
 LIMIT_MS = 300

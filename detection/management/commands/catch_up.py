@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from detection.services import verdicts
+from detection.services.jobs import verdicts
 
 
 class Command(BaseCommand):

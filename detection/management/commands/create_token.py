@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
-from detection.services import accounts
+from detection.services.ops import accounts
 
 
 class Command(BaseCommand):

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from detection.services import labels
+from detection.services.reviews import labels
 
 
 def moment(text: str) -> datetime:

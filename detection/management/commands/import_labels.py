@@ -10,7 +10,7 @@ from typing import IO, Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
-from detection.services import labels
+from detection.services.reviews import labels
 
 MAX_SHOWN = 100
 

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
 from detection.models import ModelVersion
-from detection.services import registry
-from ml.weights import BASELINE, WeightsError, file_sha256, load_weights
+from detection.services.learning import registry
+from ml.model.weights import BASELINE, WeightsError, file_sha256, load_weights
 
 
 class Command(BaseCommand):

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from detection.services import retention
+from detection.services.ops import retention
 
 
 class Command(BaseCommand):

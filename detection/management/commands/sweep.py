@@ -6,14 +6,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from detection.services import sweeper, training
+from detection.services.jobs import sweeper, training_runs
 
 
 class Command(BaseCommand):
     help = "Give back what dead workers hold, and tell workers again of what waits."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if runs := training.sweep_runs():
+        if runs := training_runs.sweep_runs():
             self.stdout.write(f"training runs given back or published again: {runs}")
         more = True
         while more:

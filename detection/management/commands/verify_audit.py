@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from detection.services import audit
+from detection.services.ops import audit
 
 
 def noted(text: str) -> tuple[int, str]:

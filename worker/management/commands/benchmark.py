@@ -12,8 +12,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from worker import machine
 from worker.management.files import files_in
+from worker.process import host
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
 
@@ -65,7 +65,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--processes",
             type=between(1, 1000),
-            default=machine.cores(),
+            default=host.cores(),
             help="with --throughput: processes of the worker, and of the bare pipeline (as many as there are cores)",
         )
         parser.add_argument(
@@ -74,61 +74,62 @@ class Command(BaseCommand):
         parser.add_argument("--compare", type=Path, metavar="FILE.json", help="with an earlier --json: by ratios")
 
     def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
-        from ml.weights import BASELINE, WeightsError
-        from worker import benchmark, benchmark_shown
+        from ml.model.weights import BASELINE, WeightsError
+        from worker.bench import pipeline, pipeline_report
 
         before = _read(options["compare"])
         files = [Path(os.path.abspath(path)) for path in files_in(paths, SUFFIXES)]
         if options["repeat"] < 1:
             raise CommandError("--repeat must be at least 1.")
-        benchmark.use_all_cores()
+        pipeline.use_all_cores()
         weights = options["weights"] or BASELINE
         if options["throughput"]:
             self._throughput(files, weights, options)
             return
         try:
             if options["accuracy"]:
-                found = benchmark.accuracy(files, weights, stride=max(1, options["stride"]), say=self._say)
-                self.stdout.write(json.dumps(found, indent=1) if options["json"] else benchmark_shown.accuracy(found))
+                found = pipeline.accuracy(files, weights, stride=max(1, options["stride"]), say=self._say)
+                self.stdout.write(json.dumps(found, indent=1) if options["json"] else pipeline_report.accuracy(found))
                 if found["lost"]:
                     raise CommandError("Somebody was lost that the full search finds.")
                 return
             if options["scoring"]:
-                found = benchmark.scoring(files, weights, repeat=options["repeat"], say=self._say)
-                self.stdout.write(json.dumps(found, indent=1) if options["json"] else benchmark_shown.scoring(found))
+                found = pipeline.scoring(files, weights, repeat=options["repeat"], say=self._say)
+                self.stdout.write(json.dumps(found, indent=1) if options["json"] else pipeline_report.scoring(found))
                 return
-            clips = benchmark.measure(
+            clips = pipeline.measure(
                 files, weights, repeat=options["repeat"], naive_repeat=options["naive_repeat"], say=self._say
             )
             self._say("memory, in a process of its own")
-            report = benchmark.report(clips, memory=benchmark.peak_memory(files, weights))
-        except (benchmark.BenchmarkError, WeightsError) as error:
+            report = pipeline.report(clips, memory=pipeline.peak_memory(files, weights))
+        except (pipeline.BenchmarkError, WeightsError) as error:
             raise CommandError(str(error)) from error
         if options["plot"]:
-            benchmark_shown.plot(report, options["plot"])
+            pipeline_report.plot(report, options["plot"])
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=1))
         else:
-            self.stdout.write(benchmark_shown.table(report))
+            self.stdout.write(pipeline_report.table(report))
         if before is not None:
-            slower = benchmark_shown.slower(before, report)
+            slower = pipeline_report.slower(before, report)
             if slower:
                 raise CommandError(" ".join(slower))
 
     def _throughput(self, files: list[Path], weights: Path, options: dict[str, Any]) -> None:
         try:
-            from worker import loadtest, throughput
+            from worker.bench import throughput
+            from worker.bench.load import stack
         except ImportError as error:
             raise CommandError(f"{error.name} is not installed. Run `pip install 'deepfake-desk[load]'`.") from error
-        from worker import benchmark_shown
+        from worker.bench import pipeline_report
 
         try:
             report = throughput.measure(
                 files, weights, videos=options["throughput"], processes=options["processes"], say=self._say
             )
-        except loadtest.LoadTestError as error:
+        except stack.LoadTestError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(json.dumps(report, indent=1) if options["json"] else benchmark_shown.throughput(report))
+        self.stdout.write(json.dumps(report, indent=1) if options["json"] else pipeline_report.throughput(report))
 
     def _say(self, text: str) -> None:
         end = "\r" if sys.stderr.isatty() else "\n"

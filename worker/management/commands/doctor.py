@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from worker import checks
-from worker.checks import Level
+from worker.process import doctor
+from worker.process.doctor import Level
 
 
 class Command(BaseCommand):
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         problems = 0
-        for finding in checks.examine():
+        for finding in doctor.examine():
             problems += finding.level is Level.PROBLEM
             self.stdout.write(f"{finding.level.value:<8} {finding.sentence}")
             if finding.next_step:

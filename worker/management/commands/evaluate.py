@@ -12,18 +12,18 @@ from tqdm import tqdm
 
 from detection.errors import Refused
 from detection.models import ModelVersion
-from detection.services import registry, snapshots
+from detection.services.learning import registry, snapshots
 from ml.config import Label
-from ml.datasets import DatasetError, DatasetItem, scan
-from ml.evaluation import build_report
-from ml.features import FeatureCache
-from ml.fit import FitOptions, scored_split
-from ml.pack import CropRow, Pack, PackError, PackWriter
-from ml.splits import HOLDOUT
-from ml.videodata import FoundPeople, extract_all
-from ml.weights import WeightsError, WeightsInfo, file_sha256, load_weights
-from worker import figures, learning
-from worker.training import write_report
+from ml.data.catalog.scan import DatasetError, DatasetItem, scan
+from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
+from ml.data.extract_sequences import FoundPeople, extract_all
+from ml.data.splits import HOLDOUT
+from ml.evaluation.report import build_report
+from ml.model.weights import WeightsError, WeightsInfo, file_sha256, load_weights
+from ml.training.feature_cache import FeatureCache
+from ml.training.fit import FitOptions, scored_split
+from worker.training import console, snapshot_pack
+from worker.training.run import write_report
 
 
 class Command(BaseCommand):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except Refused as error:
             raise CommandError(error.detail) from error
-        features = FeatureCache(learning.feature_folder(), network)
+        features = FeatureCache(snapshot_pack.feature_folder(), network)
         videos = scored_split(network, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature)
         if not videos:
             raise CommandError("There is no labelled video with faces to evaluate on.")
@@ -69,12 +69,12 @@ class Command(BaseCommand):
             facts=facts,
             n_bootstrap=options["bootstrap"],
         )
-        out = options["out"] or learning.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
+        out = options["out"] or snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
         where = write_report(out, report, pack)
         if on is not None:
             pack.path.unlink(missing_ok=True)
         self.stdout.write(report["headline"])
-        for line in figures.lines(report["summary"]):
+        for line in console.lines(report["summary"]):
             self.stdout.write(line)
         self.stdout.write(f"Report: {where}")
 
@@ -97,7 +97,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  left out, {line}")
         if len(faceless) > 10:
             self.stdout.write(f"  and {len(faceless) - 10} more")
-        return Pack(writer.write(learning.root() / "evaluations" / f"{sha256[:8]}-{os.getpid()}.pack"))
+        return Pack(writer.write(snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{os.getpid()}.pack"))
 
 
 def _find(reference: str) -> tuple[Path, str, str]:
@@ -115,14 +115,14 @@ def _find(reference: str) -> tuple[Path, str, str]:
 
 
 def _holdout(info: WeightsInfo) -> Pack:
-    items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=info.trained_on))
+    items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=info.trained_on))
     held = [item for item in items if item.side == HOLDOUT and not {item.identity, item.donor} & set(info.trained_on)]
     if not held:
         raise PackError(
             "There is no held-out video of people this model was not trained on. Import a data set"
             " (manage.py import_dataset), or name a folder with --on."
         )
-    return learning.pack_of(held)
+    return snapshot_pack.pack_of(held)
 
 
 def _add(writer: PackWriter, item: DatasetItem, found: FoundPeople) -> None:

@@ -8,9 +8,9 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.models import AuditAction, RunState, TrainingRun, Video
-from detection.services import audit
-from detection.services.uploads import delete_video
-from worker import removals
+from detection.services.ops import audit
+from detection.services.uploads.uploads import delete_video
+from worker.stages import erasure
 
 
 class Command(BaseCommand):
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         for video in rows.values():
             delete_video(video=video)
         names = {str(pk) for pk in ids}
-        counts = {"packs": removals.forget_cached(names), "reports": removals.forget_reports(names)}
+        counts = {"packs": erasure.forget_cached(names), "reports": erasure.forget_reports(names)}
         for pk in ids:
             audit.record(AuditAction.FORGOTTEN, subject=f"video:{pk}", facts={"was_here": pk in rows} | counts)
         self.stdout.write(f"Removed {len(rows)} videos, {counts['packs']} packs and {counts['reports']} reports.")

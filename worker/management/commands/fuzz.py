@@ -41,12 +41,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
     def handle(self, *args: Any, paths: list[Path], **options: Any) -> None:
+        from ml.bench.fuzz.mutate import read_seeds
+        from ml.bench.fuzz.seeds import write_seeds
         from ml.config import VideoConfig
-        from ml.fuzz.mutate import read_seeds
-        from ml.fuzz.seeds import write_seeds
-        from worker.canary import Canary
-        from worker.fuzz import FuzzError, Run, fuzz
-        from worker.watch import file_limits
+        from worker.bench.fuzz.canary import Canary
+        from worker.bench.fuzz.run import FuzzError, Run, fuzz
+        from worker.stages.watchdog import file_limits
 
         if options["files"] < 0 or options["processes"] < 1 or options["limit_s"] <= 0:
             raise CommandError("--files must be at least 0, --processes at least 1, --limit-s more than 0.")

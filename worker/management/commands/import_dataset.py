@@ -21,14 +21,14 @@ from django.db import OperationalError, ProgrammingError
 
 from detection.errors import Refused
 from detection.models import State
-from detection.services import datasets
-from detection.services.jobs import GAVE_UP
+from detection.services.jobs.analyses import GAVE_UP
+from detection.services.learning import datasets
 from ml.config import Label
-from ml.dataset_files import shown
-from ml.datasets import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
-from worker import runtime
-from worker.child import quiet_logging
-from worker.extraction import ExtractionError, extract_all
+from ml.data.catalog.files import shown
+from ml.data.catalog.scan import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
+from worker.process import runtime
+from worker.process.extraction_child import quiet_logging
+from worker.process.extraction_pool import ExtractionError, extract_all
 
 NAMES_SHOWN = 10
 LINE_EVERY_S = 10.0

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from detection.services import accounts
+from detection.services.ops import accounts
 
 LIMIT_MS = 100.0
 CLIENTS, FLAT_CLIENTS = 200, 16
@@ -76,8 +76,9 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(new.token for new in made))
             return
         try:
-            from worker import loadtest, loadtest_shown
-            from worker.loadclient import Plan
+            from worker.bench.load import report as loadtest_shown
+            from worker.bench.load import stack
+            from worker.bench.load.client import Plan
         except ImportError as error:
             raise CommandError(f"{error.name} is not installed. Run `pip install 'deepfake-desk[load]'`.") from error
 
@@ -103,8 +104,8 @@ class Command(BaseCommand):
                     go_on=not flat,
                     tidy=bool(options["url"]),
                 )
-                report = loadtest.measure(server, plan, limit_ms=options["limit_ms"], say=self._say)
-        except loadtest.LoadTestError as error:
+                report = stack.measure(server, plan, limit_ms=options["limit_ms"], say=self._say)
+        except stack.LoadTestError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(report, indent=1) if options["json"] else loadtest_shown.table(report))
         complaints = loadtest_shown.complaints(report, limit_mb=options["limit_mb"])
@@ -112,7 +113,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join(complaints))
 
     def _server(self, options: dict[str, Any], *, users: int, flat: bool) -> AbstractContextManager[Any]:
-        from worker import loadtest
+        from worker.bench.load import stack
 
         if options["url"] is None:
             for name in ("token_file", "pid"):
@@ -120,7 +121,7 @@ class Command(BaseCommand):
                     raise CommandError(f"--{name.replace('_', '-')} goes with --url.")
             # A few users ask in a minute what thousands do; the requests are counted all the same.
             more = {"DFD_MAX_REQUESTS_A_MINUTE": NO_LIMIT} if flat else {}
-            return loadtest.own_stack(users=users, say=self._say, weights=options["weights"], **more)
+            return stack.own_stack(users=users, say=self._say, weights=options["weights"], **more)
         if options["token_file"] is None:
             raise CommandError("--url needs --token-file; `manage.py create_token USER` prints a token.")
         try:
@@ -129,7 +130,7 @@ class Command(BaseCommand):
             raise CommandError(f"{options['token_file']} cannot be read: {error.strerror}.") from error
         if not tokens:
             raise CommandError(f"{options['token_file']} has no token.")
-        return nullcontext(loadtest.running(options["url"], tokens, options["pid"]))
+        return nullcontext(stack.running(options["url"], tokens, options["pid"]))
 
     def _say(self, text: str) -> None:
         end = "\r" if sys.stderr.isatty() else "\n"

@@ -8,10 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
 from detection.models import ModelVersion
-from detection.services import registry, snapshots
-from ml.pack import PackError
-from ml.weights import WeightsError
-from worker import learning
+from detection.services.learning import registry, snapshots
+from ml.data.crop_pack import PackError
+from ml.model.weights import WeightsError
+from worker.training import snapshot_pack
 
 
 class Command(BaseCommand):
@@ -50,8 +50,8 @@ class Command(BaseCommand):
         champion = ModelVersion.objects.filter(active=True).first()
         seen = {*version.trained_on, *(champion.trained_on if champion else ())}
         try:
-            items = snapshots.read_snapshot(snapshot=learning.freeze(seed=0, seen=seen))
-            return learning.judge(version, champion, items).gate
+            items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=seen))
+            return snapshot_pack.judge(version, champion, items).gate
         except (PackError, WeightsError, OSError, ValueError) as error:
             if not force:
                 raise

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from detection.models import ModelVersion
-from detection.services import rescoring
-from worker import runtime
-from worker.attempt import NotNow
+from detection.services.learning import rescoring
+from worker.process import runtime
+from worker.stages.attempt import NotNow
 
 
 class Command(BaseCommand):

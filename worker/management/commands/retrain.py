@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import RunState, TrainingRun
-from detection.services import training
-from worker import figures
-from worker.training import RunOptions, run
+from detection.services.jobs import training_runs
+from worker.training import console
+from worker.training.run import RunOptions, run
 
 
 def share(text: str) -> float:
@@ -85,10 +85,10 @@ class Command(BaseCommand):
             promote=not options["no_promote"],
             foreground=not options["queue"],
         )
-        return training.request_run(options=asdict(chosen), publish=options["queue"])
+        return training_runs.request_run(options=asdict(chosen), publish=options["queue"])
 
     def _interrupted(self) -> TrainingRun:
-        row = training.unfinished_run()
+        row = training_runs.unfinished_run()
         if row is None:
             raise CommandError("There is no interrupted run. Start one with `manage.py retrain`.")
         if row.state == RunState.RUNNING and row.lease_until and row.lease_until > timezone.now():
@@ -96,7 +96,7 @@ class Command(BaseCommand):
             if seconds > settings.DFD_LEASE_S:
                 raise CommandError("Another process is at this run; the admin shows how it goes.")
             self.stdout.write(f"The run may still be held; waiting up to {seconds:.0f} s for its lease to run out ...")
-            training.wait_for_lease(run_id=row.id)
+            training_runs.wait_for_lease(run_id=row.id)
         self.stdout.write(f"Going on with the run of {row.created_at:%Y-%m-%d %H:%M}.")
         return row
 
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "The attempt broke off; `manage.py retrain --resume` tries again. " + row.last_error[-300:]
             )
-        for line in figures.lines(row.metrics.get("videos", {})):
+        for line in console.lines(row.metrics.get("videos", {})):
             self.stdout.write(line)
         self.stdout.write(f"Candidate: {row.candidate}   report: {_where(row)}")
         self.stdout.write(row.message)

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
-from detection.services import registry
+from detection.services.learning import registry
 
 
 class Command(BaseCommand):

@@ -17,9 +17,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from worker import broker
-from worker.machine import cores
-from worker.supervisor import Child, ChildKeepsDyingError, Supervisor
+from worker.process import embedded_broker
+from worker.process.host import cores
+from worker.process.supervisor import Child, ChildKeepsDyingError, Supervisor
 
 QUEUES = "extract,classify,maintenance,train"
 READY_TIMEOUT_S = 60
@@ -44,11 +44,11 @@ class Command(BaseCommand):
             _check_port(port)
             try:
                 self._run(port)
-            except (ChildKeepsDyingError, broker.BrokerError) as error:
+            except (ChildKeepsDyingError, embedded_broker.BrokerError) as error:
                 raise CommandError(str(error)) from error
             finally:
-                if broker.is_embedded():
-                    broker.stop()
+                if embedded_broker.is_embedded():
+                    embedded_broker.stop()
         self.stdout.write("Everything has ended.")
 
     def _run(self, port: int) -> None:
@@ -57,8 +57,8 @@ class Command(BaseCommand):
 
         def look() -> None:
             nonlocal ready
-            if broker.is_embedded():
-                broker.ensure()
+            if embedded_broker.is_embedded():
+                embedded_broker.ensure()
             if not ready and _answers(port):
                 ready = True
                 supervisor.say(f"Ready after {time.monotonic() - started:.0f} s: http://127.0.0.1:{port}/admin/")
@@ -67,8 +67,8 @@ class Command(BaseCommand):
                 raise ChildKeepsDyingError(f"The web server did not answer within {READY_TIMEOUT_S} s.")
 
         supervisor = Supervisor(_children(port), out=sys.stdout, each_second=look)
-        if broker.is_embedded():
-            supervisor.say(f"The embedded broker runs as process {broker.ensure()}.")
+        if embedded_broker.is_embedded():
+            supervisor.say(f"The embedded broker runs as process {embedded_broker.ensure()}.")
         supervisor.run()
 
 

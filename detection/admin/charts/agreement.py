@@ -1,0 +1,77 @@
+"""How far people agree, and what the active model's evaluation says: figures with their intervals, as charts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detection.admin.charts.overview import Figure, IntervalChart, interval_chart
+from detection.admin.metrics import HEADLINE_SECTIONS, is_interval
+from detection.selectors.reviewer_agreement import FEW_PAIRS, Agreement, Kappa, Share
+
+MODEL_FIGURES = (
+    ("auc", "AUC"),
+    ("accuracy", "Accuracy"),
+    ("recall_fake", "Fakes found"),
+    ("recall_real", "Reals kept"),
+)
+
+
+def kappa_figure(name: str, kappa: Kappa) -> Figure:
+    note = f"{kappa.pairs} pairs{', too few' if kappa.few and kappa.pairs else ''}"
+    return Figure(name, note, kappa.value, kappa.low, kappa.high)
+
+
+def share_figure(name: str, share: Share, of: str) -> Figure:
+    low, high = share.interval
+    text = "-" if share.value is None else f"{share.value:.0%}"
+    return Figure(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
+
+
+def agreement_chart(found: Agreement, days: int) -> IntervalChart:
+    """Everybody's: second readers' kappa, accuracy on known answers, the model on the random audit, overturned."""
+    everybody = found.overall
+    return interval_chart(
+        "Do people agree?",
+        f"Blind answers of the last {days} days, with 95 % intervals. Kappa counts agreement beyond chance;"
+        f" with fewer than {FEW_PAIRS} pairs it says little.",
+        [
+            kappa_figure("Two readers (kappa)", everybody.kappa),
+            share_figure("Known answers right", everybody.on_gold, "checks"),
+            share_figure("Audit: model right", found.audit, "drawn"),
+            share_figure("Overturned", everybody.overturn, "settled"),
+        ],
+        low=0.0,
+        high=1.0,
+        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+    )
+
+
+def model_chart(metrics: Any) -> IntervalChart:
+    """The active model on the held-out videos of its own evaluation."""
+    sections = _headline_sections(metrics)
+    section = sections[0] if sections else {}
+    figures = []
+    for key, name in MODEL_FIGURES:
+        entry: Any = section.get(key)
+        value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
+        figures.append(Figure(name, "", value, low, high))
+    n = next((each["n"] for each in sections if isinstance(each.get("n"), int)), None)
+    sentence = "Nobody has said on how many videos." if section else "It came without figures."
+    if n:
+        sentence = f"On {n:,} held-out videos of people it had not seen."
+    return interval_chart(
+        "The active model, when it was tried",
+        sentence,
+        figures,
+        low=0.0,
+        high=1.0,
+        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+    )
+
+
+def _headline_sections(metrics: Any) -> list[dict[str, Any]]:
+    """Those that speak for the whole model, the best known first."""
+    if not isinstance(metrics, dict):
+        return []
+    found = (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS))
+    return [section for section in found if isinstance(section, dict) and "auc" in section]

@@ -1,0 +1,151 @@
+"""Analyses: what failed and why, with a way to try again; what runs and waits."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.decorators import action, display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, safe_next, video_url
+from detection.admin.filters import AnalysisStateFilter, AnalysisView
+from detection.admin.rows import STATUS_TONES
+from detection.errors import Refused
+from detection.models import OPEN_STATES, Analysis, Video
+from detection.services.jobs.analyses import queue_analysis
+
+_NAMED = Video.objects.only("original_name")
+
+
+def can_requeue(request: HttpRequest) -> bool:
+    return request.user.has_perm("detection.change_video")
+
+
+def requeue(request: HttpRequest, video: Video) -> None:
+    """Queue a new analysis, and note in the admin's history who asked for it.  Raises Refused."""
+    analysis = queue_analysis(video=video)
+    admin.site.get_model_admin(Analysis).log_change(request, analysis, "Queued again.")
+
+
+@require_POST
+def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
+    """Queue a new analysis of a video, and go back to `next`."""
+    if not can_requeue(request):
+        raise PermissionDenied
+    video = get_object_or_404(Video, pk=video_id)
+    try:
+        requeue(request, video)
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        messages.success(request, format_html("<strong>{}</strong> is queued again.", video))
+    fallback = reverse("admin:detection_analysis_changelist")
+    return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))
+
+
+@admin.register(Analysis)
+class AnalysisAdmin(ReadOnlyAdmin):
+    list_display = ("video_cell", "state_badge", "problem", "attempts", "worker", "created", "requeue_button")
+    list_display_links = None
+    list_filter = (AnalysisView, AnalysisStateFilter, ("created_at", RangeDateFilter))
+    list_before_template = "admin/detection/includes/row_form.html"
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created",)
+    search_fields = ("error_code__exact", "id__exact", "video__id__exact")
+    search_help_text = "Error code, task id or video id"
+    actions = ["requeue"]
+    readonly_fields = ("video_cell", "state_badge", "last_error_text", "timings_table")
+    fieldsets = (
+        (None, {"fields": ("video_cell", "state_badge", "stage", "progress", "attempts", "worker")}),
+        ("Times", {"fields": ("created_at", "started_at", "finished_at", "not_before", "published_at", "lease_until")}),
+        ("Failure", {"fields": ("error_code", "error_detail", "last_error_text")}),
+        ("Seconds per step", {"fields": ("timings_table",)}),
+    )
+    empty_title = "Nothing has failed"
+    empty_text = "An analysis that fails, or gives up after three attempts, is listed here with its reason."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
+        rows: QuerySet[Analysis] = super().get_queryset(request)
+        # The video is fetched apart: "failed" is sorted, and what is joined would be carried along.
+        return rows.defer("last_error", "timings").prefetch_related(Prefetch("video", _NAMED))
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            wanted = uuid.UUID(term)
+        except ValueError:
+            return queryset.filter(error_code=term.replace("\x00", "")), False
+        return queryset.filter(pk=wanted) | queryset.filter(video=wanted), False
+
+    def get_urls(self) -> list[URLPattern]:
+        requeue = self.admin_site.admin_view(requeue_view)
+        return [path("requeue/<uuid:video_id>/", requeue, name="detection_analysis_requeue"), *super().get_urls()]
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        return can_requeue(request)
+
+    @action(description="Requeue", permissions=["requeue"], icon="refresh")
+    def requeue(self, request: HttpRequest, queryset: QuerySet[Analysis]) -> None:
+        if request.POST.get("select_across") == "1":
+            messages.error(request, "Nothing was queued: tick the rows to try again.")
+            return
+        queued = 0
+        for video in Video.objects.filter(pk__in=queryset.order_by().values("video")):
+            try:
+                requeue(request, video)
+                queued += 1
+            except Refused as refusal:
+                messages.error(request, f"{video}: {refusal.detail}")
+        if queued:
+            subject = "1 video is" if queued == 1 else f"{queued} videos are"
+            messages.success(request, f"{subject} queued again.")
+
+    @display(description="Video")
+    def video_cell(self, analysis: Analysis) -> SafeString:
+        request = getattr(analysis, "page_request", None)
+        url = (
+            video_url(request, analysis.video_id)
+            if request
+            else reverse("admin:detection_video_change", args=(analysis.video_id,))
+        )
+        return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, analysis.video)
+
+    @display(description="State")
+    def state_badge(self, analysis: Analysis) -> SafeString:
+        tone = STATUS_TONES.get(analysis.state, "grey")
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, analysis.get_state_display())
+
+    @display(description="What happened")
+    def problem(self, analysis: Analysis) -> SafeString:
+        return render_to_string("admin/detection/includes/problem_cell.html", {"analysis": analysis})
+
+    @display(description="Last error, for the operator")
+    def last_error_text(self, analysis: Analysis) -> SafeString | str:
+        if not analysis.last_error:
+            return NOTHING
+        return format_html('<pre class="dfd-pre">{}</pre>', analysis.last_error)
+
+    @display(description="Timings")
+    def timings_table(self, analysis: Analysis) -> SafeString:
+        timings = analysis.timings if isinstance(analysis.timings, dict) else {}
+        rows = [(str(name), value) for name, value in timings.items() if isinstance(value, int | float)]
+        return render_to_string("admin/detection/includes/pairs.html", {"pairs": rows})
+
+    @display(description="")
+    def requeue_button(self, analysis: Any) -> SafeString | str:
+        if analysis.state in OPEN_STATES or not can_requeue(analysis.page_request):
+            return ""
+        return render_to_string("admin/detection/includes/requeue_button.html", {"video_id": analysis.video_id})

@@ -1,0 +1,100 @@
+"""Decisions for many videos at once: each one event, with its videos, and the button that reverts it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.decorators import display
+
+from detection.admin.base import ReadOnlyAdmin, video_url_from
+from detection.admin.review.labelling import can_label
+from detection.admin.rows import LABEL_TONES
+from detection.errors import Refused
+from detection.models import Review, ReviewBatch
+from detection.services.reviews.workspace import revert_batch
+
+SHOWN = 200
+
+
+@admin.register(ReviewBatch)
+class ReviewBatchAdmin(ReadOnlyAdmin):
+    list_display = ("created", "what", "reviewer", "comment", "standing")
+    list_display_links = ("what",)
+    list_filter = (("label", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created",)
+    actions = ()
+    fields = ("created_at", "what", "reviewer", "comment", "standing", "videos")
+    readonly_fields = ("what", "standing", "videos")
+    empty_title = "No decision for many videos yet"
+    empty_text = "Tick videos on a contact sheet (Review, Contact sheet): each such decision is kept here as one event."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("undone_by", "undoes").prefetch_related("reviewer")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("detection.view_review")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def get_urls(self) -> list[URLPattern]:
+        revert = self.admin_site.admin_view(revert_view)
+        return [path("<uuid:batch_id>/revert/", revert, name="detection_reviewbatch_revert"), *super().get_urls()]
+
+    @display(description="Decision")
+    def what(self, batch: ReviewBatch) -> SafeString:
+        videos = "1 video" if batch.size == 1 else f"{batch.size} videos"
+        if batch.undoes:
+            return format_html("{} taken back: {}", videos, batch.undoes.get_label_display())
+        tone = LABEL_TONES.get(batch.label, "grey")
+        return format_html(
+            '{} <span class="dfd-badge dfd-badge--{}">{}</span>', videos, tone, batch.get_label_display()
+        )
+
+    @display(description="Stands")
+    def standing(self, batch: ReviewBatch) -> SafeString | str:
+        if batch.undoes:
+            return "A reversal"
+        if hasattr(batch, "undone_by"):
+            return f"Reverted {batch.undone_by.created_at:%Y-%m-%d %H:%M}"
+        return format_html(
+            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">Revert all of it</button>',
+            reverse("admin:detection_reviewbatch_revert", args=(batch.pk,)),
+        )
+
+    @display(description="Videos")
+    def videos(self, batch: ReviewBatch) -> SafeString:
+        """Kept short: a sheet has a few dozen."""
+        rows = Review.objects.filter(batch=batch).select_related("video").only("video__original_name")[:SHOWN]
+        back = reverse("admin:detection_reviewbatch_change", args=(batch.pk,))
+        return format_html_join(
+            "",
+            '<div><a class="dfd-link" href="{}">{}</a></div>',
+            ((video_url_from(back, row.video_id), row.video) for row in rows),
+        )
+
+
+@require_POST
+def revert_view(request: HttpRequest, batch_id: uuid.UUID) -> HttpResponse:
+    if not can_label(request):
+        raise PermissionDenied
+    batch = get_object_or_404(ReviewBatch, pk=batch_id)
+    try:
+        revert = revert_batch(batch=batch, by=request.user)  # type: ignore[arg-type]
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        messages.success(request, f"Reverted: the labels of {revert.size} videos are taken back.")
+    return HttpResponseRedirect(reverse("admin:detection_reviewbatch_changelist"))

@@ -1,0 +1,50 @@
+"""No face: what the detector saw where it found nobody, large enough to judge without opening the video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.decorators import display
+
+from detection.admin.filters import NoFaceView, OwnerFilter
+from detection.admin.proxies import NoFaceVideo
+from detection.admin.redirects import to_video_page
+from detection.admin.review.evidence import frames_of, most_telling, rejections_of
+from detection.admin.rows import VideoListAdmin
+from detection.models import Analysis, State
+
+FRAMES_PER_ROW = 6
+
+
+@admin.register(NoFaceVideo)
+class NoFaceAdmin(VideoListAdmin):
+    list_display = ("evidence",)
+    list_filter = (NoFaceView, OwnerFilter, ("created_at", RangeDateFilter))
+    list_per_page = 10
+    empty_title = "Nobody is missing"
+    empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
+        videos: QuerySet[NoFaceVideo] = super().get_queryset(request)
+        looked = Exists(Analysis.objects.filter(video=OuterRef("pk"), sensitive=True, state=State.NO_FACE))
+        return videos.filter(status=State.NO_FACE).annotate(looked_twice=looked).prefetch_related("sampled_frames")
+
+    @display(description="What the detector saw")
+    def evidence(self, video: NoFaceVideo) -> SafeString:
+        frames = frames_of(video, video.sampled_frames.all())
+        return self.render(
+            "no_face_card",
+            video,
+            frames=most_telling(frames, FRAMES_PER_ROW),
+            frames_left=max(0, len(frames) - FRAMES_PER_ROW),
+            rejections=rejections_of(frames),
+            looked_twice=getattr(video, "looked_twice", False),
+        )
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        return to_video_page(request, object_id)

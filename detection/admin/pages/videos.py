@@ -1,0 +1,221 @@
+"""Videos: the list, and the page of one video with its evidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.decorators import display
+
+from detection.admin.base import safe_next
+from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
+from detection.admin.pages.gold import gold_view, may_know
+from detection.admin.pages.reviews import came_about, said
+from detection.admin.review.evidence import (
+    frames_of,
+    people_of_faces,
+    rejections_of,
+    review_sentences,
+    threshold_height,
+)
+from detection.admin.review.labelling import button_context, label_view
+from detection.admin.review.near_duplicates import near_context
+from detection.admin.review.rescan import look_again_view
+from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
+from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
+from detection.selectors.retention_notices import original_sentence, pictures_sentence
+from detection.selectors.videos import is_unanswered_claim
+from detection.services.reviews.rescan import looked_twice
+from detection.services.uploads.uploads import delete_video
+
+HISTORY_LIMIT = 50
+
+
+@admin.register(Video)
+class VideoAdmin(VideoListAdmin):
+    list_display = ("video_cell", "status_badge", "score_bar", "people_label", "faces", "file_facts", "created")
+    sortable_by = ("created",)
+    list_filter = (
+        StatusFilter,
+        ("verdict_label", ChoicesDropdownFilter),
+        LabelFilter,
+        NeedsReviewFilter,
+        OwnerFilter,
+        ("created_at", RangeDateFilter),
+    )
+    empty_title = "No videos yet"
+    empty_text = "Send the first one over REST: POST a file to /api/v1/videos/ with your token."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
+        videos: QuerySet[Video] = super().get_queryset(request)
+        return videos.defer("metadata", "current_verdict__people", "current_analysis__last_error")
+
+    def get_urls(self) -> list[URLPattern]:
+        label = self.admin_site.admin_view(label_view)
+        known = self.admin_site.admin_view(gold_view)
+        again = self.admin_site.admin_view(look_again_view)
+        return [
+            path("<uuid:video_id>/label/", label, name="detection_video_label"),
+            path("<uuid:video_id>/gold/", known, name="detection_video_gold"),
+            path("<uuid:video_id>/look-again/", again, name="detection_video_look_again"),
+            *super().get_urls(),
+        ]
+
+    # --- the list ---
+    @display(description="Video")
+    def video_cell(self, video: Video) -> SafeString:
+        return self.render("clip_cell", video)
+
+    @display(description="Status")
+    def status_badge(self, video: Video) -> SafeString:
+        return self.render("status_cell", video)
+
+    @display(description="Verdict")
+    def score_bar(self, video: Video) -> SafeString:
+        return self.render("verdict_cell", video)
+
+    @display(description="Label")
+    def people_label(self, video: Video) -> SafeString:
+        return self.render("label_cell", video)
+
+    @display(description="Faces")
+    def faces(self, video: Video) -> SafeString:
+        return self.render("faces_cell", video)
+
+    @display(description="File")
+    def file_facts(self, video: Video) -> SafeString:
+        return self.render("file_cell", video)
+
+    # --- one video ---
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of one video.  It shows; whatever it changes goes to a service through its own address."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        video = self.get_object(request, object_id)
+        if video is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        back = safe_next(request, request.GET.get("back"), fallback="")
+        context = {
+            **self.admin_site.each_context(request),
+            **video_context(request, video),
+            "title": str(video),
+            "opts": self.opts,
+            "original": video,
+            "back": back or reverse("admin:detection_video_changelist"),
+            "next": back or request.path,
+            "can_delete": self.has_delete_permission(request, video),
+            "can_analyze": request.user.has_perm("detection.change_video"),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "admin/detection/video/detail.html", context)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Video | None:
+        video: Video | None = super().get_object(request, object_id, from_field)
+        return video
+
+    # --- deleting: rows and files, by the service ---
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("detection.delete_video")
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What goes with a video, counted.  (Django's own way loads every row, and asks for rights on each table.)"""
+        videos = list(objs)
+        counts = {
+            "videos": len(videos),
+            "analyses": sum(video.analyses.count() for video in videos),
+            "faces": sum(video.faces.count() for video in videos),
+            "sampled frames": sum(video.sampled_frames.count() for video in videos),
+            "verdicts": sum(video.verdicts.count() for video in videos),
+            "reviews": sum(video.reviews.count() for video in videos),
+        }
+        return [str(video) for video in videos], counts, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Video) -> None:
+        delete_video(video=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Video]) -> None:
+        for video in queryset:
+            delete_video(video=video)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        if not self.has_delete_permission(request):
+            actions.pop("delete_selected", None)
+        return actions
+
+
+def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
+    """Everything the page of a video shows, in a fixed number of queries."""
+    # Whoever has this video before them in the workspace is not told what the model or others say.
+    blind = is_unanswered_claim(video_id=video.pk, reviewer_id=request.user.pk)
+    verdict = None if blind else video.current_verdict
+    frames = frames_of(video, video.sampled_frames.all())
+    analyses = list(video.analyses.order_by("-created_at", "-id")[:HISTORY_LIMIT])
+    people = people_of_faces(video.faces.order_by("track", "position"), verdict)
+    return {
+        **button_context(request, video),
+        "verdict": verdict,
+        "score": score_context(video.fake_probability, verdict),
+        "reasons": review_sentences(verdict),
+        "people": people,
+        "many": len(people) > 1,
+        "deciding": next((person for person in people if person.decides), None),
+        "threshold_y": threshold_height(verdict),
+        "frames": frames,
+        "rejections": rejections_of(frames),
+        "analysis": analyses[0] if analyses else None,
+        "is_open": video.status in OPEN_STATES,
+        "analyses": [
+            {"row": row, "tone": STATUS_TONES.get(row.state, "grey"), "seconds": _seconds(row)} for row in analyses
+        ],
+        "verdicts": [] if blind else list(_verdicts(video)),
+        "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
+        **near_context(request, video, blind=blind),
+        "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
+        "looked_twice": video.status == State.NO_FACE and looked_twice(video),
+        "status_tone": STATUS_TONES.get(video.status, "grey"),
+        "label_tone": LABEL_TONES.get(video.label, "grey"),
+        "blind": blind,
+        "knows_gold": may_know(request),
+        "gold": GoldVideo.objects.filter(video=video).first() if may_know(request) else None,
+    }
+
+
+def _verdicts(video: Video) -> QuerySet[Verdict]:
+    rows = video.verdicts.select_related("model_version").defer("people")
+    return rows.order_by("-created_at")[:HISTORY_LIMIT]
+
+
+def _reviews(video: Video) -> QuerySet[Review]:
+    rows = video.reviews.select_related("reviewer", "undoes", "batch")
+    return rows.order_by("-created_at", "-id")[:HISTORY_LIMIT]
+
+
+def _decision(row: Review, request: HttpRequest) -> dict[str, Any]:
+    return {
+        "row": row,
+        "tone": LABEL_TONES.get(row.label, "grey"),
+        "said": said(row),
+        "how": came_about(row, request),
+    }
+
+
+def _seconds(analysis: Analysis) -> float | None:
+    """From the first claim to the end."""
+    if analysis.started_at is None or analysis.finished_at is None:
+        return None
+    return (analysis.finished_at - analysis.started_at).total_seconds()

@@ -1,0 +1,142 @@
+"""Webhook deliveries: what was sent to clients, each attempt, and a button that sends it again."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, moment, safe_next, video_url
+from detection.errors import Refused
+from detection.models import DeliveryState, WebhookDelivery
+from detection.services.jobs import webhook_deliveries
+
+TONES = {DeliveryState.WAITING: "amber", DeliveryState.DELIVERED: "green", DeliveryState.FAILED: "red"}
+
+
+def can_send_again(request: HttpRequest) -> bool:
+    return request.user.has_perm("detection.change_webhookdelivery")
+
+
+@require_POST
+def send_again_view(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
+    """Start anew with a delivery, and go back to `next`."""
+    if not can_send_again(request):
+        raise PermissionDenied
+    delivery = get_object_or_404(WebhookDelivery, pk=delivery_id)
+    try:
+        webhook_deliveries.send_again(delivery=delivery)
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        admin.site.get_model_admin(WebhookDelivery).log_change(request, delivery, "Sent again.")
+        messages.success(request, "It is sent again now; this page shows what came of it.")
+    fallback = reverse("admin:detection_webhookdelivery_changelist")
+    return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("created", "what", "receiver", "owner", "state_badge", "attempts", "came_of_it", "again_button")
+    list_display_links = ("what",)
+    list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
+    list_select_related = ("webhook__owner",)
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created",)
+    actions = ()
+    readonly_fields = (
+        "video_link", "receiver", "owner", "state_badge", "webhook_standing", "attempt_table", "body_text",
+    )  # fmt: skip
+    fieldsets = (
+        (None, {"fields": ("event", "video_link", "task_id", "state_badge", "attempts")}),
+        ("Receiver", {"fields": ("receiver", "owner", "webhook_standing")}),
+        ("Times", {"fields": ("created_at", "not_before", "ended_at")}),
+        ("Attempts", {"fields": ("attempt_table",)}),
+        ("What is sent", {"fields": ("body_text",)}),
+    )
+    empty_title = "Nothing was sent yet"
+    empty_text = "Clients that register a webhook over REST are told when a task ends: each delivery is listed here."
+
+    def get_urls(self) -> list[URLPattern]:
+        again = self.admin_site.admin_view(send_again_view)
+        name = "detection_webhookdelivery_send_again"
+        return [path("<uuid:delivery_id>/send-again/", again, name=name), *super().get_urls()]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        delivery = super().get_object(request, object_id, from_field)
+        if delivery is not None:
+            delivery.page_request = request
+        return delivery
+
+    @display(description="Event")
+    def what(self, delivery: WebhookDelivery) -> str:
+        return f"{delivery.event} {str(delivery.task_id)[:8]}"
+
+    @display(description="Video")
+    def video_link(self, delivery: Any) -> SafeString:
+        url = video_url(delivery.page_request, delivery.video_id)
+        return format_html('<a class="dfd-link dfd-mono" href="{}">{}</a>', url, delivery.video_id)
+
+    @display(description="Receiver")
+    def receiver(self, delivery: WebhookDelivery) -> str:
+        """Without its path and query, which may hold a key of the client's."""
+        return urlsplit(delivery.webhook.url).netloc
+
+    @display(description="Owner")
+    def owner(self, delivery: WebhookDelivery) -> str:
+        return str(delivery.webhook.owner)
+
+    @display(description="State")
+    def state_badge(self, delivery: WebhookDelivery) -> SafeString:
+        tone = TONES[DeliveryState(delivery.state)]
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, delivery.get_state_display())
+
+    @display(description="What came of it")
+    def came_of_it(self, delivery: WebhookDelivery) -> str:
+        if not delivery.log:
+            return NOTHING
+        newest = delivery.log[-1]
+        return str(newest["error"] or f"{newest['status']} in {newest['seconds']:.1f} s")
+
+    @display(description="The webhook")
+    def webhook_standing(self, delivery: WebhookDelivery) -> str:
+        webhook = delivery.webhook
+        if webhook.removed_at:
+            return "Removed by its owner."
+        if webhook.disabled_at:
+            return f"{webhook_deliveries.DISABLED} Or send one again."
+        return f"{webhook.failures} failed attempts in a row." if webhook.failures else "In order."
+
+    @display(description="Attempts")
+    def attempt_table(self, delivery: WebhookDelivery) -> SafeString:
+        return render_to_string("admin/detection/includes/attempts.html", {"attempts": delivery.log})
+
+    @display(description="Body")
+    def body_text(self, delivery: WebhookDelivery) -> SafeString:
+        return format_html('<pre class="dfd-pre">{}</pre>', delivery.body)
+
+    @display(description="Created", ordering="created_at")
+    def created(self, delivery: WebhookDelivery) -> SafeString | str:
+        return moment(delivery.created_at)
+
+    @display(description="")
+    def again_button(self, delivery: Any) -> SafeString | str:
+        if delivery.webhook.removed_at or not can_send_again(delivery.page_request):
+            return ""
+        return format_html(
+            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">Send again</button>',
+            reverse("admin:detection_webhookdelivery_send_again", args=(delivery.pk,)),
+        )

@@ -1,0 +1,105 @@
+"""Heat maps and previews, asked for by a page and then asked about each second until they are there."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import path, reverse
+
+from detection.admin.review.workspace import call, media_url, user_of
+from detection.errors import Refused
+from detection.models import EvidenceJob, EvidenceKind, State, Video
+from detection.selectors import videos as selectors
+from detection.services.jobs import evidence
+
+SENTENCES = {State.QUEUED: "Waiting for a worker …", State.RUNNING: "A worker is making them …"}
+BY_SUFFIX = {".mp4": "H.264", ".webm": "WebM"}
+
+
+def may_look(request: HttpRequest) -> bool:
+    return request.user.has_perm("detection.view_video")
+
+
+def evidence_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """`{"video", "kind"}`, and `"again": true` to try anew what has failed."""
+    kind = str(body.get("kind", ""))
+    if kind not in EvidenceKind.values:
+        raise Refused("unknown_kind", f"There is no evidence of kind {kind[:20]!r}.")
+    video = _video(request, body.get("video"))
+    job = evidence.request(video=video, kind=kind, by=user_of(request), again=body.get("again") is True)
+    done = job.state == State.SUCCEEDED
+    heatmaps = _heatmaps(video) if done and kind == EvidenceKind.HEATMAPS else {}
+    preview = done and kind == EvidenceKind.PREVIEW
+    return {
+        "state": job.state,
+        "sentence": _sentence(job),
+        "heatmaps": heatmaps,
+        "people": _people(video) if heatmaps else [],
+        "preview_url": media_url(video, "preview") if preview else None,
+        "note": _note(video) if preview else "",
+    }
+
+
+def _video(request: HttpRequest, reference: Any) -> Video:
+    try:
+        videos = selectors.visible_videos(user=user_of(request)).filter(pk=UUID(str(reference)))
+    except ValueError:
+        videos = Video.objects.none()
+    video = videos.select_related("current_verdict__model_version").defer("metadata", "current_verdict__people").first()
+    if video is None:
+        raise Refused("not_found", "There is no such video any more.", status=404)
+    return video
+
+
+def _sentence(job: EvidenceJob) -> str:
+    if job.state == State.FAILED:
+        return job.error_detail
+    return SENTENCES.get(State(job.state), "")
+
+
+def _heatmaps(video: Video) -> dict[str, str]:
+    """Face id -> address."""
+    names = evidence.heatmap_names(video)
+    return {face: reverse("api:face-heatmap", kwargs={"face_id": face}) for face in names}
+
+
+def _people(video: Video) -> list[dict[str, Any]]:
+    """The faces that the maps are of, as the page lays them out."""
+    faces = video.faces.order_by("track", "position")
+    return [
+        {
+            "number": track + 1,
+            "faces": [
+                {
+                    "id": str(face.pk),
+                    "image_url": reverse("api:face-image", kwargs={"face_id": face.pk}),
+                    "timestamp_s": face.timestamp_s,
+                }
+                for face in group
+            ],
+        }
+        for track, group in groupby(faces, key=lambda face: face.track)
+    ]
+
+
+def _note(video: Video) -> str:
+    codec = next((text for suffix, text in BY_SUFFIX.items() if str(video.preview.name).endswith(suffix)), "")
+    own = f" ({video.codec})" if video.codec else ""
+    return (
+        f"This is a copy{f' in {codec}' if codec else ''}, made because this browser cannot play the file itself{own}."
+        f" Finer traces may be lost in it: where they count, download the original."
+    )
+
+
+urlpatterns = [
+    path(
+        "",
+        admin.site.admin_view(call(evidence_call, may=may_look, otherwise="You may not see videos.")),
+        name="review-evidence",
+    ),
+]
+"""At `/admin/review/evidence/`."""

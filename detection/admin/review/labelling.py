@@ -1,0 +1,99 @@
+"""The label action: one click in a row, or a form with a comment on the video's page.
+
+Both end in one call of `services.reviews.record_review`, which appends a row.  Ticked rows go to a contact sheet.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+from unfold.decorators import action
+
+from detection.admin.base import safe_next, video_url
+from detection.errors import Refused
+from detection.models import ReviewLabel, Video
+from detection.services.reviews.reviews import record_review
+
+PERMISSION = "detection.add_review"
+# (label, symbol) in the order of the buttons; the text is the label's own.
+BUTTONS = (
+    (ReviewLabel.REAL, "verified_user"),
+    (ReviewLabel.FAKE, "theater_comedy"),
+    (ReviewLabel.NO_FACE, "no_accounts"),
+    (ReviewLabel.UNSURE, "help"),
+)
+
+
+def can_label(request: HttpRequest) -> bool:
+    return request.user.has_perm(PERMISSION)
+
+
+@require_POST
+def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
+    """Record one label (`label`, optional `comment`) and go back to `next`: the list as it was, or the video's page."""
+    if not can_label(request):
+        raise PermissionDenied
+    label = request.POST.get("label", "")
+    if label not in ReviewLabel.values:
+        raise Http404("No such label.")
+    video = get_object_or_404(Video, pk=video_id)
+    back = safe_next(request, request.POST.get("next"), fallback=reverse("admin:detection_video_changelist"))
+    try:
+        record_review(video=video, reviewer=request.user, label=label, comment=request.POST.get("comment", "").strip())
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        messages.success(
+            request,
+            format_html(
+                "Recorded: <strong>{}</strong> is labelled <strong>{}</strong>. "
+                '<a class="dfd-link" href="{}">Change it</a>',
+                video,
+                ReviewLabel(label).label.lower(),
+                reverse("admin:detection_video_change", args=(video.pk,)),
+            ),
+        )
+    return HttpResponseRedirect(back)
+
+
+class LabellingMixin:
+    """What the rows of an admin of videos need for their one-click buttons, and the way to a contact sheet."""
+
+    actions = ["contact_sheet"]
+    list_before_template = "admin/detection/includes/row_form.html"
+
+    def has_label_permission(self, request: HttpRequest) -> bool:
+        return can_label(request)
+
+    @action(permissions=["label"], description="Label on a contact sheet", icon="grid_view")
+    def contact_sheet(self, request: HttpRequest, queryset: QuerySet[Video]) -> HttpResponse | None:
+        """Many at once are labelled only where they are looked at together, and counted."""
+        if request.POST.get("select_across") == "1":
+            messages.error(request, "A contact sheet shows rows that were on the screen: tick those.")
+            return None
+        ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: settings.DFD_REVIEW_SHEET_SIZE]]
+        return HttpResponseRedirect(f"{reverse('review-sheet')}?{urlencode({'ids': ','.join(ids)})}")
+
+
+def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:
+    """Context of includes/label_buttons.html."""
+    return {
+        "video": video,
+        "video_url": video_url(request, video.pk),
+        "can_label": can_label(request),
+        "buttons": [
+            {"value": label.value, "text": label.label, "symbol": symbol, "current": video.label == label.value}
+            for label, symbol in BUTTONS
+        ],
+    }

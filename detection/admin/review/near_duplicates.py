@@ -1,0 +1,72 @@
+"""Near-duplicates as pages show them: in the workspace without anything that could sway, on a video's page with all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from detection.admin.base import video_url
+from detection.models import DatasetVideo, Video
+from detection.selectors.near_duplicates import Near, near_duplicates
+
+
+def near_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str, Any]:
+    """Context of includes/near.html, for who may see every video; `blind` is without verdicts and labels."""
+    near = near_duplicates(video)
+    return {
+        "near": [
+            {
+                "video": one.video,
+                "name": _name(one.video, blind=blind),
+                "how": one.how,
+                "url": video_url(request, one.video.pk),
+                "dataset": "" if blind else dataset_of(one.video),
+            }
+            for one in near
+        ],
+        "near_sheet_url": sheet_url(video, near),
+    }
+
+
+def near_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[str, Any]:
+    """For the workspace: never a verdict; with `labels` (to settle a disagreement) what people said of them."""
+    near = near_duplicates(video)
+    return {
+        "near": [
+            {
+                "id": str(one.video.pk),
+                "name": _name(one.video, blind=not labels),
+                "page_url": video_url(request, one.video.pk),
+                "thumbnail_url": _thumbnail(one.video),
+                "how": one.how,
+                "label_text": one.video.get_label_display() if labels and one.video.label else "",
+            }
+            for one in near
+        ],
+        "near_sheet_url": sheet_url(video, near),
+    }
+
+
+def sheet_url(video: Video, near: list[Near]) -> str | None:
+    """The contact sheet of a video and those that look the same, less data sets' videos: their labels are known."""
+    ids = [str(one.video.pk) for one in near if not dataset_of(one.video)]
+    return f"{reverse('review-sheet')}?ids={','.join([str(video.pk), *ids])}" if ids else None
+
+
+def dataset_of(video: Video) -> str:
+    """The data set that a video comes from, or an empty string."""
+    try:
+        return video.dataset_video.dataset
+    except DatasetVideo.DoesNotExist:
+        return ""
+
+
+def _name(video: Video, *, blind: bool) -> str:
+    """A data set's file names tell its labels."""
+    return "A data set's video" if blind and dataset_of(video) else str(video)
+
+
+def _thumbnail(video: Video) -> str | None:
+    return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": "thumbnail"}) if video.thumbnail else None

@@ -1,0 +1,38 @@
+"""The button "Look again" of a video in which no face was found, in its list and on its page."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+
+from detection.admin.base import safe_next
+from detection.admin.review.labelling import can_label
+from detection.admin.review.workspace import user_of
+from detection.errors import Refused
+from detection.models import Video
+from detection.services.reviews.rescan import look_again
+
+LOOKING = "Looking again at {} with lower thresholds; it comes back when it is done."
+
+
+@require_POST
+def look_again_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
+    """Queue an analysis with lower thresholds, and go back to `next`."""
+    if not can_label(request):
+        raise PermissionDenied
+    video = get_object_or_404(Video, pk=video_id)
+    try:
+        look_again(video=video, by=user_of(request))
+    except Refused as refusal:
+        messages.error(request, refusal.detail)
+    else:
+        messages.success(request, format_html(LOOKING, format_html("<strong>{}</strong>", video)))
+    fallback = reverse("admin:detection_nofacevideo_changelist")
+    return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))

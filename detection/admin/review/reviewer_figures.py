@@ -1,0 +1,91 @@
+"""How the reviewers do: agreement, known answers, overturned answers, pace; one's own, or everybody's for seniors."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from detection.admin.charts.agreement import agreement_chart, kappa_figure, share_figure
+from detection.admin.charts.overview import Figure, IntervalChart, interval_chart
+from detection.admin.pages.gold import may_know
+from detection.selectors.reviewer_agreement import FEW_PAIRS, MOST_ROWS, Reader, agreement
+
+PERIODS = (7, 30, 90)
+MOST_READERS = 50
+
+
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    if not request.user.has_perm("detection.view_review"):
+        raise PermissionDenied
+    wanted = request.GET.get("days", "")
+    days = int(wanted) if wanted.isdigit() and int(wanted) in PERIODS else PERIODS[1]
+    found = agreement(since=timezone.now() - timedelta(days=days))
+    sees_all = may_know(request)
+    readers = [r for r in found.readers if sees_all or r.name == request.user.get_username()][:MOST_READERS]
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": "Reviewers",
+        "days": days,
+        "periods": PERIODS,
+        "overall": found.overall,
+        "overall_chart": agreement_chart(found, days),
+        "charts": _charts(readers) if readers else [],
+        "readers": readers,
+        "sees_all": sees_all,
+        "cut": MOST_ROWS if found.cut else None,
+    }
+    request.current_app = admin.site.name
+    return TemplateResponse(request, "admin/detection/review/figures.html", context)
+
+
+def _charts(readers: list[Reader]) -> list[IntervalChart]:
+    scale: dict[str, Any] = {"low": 0.0, "high": 1.0, "marks": ((0.0, "0"), (0.5, "0.5"), (1.0, "1"))}
+    paces = [reader.pace for reader in readers if reader.pace is not None]
+    longest = max([10.0, *paces])
+    return [
+        interval_chart(
+            "Agreement with other readers (kappa)",
+            f"0 is chance, 1 is perfect; with fewer than {FEW_PAIRS} pairs it says little.",
+            [kappa_figure(reader.name, reader.kappa) for reader in readers],
+            **scale,
+        ),
+        interval_chart(
+            "Right on known answers",
+            "Videos whose answer is certain, shown among the others.",
+            [share_figure(reader.name, reader.on_gold, "checks") for reader in readers],
+            **scale,
+        ),
+        interval_chart(
+            "Overturned",
+            "Of the answers on videos that somebody settled: those that were settled otherwise. Lower is better.",
+            [share_figure(reader.name, reader.overturn, "settled") for reader in readers],
+            **scale,
+        ),
+        interval_chart(
+            "Pace",
+            "Median seconds from seeing a video to answering, with the page in sight. Fast is not good by itself.",
+            [
+                Figure(
+                    reader.name, f"{reader.answers:,} answers", reader.pace, None, None,
+                    "-" if reader.pace is None else f"{reader.pace:.1f} s",
+                )
+                for reader in readers
+            ],
+            low=0.0,
+            high=longest,
+            marks=((0.0, "0 s"), (longest, f"{longest:.0f} s")),
+        ),
+    ]  # fmt: skip
+
+
+urlpatterns = [path("figures/", admin.site.admin_view(page), name="review-figures")]
+"""Below `/admin/review/`."""

@@ -1,0 +1,351 @@
+"""The review workspace: one video at a time, by keyboard.  The page and its calls; the deciding is in services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from detection.admin.base import video_url
+from detection.admin.numbers import LIMIT, Number, bounded, decided_today
+from detection.admin.review.evidence import (
+    Person,
+    frames_of,
+    people_of_faces,
+    people_of_verdict,
+    review_sentences,
+    score_texts,
+    threshold_height,
+)
+from detection.admin.review.labelling import BUTTONS, can_label
+from detection.admin.review.near_duplicates import near_payload
+from detection.errors import Refused
+from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
+from detection.selectors.retention_notices import original_sentence
+from detection.services.reviews import workspace
+from detection.services.reviews.rescan import looked_twice
+from detection.services.reviews.reviews import answers_of
+from detection.services.reviews.workspace import MIXED, QUEUES, Claimed
+
+KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
+TITLES = {
+    MIXED: "Everything",
+    "uncertain": "Uncertain",
+    "no_face": "No face",
+    "audit": "Random audit",
+    "disagreement": "Disagreements",
+    "failed": "Failed",
+}
+WHY = {
+    MIXED: "The queues one after the other.",
+    "uncertain": "The model's score is closest to its threshold, or the model is not to be trusted alone.",
+    "no_face": "No face was found that could be judged.",
+    "audit": "Drawn by lot, whatever the model says, so that its figures can be trusted.",
+    "disagreement": "A second reader is wanted, or two reviewers said different things.",
+    "failed": "The file could not be analysed.",
+}
+LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
+SKIPPED = "dfd_review_skipped"
+MAX_SKIPPED = 200
+MAX_BODY = 16 * 1024
+MOST_CLAIMS = 200
+"""In one call: a contact sheet's."""
+
+View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
+
+
+@require_GET
+def page(request: HttpRequest) -> HttpResponse:
+    if not may_work(request):
+        raise PermissionDenied
+    user = user_of(request)
+    wanted = request.GET.get("queue", MIXED)
+    data = {
+        "urls": {name: reverse(f"review-{name}") for name in CALLS},
+        "labels": [
+            {"value": label.value, "text": label.label, "key": KEYS[label.value], "symbol": symbol}
+            for label, symbol in BUTTONS
+        ],
+        "queues": [{"key": key, "title": TITLES[key], "why": WHY[key]} for key in (MIXED, *QUEUES)],
+        "counts": counts(user),
+        "queue": wanted if wanted in TITLES else MIXED,
+        "lease_s": settings.DFD_REVIEW_LEASE_S,
+        "decided_today": decided_today(reviewer=user).value,
+    }
+    context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
+    request.current_app = admin.site.name
+    return TemplateResponse(request, "admin/detection/review/workspace.html", context)
+
+
+def call(
+    view: View,
+    *,
+    may: Callable[[HttpRequest], bool] | None = None,
+    otherwise: str = "Only reviewers may label videos.",
+) -> Callable[[HttpRequest], HttpResponse]:
+    """A POST with a JSON object, answered with one; refusals as `{"code", "detail"}`.
+
+    `may` says who is let in (reviewers, if it is not given), and `otherwise` is what the others are told.
+    """
+
+    @require_POST
+    @wraps(view)
+    def answered(request: HttpRequest) -> HttpResponse:
+        if not (may or may_work)(request):
+            return _problem("permission_denied", otherwise, 403)
+        try:
+            body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
+        except ValueError:
+            return _problem("invalid_json", "The request is not JSON.", 400)
+        if not isinstance(body, dict):
+            return _problem("invalid_json", "The request is not a JSON object.", 400)
+        try:
+            return JsonResponse(view(request, body))
+        except Refused as refusal:
+            return _problem(refusal.code, refusal.detail, refusal.status)
+
+    return answered
+
+
+@call
+def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    user = user_of(request)
+    found = workspace.next_item(
+        reviewer=user, queue=str(body.get("queue", MIXED)), held=uuids_of(body.get("held")), skipped=_skipped(request)
+    )
+    if found is None and request.session.get(SKIPPED):
+        # All that is left was skipped before: it comes round again.
+        request.session[SKIPPED] = []
+        found = workspace.next_item(reviewer=user, queue=str(body.get("queue", MIXED)), held=uuids_of(body.get("held")))
+    return {"item": item(request, found) if found else None, "counts": counts(user)}
+
+
+@call
+def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    user, seconds = user_of(request), body.get("seconds")
+    review = workspace.answer(
+        reviewer=user,
+        token=uuid_of(body.get("claim")),
+        label=str(body.get("label", "")),
+        seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
+        comment=str(body.get("comment", "")).strip(),
+    )
+    shown = review.verdict_id
+    verdict = Verdict.objects.select_related("model_version").get(id=shown) if shown else None
+    return {
+        "review": str(review.id),
+        "mine": review.label,
+        "model": revealed(verdict, review.label),
+        "counts": counts(user),
+        "decided_today": decided_today(reviewer=user).value,
+    }
+
+
+@call
+def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    video_id = workspace.skip(reviewer=user_of(request), token=uuid_of(body.get("claim")))
+    request.session[SKIPPED] = [*request.session.get(SKIPPED, []), str(video_id)][-MAX_SKIPPED:]
+    return {"counts": counts(user_of(request))}
+
+
+@call
+def look_again_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    workspace.look_again(reviewer=user_of(request), token=uuid_of(body.get("claim")))
+    return {"counts": counts(user_of(request))}
+
+
+@call
+def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    undone, found = workspace.undo(reviewer=user_of(request))
+    return {
+        "item": item(request, found, known=undone) if found else None,
+        "undone": undone.label,
+        "counts": counts(user_of(request)),
+        "decided_today": decided_today(reviewer=user_of(request)).value,
+    }
+
+
+@call
+def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    lost = workspace.beat(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
+    return {"lost": [str(token) for token in lost]}
+
+
+@call
+def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    workspace.release(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
+    return {}
+
+
+# --- what a page is told ---------------------------------------------------------------------------------------------
+
+
+def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None) -> dict[str, Any]:
+    """A video to be answered, without what the model says of it; `known` is the reviewer's own answer of before."""
+    video = claimed.video
+    people = people_of_faces(video.faces.order_by("track", "position"), None)
+    frames = () if people else frames_of(video, video.sampled_frames.all())
+    settles = claimed.role == ReviewRole.ADJUDICATION
+    no_face = video.status == State.NO_FACE
+    looked = no_face and looked_twice(video)
+    return {
+        "claim": str(claimed.token),
+        "queue": claimed.queue,
+        "why": LOOKED_TWICE if looked and claimed.queue == "no_face" else _why(claimed),
+        "can_look_again": no_face and not looked and video.original_removed_at is None,
+        # A check against a known answer must look like any other first reading.
+        "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
+        "video": {
+            "id": str(video.pk),
+            "name": str(video),
+            "page_url": video_url(request, video.pk),
+            "clip_url": media_url(video, "clip") if video.clip else media_url(video, "original"),
+            "original_url": media_url(video, "original"),
+            "gone": original_sentence(video),
+            "poster_url": media_url(video, "thumbnail") if video.thumbnail else None,
+            "codec": video.codec,
+            "fps": video.fps,
+            "duration_s": video.duration_s,
+            "width": video.width,
+            "height": video.height,
+            "status_text": video.get_status_display(),
+        },
+        "people": [
+            {
+                "number": person.number,
+                "faces": [
+                    {"image_url": face.image_url, "frame_number": face.frame_number, "timestamp_s": face.timestamp_s}
+                    for face in person.faces
+                ],
+            }
+            for person in people
+        ],
+        "frames": [
+            {
+                "image_url": frame.image_url,
+                "frame_number": frame.frame_number,
+                "timestamp_s": frame.timestamp_s,
+                "width": frame.width,
+                "height": frame.height,
+                "boxes": [
+                    {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "sentence": box.sentence}
+                    for box in frame.boxes
+                ],
+            }
+            for frame in frames
+        ],
+        "answers": [
+            {"who": answer.reviewer.get_username(), "label": answer.label, "comment": answer.comment}
+            for answer in (answers_of(video.pk).values() if settles else ())
+        ],
+        "revealed": revealed(video.current_verdict, known.label) if known else None,
+        **near_payload(request, video, labels=settles),
+    }
+
+
+def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
+    """What the model says, for somebody who has answered."""
+    if verdict is None:
+        return None
+    score, threshold = score_texts(verdict.fake_probability, verdict.threshold)
+    return {
+        "label": verdict.label,
+        "score": score,
+        "threshold": threshold,
+        "version": str(verdict.model_version),
+        "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
+        "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
+    }
+
+
+def counts(user: User) -> dict[str, str]:
+    """What waits in each queue, counted up to a limit."""
+    return {queue: str(waiting_in(queue, user)) for queue in QUEUES}
+
+
+def waiting_in(queue: str, user: User) -> Number:
+    parts = workspace.queue_parts(queue=queue, reviewer=user)
+    return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
+
+
+def _why(claimed: Claimed) -> str:
+    if claimed.role == ReviewRole.ADJUDICATION:
+        return "Two reviewers said different things: your answer settles it."
+    if claimed.role == ReviewRole.SECOND:
+        return "A second reading: somebody else has answered already, and you are not told what."
+    if claimed.queue == "uncertain":
+        reasons = review_sentences(claimed.video.current_verdict)
+        return " ".join(reasons) or WHY["uncertain"]
+    return WHY.get(claimed.queue, "")
+
+
+def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "number": person.number,
+        "score": person.text,
+        "sparkline": person.sparkline,
+        "threshold_y": threshold_height(verdict),
+        "decides": person.decides,
+    }
+
+
+def media_url(video: Video, kind: str) -> str:
+    return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": kind})
+
+
+# --- what a page sends -----------------------------------------------------------------------------------------------
+
+
+def may_work(request: HttpRequest) -> bool:
+    return can_label(request) and request.user.has_perm("detection.view_video")
+
+
+def user_of(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def uuid_of(value: Any) -> UUID:
+    try:
+        return UUID(str(value))
+    except ValueError as error:
+        raise Refused("claim_lost", "This is no claim on a video; load the page again.", status=409) from error
+
+
+def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
+    return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
+
+
+def _skipped(request: HttpRequest) -> list[UUID]:
+    return [UUID(value) for value in request.session.get(SKIPPED, [])]
+
+
+def _problem(code: str, detail: str, status: int) -> JsonResponse:
+    return JsonResponse({"code": code, "detail": detail}, status=status)
+
+
+CALLS = {
+    "next": next_call,
+    "answer": answer_call,
+    "skip": skip_call,
+    "look-again": look_again_call,
+    "undo": undo_call,
+    "beat": beat_call,
+    "release": release_call,
+}
+urlpatterns = [
+    path("", admin.site.admin_view(page), name="review"),
+    *(path(f"{name}/", admin.site.admin_view(view), name=f"review-{name}") for name, view in CALLS.items()),
+]
+"""Below `/admin/review/`."""

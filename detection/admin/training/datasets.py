@@ -1,0 +1,125 @@
+"""Data sets: the videos that were imported, with what their sets say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, video_url
+from detection.admin.rows import LABEL_TONES
+from detection.admin.search import beginning
+from detection.models import DatasetVideo, IdentitySide, Side
+from detection.selectors.videos import dataset_names
+
+SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
+
+
+class DatasetFilter(DropdownFilter):
+    title = "data set"
+    parameter_name = "dataset"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [(name, name) for name in dataset_names()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(dataset=value) if value else queryset
+
+
+class SplitFilter(DropdownFilter):
+    title = "split of the data set"
+    parameter_name = "split"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [*SPLITS, ("none", "Says nothing")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value == "none":
+            return queryset.filter(official_split="")
+        return queryset.filter(official_split=value) if value in dict(SPLITS) else queryset
+
+
+class DatasetChangeList(PageChangeList):
+    """Knows on which side the people of this page stand, in one query."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: Any = self.result_list
+        sides = dict(IdentitySide.objects.filter(name__in=[row.identity for row in rows]).values_list("name", "side"))
+        for row in rows:
+            row.side = sides.get(row.identity, "")
+
+
+@admin.register(DatasetVideo)
+class DatasetVideoAdmin(ReadOnlyAdmin):
+    list_display = (
+        "path_cell",
+        "dataset",
+        "label_badge",
+        "identity_text",
+        "donor_text",
+        "method",
+        "split",
+        "side_text",
+    )
+    list_display_links = None
+    list_filter = (DatasetFilter, ("label", ChoicesDropdownFilter), SplitFilter)
+    ordering = ("dataset", "path")
+    sortable_by = ()
+    search_fields = ("path",)  # shows the box; `get_search_results` decides
+    search_help_text = "Beginning of the path"
+    actions = ()
+    empty_title = "No data set has been imported"
+    empty_text = "manage.py import_dataset FOLDER brings in FaceForensics++, Celeb-DF, DFDC or a folder of your own."
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DatasetChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        term = search_term.strip()
+        if not term or "\x00" in term:
+            return queryset, False
+        return queryset.filter(beginning("path", term)), False
+
+    @display(description="Path")
+    def path_cell(self, row: DatasetVideo) -> SafeString:
+        request = getattr(row, "page_request", None)
+        if request is None or not request.user.has_perm("detection.view_video"):
+            return format_html('<span class="dfd-wrap">{}</span>', row.path)
+        url = video_url(request, row.video_id)
+        return format_html('<a class="dfd-link dfd-wrap" href="{}">{}</a>', url, row.path)
+
+    @display(description="Label")
+    def label_badge(self, row: DatasetVideo) -> SafeString:
+        tone = LABEL_TONES.get(row.label, "grey")
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_label_display())
+
+    @display(description="Identity")
+    def identity_text(self, row: DatasetVideo) -> SafeString:
+        return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.identity)
+
+    @display(description="Donor")
+    def donor_text(self, row: DatasetVideo) -> SafeString | str:
+        return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.donor) if row.donor else NOTHING
+
+    @display(description="Its own split")
+    def split(self, row: DatasetVideo) -> str:
+        return dict(SPLITS).get(row.official_split, row.official_split) or NOTHING
+
+    @display(description="Side here")
+    def side_text(self, row: Any) -> str:
+        side = getattr(row, "side", "")
+        return Side(side).label if side in Side.values else NOTHING

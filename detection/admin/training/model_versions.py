@@ -1,0 +1,126 @@
+"""Model versions: what each one is worth by its own figures, and which one is active."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
+from detection.admin.metrics import flatten, headline, sections
+from detection.admin.training.promoting import can_promote, promote_view, rollback_view
+from detection.admin.training.promotions import KIND_TONES
+from detection.admin.training.run_page import RUN_TONES, standing
+from detection.models import ModelVersion
+from detection.selectors.videos import active_model, newest_judged_run
+
+HISTORY_LIMIT = 50
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ("name_link", "standing", "auc", "fake_from", "created", "promoted", "promote_button")
+    list_display_links = None
+    list_before_template = "admin/detection/includes/models_head.html"
+    ordering = ("-created_at", "-id")
+    sortable_by = ("created",)
+    actions = ()
+    readonly_fields = ("standing", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
+    fieldsets = (
+        (None, {"fields": ("name", "standing", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
+        ("Held-out figures", {"fields": ("metrics_table",)}),
+        ("Its life", {"fields": ("promotions_table", "runs_table")}),
+        ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
+    )
+    empty_title = "No model is registered"
+    empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("<uuid:model_id>/promote/", wrap(promote_view), name="detection_modelversion_promote"),
+            path("rollback/", wrap(rollback_view), name="detection_modelversion_rollback"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        extra = {"may_promote": can_promote(request), **(extra_context or {})}
+        response: HttpResponse = super().changelist_view(request, extra)
+        return response
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ModelVersion | None:
+        model: ModelVersion | None = super().get_object(request, object_id, from_field)
+        if model is not None:
+            model.page_request = request  # type: ignore[attr-defined]  # whose page it is: see PageChangeList
+        return model
+
+    @display(description="Name")
+    def name_link(self, model: ModelVersion) -> SafeString:
+        url = reverse("admin:detection_modelversion_change", args=(model.pk,))
+        return format_html(
+            '<a class="dfd-link dfd-strong" href="{}">{}</a> <span class="dfd-mono dfd-subtle">{}</span>',
+            url,
+            model.name,
+            model.sha256[:8],
+        )
+
+    @display(description="Standing")
+    def standing(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/standing.html", {"model": model})
+
+    @display(description="Held-out AUC (95 % interval)")
+    def auc(self, model: ModelVersion) -> str:
+        return headline(model.metrics) or NOTHING
+
+    @display(description="Fake from")
+    def fake_from(self, model: ModelVersion) -> str:
+        return f"{model.threshold:.3f}"
+
+    @display(description="Promoted")
+    def promoted(self, model: ModelVersion) -> SafeString | str:
+        return moment(model.promoted_at)
+
+    @display(description="Metrics")
+    def metrics_table(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/metrics.html", {"sections": sections(model.metrics)})
+
+    @display(description="Configuration")
+    def config_table(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.config)})
+
+    @display(description="Gate")
+    def decision(self, model: Any) -> SafeString:
+        allowed, sentence = standing(model, active_model(), newest_judged_run(model=model))
+        context = {"model": model, "allowed": allowed, "sentence": sentence, "may_promote": _may(model)}
+        return render_to_string("admin/detection/includes/decision.html", context)
+
+    @display(description="Promotions")
+    def promotions_table(self, model: ModelVersion) -> SafeString:
+        rows = model.promotions.select_related("by").order_by("-created_at", "-id")[:HISTORY_LIMIT]
+        context = {"rows": [{"row": row, "tone": KIND_TONES.get(row.kind, "grey")} for row in rows]}
+        return render_to_string("admin/detection/includes/promotions.html", context)
+
+    @display(description="Training runs")
+    def runs_table(self, model: ModelVersion) -> SafeString:
+        rows = model.runs.select_related("snapshot").defer("history", "metrics", "last_error")
+        shown = rows.order_by("-created_at", "-id")[:HISTORY_LIMIT]
+        context = {"rows": [{"row": row, "tone": RUN_TONES.get(row.state, "grey")} for row in shown]}
+        return render_to_string("admin/detection/includes/runs.html", context)
+
+    @display(description="")
+    def promote_button(self, model: Any) -> SafeString | str:
+        if model.active or not _may(model):
+            return ""
+        url = reverse("admin:detection_modelversion_promote", args=(model.pk,))
+        return format_html('<a class="dfd-button" href="{}">Promote …</a>', url)
+
+
+def _may(model: Any) -> bool:
+    request = getattr(model, "page_request", None)
+    return request is not None and can_promote(request)

@@ -1,0 +1,212 @@
+"""What the page of a training run shows, and what its live parts are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+
+from detection.admin.charts.training_history import charts
+from detection.admin.metrics import headline, sections
+from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
+from detection.services.jobs.training_runs import OPEN_RUNS
+
+RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
+SIDES = (("train", "Training"), ("val", "Validation"), ("holdout", "Holdout"))
+GATE_NAMES = {
+    "auc": "AUC",
+    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
+    "recall_fake": "Fake recall",
+}
+OPTION_NAMES = {
+    "name": "Name of the candidate",
+    "full": "Backbone learns too",
+    "seed": "Seed",
+    "epochs": "Epochs of the heads, at most",
+    "crops": "Faces to train on (full)",
+    "batch_size": "Batch size",
+    "lr": "Learning rate (full)",
+    "input_size": "Side of the picture (new start)",
+    "start": "Start",
+    "backbone": "ImageNet weights",
+    "fake_recall": "Fakes to catch",
+    "shuffle_labels": "Labels shuffled (check for leaks)",
+    "promote": "Promoted if it wins",
+    "workers": "Loading processes",
+    "foreground": "In a terminal",
+}
+
+
+def mode(run: TrainingRun) -> str:
+    options = _dict(run.options)
+    name = "Full" if options.get("full") else "Frozen"
+    return f"{name}, labels shuffled" if options.get("shuffle_labels") else name
+
+
+def sees_errors(request: HttpRequest) -> bool:
+    """The last error is for those who can do something about it: who may start a run."""
+    return request.user.has_perm("detection.add_trainingrun")
+
+
+def live_state(run: TrainingRun, *, with_charts: bool = False) -> dict[str, Any]:
+    """What a page asks for every two seconds while the run is open."""
+    history = run.history if isinstance(run.history, list) else []
+    answer = {
+        "id": str(run.pk),
+        "open": run.state in OPEN_RUNS,
+        "state": run.state,
+        "state_text": run.get_state_display(),
+        "phase": phase(run),
+        "progress": run.progress,
+        "epochs": len(history),
+    }
+    if with_charts:
+        answer["charts"] = render_to_string("admin/detection/includes/charts.html", {"charts": charts(history)})
+    return answer
+
+
+def phase(run: TrainingRun) -> str:
+    if run.state == RunState.QUEUED:
+        return "Waits for a worker" if not run.attempts else "Waits for a worker, to go on where it stopped"
+    return run.phase or ("Begins" if run.state == RunState.RUNNING else "")
+
+
+def live_context(run: TrainingRun) -> dict[str, Any]:
+    """Context of includes/run_live.html."""
+    return {
+        "run": run,
+        "is_open": run.state in OPEN_RUNS,
+        "phase": phase(run),
+        "tone": RUN_TONES.get(run.state, "grey"),
+    }
+
+
+def run_context(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
+    """Everything the page of a run shows; nothing of it asks the database again."""
+    options = _dict(run.options)
+    seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else None
+    return {
+        **live_context(run),
+        "mode": mode(run),
+        "took": duration(seconds) if seconds is not None else None,
+        "auc": headline(run.metrics),
+        "options": [(OPTION_NAMES.get(key, str(key)), option_text(value)) for key, value in options.items()],
+        "charts": charts(run.history),
+        "epochs": len(run.history) if isinstance(run.history, list) else 0,
+        "snapshot_tables": snapshot_tables(run.snapshot),
+        "metric_sections": sections(run.metrics),
+        "gate": gate_context(run.gate),
+        "last_error": run.last_error if sees_errors(request) else "",
+    }
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def option_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)[:200] if value not in ("", None) else "–"  # noqa: RUF001
+
+
+def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    """Counts by side, by data set and by reviewer, and what was left out; entries that are no counts are not shown."""
+    if snapshot is None:
+        return None
+    summary = _dict(snapshot.summary)
+    sides, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
+    return {
+        "snapshot": snapshot,
+        "sides": [(title, *_counts(sides.get(name))) for name, title in SIDES],
+        "datasets": [(str(name), *_counts(counts)) for name, counts in sorted(sets.items())],
+        "reviewers": _pairs(summary.get("reviewers")),
+        "left_out": _pairs(summary.get("left_out")),
+        "by_review": _count(summary.get("by_review")),
+        "by_dataset": _count(summary.get("by_dataset")),
+        "components": _count(summary.get("components")),
+    }
+
+
+def gate_context(gate: Any) -> dict[str, Any] | None:
+    """The gate's answer with its figures as rows of text; None where there was none."""
+    gate = _dict(gate)
+    if not gate:
+        return None
+    rows = []
+    for name, values in _dict(gate.get("figures")).items():
+        values = _dict(values)
+        rows.append(
+            {
+                "name": GATE_NAMES.get(name, str(name)),
+                "champion": number(values.get("champion")),
+                "challenger": number(values.get("challenger")),
+                "own": span(values.get("challenger_low"), values.get("challenger_high")),
+                "difference": number(values.get("difference"), sign=True),
+                "interval": span(values.get("low"), values.get("high"), sign=True),
+            }
+        )
+    facts = [
+        ("Held-out videos", gate.get("n_videos")),
+        ("Real", gate.get("n_real")),
+        ("Fake", gate.get("n_fake")),
+        ("Groups of people", gate.get("n_components")),
+        ("Left out, seen in training", gate.get("excluded_seen_in_training")),
+    ]
+    return {
+        "passed": gate.get("passed") is True,
+        "sentence": str(gate.get("sentence") or "")[:1000],
+        "rows": rows,
+        "facts": [(name, value) for name, value in facts if isinstance(value, int)],
+    }
+
+
+def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
+    """May the gate promote this model now, and why (not), in a sentence; `run` is its newest one with a gate."""
+    gate = _dict(run.gate) if run else {}
+    if model.active:
+        return False, "It is the active model."
+    if run is None or not gate:
+        return False, "It has not been through the gate: no training run compared it with the active model."
+    sentence = str(gate.get("sentence") or "")[:1000]
+    if not gate.get("passed"):
+        return False, sentence or "It did not pass the gate."
+    if _dict(run.options).get("shuffle_labels"):
+        return False, "It was trained on shuffled labels, to check for leaks; it is not meant to be used."
+    if gate.get("champion") != (str(active.pk) if active else None):
+        return False, "It passed, but against a model that is no longer the active one; it must be compared again."
+    return True, sentence
+
+
+def number(value: Any, *, sign: bool = False) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"  # noqa: RUF001
+    return f"{value:+.3f}" if sign else f"{value:.3f}"
+
+
+def span(low: Any, high: Any, *, sign: bool = False) -> str:
+    texts = number(low, sign=sign), number(high, sign=sign)
+    return "" if "–" in texts else f"{texts[0]} to {texts[1]}"  # noqa: RUF001
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _counts(value: Any) -> tuple[int, int]:
+    return _count(_dict(value).get("real")), _count(_dict(value).get("fake"))
+
+
+def _pairs(value: Any) -> list[tuple[str, int]]:
+    return [(str(name), _count(count)) for name, count in sorted(_dict(value).items())]

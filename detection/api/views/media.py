@@ -1,0 +1,225 @@
+"""Stored files, to those who may see their video: in pieces, with HTTP Range so that a player can seek.
+
+Uploads are hostile: nothing is served with a type that a browser would run, and nothing may be guessed or framed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.http import HttpResponse, HttpResponseBase, HttpResponseNotModified, StreamingHttpResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import content_disposition_header, parse_etags
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from detection.api.views.videos import problems
+from detection.container_format import ALL_KINDS
+from detection.errors import Refused
+from detection.models import Video
+from detection.selectors import retention_notices, videos
+from detection.services.jobs import evidence
+from detection.services.ops import audit
+
+CHUNK_BYTES = 256 * 1024
+MEDIA_TYPES = {kind.suffix: kind.media_type for kind in ALL_KINDS} | {".jpg": "image/jpeg", ".png": "image/png"}
+_ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_NO_SCRIPTS = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes `start` to `end`, both included."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start + 1
+
+
+def parse_range(header: str, size: int) -> Span | None:
+    """The part that a Range header asks of `size` bytes.
+
+    None is "the whole", which RFC 9110 (14.2) allows for whatever is not understood, and for several parts at once.
+    Raises Refused `range_not_satisfiable`.
+    """
+    match = _ONE_RANGE.fullmatch(header.strip())
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:  # the last so many bytes
+        span = Span(max(0, size - int(last)), size - 1)
+    else:
+        span = Span(int(first), min(int(last) if last else size - 1, size - 1))
+        if last and int(last) < int(first):
+            return None
+    if span.start >= size or span.length < 1:
+        raise Refused(
+            "range_not_satisfiable",
+            f"The file has {size} bytes.",
+            status=416,
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return span
+
+
+def _pieces(name: str, span: Span) -> Iterator[bytes]:
+    """The bytes of a stored file, a piece at a time."""
+    if hasattr(default_storage, "bucket"):  # S3: opening would fetch the whole object first
+        ask = f"bytes={span.start}-{span.end}"
+        yield from default_storage.bucket.Object(name).get(Range=ask)["Body"].iter_chunks(CHUNK_BYTES)
+        return
+    with default_storage.open(name) as file:
+        file.seek(span.start)
+        left = span.length
+        while left > 0 and (piece := file.read(min(CHUNK_BYTES, left))):
+            left -= len(piece)
+            yield piece
+
+
+def serve(request: Request, name: str, *, download_as: str | None = None, max_age_s: int = 0) -> HttpResponseBase:
+    """A stored file as a response: 200, 206, 304 or (raised) 416; 404 where the file is gone."""
+    try:
+        size = default_storage.size(name)
+    except OSError as error:
+        raise NotFound("The file is not there.") from error
+    # A name is written once and never again, so it stands for its content.
+    etag = f'"{hashlib.sha256(f"{name} {size}".encode()).hexdigest()[:32]}"'
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    if etag in known or "*" in known:
+        response: HttpResponseBase = HttpResponseNotModified()
+    else:
+        response = _whole_or_part(request, name, size, etag)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = f"private, max-age={max_age_s}" if max_age_s else "private, no-cache"
+    patch_vary_headers(response, ("Authorization", "Cookie"))
+    shown_name = download_as or PurePosixPath(name).name
+    response.headers["Content-Disposition"] = content_disposition_header(download_as is not None, shown_name) or ""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = _NO_SCRIPTS
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+def _whole_or_part(request: Request, name: str, size: int, etag: str) -> HttpResponseBase:
+    part = None
+    if request.method == "GET" and request.headers.get("If-Range", etag) == etag:
+        part = parse_range(request.headers.get("Range", ""), size)
+    span = part or Span(0, size - 1)
+    media_type = MEDIA_TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
+    response: HttpResponseBase
+    if request.method == "HEAD":
+        response = HttpResponse(content_type=media_type)
+    else:
+        response = StreamingHttpResponse(_pieces(name, span), content_type=media_type)
+    response.headers["Content-Length"] = str(span.length)
+    response.headers["Accept-Ranges"] = "bytes"
+    if part:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {part.start}-{part.end}/{size}"
+    return response
+
+
+ORIGINALS = ("original", "clip", "preview")
+RANGE = OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="e.g. `bytes=0-1023`")
+PICTURE_MAX_AGE_S = 300
+
+
+def _picture(summary: str, *refusals: int) -> Any:
+    return extend_schema(
+        summary=summary,
+        parameters=[RANGE],
+        responses={(200, "image/*"): OpenApiTypes.BINARY, (206, "image/*"): OpenApiTypes.BINARY, 304: None}
+        | problems(401, 404, 416, *refusals),
+    )
+
+
+class VideoMediaView(APIView):
+    @extend_schema(
+        summary="Read a video's file",
+        parameters=[
+            RANGE,
+            OpenApiParameter("kind", str, OpenApiParameter.PATH, enum=["original", "clip", "preview", "thumbnail"]),
+        ],
+        responses={
+            (code, media): OpenApiTypes.BINARY
+            for code in (200, 206)
+            for media in ("video/*", "image/*", "application/octet-stream")
+        }
+        | {304: None}
+        | problems(401, 404, 410, 416),
+    )
+    def get(self, request: Request, video_id: UUID, kind: str) -> HttpResponseBase:
+        video = videos.visible_videos(user=request.user).filter(pk=video_id).first()
+        name = _file_of(video, kind) if video else ""
+        if video is None or not name:
+            if video is not None and kind in ORIGINALS:
+                retention_notices.check_original(video)
+            if video is not None and kind == "thumbnail":
+                retention_notices.check_pictures(video)
+            raise NotFound("There is no such file.")
+        response = serve(
+            request,
+            name,
+            download_as=video.original_name if kind == "original" else None,
+            max_age_s=PICTURE_MAX_AGE_S if kind == "thumbnail" else 0,
+        )
+        if kind != "thumbnail":  # lists show dozens
+            audit.media_read(video_id=video_id, user=request.user, original=kind == "original")
+        return response
+
+
+class FaceImageView(APIView):
+    @_picture("Read the picture of a face")
+    def get(self, request: Request, face_id: UUID) -> HttpResponseBase:
+        face = videos.visible_face(user=request.user, face_id=face_id)
+        if face is None:
+            raise NotFound("There is no such face.")
+        response = serve(request, str(face.crop.name), max_age_s=PICTURE_MAX_AGE_S)
+        audit.media_read(video_id=face.video_id, user=request.user)
+        return response
+
+
+class FaceHeatmapView(APIView):
+    @_picture("Read what of a face moved the score, as colours over its picture", 409)
+    def get(self, request: Request, face_id: UUID) -> HttpResponseBase:
+        face = videos.visible_face(user=request.user, face_id=face_id)
+        if face is None:
+            raise NotFound("There is no such face.")
+        evidence.check_may_know(video_id=face.video_id, user=request.user)
+        name = evidence.heatmap_names(face.video).get(str(face.pk))
+        if name is None:
+            raise NotFound("Nobody has asked for heat maps of this video yet, or its verdict has changed since.")
+        response = serve(request, name)
+        audit.media_read(video_id=face.video_id, user=request.user)
+        return response
+
+
+class SampledFrameImageView(APIView):
+    @_picture("Read a whole frame that was kept because no face was found")
+    def get(self, request: Request, frame_id: UUID) -> HttpResponseBase:
+        frame = videos.visible_sampled_frame(user=request.user, frame_id=frame_id)
+        if frame is None:
+            raise NotFound("There is no such frame.")
+        response = serve(request, str(frame.image.name), max_age_s=PICTURE_MAX_AGE_S)
+        audit.media_read(video_id=frame.video_id, user=request.user)
+        return response
+
+
+def _file_of(video: Video, kind: str) -> str:
+    """The name in storage; empty where there is no such kind, or no such file yet."""
+    files = {"original": video.file, "clip": video.clip, "preview": video.preview, "thumbnail": video.thumbnail}
+    file = files.get(kind)
+    return str(file.name or "") if file is not None else ""

@@ -1,0 +1,1 @@
+"""Rows and timings of `benchmark_admin`."""

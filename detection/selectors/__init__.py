@@ -1,0 +1,1 @@
+"""Read queries over more than one row."""

@@ -1,0 +1,147 @@
+"""What the first page shows: days, drift of the scores, workers that are alive.  Reads only, at a cost that stays."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from detection.models import HourFigures, ModelVersion, State, WorkerBeat
+from detection.services.ops.hourly_stats import BINS, HOUR, SETTLED, figures, hour_of
+
+DAYS = 14
+WEEK = timedelta(days=7)
+OUTCOMES = ("real", "fake", "no_face", "failed")
+LIVE_HOURS = 3
+"""Counted at once, beyond the last hour that is stored; more would take longer than a page may."""
+ALIVE_S = 60
+"""Four signs of life may be lost."""
+GROUPS = 10
+"""Of scores, for the drift: with few videos finer groups would be noise."""
+FEW = 100
+SMALL, LARGE = 0.1, 0.25
+"""Of the population stability index: below the one nothing to see, above the other look into it (Siddiqi 2006)."""
+
+
+@dataclass
+class Day:
+    """What ended on one day, in the server's time zone."""
+
+    day: date
+    outcomes: Counter[str] = field(default_factory=Counter)
+    answers: int = 0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The active model's scores of the last week against what they were: shares of each of `GROUPS` parts of 0 to 1."""
+
+    now: tuple[float, ...]
+    before: tuple[float, ...]
+    n_now: int
+    n_before: int
+    against: str
+    index: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class QueueOfWorkers:
+    name: str
+    workers: int
+    processes: int
+
+
+def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
+    """The last `DAYS` days up to this minute, and until when hours are counted (None: never); four queries."""
+    now = now or timezone.now()
+    today = timezone.localdate(now)
+    found = {day: Day(day) for day in (today - timedelta(days=k) for k in reversed(range(DAYS)))}
+    rows = list(HourFigures.objects.filter(hour__gte=now - timedelta(days=DAYS + 1)).values_list("hour", "figures"))
+    counted = max((hour for hour, _ in rows), default=None)
+    until = counted + HOUR if counted else None
+    start = max(until or now - LIVE_HOURS * HOUR, hour_of(now) - LIVE_HOURS * HOUR)
+    for hour, entry in [*rows, (now, figures(start, now + SETTLED, scores=False))]:
+        day = found.get(timezone.localdate(hour))
+        if day is not None:
+            states = entry.get("states", {})
+            day.outcomes.update(entry.get("labels", {}))
+            day.outcomes["no_face"] += states.get(State.NO_FACE, 0)
+            day.outcomes["failed"] += states.get(State.FAILED, 0) + states.get(State.DEAD, 0)
+            day.answers += entry.get("answers", 0)
+    return list(found.values()), until
+
+
+def drift(*, model: ModelVersion, now: datetime | None = None) -> Drift | None:
+    """How the model's scores of the last week differ from those of its training's held-out videos.
+
+    Weights that do not say what those were are compared with their own first week here.  None before any score.
+    """
+    now = now or timezone.now()
+    key = str(model.pk)
+    rows = HourFigures.objects.filter(hour__gte=now - WEEK).values_list("figures", flat=True)
+    this_week = _sum(entry.get("scores", {}).get(key) for entry in rows)
+    if not sum(this_week):
+        return None
+    held_out = model.metrics.get("score_bins") if isinstance(model.metrics, Mapping) else None
+    against = "held-out videos of its training"
+    before = _sum(held_out.values()) if isinstance(held_out, Mapping) else [0] * GROUPS
+    if not sum(before):
+        against = "its first week here"
+        since = model.promoted_at or model.created_at
+        if now < since + 2 * WEEK:
+            sentence = "This model's weights do not say what its scores were, and it has not run for two weeks here."
+            return Drift(_shares(this_week), (), sum(this_week), 0, against, None, sentence)
+        rows = HourFigures.objects.filter(hour__gte=since - HOUR, hour__lt=since + WEEK)
+        before = _sum(entry.get("scores", {}).get(key) for entry in rows.values_list("figures", flat=True))
+    n_now, n_before = sum(this_week), sum(before)
+    index = stability_index(before, this_week) if min(n_now, n_before) >= FEW else None
+    if index is None:
+        sentence = f"Too few videos to compare ({n_now} and {n_before}; {FEW} of each are needed)."
+    elif index < SMALL:
+        sentence = f"No drift to speak of (index {index:.2f})."
+    else:
+        size = "Some" if index < LARGE else "Strong"
+        sentence = (
+            f"{size} drift (index {index:.2f}): other videos come in than before, or more fakes among them."
+            " Look at the random audit before trusting the verdicts."
+        )
+    return Drift(_shares(this_week), _shares(before), n_now, n_before, against, index, sentence)
+
+
+def stability_index(before: Sequence[int], now: Sequence[int]) -> float:
+    """Population stability index of two histograms: 0 where they are equal.  Empty parts count as half a video."""
+    n_before, n_now = sum(before) + 0.5 * len(before), sum(now) + 0.5 * len(now)
+    pairs = [((b + 0.5) / n_before, (a + 0.5) / n_now) for b, a in zip(before, now, strict=True)]
+    return sum((a - b) * math.log(a / b) for b, a in pairs)
+
+
+def workers_alive(*, now: datetime | None = None) -> list[QueueOfWorkers]:
+    """For each queue the workers that consume it; those that have been silent for a minute are not counted."""
+    now = now or timezone.now()
+    found: dict[str, list[int]] = {name: [] for name in ("extract", "classify", "train", "maintenance")}
+    rows = WorkerBeat.objects.filter(seen_at__gte=now - timedelta(seconds=ALIVE_S))
+    for queues, processes in rows.values_list("queues", "processes"):
+        for name in queues.split(","):
+            found.setdefault(name, []).append(processes)
+    return [QueueOfWorkers(name, len(each), sum(each)) for name, each in found.items()]
+
+
+def _sum(histograms: Any) -> list[int]:
+    """Of histograms with `BINS` parts, as one with `GROUPS`; what is no histogram is left out."""
+    total = [0] * GROUPS
+    for bins in histograms:
+        if isinstance(bins, list) and len(bins) == BINS:
+            for k, n in enumerate(bins):
+                total[k * GROUPS // BINS] += int(n)
+    return total
+
+
+def _shares(histogram: Sequence[int]) -> tuple[float, ...]:
+    total = sum(histogram)
+    return tuple(n / total if total else 0.0 for n in histogram)

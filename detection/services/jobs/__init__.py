@@ -1,0 +1,1 @@
+"""Analyses and other jobs: claimed under a lease, settled, requeued."""

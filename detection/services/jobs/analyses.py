@@ -1,0 +1,418 @@
+"""The job protocol: every change of an Analysis.  The database owns the truth; the broker only wakes a worker.
+
+A claim is one conditional UPDATE that sets a new fencing token and a lease.  Whoever holds the token may extend the
+lease and finish; whoever has lost it (the lease ran out and another attempt has begun, or the video was deleted) gets
+`LeaseLost`, and has changed nothing.  The sweeper gives back what no one holds any more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce, Greatest
+from django.utils import timezone
+
+from detection import dispatch
+from detection.errors import Refused
+from detection.models import (
+    OPEN_STATES,
+    TERMINAL_STATES,
+    Analysis,
+    DatasetVideo,
+    FaceFrame,
+    ModelVersion,
+    SampledFrame,
+    Stage,
+    State,
+    Verdict,
+    Video,
+)
+from detection.selectors import retention_notices
+from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
+from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.perceptual_hashes import store_prints
+from detection.services.jobs.results import ClassificationResult, ExtractionResult
+from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields
+
+log = structlog.get_logger(__name__)
+
+EXTRACTED_PERCENT = 80
+GAVE_UP = "gave_up"
+LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
+
+
+class _Expired(Exception):
+    """What the analysis was to begin with has been removed."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on one stage of one analysis, for as long as `token` is the row's."""
+
+    analysis_id: UUID
+    video_id: UUID
+    stage: str
+    token: UUID
+    attempt: int
+    sensitive: bool = False
+    """Whether faces are to be looked for with lower thresholds."""
+
+
+# --- in ------------------------------------------------------------------------------------------------------------
+
+
+def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = False, wake: bool = True) -> Analysis:
+    """A new analysis of the video, or the one that is still open.  Without `wake`, who asks sees to the work itself.
+
+    With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
+    stored, the faces are extracted (with lower thresholds where `sensitive`), and replace the old ones when that has
+    succeeded.  Raises Refused `original_expired` where there is nothing to extract them from any more.
+    """
+    while True:
+        analysis = video.analyses.filter(state__in=OPEN_STATES).first()
+        if analysis is not None:
+            return analysis
+        stage, needed = Stage.EXTRACT, "original_removed_at"
+        if reuse_faces and video.faces.exists():
+            stage, needed = _stage_after_extraction(), "pictures_removed_at"
+        else:
+            retention_notices.check_original(video, then="Delete the video and upload the file again.", status=409)
+        try:
+            with transaction.atomic():
+                analysis = Analysis.objects.create(
+                    video=video,
+                    stage=stage,
+                    sensitive=sensitive,
+                    progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT,
+                )
+                now = timezone.now()
+                rows = Video.objects.filter(id=video.id)
+                still = rows.filter(**{needed: None})
+                if not still.update(current_analysis=analysis, status=State.QUEUED, updated_at=now) and rows.exists():
+                    raise _Expired
+                failed = Analysis.objects.filter(video=video, state__in=(State.FAILED, State.DEAD))
+                failed.update(replaced=True)
+                if wake:
+                    _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
+        except _Expired:  # just now, by the retention policy: see what is left
+            video.refresh_from_db(fields=("original_removed_at",))
+            continue
+        except IntegrityError:  # another request was first: its analysis is the open one, or it has ended already
+            if not Video.objects.filter(id=video.id).exists():
+                raise
+            continue
+        video.current_analysis, video.status, video.updated_at = analysis, State.QUEUED, now
+        log.info("analysis_queued", analysis=str(analysis.id), video=str(video.id), stage=str(stage))
+        return analysis
+
+
+def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
+    """A new analysis of the video of one that has ended (most often `dead`).  Raises Refused while it is open."""
+    if analysis.state not in TERMINAL_STATES:
+        raise Refused("still_open", "This task has not ended yet.", status=409)
+    sensitive = analysis.sensitive and analysis.state == State.DEAD  # what was asked for has not been done yet
+    return queue_analysis(video=analysis.video, reuse_faces=reuse_faces, sensitive=sensitive)
+
+
+# --- a worker's side -----------------------------------------------------------------------------------------------
+
+
+def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
+    """Take the stage, or None: it is another's, not due, at another stage, finished, or gone (a duplicate message)."""
+    now, token = timezone.now(), uuid4()
+    with transaction.atomic():
+        taken = (
+            Analysis.objects.filter(id=analysis_id, stage=stage)
+            .filter(
+                Q(state=State.QUEUED, not_before__lte=now)
+                | Q(state=State.RUNNING, lease_until__lt=now, attempts__lt=settings.DFD_MAX_ATTEMPTS)
+            )
+            .update(
+                state=State.RUNNING,
+                attempts=F("attempts") + 1,
+                token=token,
+                lease_until=_lease(now),
+                worker=worker[:120],
+                started_at=Coalesce(F("started_at"), now),
+            )
+        )
+        if not taken:
+            return None
+        row = Analysis.objects.only("video_id", "attempts", "sensitive").get(id=analysis_id)
+        _mirror(analysis_id, row.video_id, status=State.RUNNING)
+    return Claim(
+        analysis_id=analysis_id,
+        video_id=row.video_id,
+        stage=stage,
+        token=token,
+        attempt=row.attempts,
+        sensitive=row.sensitive,
+    )
+
+
+def heartbeat(*, claim: Claim, progress: int) -> None:
+    """Extend the lease and move the progress (0 to 100, never back).  Raises LeaseLost."""
+    changed = _mine(claim).update(lease_until=_lease(timezone.now()), progress=Greatest(F("progress"), progress))
+    if not changed:
+        raise LeaseLost(str(claim.analysis_id))
+
+
+def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
+    """Faces were found: store them in place of any older ones and go on to classification.  Raises LeaseLost.
+
+    A data set's video ends here: its label is known, and models are tried on whole sets at a time.
+    """
+    if not result.faces:
+        raise ValueError("no faces: this is finish_no_face's")
+    of_dataset = _is_of_dataset(claim.video_id)
+
+    def end(now: datetime) -> None:
+        _settle(
+            claim,
+            state=State.SUCCEEDED,
+            stage=Stage.DONE,
+            progress=100,
+            finished_at=now,
+            last_error="",
+            timings=result.timings,
+        )
+        # A verdict of before was on other faces.
+        _mirror(claim.analysis_id, claim.video_id, status=State.SUCCEEDED, needs_review=False, **NO_VERDICT)
+
+    def go_on(now: datetime) -> None:
+        stage = _stage_after_extraction()
+        _settle(
+            claim,
+            state=State.QUEUED,
+            stage=stage,
+            attempts=0,
+            progress=EXTRACTED_PERCENT,
+            not_before=now,
+            published_at=None,
+            last_error="",
+            timings=result.timings,
+        )
+        status = State.RUNNING if stage == Stage.CLASSIFY else State.QUEUED
+        _mirror(claim.analysis_id, claim.video_id, status=status)
+        _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=stage))
+
+    _store_extraction(claim, result, end if of_dataset else go_on)
+
+
+def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
+    """No valid face: store the frames for a person to look at, and end.  Raises LeaseLost."""
+    if result.faces:
+        raise ValueError("there are faces: this is finish_extraction's")
+    needs_review = not _is_of_dataset(claim.video_id)
+
+    def end(now: datetime) -> None:
+        _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
+        _mirror(
+            claim.analysis_id,
+            claim.video_id,
+            status=State.NO_FACE,
+            needs_review=needs_review,
+            **NO_VERDICT,
+        )
+
+    _store_extraction(claim, result, end)
+
+
+def finish_classification(*, claim: Claim, result: ClassificationResult) -> None:
+    """A verdict, in place of the same model version's older one.  Raises LeaseLost."""
+    now = timezone.now()
+    with transaction.atomic():
+        timings = Analysis.objects.filter(id=claim.analysis_id).values_list("timings", flat=True).first() or {}
+        _settle(
+            claim,
+            state=State.SUCCEEDED,
+            stage=Stage.DONE,
+            progress=100,
+            finished_at=now,
+            last_error="",
+            timings=timings | result.timings,
+        )
+        verdict, _ = Verdict.objects.update_or_create(
+            video_id=claim.video_id,
+            model_version_id=result.model_version_id,
+            defaults=verdict_fields(result, now=now),
+        )
+        Analysis.objects.filter(id=claim.analysis_id).update(verdict=verdict)
+        _mirror(claim.analysis_id, claim.video_id, **mirrored(verdict))
+
+
+def finish_failed(*, claim: Claim, code: str, detail: str) -> None:
+    """The file itself is at fault: that is a result, and never tried again.  Raises LeaseLost."""
+    with transaction.atomic():
+        _settle(
+            claim,
+            state=State.FAILED,
+            error_code=code[:40],
+            error_detail=detail[:500],
+            finished_at=timezone.now(),
+        )
+        _mirror(claim.analysis_id, claim.video_id, status=State.FAILED)
+        _on_commit(partial(attempt_files.prune, claim.video_id))
+
+
+def await_model(*, claim: Claim) -> None:
+    """No model is active: wait for one.  This was no attempt.  Raises LeaseLost."""
+    with transaction.atomic():
+        _settle(claim, state=State.QUEUED, stage=Stage.AWAITING_MODEL, attempts=0, published_at=None)
+        _mirror(claim.analysis_id, claim.video_id, status=State.QUEUED)
+
+
+def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
+    """Give the work back: later, after a backoff, or never again when its attempts are used up.  Raises LeaseLost.
+
+    `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts`
+    false (the worker is being stopped, its disk is full) the attempt is not counted and the work is due in `wait_s`.
+    """
+    with transaction.atomic():
+        if counts:
+            give_back(
+                _mine(claim),
+                analysis_id=claim.analysis_id,
+                video_id=claim.video_id,
+                stage=claim.stage,
+                attempt=claim.attempt,
+                error=error,
+                detail=detail,
+            )
+            return
+        due = timezone.now() + timedelta(seconds=wait_s)
+        changes: dict[str, Any] = {"not_before": due, "published_at": None, "last_error": error[-8000:]}
+        _settle(claim, state=State.QUEUED, attempts=F("attempts") - 1, **changes)
+        _mirror(claim.analysis_id, claim.video_id, status=_status_while_queued(claim.stage))
+        if not wait_s and not _is_of_dataset(claim.video_id):  # an import looks after its own
+            _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
+
+
+def give_back(
+    rows: QuerySet[Analysis],
+    *,
+    analysis_id: UUID,
+    video_id: UUID,
+    stage: str,
+    attempt: int,
+    error: str,
+    detail: str,
+) -> State:
+    """Queue again after a backoff with jitter, or end as dead; in a transaction.  For `release` and the sweeper.
+
+    `rows` is the one row, with the conditions under which it may be taken.  Raises LeaseLost when they fail by now.
+    """
+    now = timezone.now()
+    changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
+    if attempt < settings.DFD_MAX_ATTEMPTS:
+        state, status = State.QUEUED, _status_while_queued(stage)
+        seconds = backoff_s(attempt) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
+        changes |= {"not_before": now + timedelta(seconds=seconds), "published_at": None}
+    else:
+        state = status = State.DEAD
+        sentence = detail or "The analysis stopped without an answer."
+        changes |= {
+            "finished_at": now,
+            "error_code": GAVE_UP,
+            "error_detail": f"Given up after {attempt} attempts. {sentence}"[:500],
+        }
+        _on_commit(partial(attempt_files.prune, video_id))
+    if not rows.update(state=state, **changes):
+        raise LeaseLost(str(analysis_id))
+    _mirror(analysis_id, video_id, status=status)
+    log.warning("analysis_given_back", analysis=str(analysis_id), stage=stage, attempt=attempt, state=str(state))
+    return state
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def backoff_s(attempt: int) -> float:
+    """After this attempt, on the mean: doubled each time, and at most an hour."""
+    return min(float(settings.DFD_BACKOFF_S * 2.0 ** min(attempt - 1, 32)), LONGEST_BACKOFF_S)
+
+
+def _lease(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.DFD_LEASE_S)
+
+
+def _on_commit(call: Callable[[], object]) -> None:
+    transaction.on_commit(cast(Callable[[], None], call), robust=True)  # what it returns, nobody reads
+
+
+def _stage_after_extraction() -> Stage:
+    return Stage.CLASSIFY if ModelVersion.objects.filter(active=True).exists() else Stage.AWAITING_MODEL
+
+
+def _is_of_dataset(video_id: UUID) -> bool:
+    return DatasetVideo.objects.filter(video_id=video_id).exists()
+
+
+def _status_while_queued(stage: str) -> State:
+    """As Analysis.public_state: a task between its two stages still runs."""
+    return State.RUNNING if stage == Stage.CLASSIFY else State.QUEUED
+
+
+def _mine(claim: Claim) -> QuerySet[Analysis]:
+    return Analysis.objects.filter(id=claim.analysis_id, token=claim.token, state=State.RUNNING)
+
+
+def _settle(claim: Claim, **changes: Any) -> None:
+    """Leave `running`, if the claim still holds; to be called first in a transaction."""
+    if not _mine(claim).update(token=None, lease_until=None, **changes):
+        raise LeaseLost(str(claim.analysis_id))
+
+
+def _mirror(analysis_id: UUID, video_id: UUID, **changes: Any) -> None:
+    Video.objects.filter(id=video_id, current_analysis_id=analysis_id).update(updated_at=timezone.now(), **changes)
+    if changes.get("status") in TERMINAL_STATES:  # every end comes by here, within its transaction
+        webhook_deliveries.announce(analysis_id=analysis_id)
+
+
+def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
+    """Files first, then all rows in one transaction; without it the files go again."""
+    folder = attempt_files.attempt_folder(claim.video_id, claim.token)
+    facts = result.facts
+    try:
+        clip, thumbnail, faces, frames = attempt_files.store(folder, claim.video_id, result)
+        now = timezone.now()
+        with transaction.atomic():
+            settle(now)
+            if Video.objects.filter(id=claim.video_id).exclude(thumbnail="").exists():
+                orphan_files.watch(video_id=claim.video_id)  # who dies before `prune` would leave the old pictures
+            FaceFrame.objects.filter(video_id=claim.video_id).delete()
+            SampledFrame.objects.filter(video_id=claim.video_id).delete()
+            attempt_files.outdate_evidence(claim.video_id)
+            FaceFrame.objects.bulk_create(faces)
+            SampledFrame.objects.bulk_create(frames)
+            Video.objects.filter(id=claim.video_id).update(
+                clip=clip,
+                thumbnail=thumbnail,
+                container=facts.container[:80],
+                codec=facts.codec[:40],
+                width=facts.width,
+                height=facts.height,
+                rotation=facts.rotation,
+                fps=facts.fps,
+                duration_s=facts.duration_s,
+                frames_decoded=facts.frames_decoded,
+                tracks=result.tracks,
+                extracted_at=now,
+                pictures_removed_at=None,
+            )
+            store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
+            _on_commit(partial(attempt_files.prune, claim.video_id))
+    except BaseException:  # a time limit or a shutdown may strike anywhere, even just after the commit
+        if not attempt_files.is_current(claim.video_id, folder):
+            attempt_files.remove_tree(folder)
+        raise

@@ -1,0 +1,156 @@
+"""The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
+never collide, and the folder that lost is removed whole.  Used by `jobs`, and by `uploads` to remove a video's folder.
+
+Evidence on demand (`evidence_jobs`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+
+from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, SampledFrame, State, Video
+from detection.services.jobs.results import ExtractionResult
+
+THUMBNAIL = "thumbnail.jpg"
+
+
+def longest_attempt() -> timedelta:
+    """After this long no worker is at a stage that it had begun before."""
+    return timedelta(seconds=settings.DFD_TASK_HARD_LIMIT_S + settings.DFD_LEASE_S)
+
+
+def attempt_folder(video_id: UUID, token: UUID) -> str:
+    return f"{Video(id=video_id).folder}/{token.hex}"
+
+
+def heatmap_folder(video_id: UUID) -> str:
+    return f"{Video(id=video_id).folder}/heatmaps"
+
+
+def preview_folder(video_id: UUID) -> str:
+    return f"{Video(id=video_id).folder}/preview"
+
+
+def store(
+    folder: str, video_id: UUID, result: ExtractionResult
+) -> tuple[str, str, list[FaceFrame], list[SampledFrame]]:
+    """Write every file; returns the names of clip and thumbnail, and the unsaved rows."""
+    clip = ""
+    if result.clip is not None:
+        with result.clip.open("rb") as handle:
+            clip = default_storage.save(f"{folder}/clip{result.clip.suffix}", File(handle))
+    thumbnail = default_storage.save(f"{folder}/{THUMBNAIL}", ContentFile(result.thumbnail))
+    faces = [
+        FaceFrame(
+            video_id=video_id,
+            track=face.track,
+            position=face.position,
+            frame_number=face.frame_number,
+            timestamp_s=face.timestamp_s,
+            x1=face.box[0],
+            y1=face.box[1],
+            x2=face.box[2],
+            y2=face.box[3],
+            probability=min(max(face.probability, 0.0), 1.0),
+            crop=default_storage.save(f"{folder}/faces/{face.track}-{face.position:02}.png", ContentFile(face.png)),
+        )
+        for face in result.faces
+    ]
+    frames = [
+        SampledFrame(
+            video_id=video_id,
+            position=position,
+            frame_number=frame.frame_number,
+            timestamp_s=frame.timestamp_s,
+            boxes=list(frame.boxes),
+            image=default_storage.save(f"{folder}/frames/{position:02}.jpg", ContentFile(frame.jpeg)),
+        )
+        for position, frame in enumerate(result.frames)
+    ]
+    return clip, thumbnail, faces, frames
+
+
+def is_current(video_id: UUID, folder: str) -> bool:
+    """Whether the video's rows point into `folder`."""
+    return Video.objects.filter(id=video_id, thumbnail=f"{folder}/{THUMBNAIL}").exists()
+
+
+def prune(video_id: UUID) -> None:
+    """Remove the folders of all attempts but the one that the video's rows point into.  Call it after the commit."""
+    # The retention policy may have removed either.
+    named = Video.objects.filter(id=video_id).values_list("thumbnail", "clip").first()
+    if named is None:
+        return
+    keep = {PurePosixPath(name).parent.name for name in named if name}
+    folder = Video(id=video_id).folder
+    for name in _list(folder)[0]:
+        if name not in keep and _is_attempt(name):
+            remove_tree(f"{folder}/{name}")
+    prune_evidence(video_id)
+
+
+def outdate_evidence(video_id: UUID) -> None:
+    """Faces and clip are being replaced: what was made of the old ones goes, and what is being made begins anew.
+
+    To be called in the transaction that replaces them; `prune` then removes the files.
+    """
+    jobs = EvidenceJob.objects.filter(video_id=video_id)
+    jobs.exclude(state__in=OPEN_STATES).delete()
+    jobs.filter(state=State.RUNNING).update(
+        state=State.QUEUED, token=None, lease_until=None, published_at=None, attempts=0
+    )
+    Video.objects.filter(id=video_id).update(preview="")
+
+
+def prune_evidence(video_id: UUID) -> None:
+    """Remove heat maps and previews that no row names and nobody is writing.  Call it after the commit."""
+    heatmaps, previews = heatmap_folder(video_id), preview_folder(video_id)
+    # The files first: whoever writes one has claimed before, so the rows that are read then know of it.
+    folders, files = _list(heatmaps)[0], _list(previews)[1]
+    if not folders and not files:
+        return
+    jobs = EvidenceJob.objects.filter(video_id=video_id)
+    made = jobs.filter(kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED).order_by("-created_at", "-id")
+    tokens = [
+        *jobs.filter(state=State.RUNNING).values_list("token", flat=True),
+        *made.values_list("token", flat=True)[:1],
+    ]
+    keep = {token.hex for token in tokens if token is not None}
+    preview = Video.objects.filter(id=video_id).values_list("preview", flat=True).first()
+    for name in folders:
+        if name not in keep:
+            remove_tree(f"{heatmaps}/{name}")
+    for name in files:
+        if f"{previews}/{name}" != preview and PurePosixPath(name).stem not in keep:
+            default_storage.delete(f"{previews}/{name}")
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder of the storage with all that is in it; nothing there is fine."""
+    folders, files = _list(folder)
+    for name in files:
+        default_storage.delete(f"{folder}/{name}")
+    for name in folders:
+        remove_tree(f"{folder}/{name}")
+    default_storage.delete(folder)  # an empty directory, where the storage has such a thing
+
+
+def _list(folder: str) -> tuple[list[str], list[str]]:
+    try:
+        return default_storage.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+
+
+def _is_attempt(name: str) -> bool:
+    try:
+        UUID(hex=name)
+    except ValueError:
+        return False
+    return True

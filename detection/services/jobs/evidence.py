@@ -1,0 +1,300 @@
+"""Heat maps and previews on demand: asked for, claimed, finished.  As with analyses the database owns the truth.
+
+    queued ──claim──> running ──> succeeded (files stored)
+      ^                 │  └────> failed    (a sentence: the file is at fault, or the attempts are used up)
+      └─ lease expired ─┘
+
+Heat maps hold as long as the model that they are of is the one of the video's verdict and the faces are there; a
+preview holds until the clip is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from detection import dispatch
+from detection.errors import Refused
+from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
+from detection.selectors import retention_notices
+from detection.selectors.videos import User as AnyUser
+from detection.selectors.videos import is_unanswered_claim
+from detection.services.jobs import attempt_files
+from detection.services.jobs.leases import LeaseLost
+
+log = structlog.get_logger(__name__)
+
+MAX_OPEN = 50
+"""Jobs of one user that may wait at once."""
+BATCH = 200
+NOT_YET = "not_yet"
+
+
+@dataclass(frozen=True)
+class EvidenceClaim:
+    """The right to work on a job, for as long as `token` is the row's."""
+
+    job_id: UUID
+    video_id: UUID
+    kind: str
+    token: UUID
+    attempt: int
+
+
+# --- in ------------------------------------------------------------------------------------------------------------
+
+
+def request(*, video: Video, kind: str, by: User, again: bool = False) -> EvidenceJob:
+    """The job that makes the evidence or has made it; a new one where there is none that holds.
+
+    One that has failed is tried again when somebody asks for that (`again`), or when what it was about has changed.
+    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`.
+    """
+    if kind == EvidenceKind.HEATMAPS:
+        check_may_know(video_id=video.pk, user=by)
+        _check_has_something_to_show(video)
+    else:
+        retention_notices.check_original(video, status=409)
+    while True:
+        job = video.evidence_jobs.filter(kind=kind).order_by("-created_at", "-id").first()
+        if job is not None:
+            if job.state in OPEN_STATES or (job.state == State.SUCCEEDED and holds(job, video)):
+                return job
+            if job.state == State.FAILED and not again and not _is_about_another_verdict(job, video):
+                return job
+        try:
+            with transaction.atomic():
+                _check_limit(by)
+                job = EvidenceJob.objects.create(video=video, kind=kind, requested_by=by)
+                _on_commit(partial(_publish, job.id, kind))
+        except IntegrityError:  # another request was first: its job is the open one, or it has ended already
+            if not Video.objects.filter(id=video.pk).exists():
+                raise
+            continue
+        return job
+
+
+def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
+    """Heat maps tell what the model thinks.  Raises Refused `not_yet` for a reviewer who has still to answer."""
+    if is_unanswered_claim(video_id=video_id, reviewer_id=user.pk):
+        raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)
+
+
+def holds(job: EvidenceJob, video: Video) -> bool:
+    """Whether what a succeeded job has made is still what the video's page should show."""
+    if job.kind == EvidenceKind.PREVIEW:
+        return bool(video.preview)
+    verdict = video.current_verdict
+    return verdict is not None and job.result.get("model") == verdict.model_version.sha256 and _has_its_faces(job)
+
+
+def heatmap_names(video: Video) -> dict[str, str]:
+    """Of the heat maps that hold: face id -> name in storage; empty where there are none."""
+    job = _newest_heatmaps(video.pk)
+    return dict(job.result["faces"]) if job is not None and holds(job, video) else {}
+
+
+# --- a worker's side -----------------------------------------------------------------------------------------------
+
+
+def claim(*, job_id: UUID) -> EvidenceClaim | None:
+    """Take the job, or None: it has ended, somebody is at it, or it is gone (a duplicate message)."""
+    now, token = timezone.now(), uuid4()
+    free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now, attempts__lt=settings.DFD_MAX_ATTEMPTS)
+    with transaction.atomic():
+        taken = EvidenceJob.objects.filter(free, id=job_id).update(
+            state=State.RUNNING, token=token, lease_until=_lease(), attempts=F("attempts") + 1
+        )
+        if not taken:
+            return None
+        row = EvidenceJob.objects.only("video_id", "kind", "attempts").get(id=job_id)
+    return EvidenceClaim(job_id=job_id, video_id=row.video_id, kind=row.kind, token=token, attempt=row.attempts)
+
+
+def heartbeat(*, claim: EvidenceClaim, progress: int = 0) -> None:
+    """Extend the lease; how far it is, nobody is told.  Raises LeaseLost."""
+    _update(claim, lease_until=_lease())
+
+
+def finish_heatmaps(*, claim: EvidenceClaim, model_sha256: str, jpegs: Mapping[UUID, bytes]) -> None:
+    """Store a picture for each face (its id -> JPEG).  Raises LeaseLost, and then leaves no file."""
+    folder = f"{attempt_files.heatmap_folder(claim.video_id)}/{claim.token.hex}"
+    try:
+        names = {
+            str(face): default_storage.save(f"{folder}/{face}.jpg", ContentFile(jpeg)) for face, jpeg in jpegs.items()
+        }
+        with transaction.atomic():
+            _settle(claim, State.SUCCEEDED, result={"model": model_sha256, "faces": names}, last_error="")
+            _prune_on_commit(claim.video_id)
+    except BaseException:  # a time limit or a shutdown may strike anywhere, even just after the commit
+        if not _has_ended_well(claim):
+            attempt_files.remove_tree(folder)
+        raise
+
+
+def finish_preview(*, claim: EvidenceClaim, path: Path) -> None:
+    """Store the local file as the video's preview.  Raises LeaseLost, and then leaves no file."""
+    name = f"{attempt_files.preview_folder(claim.video_id)}/{claim.token.hex}{path.suffix}"
+    try:
+        with path.open("rb") as handle:
+            stored = default_storage.save(name, File(handle))
+        with transaction.atomic():
+            _settle(claim, State.SUCCEEDED, last_error="")
+            Video.objects.filter(id=claim.video_id).update(preview=stored)
+            _prune_on_commit(claim.video_id)
+    except BaseException:
+        if not _has_ended_well(claim):
+            default_storage.delete(name)
+        raise
+
+
+def finish_failed(*, claim: EvidenceClaim, code: str, detail: str) -> None:
+    """The file itself is at fault, and will be the next time, too.  Raises LeaseLost."""
+    with transaction.atomic():
+        _settle(claim, State.FAILED, error_detail=detail[:500], last_error=code)
+        _prune_on_commit(claim.video_id)
+
+
+def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
+    """Give the work back: to the sweeper's next round, or for good when its attempts are used up.  Raises LeaseLost.
+
+    `error` is for the operator, `detail` a sentence for who asked.  With `counts` false (the worker is being stopped)
+    the attempt is not counted and the work is due at once, or with `wait_s` when the sweeper finds it stale.
+    """
+    with transaction.atomic():
+        if counts:
+            _give_back(_mine(claim), claim.video_id, attempt=claim.attempt, error=error, detail=detail)
+            return
+        told = timezone.now() if wait_s else None
+        _update(claim, state=State.QUEUED, token=None, lease_until=None, attempts=F("attempts") - 1, published_at=told)
+        if not wait_s:
+            _on_commit(partial(_publish, claim.job_id, claim.kind))
+
+
+# --- the sweeper ---------------------------------------------------------------------------------------------------
+
+
+def sweep() -> int:
+    """Jobs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many."""
+    now, moved = timezone.now(), 0
+    for row in EvidenceJob.objects.filter(state=State.RUNNING, lease_until__lt=now)[:BATCH]:
+        # The very lease that was read: a worker that came back in between has the better right.
+        same = EvidenceJob.objects.filter(id=row.id, state=State.RUNNING, token=row.token, lease_until__lt=now)
+        error = f"Attempt {row.attempts}: the lease ran out at {row.lease_until}. Its worker was killed, or hung."
+        detail = "Each time the process that worked on it ended without a word."
+        try:
+            with transaction.atomic():
+                _give_back(same, row.video_id, attempt=row.attempts, error=error, detail=detail)
+        except LeaseLost:
+            continue
+        moved += 1
+    untold = Q(published_at=None, created_at__lt=now - timedelta(seconds=3))  # who made it is about to publish it
+    stale = Q(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
+    waiting = EvidenceJob.objects.filter(untold | stale, state=State.QUEUED).order_by("created_at")
+    for job_id, kind in waiting.values_list("id", "kind")[:BATCH]:
+        if not _publish(job_id, kind):
+            break  # the broker is away; the next sweep tries again
+        moved += 1
+    return moved
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _check_has_something_to_show(video: Video) -> None:
+    if video.current_verdict_id is None or not video.faces.exists():
+        raise Refused(
+            "nothing_to_show", "No model has judged faces of this video, so there is no heat map.", status=409
+        )
+
+
+def _check_limit(by: User) -> None:
+    """In the transaction that adds one; the user's row is the lock."""
+    list(User.objects.select_for_update(no_key=True).filter(pk=by.pk).values_list("pk"))
+    if EvidenceJob.objects.filter(requested_by=by, state__in=OPEN_STATES).count() >= MAX_OPEN:
+        raise Refused(
+            "too_many_requests",
+            f"{MAX_OPEN} of your requests for heat maps and previews are waiting already; try again in a moment.",
+            status=429,
+        )
+
+
+def _is_about_another_verdict(job: EvidenceJob, video: Video) -> bool:
+    verdict = video.current_verdict
+    return job.kind == EvidenceKind.HEATMAPS and verdict is not None and job.created_at < verdict.created_at
+
+
+def _newest_heatmaps(video_id: UUID) -> EvidenceJob | None:
+    rows = EvidenceJob.objects.filter(video_id=video_id, kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED)
+    return rows.order_by("-created_at", "-id").first()
+
+
+def _has_its_faces(job: EvidenceJob) -> bool:
+    faces = FaceFrame.objects.filter(video_id=job.video_id).values_list("id", flat=True)
+    return {str(face) for face in faces} == set(job.result.get("faces", ()))
+
+
+def _give_back(rows: QuerySet[EvidenceJob], video_id: UUID, *, attempt: int, error: str, detail: str) -> None:
+    """Queue again, or end as failed; in a transaction.  `rows` is the one row, if it may still be taken."""
+    changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
+    if attempt < settings.DFD_MAX_ATTEMPTS:
+        changes |= {"state": State.QUEUED, "published_at": None}
+    else:
+        sentence = f"Given up after {attempt} attempts. {detail or 'It stopped without an answer.'}"
+        changes |= {"state": State.FAILED, "error_detail": sentence[:500], "finished_at": timezone.now()}
+    if not rows.update(**changes):
+        raise LeaseLost(str(video_id))
+    _prune_on_commit(video_id)
+    log.warning("evidence_given_back", video=str(video_id), attempt=attempt, state=str(changes["state"]))
+
+
+def _has_ended_well(claim: EvidenceClaim) -> bool:
+    """Whether this very attempt's result is the job's."""
+    return EvidenceJob.objects.filter(id=claim.job_id, token=claim.token, state=State.SUCCEEDED).exists()
+
+
+def _lease() -> Any:
+    return timezone.now() + timedelta(seconds=settings.DFD_LEASE_S)
+
+
+def _publish(job_id: UUID, kind: str) -> bool:
+    told = dispatch.wake_evidence(job_id=job_id, kind=kind)
+    if told:
+        EvidenceJob.objects.filter(id=job_id).update(published_at=timezone.now())
+    return told
+
+
+def _on_commit(call: Callable[[], object]) -> None:
+    transaction.on_commit(cast(Callable[[], None], call), robust=True)  # what it returns, nobody reads
+
+
+def _prune_on_commit(video_id: UUID) -> None:
+    _on_commit(partial(attempt_files.prune_evidence, video_id))
+
+
+def _mine(claim: EvidenceClaim) -> QuerySet[EvidenceJob]:
+    return EvidenceJob.objects.filter(id=claim.job_id, token=claim.token, state=State.RUNNING)
+
+
+def _update(claim: EvidenceClaim, **changes: Any) -> None:
+    if not _mine(claim).update(**changes):
+        raise LeaseLost(str(claim.job_id))
+
+
+def _settle(claim: EvidenceClaim, state: State, **changes: Any) -> None:
+    """Leave `running`, if the claim still holds; first in a transaction.  The token stays: it names files."""
+    _update(claim, state=state, lease_until=None, finished_at=timezone.now(), **changes)

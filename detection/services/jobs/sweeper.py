@@ -1,0 +1,131 @@
+"""The sweeper: gives back what no worker holds any more, and rings the doorbell again where it was not heard.
+
+It runs every DFD_SWEEP_S seconds, in batches, and reads open rows only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import Analysis, ModelVersion, Stage, State
+from detection.services.jobs import analyses, orphan_files
+from detection.services.jobs.leases import LeaseLost
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+# A row this young is about to be published by whoever made it.
+GRACE = timedelta(seconds=3)
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What one sweep did; `more` says that a batch was full, so that the next should come at once."""
+
+    given_back: int
+    given_up: int
+    models_found: int
+    published: int
+    more: bool
+
+
+def sweep() -> SweepReport:
+    come_back_in_time()
+    given_back, given_up, full = give_back_expired()
+    models_found = wake_waiting()
+    published, stopped_short = _publish()
+    report = SweepReport(given_back, given_up, models_found, published, more=full or stopped_short)
+    if given_back or given_up or models_found or published:
+        log.info("swept", given_back=given_back, given_up=given_up, models_found=models_found, published=published)
+    return report
+
+
+def come_back_in_time() -> int:
+    """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
+
+    They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
+    """
+    now = timezone.now()
+    lease = timedelta(seconds=settings.DFD_LEASE_S)
+    pause = timedelta(seconds=max(analyses.DISK_FULL_WAIT_S, analyses.backoff_s(settings.DFD_MAX_ATTEMPTS)))
+    leases = Analysis.objects.filter(state=State.RUNNING, lease_until__gt=now + 2 * lease)
+    pauses = Analysis.objects.filter(state=State.QUEUED, not_before__gt=now + 2 * pause)
+    told = Analysis.objects.filter(state=State.QUEUED, published_at__gt=now + pause)
+    changed = leases.update(lease_until=now + lease) + pauses.update(not_before=now) + told.update(published_at=now)
+    if changed:
+        log.warning("clock_was_put_back", analyses=changed)
+    return changed
+
+
+def wake_waiting() -> int:
+    """Analyses that waited for a model go on, if one is active.  Returns how many; publishing is the caller's."""
+    if not ModelVersion.objects.filter(active=True).exists():
+        return 0
+    return Analysis.objects.filter(state=State.QUEUED, stage=Stage.AWAITING_MODEL).update(
+        stage=Stage.CLASSIFY, not_before=timezone.now(), published_at=None
+    )
+
+
+def give_back_expired() -> tuple[int, int, bool]:
+    """Workers that are gone: (given back, given up, whether there may be more)."""
+    counts = {State.QUEUED: 0, State.DEAD: 0}
+    expired = list(
+        Analysis.objects.filter(state=State.RUNNING, lease_until__lt=timezone.now()).order_by("not_before")[:BATCH]
+    )
+    for row in expired:
+        # The very lease that was read: a worker that came back in between, or another sweeper, has the better right.
+        same = Analysis.objects.filter(id=row.id, state=State.RUNNING, token=row.token, lease_until__lt=timezone.now())
+        try:
+            with transaction.atomic():
+                state = analyses.give_back(
+                    same,
+                    analysis_id=row.id,
+                    video_id=row.video_id,
+                    stage=row.stage,
+                    attempt=row.attempts,
+                    error=_what_happened(row),
+                    detail="Each time the process that analysed this file ended without a word.",
+                )
+                if row.stage == Stage.EXTRACT:
+                    orphan_files.watch(video_id=row.video_id)
+        except LeaseLost:
+            continue
+        counts[state] += 1
+    return counts[State.QUEUED], counts[State.DEAD], len(expired) == BATCH
+
+
+def _what_happened(row: Analysis) -> str:
+    return (
+        f"Attempt {row.attempts} ({row.stage}): the lease of worker {row.worker or '?'} ran out at {row.lease_until}."
+        f" It was killed, lost its database, or hung."
+    )
+
+
+def _publish() -> tuple[int, bool]:
+    """Tell workers of due rows that they were never told of, or were told of in vain: (how many, whether more wait)."""
+    published, more = 0, False
+    for stage in (Stage.EXTRACT, Stage.CLASSIFY):
+        now = timezone.now()
+        due = Analysis.objects.filter(state=State.QUEUED, stage=stage, not_before__lte=now).order_by("not_before")
+        untold = due.filter(published_at=None).exclude(created_at__gt=now - GRACE)
+        stale = due.filter(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
+        rows = list(untold.values_list("id", flat=True)[:BATCH])
+        more |= len(rows) == BATCH
+        if stale.exists():
+            # A long queue is no loss: republish only what the broker no longer has, or duplicates would pile up.
+            waiting = dispatch.backlog(stage=stage)
+            lost = 0 if waiting is None else due.exclude(published_at=None).count() - waiting
+            if lost > 0:
+                rows += list(stale.values_list("id", flat=True)[: min(lost, BATCH)])
+        for analysis_id in rows:
+            if not dispatch.wake(analysis_id=analysis_id, stage=stage):
+                return published, False  # the broker is away; the next sweep tries again
+            published += 1
+    return published, more

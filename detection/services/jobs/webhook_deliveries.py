@@ -1,0 +1,295 @@
+"""Webhooks: who wants to be told, what is to be told, and when it is tried again.
+
+    waiting ──an attempt succeeds──> delivered
+       │ └──it fails: later, at doubled intervals up to an hour──┐
+       └─<───────────────────────────────────────────────────────┘
+       └──MAX_FAILURES attempts, about a day──> failed ("send again" in the admin starts anew)
+
+The unit of work is the webhook, not the delivery: one worker at a time sends to it, and after a failure the whole of
+it pauses.  So a receiver that is dead or slow costs one attempt a pause, however much waits for it.  After
+MAX_FAILURES failures in a row it is disabled.  Rows are the truth; a message is a doorbell.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from detection import dispatch, outbound_urls
+from detection.errors import Refused
+from detection.models import Analysis, DatasetVideo, DeliveryState, Video, Webhook, WebhookDelivery
+
+log = structlog.get_logger(__name__)
+
+TASK_FINISHED = "task.finished"
+MAX_WEBHOOKS = 10
+"""Of one user."""
+MAX_FAILURES = 30
+FIRST_PAUSE_S = 30
+LONGEST_PAUSE_S = 3600
+"""30 s, 1 min, 2 min, ..., then hourly: thirty attempts take 23 hours."""
+LEASE = timedelta(seconds=60)
+KEPT = timedelta(days=7)
+SETTLED = timedelta(hours=1)
+"""No transaction takes this long: a webhook that was removed before can be deleted."""
+LOG_ENTRIES = 2 * MAX_FAILURES
+BATCH = 1000
+PREFIX = "whsec_"
+DISABLED = f"Disabled after {MAX_FAILURES} failed attempts in a row. Delete it, and create it anew when it answers."
+
+
+class LeaseLost(Exception):
+    """The webhook was removed, or is another worker's by now: stop."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt.  `at` is ISO 8601; `status` HTTP's, or None; `error` a sentence, empty on success."""
+
+    at: str
+    seconds: float
+    status: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class WebhookClaim:
+    """The right to send to a webhook, for as long as `token` is the row's."""
+
+    webhook_id: UUID
+    url: str
+    secret: str
+    token: UUID
+
+
+# --- the owner's side ------------------------------------------------------------------------------------------------
+
+
+def register(*, owner: AbstractBaseUser, url: str) -> Webhook:
+    """A webhook with a new secret, to be shown once.  Raises Refused: `invalid_url`, `forbidden_address`,
+    `too_many_webhooks`."""
+    outbound_urls.parse(url)
+    with transaction.atomic():
+        list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner.pk).values_list("pk"))
+        if webhooks_of(user=owner).count() >= MAX_WEBHOOKS:
+            raise Refused("too_many_webhooks", f"You have {MAX_WEBHOOKS} webhooks already; delete one.", status=409)
+        secret = PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+        return Webhook.objects.create(owner_id=owner.pk, url=url, secret=secret)
+
+
+def webhooks_of(*, user: Any) -> QuerySet[Webhook]:
+    """The user's own, newest first: nobody, whatever their rights, manages another's."""
+    rows = (
+        Webhook.objects.filter(owner_id=user.pk, removed_at=None) if user.is_authenticated else Webhook.objects.none()
+    )
+    return rows.order_by("-created_at", "-id")
+
+
+def remove(*, webhook: Webhook) -> None:
+    """Nothing more is sent.  The row stays a while: a task that ends at this moment may be writing a delivery."""
+    now = timezone.now()
+    with transaction.atomic():
+        Webhook.objects.filter(pk=webhook.pk).update(removed_at=now, token=None, lease_until=None)
+        _give_up(WebhookDelivery.objects.filter(webhook=webhook), now)
+
+
+def sign(*, secret: str, delivery_id: UUID, timestamp: int, body: str) -> str:
+    """The header `webhook-signature`, as the Standard Webhooks specification has it:
+    `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`."""
+    key = base64.b64decode(secret.removeprefix(PREFIX))
+    digest = hmac.new(key, f"{delivery_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+# --- a task has ended ------------------------------------------------------------------------------------------------
+
+
+def announce(*, analysis_id: UUID) -> None:
+    """A delivery for each webhook of the video's owner, in the transaction that ends the task.
+
+    Never raises, and takes no lock that another holds for long: that a task has ended counts for more.
+    """
+    try:
+        with transaction.atomic():
+            for webhook_id in _add_deliveries(analysis_id):
+                transaction.on_commit(partial(_wake, webhook_id), robust=True)
+    except Exception as error:
+        log.error("webhooks_not_told", analysis=str(analysis_id), error=str(error))
+
+
+def _add_deliveries(analysis_id: UUID) -> list[UUID]:
+    standing = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__videos__analyses=analysis_id)
+    ids = list(standing.values_list("id", flat=True))
+    if not ids:
+        return []
+    analysis = (
+        Analysis.objects.select_related("video", "verdict__model_version").defer("last_error").get(id=analysis_id)
+    )
+    if DatasetVideo.objects.filter(video_id=analysis.video_id).exists():  # nobody has sent these
+        return []
+    body = json.dumps(_event(analysis), separators=(",", ":"))
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(
+            webhook_id=webhook_id, event=TASK_FINISHED, video_id=analysis.video_id, task_id=analysis.id, body=body
+        )
+        for webhook_id in ids
+    )
+    return ids
+
+
+def _event(analysis: Analysis) -> dict[str, Any]:
+    video, verdict = analysis.video, analysis.verdict
+    return {
+        "type": TASK_FINISHED,
+        "timestamp": (analysis.finished_at or timezone.now()).isoformat(),
+        "data": {
+            "task": str(analysis.id),
+            "video": str(video.id),
+            "external_id": video.external_id,
+            "state": analysis.public_state,
+            "error": {"code": analysis.error_code, "detail": analysis.error_detail} if analysis.error_code else None,
+            "verdict": verdict
+            and {
+                "label": verdict.label,
+                "fake_probability": verdict.fake_probability,
+                "threshold": verdict.threshold,
+                "model_version": verdict.model_version.name,
+            },
+            "needs_review": Video.objects.values_list("needs_review", flat=True).get(id=video.id),
+        },
+    }
+
+
+def _wake(webhook_id: UUID) -> None:
+    dispatch.wake_webhook(webhook_id=webhook_id)
+
+
+# --- a worker's side -------------------------------------------------------------------------------------------------
+
+
+def claim(*, webhook_id: UUID) -> WebhookClaim | None:
+    """The right to send, or None: another is at it, it pauses after a failure, is disabled, or gone."""
+    now, token = timezone.now(), uuid4()
+    if not _free(now).filter(id=webhook_id).update(token=token, lease_until=now + LEASE):
+        return None
+    row = Webhook.objects.get(id=webhook_id)
+    return WebhookClaim(webhook_id=row.id, url=row.url, secret=row.secret, token=token)
+
+
+def next_due(*, claim: WebhookClaim) -> WebhookDelivery | None:
+    """What has waited longest.  Extends the lease; raises LeaseLost."""
+    now = timezone.now()
+    if not _mine(claim).update(lease_until=now + LEASE):
+        raise LeaseLost(str(claim.webhook_id))
+    return _due(now).filter(webhook_id=claim.webhook_id).order_by("not_before").first()
+
+
+def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) -> bool:
+    """Write down what came of an attempt; returns whether more may be sent at once.  Raises LeaseLost."""
+    now, sent = timezone.now(), not attempt.error
+    row = WebhookDelivery.objects.filter(id=delivery.id)
+    with transaction.atomic():
+        webhook = _mine(claim).select_for_update(no_key=True).first()
+        if webhook is None:
+            raise LeaseLost(str(claim.webhook_id))
+        attempts = delivery.attempts + 1
+        row.update(attempts=attempts, log=[*delivery.log, asdict(attempt)][-LOG_ENTRIES:])
+        if sent:
+            row.update(state=DeliveryState.DELIVERED, ended_at=now)
+            _mine(claim).update(failures=0, last_error="")
+            return True
+        if attempts >= MAX_FAILURES:
+            row.update(state=DeliveryState.FAILED, ended_at=now)
+        else:
+            row.update(not_before=now + pause(attempts))
+        failures = webhook.failures + 1
+        _mine(claim).update(failures=failures, last_error=attempt.error[:300], not_before=now + pause(failures))
+        if failures >= MAX_FAILURES:
+            _mine(claim).update(disabled_at=now)
+            _give_up(WebhookDelivery.objects.filter(webhook_id=claim.webhook_id), now)
+            log.warning("webhook_disabled", webhook=str(claim.webhook_id), error=attempt.error)
+    return False
+
+
+def release(*, claim: WebhookClaim) -> None:
+    """Let others send; what has come in meanwhile was told to nobody, so a worker is told now."""
+    _mine(claim).update(token=None, lease_until=None)
+    now = timezone.now()
+    waiting = _due(now).filter(webhook_id=claim.webhook_id)
+    if _free(now).filter(id=claim.webhook_id).exists() and waiting.exists():
+        _wake(claim.webhook_id)
+
+
+def pause(failures: int) -> timedelta:
+    """After so many failures in a row, with some jitter."""
+    seconds = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 20))
+    return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # nosec B311
+
+
+# --- the operator and the sweeper ------------------------------------------------------------------------------------
+
+
+def send_again(*, delivery: WebhookDelivery) -> None:
+    """Start anew with this delivery, at once; a webhook that was disabled is enabled by that.  Raises Refused."""
+    now = timezone.now()
+    with transaction.atomic():
+        standing = Webhook.objects.filter(id=delivery.webhook_id, removed_at=None)
+        if not standing.update(not_before=now, disabled_at=None, failures=0):
+            raise Refused("webhook_removed", "Its owner has removed this webhook.", status=409)
+        WebhookDelivery.objects.filter(id=delivery.id).update(
+            state=DeliveryState.WAITING, ended_at=None, attempts=0, not_before=now
+        )
+        transaction.on_commit(partial(_wake, delivery.webhook_id), robust=True)
+
+
+def sweep() -> int:
+    """Tell workers of what is due, and forget what has ended long ago; returns how many webhooks were told of."""
+    now = timezone.now()
+    due = _free(now).filter(Exists(_due(now).filter(webhook=OuterRef("pk"))))
+    _give_up(WebhookDelivery.objects.filter(webhook__disabled_at__isnull=False), now)  # came in as it was disabled
+    told = 0
+    for webhook_id in due.order_by("not_before").values_list("id", flat=True)[:BATCH]:
+        if not dispatch.wake_webhook(webhook_id=webhook_id):
+            break  # the broker is away; the next sweep tries again
+        told += 1
+    old = WebhookDelivery.objects.filter(ended_at__lt=now - KEPT).order_by("ended_at").values_list("id", flat=True)
+    WebhookDelivery.objects.filter(id__in=list(old[:BATCH])).delete()
+    Webhook.objects.filter(removed_at__lt=now - SETTLED).delete()
+    return told
+
+
+# --- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _free(now: datetime) -> QuerySet[Webhook]:
+    """Those that may be sent to by whoever comes first."""
+    unclaimed = Q(lease_until=None) | Q(lease_until__lt=now)
+    return Webhook.objects.filter(unclaimed, removed_at=None, disabled_at=None, not_before__lte=now)
+
+
+def _due(now: datetime) -> QuerySet[WebhookDelivery]:
+    return WebhookDelivery.objects.filter(state=DeliveryState.WAITING, not_before__lte=now)
+
+
+def _mine(claim: WebhookClaim) -> QuerySet[Webhook]:
+    return Webhook.objects.filter(id=claim.webhook_id, token=claim.token, removed_at=None)
+
+
+def _give_up(rows: QuerySet[WebhookDelivery], now: datetime) -> None:
+    rows.filter(state=DeliveryState.WAITING).update(state=DeliveryState.FAILED, ended_at=now)

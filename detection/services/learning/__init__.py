@@ -1,0 +1,1 @@
+"""Data sets, identity splits, snapshots, the model registry."""

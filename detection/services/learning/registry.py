@@ -1,0 +1,223 @@
+"""Model versions: register a file of weights, make one active, find one by what a person types."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from detection import dispatch
+from detection.errors import Refused
+from detection.models import AuditAction, ModelVersion, Promotion, PromotionKind
+from detection.selectors.videos import model_before
+from detection.services.jobs import sweeper
+from detection.services.ops import audit
+
+
+def register_model(
+    *,
+    file: Path,
+    name: str,
+    sha256: str,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    threshold: float,
+    temperature: float,
+    experimental: bool,
+    training_data_sha256: str,
+    activate: bool,
+    trained_on: Sequence[str] = (),
+    parent: ModelVersion | None = None,
+) -> ModelVersion:
+    """Store the file and its facts; the same file again is the version that exists.
+
+    `activate` is for an installation's first model, by whoever sets it up; later ones pass the gate (see `promote`).
+
+    Raises Refused when the file is not the one whose sha256 is given.
+    """
+    found = _sha256(file)
+    if found != sha256:
+        raise Refused("hash_mismatch", f"{file.name} has sha256 {found}, not {sha256}.")
+    model = ModelVersion.objects.filter(sha256=sha256).first()
+    if model is None:
+        model = _create(
+            file,
+            name=name[:100],
+            sha256=sha256,
+            config=dict(config),
+            metrics=dict(metrics),
+            threshold=threshold,
+            temperature=temperature,
+            experimental=experimental,
+            training_data_sha256=training_data_sha256,
+            trained_on=sorted(trained_on),
+            parent=parent,
+        )
+    else:
+        _mend(model, file)
+    return activate_model(model=model, reason="Registered with --activate.") if activate else model
+
+
+def promote(
+    *, model: ModelVersion, gate: Mapping[str, Any], by: Any = None, force: bool = False, reason: str = ""
+) -> ModelVersion:
+    """Make the model active if `gate` (see `detection.services.gates`) says that it has won, or by force with a reason.
+
+    Raises Refused `gate_refused` with the gate's own sentence, `stale_gate` when another model than the one it was
+    compared with is active by now, `reason_missing`.
+    """
+    reason = reason.strip()
+    if force:
+        if not reason:
+            raise Refused("reason_missing", "Forcing a model needs a reason: it is kept with the decision.")
+        return activate_model(model=model, kind=PromotionKind.FORCED, by=by, reason=reason, gate=gate)
+    if model.active:
+        return model
+    if not gate.get("passed"):
+        raise Refused(
+            "gate_refused", str(gate.get("sentence") or "This model has not been through the gate."), status=409
+        )
+    return activate_model(
+        model=model, kind=PromotionKind.GATE, by=by, reason=reason, gate=gate, champion=gate["champion"]
+    )
+
+
+def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
+    """Back to the model that was active before the present one.  Raises Refused when there was none.
+
+    Twice in a row goes back twice: the way is the list of promotions, without those that were rolled back.
+    """
+    before = model_before()
+    if before is None:
+        raise Refused("nothing_before", "There is no earlier model to go back to.", status=409)
+    return activate_model(model=before, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
+
+
+def activate_model(
+    *,
+    model: ModelVersion,
+    kind: PromotionKind | None = None,
+    by: Any = None,
+    reason: str = "",
+    gate: Mapping[str, Any] | None = None,
+    champion: str | None = "",
+) -> ModelVersion:
+    """From now on verdicts are this version's.  Analyses that waited for a model go on.
+
+    With `champion` (an id, or None for no model) it is refused as `stale_gate` unless that is the active one.
+    """
+    with transaction.atomic():
+        # All of them, in one order: two activations at once must neither deadlock nor both find the same one active.
+        rows = {row.id: row for row in ModelVersion.objects.select_for_update().order_by("id")}
+        previous = next((row for row in rows.values() if row.active), None)
+        if champion != "" and champion != (str(previous.id) if previous else None):
+            raise Refused("stale_gate", "Another model has become active meanwhile; compare again.", status=409)
+        ModelVersion.objects.filter(active=True).exclude(id=model.id).update(active=False)
+        model = rows[model.id]
+        promotion: Promotion | None = None
+        if not model.active:
+            model.active, model.promoted_at = True, timezone.now()
+            model.save(update_fields=["active", "promoted_at"])
+            promotion = Promotion.objects.create(
+                model_version=model,
+                previous=previous,
+                kind=kind or (PromotionKind.FORCED if previous else PromotionKind.FIRST),
+                by=by,
+                reason=reason[:500],
+                gate=dict(gate or {}),
+            )
+        sweeper.wake_waiting()
+        transaction.on_commit(dispatch.wake_sweeper, robust=True)
+        if promotion:
+            facts = {"kind": str(promotion.kind), "previous": str(previous.id) if previous else None}
+            audit.record(AuditAction.MODEL_ACTIVATED, subject=f"model:{model.id}", by=by, facts=facts)
+    return model
+
+
+def find_model(*, reference: str) -> ModelVersion:
+    """By id, name, or the beginning of its sha256 (at least 4 digits).  Raises Refused when none or several fit."""
+    try:
+        by_id = ModelVersion.objects.filter(id=UUID(reference))
+    except ValueError:
+        by_id = ModelVersion.objects.none()
+    by_hash = ModelVersion.objects.none()
+    if len(reference) >= 4:
+        by_hash = ModelVersion.objects.filter(sha256__startswith=reference.lower())
+    for candidates in (by_id, ModelVersion.objects.filter(name=reference), by_hash):
+        found = list(candidates[:2])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Refused("ambiguous_model", f"Several models fit {reference!r}; give the id or more of the sha256.")
+    raise Refused("unknown_model", f"No model is called {reference!r}.", status=404)
+
+
+def local_weights(*, model: ModelVersion) -> Path:
+    """A copy of the version's file on this machine's disk, named by its sha256 and checked by it.
+
+    Raises OSError when storage does not have the file, Refused when it is not the one that was registered.
+    """
+    folder: Path = settings.VAR_DIR / "cache"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{model.sha256}.safetensors"
+    if path.is_file() and _sha256(path) == model.sha256:
+        return path
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
+        fetched = Path(partial.name)
+        try:
+            with default_storage.open(str(model.file.name)) as source:
+                shutil.copyfileobj(source, partial, 1024 * 1024)
+            partial.flush()
+            found = _sha256(fetched)
+            if found != model.sha256:
+                raise Refused(
+                    "hash_mismatch",
+                    f"The stored weights of {model.name!r} have sha256 {found}, not {model.sha256}."
+                    f" Register the file again.",
+                )
+            fetched.replace(path)
+        finally:
+            fetched.unlink(missing_ok=True)
+    return path
+
+
+def _mend(model: ModelVersion, file: Path) -> None:
+    """Registering again is how a stored file that was lost or damaged is brought back."""
+    try:
+        with default_storage.open(str(model.file.name)) as handle:
+            sound = hashlib.file_digest(handle, "sha256").hexdigest() == model.sha256
+    except OSError:
+        sound = False
+    if not sound:
+        default_storage.delete(str(model.file.name))
+        with file.open("rb") as handle:
+            stored = default_storage.save(f"models/{model.sha256}.safetensors", File(handle))
+        model.file.name = stored
+        model.save(update_fields=["file"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _create(file: Path, **fields: Any) -> ModelVersion:
+    """The row and its file; whoever comes second with the same file gets the first one's row."""
+    with file.open("rb") as handle:
+        stored = default_storage.save(f"models/{fields['sha256']}.safetensors", File(handle))
+    try:
+        with transaction.atomic():
+            return ModelVersion.objects.create(file=stored, **fields)
+    except IntegrityError:
+        default_storage.delete(stored)
+        return ModelVersion.objects.get(sha256=fields["sha256"])

@@ -1,0 +1,123 @@
+"""Verdicts of the active model for videos that show another model's, from their stored faces.
+
+After a rollback most of them are there already: they are shown again, and nothing is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
+from detection.services.jobs.results import ClassificationResult
+from detection.services.jobs.verdicts import mirrored, verdict_fields
+from detection.services.reviews.rescan import found_sensitively
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A video's faces by person: (track, faces in time order)."""
+
+    video_id: UUID
+    people: list[tuple[int, list[FaceFrame]]]
+    verdict: Verdict | None = None
+    """What the model has said of these very faces before."""
+    sensitive: bool = False
+    """Whether the faces were found with lowered thresholds."""
+
+    @property
+    def faces(self) -> set[str]:
+        return {str(face.id) for _, run in self.people for face in run}
+
+
+def outdated(*, model: ModelVersion) -> QuerySet[Video]:
+    """Videos with stored faces that do not show a verdict of this model; those in a worker's hands are left to it."""
+    shown = Verdict.objects.filter(id=OuterRef("current_verdict"), model_version=model)
+    busy = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
+    faces = FaceFrame.objects.filter(video=OuterRef("pk"))
+    return Video.objects.filter(~Exists(shown), ~Exists(busy), Exists(faces))
+
+
+def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> list[StoredVideo]:
+    """The next videos in the order of their ids, with their faces: four queries, whatever the size."""
+    rows = outdated(model=model).order_by("id")
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    ids = list(rows.values_list("id", flat=True)[:size])
+    faces = FaceFrame.objects.filter(video_id__in=ids).order_by("video_id", "track", "position")
+    found = {
+        video_id: [(track, list(run)) for track, run in groupby(of_video, key=lambda face: face.track)]
+        for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
+    }
+    earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
+    lowered = found_sensitively(ids)
+    batch = [
+        StoredVideo(video_id, found[video_id], sensitive=video_id in lowered) for video_id in ids if video_id in found
+    ]
+    return [
+        replace(stored, verdict=verdict) if verdict and _faces(verdict) == stored.faces else stored
+        for stored in batch
+        for verdict in [earlier.get(stored.video_id)]
+    ]
+
+
+def _faces(verdict: Verdict) -> set[str]:
+    return {str(frame["face"]) for person in verdict.people for frame in person["frames"]}
+
+
+def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, ClassificationResult | None]]) -> int:
+    """All in one transaction; returns how many videos show this model's verdict now.
+
+    Without a result it is the verdict that `next_batch` found.  Left out are videos that were deleted or taken in hand
+    meanwhile, or whose faces are no longer those that were scored; a batch that is stored twice counts once.  A verdict
+    of this model on older faces is replaced; other models' stay.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        if not ModelVersion.objects.select_for_update().filter(id=model.id, active=True).exists():
+            return 0  # another model has become active: its verdicts are wanted now
+        ids = [stored.video_id for stored, _ in results]
+        free = set(outdated(model=model).filter(id__in=ids).values_list("id", flat=True))
+        list(Video.objects.select_for_update().filter(id__in=free).order_by("id").values_list("id"))
+        present = {str(pk) for pk in FaceFrame.objects.filter(video_id__in=free).values_list("id", flat=True)}
+        earlier = {v.video_id: v for v in Verdict.objects.filter(video_id__in=free, model_version=model)}
+        fresh: list[Verdict] = []
+        renewed: list[Verdict] = []
+        shown: list[Verdict] = []
+        fields: dict[str, Any] = {}
+        for stored, result in results:
+            if stored.video_id not in free or not stored.faces <= present:
+                continue
+            verdict = earlier.get(stored.video_id)
+            if result is None:
+                if verdict is None or _faces(verdict) != stored.faces:
+                    continue
+            else:
+                old, verdict = verdict, verdict or Verdict(video_id=stored.video_id, model_version=model)
+                fields = verdict_fields(result, now=now)
+                _assign(verdict, fields)
+                (renewed if old else fresh).append(verdict)
+            shown.append(verdict)
+        Verdict.objects.bulk_create(fresh)
+        if renewed:
+            Verdict.objects.bulk_update(renewed, fields, batch_size=200)
+        rows = {row.id: row for row in Video.objects.filter(id__in=[v.video_id for v in shown])}
+        changes: dict[str, Any] = {}
+        for verdict in shown:
+            changes = mirrored(verdict) | {"updated_at": now}
+            _assign(rows[verdict.video_id], changes)
+        if rows:
+            Video.objects.bulk_update(rows.values(), changes, batch_size=200)
+    return len(shown)
+
+
+def _assign(row: Verdict | Video, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(row, name, value)

@@ -1,0 +1,296 @@
+"""Training-set snapshots: which videos teach, calibrate and judge, frozen and hashed.
+
+A label counts when it is known: a data set's, or the reviewers' where all who said real or fake say the same (each
+person's newest answer; an adjudicator's stands for all).  Unsure, no-face and disputed never count.  Identities are
+dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
+join two sides is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+
+from detection.models import (
+    DatasetVideo,
+    FaceFrame,
+    IdentitySide,
+    Review,
+    ReviewLabel,
+    ReviewRole,
+    Snapshot,
+    VerdictLabel,
+    Video,
+)
+from detection.services.jobs.perceptual_hashes import without_prints
+from detection.services.learning.identity_splits import HOLDOUT, Deal, Linked, components, deal_sides
+
+UPLOADS = "uploads"
+"""The data set's name for videos that people have labelled here."""
+DECISIVE = (ReviewLabel.REAL, ReviewLabel.FAKE)
+FINGERPRINT_BITS = 256
+NEAR_BITS = 20
+"""Pictures whose prints (see ml.faces.perceptual_hash) differ in at most this many of 256 bits show the same shot.
+
+Stricter than what reviewers are shown (detection.selectors.near_duplicates): a wrong link ties two people's videos to
+one side.
+"""
+BANDS = 32
+"""Two hashes with at most 20 different bits agree in at least 12 of 32 bytes: equal bytes find the candidates."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video of a snapshot, as its manifest has it."""
+
+    video: str
+    sha256: str
+    label: str
+    side: str
+    component: str
+    identity: str
+    donor: str
+    dataset: str
+    path: str
+    method: str
+    compression: str
+    height: int
+    labelled_by: tuple[str, ...]
+    """Reviewers whose answer this label is; empty where it is the data set's."""
+    tracks: tuple[tuple[tuple[str, float], ...], ...]
+    """By person: (name of the crop in storage, longer side of the box in pixels), in time order."""
+
+
+@dataclass
+class Summary:
+    """What is used, and what was left out and why; shown before training and kept with the snapshot."""
+
+    sides: dict[str, dict[str, int]] = field(default_factory=dict)
+    datasets: dict[str, dict[str, int]] = field(default_factory=dict)
+    reviewers: dict[str, int] = field(default_factory=dict)
+    """Videos whose label is this person's answer."""
+    by_review: int = 0
+    by_dataset: int = 0
+    components: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Candidate:
+    video: Video
+    label: str
+    identity: str
+    donor: str
+    dataset: DatasetVideo | None
+    reviewers: tuple[str, ...]
+
+
+def freeze_snapshot(*, deal: Deal, seen: Iterable[str] = ()) -> Snapshot:
+    """The snapshot of what is labelled now; the same one again when nothing has changed.
+
+    `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
+    Every video must have its fingerprint (see `unprinted`).  New identities get their side in the same transaction.
+    """
+    with transaction.atomic():
+        candidates, left_out = _candidates()
+        items, bridges = _deal(candidates, deal, set(seen))
+        left_out["joins people of two sides, or a test video of someone who trains"] += bridges
+        content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        snapshot = Snapshot.objects.filter(sha256=sha256).first()
+        if snapshot is not None:
+            return snapshot
+        name = default_storage.save(f"snapshots/{sha256}.jsonl", ContentFile(content))
+        try:
+            with transaction.atomic():
+                return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
+        except IntegrityError:  # two at once; the other's file is the same
+            default_storage.delete(name)
+            return Snapshot.objects.get(sha256=sha256)
+
+
+def read_snapshot(*, snapshot: Snapshot) -> list[Item]:
+    """The manifest's items.  Raises OSError when storage has lost it, ValueError when it is not what was frozen."""
+    with default_storage.open(str(snapshot.manifest.name)) as handle:
+        content = handle.read()
+    if hashlib.sha256(content).hexdigest() != snapshot.sha256:
+        raise ValueError(f"The manifest of snapshot {snapshot} is damaged; freeze a new one.")
+    items = []
+    for line in content.decode().splitlines():
+        body = json.loads(line)
+        body["labelled_by"] = tuple(body["labelled_by"])
+        body["tracks"] = tuple(tuple((name, float(size)) for name, size in track) for track in body["tracks"])
+        items.append(Item(**body))
+    return items
+
+
+def unprinted() -> list[Video]:
+    """The labelled videos that still need their prints."""
+    return list(without_prints().filter(id__in=_labelled_ids()).only("id", "thumbnail").order_by("id"))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def _labelled_ids() -> set[Any]:
+    reviewed = Review.objects.deciding().filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
+    return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
+
+
+def _candidates() -> tuple[list[_Candidate], Counter[str]]:
+    """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
+    answers: dict[Any, dict[str, str]] = defaultdict(dict)
+    rows = Review.objects.deciding().order_by("created_at", "id")
+    settled: dict[Any, tuple[str, str]] = {}
+    for video_id, reviewer, label, role in rows.values_list(
+        "video_id", "reviewer__username", "label", "role"
+    ).iterator():
+        answers[video_id][reviewer] = label  # the newest of each person
+        if role == ReviewRole.ADJUDICATION:
+            settled[video_id] = (reviewer, label)
+    for video_id, (reviewer, label) in settled.items():
+        answers[video_id] = {reviewer: label}  # who settles a disagreement speaks for all
+    datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
+    with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
+    left_out: Counter[str] = Counter()
+    found: list[_Candidate] = []
+    ids = {*answers, *datasets}
+    for video in Video.objects.filter(id__in=ids).order_by("id").iterator():
+        said = answers.get(video.id, {})
+        decisive = {name: label for name, label in said.items() if label in DECISIVE}
+        row = datasets.get(video.id)
+        labels = set(decisive.values()) | ({row.label} if row else set())
+        if len(labels) > 1:
+            left_out["disputed"] += 1
+        elif ReviewLabel.NO_FACE in said.values():
+            left_out["called no face"] += 1
+        elif not labels:
+            left_out["unsure"] += 1
+        elif video.id not in with_faces:
+            left_out["without stored faces"] += 1
+        else:
+            label = labels.pop()
+            identity = row.identity if row else f"upload {video.sha256[:32]}"
+            found.append(_Candidate(video, label, identity, row.donor if row else "", row, tuple(sorted(decisive))))
+    return found, left_out
+
+
+# --- sides -----------------------------------------------------------------------------------------------------------
+
+
+def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple[list[Item], int]:
+    """Items with their sides, and how many videos would have joined two sides and were left out."""
+    shots = _near_duplicates([(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates])
+    videos = [
+        Linked(
+            identity=c.identity,
+            donor=c.donor,
+            shot=shots.get(str(c.video.id), ""),
+            dataset=c.dataset.dataset if c.dataset else UPLOADS,
+            label=c.label,
+            official=c.dataset.official_split if c.dataset else "",
+        )
+        for c in candidates
+    ]
+    wanted = {name for video in videos for name in video.names}
+    settled = {row.name: row.side for row in IdentitySide.objects.all().iterator() if row.name in wanted}
+    known = dict.fromkeys(wanted & seen, "train") | settled
+    side_of, sides = deal_sides(videos, known, deal)
+    fresh = [IdentitySide(name=name, side=side) for name, side in sorted(side_of.items()) if name not in settled]
+    IdentitySide.objects.bulk_create(fresh, ignore_conflicts=True)
+    kept = [k for k, side in enumerate(sides) if side is not None]
+    component = components(videos[k].names for k in kept)
+    tracks = _tracks([candidates[k].video for k in kept])
+    items = []
+    for k in kept:
+        c, row = candidates[k], candidates[k].dataset
+        people = tracks[c.video.id]
+        items.append(
+            Item(
+                video=str(c.video.id),
+                sha256=c.video.sha256,
+                label=c.label,
+                side=str(sides[k]),
+                component=component[c.identity],
+                identity=c.identity,
+                donor=c.donor,
+                dataset=videos[k].dataset,
+                path=row.path if row else c.video.original_name,
+                method=row.method if row else "",
+                compression=row.compression if row else "",
+                height=c.video.height or 0,
+                labelled_by=c.reviewers,
+                # Of a fake only the person most present teaches: who else is in the picture is not forged.  Judged
+                # it is as any upload, by all of them.
+                tracks=people[:1] if c.label == VerdictLabel.FAKE and sides[k] != HOLDOUT else people,
+            )
+        )
+    return items, len(videos) - len(kept)
+
+
+def _near_duplicates(prints: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """Video id -> name of its group of near-duplicates, for (id, sha256, fingerprint); lone videos are not in it."""
+    links: dict[str, set[str]] = defaultdict(set)
+    by_content: dict[str, str] = {}
+    buckets: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
+    for video_id, sha256, fingerprint in prints:
+        twin = by_content.setdefault(sha256, video_id)
+        if twin != video_id:
+            links[video_id].add(twin)
+        if len(fingerprint) * 4 != FINGERPRINT_BITS:
+            continue
+        value = int(fingerprint, 16)
+        compared: set[str] = set()
+        for band in range(BANDS):
+            bucket = buckets[band, fingerprint[2 * band : 2 * band + 2]]
+            for other, bits in bucket[-200:]:  # a common byte says little: the newest are looked at
+                if other not in compared:
+                    compared.add(other)
+                    if (value ^ bits).bit_count() <= NEAR_BITS:
+                        links[video_id].add(other)
+            bucket.append((video_id, value))
+    component = components([[video_id, *others] for video_id, others in links.items()])
+    first_print = {video_id: sha256 for video_id, sha256, _ in prints}
+    members: dict[str, list[str]] = defaultdict(list)
+    for video_id, root in component.items():
+        members[root].append(first_print[video_id])
+    # Named by the smallest content in it, so that the name stays while the group grows by one.
+    return {video_id: f"shot {min(members[root])[:32]}" for video_id, root in component.items()}
+
+
+# --- what a manifest holds -------------------------------------------------------------------------------------------
+
+
+def _tracks(videos: Sequence[Video]) -> dict[Any, tuple[tuple[tuple[str, float], ...], ...]]:
+    wanted = {video.id for video in videos}
+    found: dict[Any, dict[int, list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    rows = FaceFrame.objects.order_by("video_id", "track", "position")
+    for face in rows.values_list("video_id", "track", "crop", "x1", "y1", "x2", "y2").iterator(chunk_size=2000):
+        video_id, track, crop, x1, y1, x2, y2 = face
+        if video_id in wanted:
+            found[video_id][track].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+    return {video_id: tuple(tuple(faces) for _, faces in sorted(tracks.items())) for video_id, tracks in found.items()}
+
+
+def _summary(items: Sequence[Item], left_out: Counter[str]) -> dict[str, Any]:
+    summary = Summary(left_out={reason: n for reason, n in sorted(left_out.items()) if n})
+    for item in items:
+        side = summary.sides.setdefault(item.side, dict.fromkeys(VerdictLabel.values, 0))
+        side[item.label] += 1
+        counts = summary.datasets.setdefault(item.dataset, dict.fromkeys(VerdictLabel.values, 0))
+        counts[item.label] += 1
+        if item.labelled_by:
+            summary.by_review += item.dataset == UPLOADS
+            for name in item.labelled_by:
+                summary.reviewers[name] = summary.reviewers.get(name, 0) + 1
+        summary.by_dataset += item.dataset != UPLOADS
+    summary.components = len({item.component for item in items})
+    return asdict(summary)

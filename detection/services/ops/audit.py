@@ -1,0 +1,157 @@
+"""The audit log: one entry for each thing that was done, in the transaction that does it, chained by hashes.
+
+An entry is added while the head of the chain is locked, and the lock is held until the transaction ends: record last.
+(SQLite has one writer at a time anyway.)  Whoever may write to the database can write the whole chain anew: the hash of
+each entry is in the log lines as well, and `verify_audit --expect` asks for an entry that was noted elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+
+from detection.audit_context import Actor, who
+from detection.models import AuditAction, AuditEntry, AuditHead, Video
+from detection.models.audit import BEGINNING
+
+log = structlog.get_logger(__name__)
+
+BATCH = 2000
+Facts = Mapping[str, Any]
+
+
+def record(
+    action: AuditAction, *, subject: str = "", by: AbstractBaseUser | None = None, facts: Facts | None = None
+) -> AuditEntry:
+    """Add an entry.  `facts` are JSON without decimal fractions, which databases do not all give back as they were."""
+    with transaction.atomic():
+        return _add(_locked_head(), action, subject, who(by=by), dict(facts or {}))
+
+
+def record_once(
+    action: AuditAction,
+    *,
+    since: datetime,
+    subject: str,
+    each_address: bool = False,
+    facts: Facts | None = None,
+) -> None:
+    """Add an entry unless this actor (from this address, if that is to count) has one for the subject since then."""
+    actor = who()
+    same = AuditEntry.objects.filter(subject=subject, action=action, at__gte=since, actor=actor.name)
+    if each_address:
+        same = same.filter(address=actor.address)
+    if same.exists():
+        return
+    with transaction.atomic():
+        head = _locked_head()
+        if not same.exists():  # two requests at once
+            _add(head, action, subject, actor, dict(facts or {}))
+
+
+def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
+    """Somebody who does not own the video has seen a part of it: one entry a user, video and hour."""
+    if Video.objects.filter(pk=video_id, owner_id=user.pk).exists():
+        return
+    action = AuditAction.MEDIA_DOWNLOADED if original else AuditAction.MEDIA_VIEWED
+    record_once(action, since=timezone.now().replace(minute=0, second=0, microsecond=0), subject=f"video:{video_id}")
+
+
+# --- the chain -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`broken` is a sentence that names the first entry that is not as it was written; empty where all are."""
+
+    entries: int
+    head: str
+    broken: str = ""
+
+
+def verify(*, expect: tuple[int, str] | None = None) -> Checked:
+    """Walk the chain, in batches.  `expect`: the number and hash of an entry, as noted at an earlier time."""
+    count, previous = 0, BEGINNING
+    for entry in _entries():
+        if entry.number != count + 1:
+            return Checked(count, previous, f"Entry {count + 1} is missing.")
+        if entry.previous != previous:
+            return Checked(count, previous, f"Entry {entry.number} does not follow from the one before it.")
+        if entry.hash != digest(entry):
+            return Checked(count, previous, f"Entry {entry.number} is not as it was written.")
+        if expect and expect[0] == entry.number and expect[1] != entry.hash:
+            return Checked(count, previous, f"Entry {entry.number} is not the one that was noted.")
+        count, previous = entry.number, entry.hash
+    head = AuditHead.objects.first()  # read after the entries: it can only be further on
+    if head is None and count:
+        return Checked(count, previous, f"The head of the chain is missing; the last entry is {count}.")
+    if head is not None and (head.number < count or (head.number == count and head.hash != previous)):
+        return Checked(count, previous, f"Entry {count} is not where the chain's head says that it ends.")
+    if head is not None and head.number > count and not AuditEntry.objects.filter(number=head.number).exists():
+        return Checked(count, previous, f"Entry {count + 1} is missing: the chain's head says {head.number}.")
+    if expect and expect[0] > count:
+        return Checked(count, previous, f"Entry {expect[0]}, which was noted, is missing.")
+    return Checked(count, previous)
+
+
+def digest(entry: AuditEntry) -> str:
+    """SHA-256 (hex) of the hash before and the entry as canonical JSON."""
+    content = {
+        "number": entry.number,
+        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "action": str(entry.action),
+        "actor": entry.actor,
+        "actor_id": entry.actor_id,
+        "address": entry.address,
+        "subject": entry.subject,
+        "facts": entry.facts,
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
+
+
+def _entries() -> Iterator[AuditEntry]:
+    last = 0
+    while batch := list(AuditEntry.objects.filter(number__gt=last).order_by("number")[:BATCH]):
+        yield from batch
+        last = batch[-1].number
+
+
+def _locked_head() -> AuditHead:
+    """In a transaction: nobody else adds an entry before it ends."""
+    head = AuditHead.objects.select_for_update().first()
+    if head is None:  # a new installation
+        AuditHead.objects.get_or_create(pk=1)
+        head = AuditHead.objects.select_for_update().get()
+    return head
+
+
+def _add(head: AuditHead, action: AuditAction, subject: str, actor: Actor, facts: dict[str, Any]) -> AuditEntry:
+    entry = AuditEntry(
+        number=head.number + 1,
+        at=timezone.now(),
+        action=action,
+        actor=actor.name,
+        actor_id=actor.user_id,
+        address=actor.address,
+        subject=subject,
+        facts=facts,
+        previous=head.hash,
+    )
+    entry.hash = digest(entry)
+    entry.save(force_insert=True)
+    AuditHead.objects.filter(pk=head.pk).update(number=entry.number, hash=entry.hash)
+    line = {"number": entry.number, "action": str(action), "actor": entry.actor, "subject": subject}
+    transaction.on_commit(partial(log.info, "audit", hash=entry.hash, **line), robust=True)
+    return entry

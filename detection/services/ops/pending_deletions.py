@@ -1,0 +1,71 @@
+"""Files that are to be gone: at once after the commit, and again by the sweeper until they are.
+
+What a video leaves in training packs and cached features is a worker's to remove (`worker.stages.erasure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from detection.models import Removal, RunState, TrainingRun
+from detection.services.jobs.attempt_files import longest_attempt, remove_tree
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+
+
+def schedule(*, video_id: UUID, paths: Sequence[str], packs: bool) -> None:
+    """In the transaction that lets the files go: they are removed after its commit.
+
+    `packs`: the video's faces may be in what workers have cached, or still on their way into it.
+    """
+    removal = Removal.objects.create(video_id=video_id, paths=list(paths), packs=packs)
+    transaction.on_commit(partial(_remove_now, removal), robust=True)
+
+
+def sweep() -> int:
+    """Remove once more what was let go a while ago: a worker may have been writing there, or storage was away."""
+    done = 0
+    for removal in Removal.objects.filter(created_at__lt=timezone.now() - longest_attempt()).exclude(paths=[])[:BATCH]:
+        if _remove(removal):
+            done += 1
+            Removal.objects.filter(pk=removal.pk, packs=True).update(paths=[])
+            Removal.objects.filter(pk=removal.pk, packs=False).delete()
+    return done
+
+
+def waiting_for_packs() -> list[Removal]:
+    """Removals whose videos may still be in packs, and which no training that is under way can put there any more."""
+    rows = Removal.objects.filter(packs=True, paths=[], created_at__lt=timezone.now() - longest_attempt())
+    running = TrainingRun.objects.filter(state=RunState.RUNNING).order_by("started_at")
+    oldest = running.values_list("started_at", flat=True).first()
+    if oldest is not None:
+        rows = rows.filter(created_at__lt=oldest)
+    return list(rows[:BATCH])
+
+
+def packs_gone(*, removals: Collection[Removal]) -> None:
+    Removal.objects.filter(pk__in=[removal.pk for removal in removals]).delete()
+
+
+def _remove_now(removal: Removal) -> None:
+    # Of a whole video (packs) it is done once more later; of single files nobody writes, so this was all.
+    if _remove(removal) and not removal.packs:
+        removal.delete()
+
+
+def _remove(removal: Removal) -> bool:
+    try:
+        for path in removal.paths:
+            remove_tree(path)
+    except Exception as error:  # whatever storages raise; the next sweep tries again
+        log.warning("files_left", video=str(removal.video_id), error=str(error))
+        return False
+    return True

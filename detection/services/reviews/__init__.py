@@ -1,0 +1,1 @@
+"""Review answers, the review queues, gold videos, label files."""

@@ -1,0 +1,88 @@
+"""Known answers, shown among the videos of the workspace to check its readers, who are not told which these are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from detection.errors import Refused
+from detection.models import (
+    OPEN_STATES,
+    AuditAction,
+    GoldVideo,
+    Review,
+    ReviewClaim,
+    ReviewLabel,
+    ReviewRole,
+    State,
+    Video,
+)
+from detection.services.ops import audit
+from detection.services.reviews.reviews import Reading, record_review
+from detection.services.validation import is_storable
+
+LOOK_AT = 5
+MAX_REASON = 500
+
+
+def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
+    """From now on this video checks its readers; its label is settled with it.
+
+    Raises Refused: `permission_denied`, `invalid_label`, `invalid_comment`, `still_open`, `not_found`.
+    """
+    _may(by)
+    if label not in ReviewLabel.values or label == ReviewLabel.UNSURE:
+        raise Refused("invalid_label", "A known answer is real, fake or no_face.")
+    reason = reason.strip()
+    if not reason or len(reason) > MAX_REASON or not is_storable(reason):
+        raise Refused("invalid_comment", f"Say in 1 to {MAX_REASON} characters how the answer is known.")
+    if video.status in OPEN_STATES:
+        raise Refused("still_open", "This video is still being analysed.", status=409)
+    with transaction.atomic():
+        record_review(
+            video=video, reviewer=by, label=label, comment=reason, reading=Reading(role=ReviewRole.ADJUDICATION)
+        )
+        row, _ = GoldVideo.objects.update_or_create(
+            video=video, defaults={"label": label, "reason": reason, "set_by": by, "created_at": timezone.now()}
+        )
+        audit.record(AuditAction.GOLD_SET, subject=f"video:{video.pk}", by=by, facts={"label": label})
+    return row
+
+
+def unset_gold(*, video: Video, by: User) -> None:
+    """It checks nobody any more, and what readers said of it no longer counts in their figures; its label stays.
+
+    Raises Refused `permission_denied`.
+    """
+    _may(by)
+    with transaction.atomic():
+        if GoldVideo.objects.filter(video=video).delete()[0]:
+            audit.record(AuditAction.GOLD_UNSET, subject=f"video:{video.pk}", by=by)
+
+
+def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) -> Iterator[tuple[Video, str]]:
+    """Known answers that the reviewer has not been asked, each with the queue that it may pretend to come from."""
+    asked = Review.objects.filter(video=OuterRef("video"), reviewer=reviewer)
+    taken = ReviewClaim.objects.filter(video=OuterRef("video"), until__gte=timezone.now())
+    rows = GoldVideo.objects.filter(~Exists(asked), ~Exists(taken)).exclude(video__in=skipped)
+    for row in rows.select_related("video").order_by("created_at")[:LOOK_AT]:
+        fitting = ("no_face",) if row.video.status == State.NO_FACE else ("uncertain", "audit")
+        queue = next((name for name in fitting if name in queues), None)
+        if queue is not None:
+            yield row.video, queue
+
+
+def is_open_for(*, video_id: UUID, reviewer: User) -> bool:
+    """Whether the video is a known answer that this reviewer has not given, or has taken back."""
+    asked = Review.objects.standing().filter(video_id=video_id, reviewer=reviewer)
+    return GoldVideo.objects.filter(video_id=video_id).exists() and not asked.exists()
+
+
+def _may(by: User) -> None:
+    if not by.has_perm("detection.adjudicate_review"):
+        raise Refused("permission_denied", "Only who settles disagreements may set known answers.", status=403)

@@ -1,0 +1,345 @@
+"""Labels out of this installation and into it, as CSV or JSON lines: to train elsewhere, to label elsewhere.
+
+Leaving, one video after another is read and written, so that memory stays the same however many there are.  Coming in,
+each row becomes a review by one person; a row whose label that person has given last is skipped, so a file can be
+imported again, or once more after it was interrupted, and nothing is doubled.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import IO, Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
+
+from detection.errors import Refused
+from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
+from detection.services.ops.audit import record
+from detection.services.reviews.reviews import record_review
+
+FORMATS = ("csv", "jsonl")
+VIDEO_COLUMNS = (
+    "video_id", "sha256", "original_name", "external_id", "label", "label_source", "reviewers", "disputed", "n_reviews",
+    "dataset", "identity", "donor", "method", "model_label", "model_probability", "model_sha256", "labelled_at",
+)  # fmt: skip
+REVIEW_COLUMNS = (
+    "review_id", "video_id", "sha256", "original_name", "external_id", "label", "counts", "reviewer", "comment", "role",
+    "queue", "seconds", "score_shown", "batch", "undoes", "dataset", "identity", "donor", "method", "model_label",
+    "model_probability", "model_sha256", "labelled_at",
+)  # fmt: skip
+
+CHUNK = 500
+"""Rows that are fetched at once."""
+DECISIVE = (ReviewLabel.REAL, ReviewLabel.FAKE)
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (some spreadsheets take the wide ones)
+"""A cell that begins like this is run as a formula by spreadsheets."""
+WRITTEN = {"0": ReviewLabel.REAL, "1": ReviewLabel.FAKE} | {label.value: label for label in ReviewLabel}
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def write_labels(
+    *, write: Callable[[str], object], format: str = "csv", all_reviews: bool = False, since: datetime | None = None
+) -> int:
+    """One row a labelled video (or, with `all_reviews`, a review), oldest first.  Returns how many."""
+    facts = {"rows": "reviews" if all_reviews else "videos", "since": since.isoformat() if since else None}
+    record(AuditAction.EXPORTED, subject="labels", facts=facts)
+    rows = review_rows(since=since) if all_reviews else video_rows(since=since)
+    columns = REVIEW_COLUMNS if all_reviews else VIDEO_COLUMNS
+    if format == "csv":
+        write(_csv_line(columns))
+    count = 0
+    for row in rows:
+        count += 1
+        if format == "csv":
+            write(_csv_line(defused(row[column]) for column in columns))
+        else:
+            write(json.dumps(row, ensure_ascii=False) + "\n")
+    return count
+
+
+def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+    """Every labelled video with its label, where it comes from, and what the model says."""
+    videos = Video.objects.exclude(label="").order_by("created_at", "id")
+    if since:
+        reviews = Review.objects.deciding().filter(video=OuterRef("pk"))
+        of_set = DatasetVideo.objects.filter(video=OuterRef("pk"), created_at__gte=since)
+        newer = Exists(reviews.filter(created_at__gte=since))
+        videos = videos.filter(newer | (~Exists(reviews) & Exists(of_set)))
+    said = Review.objects.deciding().select_related("reviewer").order_by("created_at", "id")
+    videos = (
+        videos.select_related("dataset_video", "current_verdict__model_version")
+        .prefetch_related(Prefetch("reviews", queryset=said))
+        .defer("metadata", "current_verdict__people", "current_verdict__model_version__metrics")
+        .defer("current_verdict__model_version__trained_on", "current_verdict__model_version__config")
+    )
+    for video in videos.iterator(chunk_size=CHUNK):
+        reviews_of = list(video.reviews.all())
+        newest = {review.reviewer.get_username(): review.label for review in reviews_of}
+        of_dataset: DatasetVideo | None = getattr(video, "dataset_video", None)
+        answers = {label for label in newest.values() if label in DECISIVE}
+        answers |= {of_dataset.label} if of_dataset else set()
+        last = reviews_of[-1].created_at if reviews_of else of_dataset.created_at if of_dataset else video.updated_at
+        source = "review" if reviews_of or of_dataset is None else f"dataset:{of_dataset.dataset}"
+        yield {
+            **_of_video(video),
+            "label": video.label,
+            "label_source": source,
+            "reviewers": ",".join(sorted(newest)),
+            "disputed": "yes" if len(answers) > 1 else "no",
+            "n_reviews": len(reviews_of),
+            **_of_dataset(of_dataset),
+            **_of_verdict(video.current_verdict),
+            "labelled_at": last.isoformat(),
+        }
+
+
+def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+    """Every review that was ever given, to the last field; what the model said is what it said at that time.
+
+    `counts` is no for what was taken back, for the taking back itself, and for checks against known answers.
+    """
+    reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
+    if since:
+        reviews = reviews.filter(created_at__gte=since)
+    reviews = reviews.select_related("video__dataset_video", "reviewer", "verdict", "model_version").defer(
+        "video__metadata", "verdict__people", "model_version__metrics", "model_version__trained_on",
+        "model_version__config",
+    )  # fmt: skip
+    for review in reviews.iterator(chunk_size=CHUNK):
+        counts = review.undone is None and not review.undoes_id and review.role != ReviewRole.GOLD
+        yield {
+            "review_id": str(review.pk),
+            **_of_video(review.video),
+            "label": review.label,
+            "counts": "yes" if counts else "no",
+            "reviewer": review.reviewer.get_username(),
+            "comment": review.comment,
+            "role": review.role,
+            "queue": review.queue,
+            "seconds": review.seconds,
+            "score_shown": "yes" if review.score_shown else "no",
+            "batch": str(review.batch_id or ""),
+            "undoes": str(review.undoes_id or ""),
+            **_of_dataset(getattr(review.video, "dataset_video", None)),
+            "model_label": review.verdict.label if review.verdict else "",
+            "model_probability": review.model_probability,
+            "model_sha256": review.model_version.sha256 if review.model_version else "",
+            "labelled_at": review.created_at.isoformat(),
+        }
+
+
+def _of_video(video: Video) -> dict[str, Any]:
+    return {
+        "video_id": str(video.pk),
+        "sha256": video.sha256,
+        "original_name": video.original_name,
+        "external_id": video.external_id,
+    }
+
+
+def _of_dataset(row: DatasetVideo | None) -> dict[str, Any]:
+    return {name: getattr(row, name) if row else "" for name in ("dataset", "identity", "donor", "method")}
+
+
+def _of_verdict(verdict: Any) -> dict[str, Any]:
+    return {
+        "model_label": verdict.label if verdict else "",
+        "model_probability": verdict.fake_probability if verdict else None,
+        "model_sha256": verdict.model_version.sha256 if verdict else "",
+    }
+
+
+def defused(value: Any) -> str:
+    """A cell that no spreadsheet takes for a formula; `restored` gives back exactly what it was."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
+
+
+def restored(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ImportReport:
+    """What came of a file; `bad` are the lines that nothing was done for, and why."""
+
+    rows: int = 0
+    recorded: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    """Rows that a later row of the same file overrules."""
+    left_out: int = 0
+    """Rows of an export of all reviews that do not count (taken back, say)."""
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    video_id: UUID | None
+    sha256: str
+    label: str
+    comment: str
+
+
+class _BadRow(Exception):
+    """The message says what is wrong with it."""
+
+
+def find_reviewer(*, username: str) -> User:
+    """Raises Refused for somebody who is unknown or may not review."""
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise Refused("unknown_user", f"There is no user {username!r}.", status=404)
+    if not user.has_perm("detection.add_review"):
+        raise Refused("permission_denied", f"{username} may not review: the role `reviewer` is missing.", status=403)
+    return user
+
+
+def import_labels(*, file: IO[str], reviewer: User, format: str = "csv", dry_run: bool = False) -> ImportReport:
+    """Each row becomes a review by `reviewer`, of the video with its id or else of all with its sha256.
+
+    Where several rows mean the same video the last one counts: what is said twice in a file must not be recorded
+    again by each new import.  Open `file` with newline="" for CSV.  Raises Refused for a file without the columns.
+    """
+    report = ImportReport()
+    wanted: dict[UUID, _Row] = {}
+    rows = _rows(file, format, report)
+    while chunk := list(islice(rows, CHUNK)):
+        for row, videos in _matched(chunk):
+            if not videos:
+                report.bad.append((row.line, "There is no such video here."))
+            for video_id in videos:
+                overruled = wanted.pop(video_id, None)
+                report.replaced += overruled is not None
+                wanted[video_id] = row
+    for video_id, row in wanted.items():
+        try:
+            if _record(video_id, row, reviewer, dry_run):
+                report.recorded += 1
+            else:
+                report.unchanged += 1
+        except Refused as refusal:
+            report.bad.append((row.line, refusal.detail))
+    report.bad.sort()
+    return report
+
+
+def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
+    """False where this reviewer has said so already."""
+    with transaction.atomic():
+        # Locked before looking: of two imports at once, the second one sees what the first has recorded.
+        video = Video.objects.select_for_update().filter(pk=video_id).first()
+        if video is None:
+            raise Refused("not_found", "The video was deleted meanwhile.", status=404)
+        mine = Review.objects.deciding().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
+        if mine.values_list("label", flat=True).first() == row.label:
+            return False
+        if not dry_run:
+            record_review(video=video, reviewer=reviewer, label=row.label, comment=row.comment)
+    return True
+
+
+def _matched(rows: list[_Row]) -> Iterator[tuple[_Row, list[UUID]]]:
+    """Each row with the ids of its videos, in two queries for all of them."""
+    ids = {row.video_id for row in rows if row.video_id}
+    hashes = {row.sha256 for row in rows if row.sha256}
+    known: set[UUID] = set()
+    copies: dict[str, list[UUID]] = {}
+    found = Video.objects.filter(Q(pk__in=ids) | Q(sha256__in=hashes)).order_by("created_at", "id")
+    for pk, sha256 in found.values_list("pk", "sha256"):
+        known.add(pk)
+        copies.setdefault(sha256, []).append(pk)
+    for row in rows:
+        yield row, [row.video_id] if row.video_id in known else copies.get(row.sha256, [])
+
+
+def _rows(file: IO[str], format: str, report: ImportReport) -> Iterator[_Row]:
+    """The rows that can be understood; the others go into the report."""
+    for line, cells in (_csv_rows if format == "csv" else _json_rows)(file):
+        report.rows += 1
+        try:
+            if isinstance(cells, str):
+                raise _BadRow(cells)
+            if cells.get("counts", "").strip().lower() == "no":
+                report.left_out += 1
+                continue
+            yield _understood(line, cells)
+        except _BadRow as error:
+            report.bad.append((line, str(error)))
+
+
+def _csv_rows(file: IO[str]) -> Iterator[tuple[int, Mapping[str, str] | str]]:
+    """(line where it begins, cells by column); or a sentence where it is no row."""
+    first = file.readline()
+    separator = ";" if first.count(";") > first.count(",") else ","  # as spreadsheets of half of Europe write it
+    header = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]
+    if "label" not in header or not {"video_id", "sha256"} & set(header):
+        raise Refused("no_columns", "The first line must name the columns: `label`, and `video_id` or `sha256`.")
+    reader = csv.reader(file, delimiter=separator)
+    while True:
+        line = reader.line_num + 2
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield line, f"The line is not CSV: {error}."
+            continue
+        if cells is None:
+            return
+        if not any(cells):
+            continue
+        if len(cells) > len(header):
+            yield line, f"It has {len(cells)} cells; the first line names {len(header)} columns."
+            continue
+        yield line, {name: restored(cell) for name, cell in zip(header, cells, strict=False)}
+
+
+def _json_rows(file: IO[str]) -> Iterator[tuple[int, Mapping[str, str] | str]]:
+    for line, text in enumerate(file, start=1):
+        if not text.strip():
+            continue
+        body = None
+        with suppress(ValueError, RecursionError):
+            body = json.loads(text)
+        if isinstance(body, dict):
+            yield line, {name: "" if body.get(name) is None else str(body[name]) for name in body}
+        else:
+            yield line, "The line is not a JSON object."
+
+
+def _understood(line: int, cells: Mapping[str, str]) -> _Row:
+    written = cells.get("label", "").strip()
+    label = WRITTEN.get(written.lower().replace(" ", "_").replace("-", "_"))
+    if label is None:
+        said = f"not {written[:40]!r}" if written else "and it is empty"
+        raise _BadRow(f"The label must be real, fake, no_face or unsure (or 0 for real, 1 for fake), {said}.")
+    video_id = None
+    with suppress(ValueError):
+        video_id = UUID(cells.get("video_id", "").strip())
+    sha256 = cells.get("sha256", "").strip().lower()
+    if video_id is None and not sha256:
+        raise _BadRow("It names no video: `video_id` is no id, and `sha256` is empty.")
+    if not all(char in "0123456789abcdef" for char in sha256):
+        sha256 = ""  # no hash, so it fits no video; and no database is asked what it cannot store
+    return _Row(line, video_id, sha256[:64], label.value, cells.get("comment", "").strip())

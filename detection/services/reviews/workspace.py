@@ -1,0 +1,354 @@
+"""The review workspace: who gets which video next, and what becomes of it.
+
+A video is claimed before it is shown, so that two people never have the same one before them; a claim runs out when its
+browser gives no sign of life.  What the model says is not told before the answer is stored.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from detection.errors import Refused
+from detection.models import (
+    AUDIT_RANKS,
+    Review,
+    ReviewBatch,
+    ReviewClaim,
+    ReviewLabel,
+    ReviewNext,
+    ReviewRole,
+    State,
+    Video,
+)
+from detection.services.reviews import gold, rescan
+from detection.services.reviews.reviews import Reading, record_review, undo_review
+
+MIXED = "mixed"
+CHOSEN = "chosen"
+"""Not a queue: somebody picked these videos from a list, whatever they wait for."""
+QUEUES = ("disagreement", "audit", "uncertain", "no_face", "failed")
+SHEET_QUEUES = ("uncertain", "audit", "no_face", "failed")
+HELD = 3
+"""Claims one reviewer may hold: the video shown, the one fetched ahead, and one more after taking an answer back."""
+LOOK_AT = 20
+"""Candidates that one call tries to claim; each is lost only to somebody who claims it at the same moment."""
+
+_ROLES = {ReviewNext.SECOND: ReviewRole.SECOND, ReviewNext.ADJUDICATE: ReviewRole.ADJUDICATION}
+_TURNS = {role: turn for turn, role in _ROLES.items()}
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A video that is the reviewer's for now."""
+
+    token: UUID
+    video: Video
+    queue: str
+    role: str
+
+
+def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
+    """What waits in a queue for this reviewer (None: for anyone), claimed or not; each part walks one index in order.
+
+    A second reader never gets their own first reading; who settles a disagreement had no part in it.  Raises Refused
+    `unknown_queue`.
+    """
+    rows = Video.objects.filter(pictures_removed_at=None)  # nobody can tell what is not there to be seen
+    open_rows = rows.filter(label="")
+    if queue == "uncertain":
+        return [open_rows.filter(needs_review=True, margin__gte=0).order_by("margin", "id")]
+    if queue == "audit":
+        ranks = round(settings.DFD_REVIEW_AUDIT_SHARE * AUDIT_RANKS)
+        return [open_rows.filter(audit_rank__lt=ranks, status=State.SUCCEEDED).order_by("audit_rank", "id")]
+    if queue == "no_face":
+        return [open_rows.filter(status=State.NO_FACE).order_by("created_at", "id")]
+    if queue == "failed":
+        return [open_rows.filter(status=s).order_by("created_at", "id") for s in (State.FAILED, State.DEAD)]
+    if queue == "disagreement":
+        turns = [ReviewNext.SECOND]
+        if reviewer is None or reviewer.has_perm("detection.adjudicate_review"):
+            turns.insert(0, ReviewNext.ADJUDICATE)
+        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=reviewer)
+        rows = rows if reviewer is None else rows.filter(~Exists(mine))
+        return [rows.filter(review_next=turn).order_by("created_at", "id") for turn in turns]
+    raise Refused("unknown_queue", f"There is no queue {queue!r}; there are {', '.join((MIXED, *QUEUES))}.")
+
+
+def oldest_in(*, queue: str) -> datetime | None:
+    """When the video was uploaded that has waited longest in a queue, whoever may have it; None for an empty one.
+
+    The audit is a draw, in no order of time: there is no oldest.
+    """
+    if queue == "audit":
+        return None
+    parts = queue_parts(queue=queue, reviewer=None)
+    if queue == "uncertain":
+        # Not by the margin, which means the same: all that waits would have to be sorted.
+        waiting = Video.objects.filter(pictures_removed_at=None, label="", needs_review=True)
+        parts = [waiting.exclude(verdict_label="")]
+    firsts = [part.order_by("created_at").values_list("created_at", flat=True).first() for part in parts]
+    return min((first for first in firsts if first), default=None)
+
+
+def next_item(
+    *, reviewer: User, queue: str = MIXED, held: Collection[UUID] = (), skipped: Collection[UUID] = ()
+) -> Claimed | None:
+    """Claim the next video for the reviewer; None where nothing waits.
+
+    `held` are the claims that the page still shows: others of theirs are taken up again first (a page that was
+    closed), so that nothing stays hidden until a lease runs out.  Raises Refused `too_many_claims`, `unknown_queue`.
+    """
+    queues = settings.DFD_REVIEW_ORDER if queue == MIXED else [queue]
+    singly = ReviewClaim.objects.filter(reviewer=reviewer, sheet=False)
+    mine = list(singly.filter(until__gte=timezone.now()).order_by("claimed_at"))
+    kept = [claim for claim in mine if claim.token in held]
+    if len(kept) >= HELD:
+        raise Refused("too_many_claims", f"At most {HELD} videos can be held at once.", status=409)
+    for claim in mine:
+        if claim.token not in held and claim.queue in queues and claim.video_id not in skipped:
+            again = _take(claim.video_id, reviewer, claim.queue, claim.role, instead_of=claim.token)
+            if again is not None:
+                return again
+    singly.exclude(token__in=held).delete()
+    if random.random() < settings.DFD_REVIEW_GOLD_SHARE:  # nosec B311 # a sample, not a secret
+        for video, name in gold.unseen(reviewer=reviewer, queues=queues, skipped=skipped):
+            found = _take(video.pk, reviewer, name, ReviewRole.GOLD)
+            if found is not None:
+                return found
+    for name in queues:
+        for video in _candidates(name, reviewer, skipped):
+            role = _ROLES[ReviewNext(video.review_next)] if name == "disagreement" else ReviewRole.FIRST
+            found = _take(video.pk, reviewer, name, role)
+            if found is not None:
+                return found
+    return None
+
+
+def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Review:
+    """Store the answer and give the claim up, in one transaction.  From then on the model's answer may be told.
+
+    The same claim answered again is the answer to a request whose reply was lost: it gets the row that is there.
+    Raises Refused `claim_lost` (somebody else has it by now, or it was answered), and as `record_review`.
+    """
+    with transaction.atomic():
+        again = Review.objects.filter(id=token, reviewer=reviewer).first()
+        if again is not None:
+            return again
+        claim = _mine(reviewer, token)
+        video = claim.video
+        seen = Review.objects.filter(video=video, reviewer=reviewer).exclude(role=ReviewRole.LIST).exists()
+        claim.delete()
+        return record_review(
+            video=video,
+            reviewer=reviewer,
+            label=label,
+            comment=comment,
+            # Whoever answers again, after taking an answer back, has been told what the model says.
+            reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen, claim=token),
+        )
+
+
+def open_sheet(*, reviewer: User, queue: str, chosen: Collection[UUID] = ()) -> list[Claimed]:
+    """Claim a contact sheet: of the `chosen` videos, or else the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
+
+    Others of the reviewer's sheets are given back first.  What somebody else has before them is left out.
+    Raises Refused `unknown_queue`; disagreements are settled one by one.
+    """
+    size = settings.DFD_REVIEW_SHEET_SIZE
+    if queue not in SHEET_QUEUES and not chosen:
+        raise Refused("unknown_queue", f"A contact sheet shows {', '.join(SHEET_QUEUES)}.")
+    ReviewClaim.objects.filter(reviewer=reviewer, sheet=True).delete()
+    found: list[Claimed] = []
+    queue = CHOSEN if chosen else queue
+    wanted = list(chosen) if chosen else [video.pk for video in _candidates(queue, reviewer, look_at=2 * size)]
+    for video_id in wanted:
+        if len(found) == size:
+            break
+        claimed = _take(video_id, reviewer, queue, ReviewRole.SHEET, sheet=True)
+        if claimed is not None:
+            found.append(claimed)
+    return found
+
+
+def answer_sheet(
+    *, reviewer: User, tokens: Collection[UUID], label: str, confirmed: int, batch_id: UUID, comment: str = ""
+) -> ReviewBatch:
+    """One label for many videos, as one event.  Sent again (the reply was lost), it answers with the batch it made.
+
+    `confirmed` is the number that the reviewer was shown and said yes to.  All or nothing: raises Refused
+    `not_as_confirmed`, `claim_lost` (one of them went to somebody else), and as `record_review`.
+    """
+    with transaction.atomic():
+        again = ReviewBatch.objects.filter(id=batch_id, reviewer=reviewer).first()
+        if again is not None:
+            return again
+        if len(set(tokens)) != confirmed or not confirmed:
+            raise Refused("not_as_confirmed", f"You confirmed {confirmed} videos, {len(set(tokens))} were sent.")
+        claims = list(ReviewClaim.objects.filter(token__in=tokens, reviewer=reviewer, sheet=True).order_by("video_id"))
+        lost = confirmed - len(claims)
+        if lost:
+            raise Refused(
+                "claim_lost",
+                f"{lost} of them went to somebody else meanwhile. Nothing was stored; open the sheet again.",
+                status=409,
+            )
+        if label not in ReviewLabel.values:
+            raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
+        batch = ReviewBatch.objects.create(id=batch_id, reviewer=reviewer, label=label, comment=comment, size=confirmed)
+        for claim in claims:
+            reading = Reading(role=claim.role, queue=claim.queue, score_shown=False, batch=batch, claim=claim.token)
+            video, _ = claim.video, claim.delete()
+            record_review(video=video, reviewer=reviewer, label=label, comment=comment, reading=reading)
+    return batch
+
+
+def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
+    """Take all answers of a contact sheet back at once; those taken back since one by one stay so.
+
+    One's own, or with the right to settle disagreements anybody's.  Raises Refused `permission_denied`,
+    `nothing_to_undo`.
+    """
+    if batch.reviewer_id != by.pk and not by.has_perm("detection.adjudicate_review"):
+        raise Refused("permission_denied", "Only one's own decisions can be reverted.", status=403)
+    with transaction.atomic():
+        if batch.undoes_id or ReviewBatch.objects.filter(undoes=batch).exists():
+            raise Refused("nothing_to_undo", "This decision has been reverted already.", status=409)
+        rows = list(Review.objects.standing().filter(batch=batch).order_by("video_id"))
+        revert = ReviewBatch.objects.create(reviewer=by, undoes=batch, size=len(rows))
+        for row in rows:
+            undo_review(review=row, by=by, batch=revert)
+    return revert
+
+
+def skip(*, reviewer: User, token: UUID) -> UUID:
+    """Give the video back without an answer; returns its id.  Raises Refused `claim_lost`."""
+    with transaction.atomic():
+        claim = _mine(reviewer, token)
+        video_id = claim.video_id  # deleting the row takes it from the object
+        claim.delete()
+    return video_id
+
+
+def look_again(*, reviewer: User, token: UUID) -> None:
+    """Give the video up without an answer, and have faces looked for with lower thresholds.
+
+    Raises Refused `claim_lost`, and as `second_look.look_again`; the claim stays then.
+    """
+    with transaction.atomic():
+        claim = _mine(reviewer, token)
+        video = claim.video
+        claim.delete()
+        rescan.look_again(video=video, by=reviewer)
+
+
+def release(*, reviewer: User, tokens: Collection[UUID]) -> None:
+    """The page is being closed: others may have its videos."""
+    ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).delete()
+
+
+def beat(*, reviewer: User, tokens: Collection[UUID]) -> list[UUID]:
+    """A sign of life for what is on the screen; returns the claims that are lost."""
+    ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).update(until=_until())
+    alive = set(ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).values_list("token", flat=True))
+    return [token for token in tokens if token not in alive]
+
+
+def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
+    """Take one's newest answer of the workspace back, and claim its video again, unless somebody has it by now.
+
+    Raises Refused `nothing_to_undo`.
+    """
+    with transaction.atomic():
+        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None).exclude(role=ReviewRole.LIST)
+        last = rows.order_by("-created_at", "-id").first()
+        if last is None:
+            raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)
+        undo_review(review=last, by=reviewer)
+        return last, _take(last.video_id, reviewer, last.queue, last.role)
+
+
+def forget_expired() -> int:
+    """Claims that ran out long ago; those that ran out just now are taken over by the next who looks."""
+    gone = ReviewClaim.objects.filter(until__lt=timezone.now() - timedelta(seconds=settings.DFD_REVIEW_LEASE_S))
+    return gone.delete()[0]
+
+
+def _candidates(queue: str, reviewer: User, skipped: Collection[UUID] = (), look_at: int = LOOK_AT) -> Iterator[Video]:
+    taken = ReviewClaim.objects.filter(video=OuterRef("pk"), until__gte=timezone.now())
+    for rows in queue_parts(queue=queue, reviewer=reviewer):
+        rows = rows.filter(~Exists(taken))
+        if skipped:
+            rows = rows.exclude(pk__in=skipped)
+        yield from rows.only("id", "review_next")[:look_at]
+
+
+def _take(
+    video_id: UUID, reviewer: User, queue: str, role: str, *, instead_of: UUID | None = None, sheet: bool = False
+) -> Claimed | None:
+    """The claim, or None: somebody was quicker, or the video has been answered or deleted meanwhile."""
+    now = timezone.now()
+    facts: Mapping[str, Any] = {
+        "token": uuid4(), "reviewer": reviewer, "queue": queue, "role": role, "claimed_at": now, "until": _until(),
+        "sheet": sheet,
+    }  # fmt: skip
+    free = Q(until__lt=now) | Q(reviewer=reviewer)
+    free = Q(token=instead_of) if instead_of else free
+    taken = ReviewClaim.objects.filter(free, video_id=video_id).update(**facts)
+    if not taken and instead_of is None:
+        try:
+            with transaction.atomic():
+                ReviewClaim.objects.create(video_id=video_id, **facts)
+            taken = 1
+        except IntegrityError:
+            return None
+    if not taken:
+        return None
+    # Only now: an answer between the look and the claim must not be followed by a second one to the same question.
+    video = _still_waiting(video_id, reviewer, queue, role)
+    if video is None:
+        ReviewClaim.objects.filter(token=facts["token"]).delete()
+        return None
+    return Claimed(token=facts["token"], video=video, queue=queue, role=role)
+
+
+def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Video | None:
+    video = Video.objects.select_related("current_verdict__model_version").filter(pk=video_id).first()
+    if video is None:
+        return None
+    turn = _TURNS.get(ReviewRole(role))
+    if turn is not None:
+        waits = video.review_next == turn
+    elif role == ReviewRole.GOLD:
+        waits = gold.is_open_for(video_id=video_id, reviewer=reviewer)
+    elif queue == CHOSEN:
+        waits = True
+    else:
+        waits = not Review.objects.deciding().filter(video_id=video_id).exists()
+    return video if waits else None
+
+
+def _mine(reviewer: User, token: UUID) -> ReviewClaim:
+    rows = ReviewClaim.objects.select_for_update(of=("self",)).select_related("video")
+    claim = rows.filter(token=token, reviewer=reviewer).first()
+    if claim is None:
+        raise Refused(
+            "claim_lost",
+            "This video is no longer with you: it was answered, or your page was silent too long.",
+            status=409,
+        )
+    return claim
+
+
+def _until() -> Any:
+    return timezone.now() + timedelta(seconds=settings.DFD_REVIEW_LEASE_S)

@@ -1,0 +1,1 @@
+"""Uploads, resumable uploads and their quotas."""

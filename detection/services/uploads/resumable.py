@@ -1,0 +1,391 @@
+"""Uploads in pieces: created with their length, appended to, and at the end submitted like any other upload.
+
+The pieces lie in storage and their rows in the database, so each request may come to another machine.  How much has
+arrived is the row's to say, and whoever adds to it holds it for a while: it is one request at a time, and a process
+that is killed leaves what it had stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Protocol
+from uuid import UUID, uuid4
+
+import structlog
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Q, QuerySet, Sum
+from django.utils import timezone
+
+from detection.container_format import HEAD_BYTES, sniff
+from detection.errors import Refused, has_no_room, storage_full
+from detection.models import ResumablePiece, ResumableUpload
+from detection.services.jobs.attempt_files import remove_tree
+from detection.services.uploads import quotas, uploads
+
+log = structlog.get_logger(__name__)
+
+FOLDER = "uploads"
+MAX_OPEN = 20
+"""Unfinished uploads of one user."""
+MAX_PIECES = 10_000
+KEPT = timedelta(days=1)
+"""Since the last byte of it."""
+HELD = timedelta(seconds=15)
+"""After this long without a byte another request may go on."""
+CHUNK = 64 * 1024
+"""A connection that breaks off costs at most this much of what had arrived."""
+PIECE_BYTES = 8 * 1024 * 1024
+"""A process that is killed costs at most this much: so much is kept in memory before it is stored."""
+BATCH = 500
+RETRY_S = 60
+GONE = "upload_gone"
+# The file itself is at fault: nothing can come of this upload any more.
+FATAL = frozenset({"empty_file", "file_too_large", "not_a_video"})
+
+
+class Stream(Protocol):
+    """The body of a request."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What the client says of a piece: the name of an algorithm of hashlib's, and the digest."""
+
+    algorithm: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Appended:
+    """`video` is there once the last byte is."""
+
+    offset: int
+    video_id: UUID | None
+
+
+class _Whole(File):  # type: ignore[type-arg]
+    """All pieces in one local file: storage moves it where it lies on the same disk."""
+
+    def __init__(self, file: IO[bytes], name: str, path: Path, sha256: str) -> None:
+        super().__init__(file, name)
+        self._path, self.sha256 = path, sha256
+
+    def temporary_file_path(self) -> str:
+        return str(self._path)
+
+
+def create(
+    *,
+    owner: AbstractBaseUser,
+    length: int,
+    name: str = "",
+    external_id: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    idempotency_key: str = "",
+) -> ResumableUpload:
+    """An upload of `length` bytes, of which none has arrived.
+
+    Raises Refused: `empty_file`, `file_too_large`, `invalid_*`, `too_many_uploads`, and what limits an upload.
+    """
+    facts = dict(metadata or {})
+    uploads.check_length(length)
+    uploads.check_facts(external_id=external_id, metadata=facts, idempotency_key=idempotency_key)
+    with transaction.atomic():
+        list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner.pk).values_list("pk"))
+        unfinished = ResumableUpload.objects.filter(owner_id=owner.pk, video_id=None)
+        if unfinished.count() >= MAX_OPEN:
+            raise Refused(
+                "too_many_uploads",
+                f"{MAX_OPEN} of your uploads are unfinished; finish or delete one.",
+                status=429,
+                headers={"Retry-After": str(RETRY_S)},
+            )
+        promised = unfinished.aggregate(total=Sum("length"))["total"] or 0
+        quotas.check_upload(owner_id=owner.pk, size_bytes=length, promised_bytes=promised)
+        return ResumableUpload.objects.create(
+            owner_id=owner.pk,
+            length=length,
+            name=uploads.display_name(name),
+            external_id=external_id,
+            metadata=facts,
+            idempotency_key=idempotency_key,
+        )
+
+
+def uploads_of(*, user: Any) -> QuerySet[ResumableUpload]:
+    """The user's own, those that are complete too."""
+    rows = ResumableUpload.objects.all()
+    return rows.filter(owner_id=user.pk) if user.is_authenticated else rows.none()
+
+
+def offset_of(upload: ResumableUpload) -> int:
+    """How many bytes have arrived."""
+    return upload.length if upload.video_id is not None else upload.arrived
+
+
+def expires_at(upload: ResumableUpload) -> datetime:
+    """When it is removed unless more of it arrives."""
+    return upload.touched_at + KEPT
+
+
+def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Checksum | None = None) -> Appended:
+    """Append what the stream has; after the last byte the upload becomes a video.
+
+    What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.
+    Where the end is refused for now (a limit, a full queue), an empty piece at the end tries again.
+    Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
+    `too_many_pieces`, `storage_full`, and whatever `submit_video` refuses.
+    """
+    with _held(upload) as hold:
+        _check_offset(offset, offset_of(upload))
+        if upload.video_id is None:
+            if upload.pieces.count() >= MAX_PIECES:
+                raise Refused("too_many_pieces", f"An upload has at most {MAX_PIECES:,} pieces; send larger ones.")
+            _receive(hold, stream, checksum)
+            if upload.arrived == upload.length:
+                _submit(hold)
+    return Appended(offset=offset_of(upload), video_id=upload.video_id)
+
+
+def remove(*, upload: ResumableUpload) -> None:
+    """Forget the upload and its bytes; a video that it became stays.  Raises Refused `upload_busy`."""
+    try:
+        with _held(upload):
+            _remove(upload)
+    except Refused as refusal:
+        if refusal.code != GONE:
+            raise
+
+
+def sweep() -> int:
+    """Remove uploads of which nothing has arrived for a day, and files without a row; returns how many uploads."""
+    removed = 0
+    for upload in ResumableUpload.objects.filter(touched_at__lt=timezone.now() - KEPT).order_by("touched_at")[:BATCH]:
+        try:
+            with _held(upload):
+                if upload.touched_at >= timezone.now() - KEPT:  # more has arrived just now
+                    continue
+                _remove(upload)
+        except Refused:
+            continue
+        removed += 1
+    names = _folders()
+    known = ResumableUpload.objects.only("pk").in_bulk(names)  # a row is there before any piece
+    for name in names:
+        if name not in known:
+            remove_tree(f"{FOLDER}/{name}")
+    return removed
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _folders() -> list[UUID]:
+    try:
+        names = default_storage.listdir(FOLDER)[0]
+    except FileNotFoundError:
+        return []
+    return [UUID(name) for name in names]
+
+
+def _folder(upload: ResumableUpload) -> str:
+    return f"{FOLDER}/{upload.pk}"
+
+
+def _check_offset(said: int, arrived: int) -> None:
+    if said != arrived:
+        raise Refused("offset_mismatch", f"{arrived:,} bytes have arrived, not {said:,}.", status=409)
+
+
+class _Hold:
+    """The right to add to an upload, for as long as `token` is the row's."""
+
+    def __init__(self, upload: ResumableUpload, token: UUID) -> None:
+        self.upload, self.token = upload, token
+        self._kept_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Say, now and then, that somebody is still at it.  Raises Refused `upload_busy` if another is by now."""
+        if time.monotonic() - self._kept_at > HELD.total_seconds() / 3:
+            self._kept_at = time.monotonic()
+            self.change(held_until=timezone.now() + HELD)
+
+    def change(self, **fields: Any) -> None:
+        """Raises Refused `upload_busy` if another holds it by now."""
+        rows = ResumableUpload.objects.filter(pk=self.upload.pk, holder=self.token)
+        if not rows.update(**fields):
+            raise _busy()
+
+
+@contextmanager
+def _held(upload: ResumableUpload) -> Iterator[_Hold]:
+    """Nobody else's for as long; the row is read again.  Raises Refused."""
+    now, token = timezone.now(), uuid4()
+    row = ResumableUpload.objects.filter(pk=upload.pk)
+    if not row.filter(Q(held_until=None) | Q(held_until__lt=now)).update(holder=token, held_until=now + HELD):
+        raise _busy() if row.exists() else _gone()
+    try:
+        try:
+            upload.refresh_from_db()
+        except ResumableUpload.DoesNotExist as error:
+            raise _gone() from error
+        yield _Hold(upload, token)
+    finally:
+        row.filter(holder=token).update(holder=None, held_until=None)
+
+
+def _receive(hold: _Hold, stream: Stream, checksum: Checksum | None) -> None:
+    """Store what the stream has, behind what is there."""
+    receiver = _Receiver(hold, checksum)
+    try:
+        while data := stream.read(CHUNK):
+            receiver.take(data)
+        receiver.finish()
+    except OSError as error:
+        if has_no_room(error):
+            raise storage_full() from error
+        receiver.break_off()
+        raise
+    finally:
+        receiver.drop()
+
+
+class _Receiver:
+    """Stores a request's body in parts.  They count at once, or, under a checksum, all together once it is right."""
+
+    def __init__(self, hold: _Hold, checksum: Checksum | None) -> None:
+        self.hold, self.upload, self.checksum = hold, hold.upload, checksum
+        self._digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+        self._buffer = bytearray()
+        self._stored: list[ResumablePiece] = []
+        """Not counted yet."""
+        self._end = self.upload.arrived
+
+    def take(self, data: bytes) -> None:
+        if self._end + len(self._buffer) + len(data) > self.upload.length:
+            raise Refused("upload_too_long", f"The upload has {self.upload.length:,} bytes, as you said.", status=413)
+        if self._digest:
+            self._digest.update(data)
+        self._buffer += data
+        self.hold.keep()
+        if len(self._buffer) >= PIECE_BYTES:
+            self._store()
+
+    def finish(self) -> None:
+        if self._digest and self.checksum and self._digest.digest() != self.checksum.digest:
+            raise Refused("checksum_mismatch", "The piece is not what its checksum says; send it again.", status=460)
+        self._store()
+        self._count()
+
+    def break_off(self) -> None:
+        if self.checksum is None:
+            self._store()
+
+    def drop(self) -> None:
+        """Remove what is stored and will never count."""
+        for piece in self._stored:
+            default_storage.delete(piece.name)
+        self._stored.clear()
+
+    def _store(self) -> None:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if not data:
+            return
+        wanted = f"{_folder(self.upload)}/{self._end:015}-{self.hold.token.hex[:8]}.part"
+        name = default_storage.save(wanted, ContentFile(data))
+        self._stored.append(ResumablePiece(upload=self.upload, offset=self._end, length=len(data), name=name))
+        self._end += len(data)
+        if self.checksum is None:
+            self._count()
+
+    def _count(self) -> None:
+        before, now = self.upload.arrived, timezone.now()
+        with transaction.atomic():
+            self.hold.change(arrived=self._end, touched_at=now, held_until=now + HELD)
+            ResumablePiece.objects.bulk_create(self._stored)
+        self._stored.clear()
+        self.upload.arrived, self.upload.touched_at = self._end, now
+        if before < HEAD_BYTES <= self._end and sniff(_head(self.upload)) is None:
+            _remove(self.upload)
+            raise uploads.not_a_video()
+
+
+def _pieces(upload: ResumableUpload) -> Iterator[bytes]:
+    """All that has arrived, in order.  Raises Refused `upload_gone`."""
+    for name in upload.pieces.order_by("offset").values_list("name", flat=True):
+        try:
+            with default_storage.open(name) as piece:
+                yield from piece.chunks(1024 * 1024)
+        except FileNotFoundError as error:
+            raise _gone() from error
+
+
+def _head(upload: ResumableUpload) -> bytes:
+    head = b""
+    for data in _pieces(upload):
+        head += data
+        if len(head) >= HEAD_BYTES:
+            break
+    return head[:HEAD_BYTES]
+
+
+def _submit(hold: _Hold) -> None:
+    upload, digest = hold.upload, hashlib.sha256()
+    # Of a suffix that the next web process here removes, should this one be killed.
+    with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".upload", delete=False) as whole:
+        path = Path(whole.name)
+        try:
+            for data in _pieces(upload):
+                whole.write(data)
+                digest.update(data)
+                hold.keep()
+            whole.flush()
+            submission = uploads.submit_video(
+                owner=upload.owner,
+                upload=_Whole(whole, upload.name, path, digest.hexdigest()),
+                external_id=upload.external_id,
+                metadata=upload.metadata,
+                idempotency_key=upload.idempotency_key,
+            )
+        except OSError as error:
+            if has_no_room(error):
+                raise storage_full() from error
+            raise
+        except Refused as refusal:
+            if refusal.code in FATAL or refusal.code == GONE:
+                _remove(upload)
+            raise
+        finally:
+            path.unlink(missing_ok=True)
+    upload.video_id, upload.touched_at = submission.video.pk, timezone.now()
+    upload.save(update_fields=("video_id", "touched_at"))
+    upload.pieces.all().delete()
+    remove_tree(_folder(upload))
+
+
+def _remove(upload: ResumableUpload) -> None:
+    ResumableUpload.objects.filter(pk=upload.pk).delete()
+    remove_tree(_folder(upload))
+
+
+def _busy() -> Refused:
+    return Refused("upload_busy", "Another request is at this upload.", status=423)
+
+
+def _gone() -> Refused:
+    return Refused(GONE, "There is no such upload any more; begin a new one.", status=410)

@@ -1,0 +1,83 @@
+"""Is the quick path as good as the slow one?  Against the detector at full size, and against a float32 network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ml.faces.extract import Extraction, extract_faces
+from ml.faces.frame_search import FaceDetector, people_in, search_exhaustively
+from ml.faces.tracking import Box, iou
+from ml.model.inference import Classifier
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One video.  `overlaps`: of each kept face with the nearest box that the full-size detector sees in its frame."""
+
+    path: Path
+    people: int
+    people_exhaustively: int
+    overlaps: tuple[float, ...]
+    score: float | None
+    score_float32: float | None
+
+    @property
+    def same_decision(self) -> bool:
+        """Whether both find somebody, or both nobody."""
+        return (self.people > 0) == (self.people_exhaustively > 0)
+
+
+def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: Classifier, stride: int) -> Compared:
+    """The product's faces and score, and the slow ones; full size is looked at in every `stride`-th frame.
+
+    Raises ml.video.decode.VideoError for a file that cannot be judged.
+    """
+    found = extract_faces(path, detector=detector)
+    looks = list(search_exhaustively(path, detector=detector, stride=stride))
+    crops = [[face.crop for face in track.faces] for track in found.tracks]
+    scores = [max((s.fake_probability for s in c.score(crops)), default=None) for c in (quick, float32)]
+    return Compared(
+        path=path,
+        people=len(found.tracks),
+        people_exhaustively=people_in(looks, found.frames_decoded, detector.config),
+        overlaps=tuple(_overlaps(path, found, detector)),
+        score=scores[0],
+        score_float32=scores[1],
+    )
+
+
+def float32_of(classifier: Classifier) -> Classifier:
+    """The same weights, all in float32."""
+    return Classifier(classifier.model, classifier.info, classifier.device, dtype=torch.float32)
+
+
+def summary(results: Sequence[Compared]) -> dict[str, Any]:
+    """What the three promises come to: decisions, boxes, scores."""
+    overlaps = [overlap for one in results for overlap in one.overlaps]
+    apart = [abs(r.score - r.score_float32) for r in results if r.score is not None and r.score_float32 is not None]
+    return {
+        "videos": len(results),
+        "lost": [one.path.name for one in results if one.people_exhaustively and not one.people],
+        "found_besides": [one.path.name for one in results if one.people and not one.people_exhaustively],
+        "median_iou": round(median(overlaps), 4) if overlaps else None,
+        "worst_score_difference": round(max(apart), 5) if apart else None,
+    }
+
+
+def _overlaps(path: Path, found: Extraction, detector: FaceDetector) -> list[float]:
+    wanted: dict[int, list[Box]] = {}
+    for track in found.tracks:
+        for face in track.faces:
+            wanted.setdefault(face.frame_number, []).append(face.box)
+    looks = search_exhaustively(path, detector=detector, numbers=set(wanted))
+    return [
+        max((iou(box, seen.shown_box) for seen in look.valid), default=0.0)
+        for look in looks
+        for box in wanted[look.number]
+    ]

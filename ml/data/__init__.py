@@ -1,0 +1,1 @@
+"""Data sets, packs of face crops, identity splits, augmentation."""

@@ -1,0 +1,1 @@
+"""Layouts of public data sets, read without opening a video."""

@@ -1,0 +1,1 @@
+"""Metrics, bootstrap intervals, the evaluation report and the promotion gate."""

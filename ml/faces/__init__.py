@@ -1,0 +1,1 @@
+"""Find faces in frames, track people and crop them."""

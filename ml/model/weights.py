@@ -1,0 +1,109 @@
+"""Weights on disk: safetensors with metadata, read with checks, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ml.config import LABEL_MAP, ModelConfig
+from ml.model.network import FaceSequenceClassifier
+
+FORMAT_VERSION = 1
+BASELINE = Path(__file__).parent.parent / "pretrained" / "baseline.safetensors"
+
+
+class WeightsError(Exception):
+    """The file is not a set of weights this version can use; the message says why."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Metadata of a set of weights, as stored in the file's header."""
+
+    name: str
+    config: ModelConfig
+    threshold: float = 0.5
+    """A calibrated fake probability at or above it is FAKE."""
+    temperature: float = 1.0
+    """Sequence logits are divided by it before the softmax."""
+    experimental: bool = True
+    training_data_sha256: str = ""
+    trained_on: tuple[str, ...] = ()
+    """Identities (targets and donors) that training or validation has seen: nobody of them may judge these weights."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def to_header(self) -> dict[str, str]:
+        body = asdict(self)
+        return {"dfd": json.dumps(body, sort_keys=True), "format": "pt"}
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in blocks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *, half: bool = True) -> str:
+    """Write atomically; float16 unless `half` is false.  Returns the file's sha256."""
+    dtype = torch.float16 if half else torch.float32
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    save_file(state, str(partial), metadata=info.to_header())
+    partial.replace(path)
+    return file_sha256(path)
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """The header only: no tensor is read.  Raises WeightsError."""
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            header = (handle.metadata() or {}).get("dfd")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path.name} cannot be read as safetensors: {error}") from error
+    if header is None:
+        raise WeightsError(f"{path.name} has no metadata of this project; it was not written by ml.train.")
+    try:
+        body = json.loads(header)
+        body["config"] = ModelConfig.from_dict(body["config"])
+        body["trained_on"] = tuple(body.get("trained_on", ()))
+        info = WeightsInfo(**body)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path.name}: its metadata cannot be understood: {error}") from error
+    if info.format_version != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path.name} has format version {info.format_version}; this program reads {FORMAT_VERSION}."
+        )
+    if info.config.label_map != LABEL_MAP:
+        raise WeightsError(f"{path.name} has label map {info.config.label_map}; it must be {LABEL_MAP}.")
+    return info
+
+
+def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequenceClassifier, WeightsInfo]:
+    """A float32 model in eval mode and its metadata.  Raises WeightsError, also when the hash is not `sha256`."""
+    if sha256 is not None:
+        found = file_sha256(path) if path.is_file() else "no file"
+        if found != sha256:
+            raise WeightsError(f"{path.name} has sha256 {found}; {sha256} was registered. Register the file again.")
+    info = read_info(path)
+    model = FaceSequenceClassifier(info.config)
+    with safe_open(str(path), framework="pt") as handle:
+        state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path.name} does not fit its own configuration: {error}") from error
+    return model.eval(), info

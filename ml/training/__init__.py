@@ -1,0 +1,1 @@
+"""Train the classifier: the frame stage, the sequence stage, calibration."""

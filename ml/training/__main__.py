@@ -1,0 +1,173 @@
+"""Trains the classifier from one packed file of crops (see ml.data.build).
+
+    python -m ml.train PACK --out DIR
+
+writes `DIR/weights.safetensors` and `DIR/history.json`.  Stage `frames` trains the backbone and the frame head on
+single crops, with checkpoints (`--resume` goes on from the last one); stage `sequence` trains the heads on cached
+features of the videos' faces, calibrates them, judges them on people held out, and writes the weights.  It needs torch,
+torchvision, numpy, OpenCV, scikit-learn and safetensors, nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml.config import ModelConfig
+from ml.data.build import split_rows
+from ml.data.crop_pack import Pack, PackError
+from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.model.weights import WeightsError, load_weights, read_info
+from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
+from ml.training.frame_stage import FrameTraining, pick_device, seed_everything
+from ml.training.sequence_stage import SequenceTraining
+
+
+def parse_sizes(text: str) -> tuple[tuple[int, float], ...]:
+    """`64:0.7,112:0.3` -> ((64, 0.7), (112, 0.3)): input side in pixels and share of the steps."""
+    pairs = tuple((int(size), float(share)) for size, share in (item.split(":") for item in text.split(",")))
+    if abs(sum(share for _, share in pairs) - 1.0) > 1e-6:
+        raise argparse.ArgumentTypeError(f"the shares of {text} do not add up to 1")
+    return pairs
+
+
+def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
+    """`dfdc:0.85,web_colour:0.15`."""
+    return tuple((name, float(share)) for name, share in (item.split(":") for item in text.split(",") if item))
+
+
+def start_model(
+    config: ModelConfig, *, weights: Path | None, backbone: str | None, scratch: bool
+) -> FaceSequenceClassifier:
+    """A model with the features of `weights`, else ImageNet's where they can be had; prints which start it is.
+
+    Only the backbone and the frame head are taken from `weights`: what reads sequences begins anew.
+    """
+    model = FaceSequenceClassifier(config)
+    if weights is not None:
+        given, info = load_weights(weights)
+        if (info.config.arch, info.config.feature_dim) != (config.arch, config.feature_dim):
+            raise ValueError(f"{weights.name} is a {info.config.arch}, and {config.arch} is to be trained (--arch).")
+        model.backbone.load_state_dict(given.backbone.state_dict())
+        model.frame_head.load_state_dict(given.frame_head.state_dict())
+        print(f"start: the backbone and frame head of {info.name} ({weights.name})")
+        return model
+    if scratch or (backbone is None and config.arch != ModelConfig.arch):
+        print("start: from scratch")
+        return model
+    try:
+        model.backbone.load_state_dict(imagenet_backbone_state(backbone))
+        print(f"start: ImageNet weights from {backbone or 'the torchvision hub'}")
+    except OSError as error:
+        print(f"start: from scratch, because ImageNet weights cannot be had: {error}")
+    return model
+
+
+def options_of(args: argparse.Namespace) -> FitOptions:
+    return FitOptions(
+        name=args.name,
+        full=args.stage != "sequence",
+        seed=args.seed,
+        crops=args.crops,
+        batch_size=args.batch_size,
+        sizes=args.sizes,
+        source_weights=args.source_weights,
+        frames=FrameTraining(
+            lr=args.lr,
+            ema=args.ema,
+            workers=args.workers,
+            steps_per_epoch=args.steps_per_epoch,
+            val_crops=args.val_crops,
+        ),
+        sequence=SequenceTraining(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
+        pseudo_crops=args.pseudo_crops,
+        pseudo_count=args.pseudo_sequences,
+        held_crops=args.final_val_crops,
+        fake_recall=args.fake_recall,
+        shuffle_labels=args.shuffle_labels,
+        n_bootstrap=args.bootstrap,
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ml.train", description="Train the classifier from a pack of crops."
+    )
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, history and weights")
+    parser.add_argument("--stage", choices=("frames", "sequence", "all"), default="all")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--name", default="baseline", help="name written into the weights")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights of this program to start from")
+    parser.add_argument("--backbone", help="torchvision state dict to start from, instead of the hub's")
+    parser.add_argument("--scratch", action="store_true", help="do not look for ImageNet weights")
+    parser.add_argument("--arch", default=ModelConfig.arch)
+    parser.add_argument("--feature-dim", type=int, default=ModelConfig.feature_dim)
+    parser.add_argument("--workers", type=int, default=1, help="loader processes")
+    frames = parser.add_argument_group("frame stage")
+    frames.add_argument("--crops", type=int, default=200_000, help="crops seen in all")
+    frames.add_argument("--batch-size", type=int, default=32)
+    frames.add_argument("--sizes", type=parse_sizes, default=((112, 1.0),), help="such as 64:0.7,112:0.3")
+    frames.add_argument("--source-weights", type=parse_weights, default=(), help="such as dfdc:0.85,web_colour:0.15")
+    frames.add_argument("--lr", type=float, default=1e-3)
+    frames.add_argument("--ema", type=float, default=0.0, help="decay of the weights' average; 0 is off")
+    frames.add_argument("--steps-per-epoch", type=int, default=100)
+    frames.add_argument("--val-crops", type=int, default=512, help="validation crops after each epoch")
+    frames.add_argument("--stop-after", type=int, help="end the stage at this step, keeping the schedule")
+    sequence = parser.add_argument_group("sequence stage")
+    sequence.add_argument("--fake-recall", type=float, help="share of fakes the threshold is to catch, on validation")
+    sequence.add_argument("--shuffle-labels", action="store_true", help="a check for leaks: the result must be chance")
+    sequence.add_argument("--sequence-epochs", type=int, default=12)
+    sequence.add_argument("--sequence-draws", type=int, default=1024, help="sequences drawn an epoch")
+    sequence.add_argument("--pseudo-crops", type=int, default=4000)
+    sequence.add_argument("--pseudo-sequences", type=int, default=600, help="of each label")
+    sequence.add_argument("--final-val-crops", type=int, default=5000)
+    sequence.add_argument("--bootstrap", type=int, default=1000)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    options = options_of(args)
+    try:
+        pack = Pack(args.pack)
+        seed_everything(args.seed)
+        config = ModelConfig(
+            arch=args.arch, feature_dim=args.feature_dim, input_size=args.sizes[-1][0], frame_mean=True
+        )
+        counts = {name: len(rows) for name, rows in split_rows(pack, seed=args.seed).items()}
+        print(f"crops, no person on two sides: {counts}", flush=True)
+        if args.stage == "sequence":
+            model = FaceSequenceClassifier(config).to(pick_device())
+        else:
+            model = start_model(config, weights=args.start, backbone=args.backbone, scratch=args.scratch)
+            model.to(pick_device())
+        if args.stage == "frames":
+            checkpoint = args.out / FRAMES_CHECKPOINT
+            train_frame_stage(model, pack, options, checkpoint, resume=args.resume, stop_after=args.stop_after)
+            return 0
+        fitted = fit(
+            model,
+            pack,
+            args.out,
+            options,
+            resume=args.resume,
+            frames_done=args.stage == "sequence",
+            seen_before=read_info(args.start).trained_on if args.start else (),
+        )
+    except (PackError, WeightsError, ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    info = fitted.info
+    print(f"{fitted.path}  sha256 {fitted.sha256}")
+    print(f"temperature {info.temperature:.3f}  threshold {info.threshold:.3f}  experimental {info.experimental}")
+    print(json.dumps(info.metrics.get("summary", "no held-out video"), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

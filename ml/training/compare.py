@@ -1,0 +1,75 @@
+"""The gate without a database:  python -m ml.compare PACK CHAMPION CHALLENGER [--sources dfdc]
+
+Two files of weights on the held-out people of a pack, less the people that either file says it was trained on.  A
+single crop counts as a video of one face.  Ends with 0 when the challenger has won, with 1 when it is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ml.data.crop_pack import Pack, PackError
+from ml.data.splits import HOLDOUT
+from ml.evaluation.promotion_gate import compare
+from ml.evaluation.scored_video import ScoredVideo
+from ml.model.weights import WeightsError, WeightsInfo, load_weights, read_info
+from ml.training.feature_cache import FeatureCache
+from ml.training.fit import FitOptions, scored_split
+from ml.training.frame_stage import pick_device
+
+
+def judged(pack: Pack, *, seen: set[str], sources: Sequence[str] = ()) -> Pack:
+    """The pack's held-out rows whose people nobody has seen, each single crop a sequence of its own.
+
+    Raises PackError when none is left.
+    """
+    rows = list(pack.rows)
+    kept = 0
+    for i, row in enumerate(rows):
+        wanted = row.split == HOLDOUT and not {row.group, row.donor} & seen and (not sources or row.source in sources)
+        kept += wanted
+        if wanted and not row.sequence:
+            rows[i] = replace(row, sequence=f"crop {i}", video=f"crop {i}")
+        elif not wanted:
+            rows[i] = replace(row, split="", sequence="")
+    if not kept:
+        raise PackError("No held-out row of the pack shows people that neither file was trained on.")
+    chosen = Pack(pack.path)
+    chosen.rows = [row if row.split else replace(row, split="train") for row in rows]
+    return chosen
+
+
+def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], WeightsInfo]:
+    """The held-out videos as the file of weights scores them."""
+    model, info = load_weights(path)
+    model = model.to(pick_device())
+    features = FeatureCache(cache, model)
+    return scored_split(model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature), info
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ml.compare", description="Champion against challenger on a pack.")
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("champion", type=Path)
+    parser.add_argument("challenger", type=Path)
+    parser.add_argument("--sources", nargs="+", default=(), help="only these data sets of the pack")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    try:
+        seen = {*read_info(args.champion).trained_on, *read_info(args.challenger).trained_on}
+        pack = judged(Pack(args.pack), seen=seen, sources=args.sources)
+        with tempfile.TemporaryDirectory() as cache:
+            old, old_info = score(pack, args.champion, Path(cache))
+            new, new_info = score(pack, args.challenger, Path(cache))
+    except (PackError, WeightsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    result = compare(old, new, champion_threshold=old_info.threshold, challenger_threshold=new_info.threshold)
+    print(json.dumps(result.to_dict(), indent=1) if args.json else result.sentence)
+    return 0 if result.passed else 1

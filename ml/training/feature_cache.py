@@ -1,0 +1,91 @@
+"""Features of crops that a frozen backbone has seen before are read from disk: retraining the head takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.data.erasure import owner_folder
+from ml.model.network import FaceSequenceClassifier
+from ml.training.frame_stage import Watch, frame_features
+
+CHUNK = 64
+"""Sequences computed, then stored: what a kill costs at most."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A run of crops whose features are wanted together.  `key` names their pixels: same key, same features."""
+
+    key: str
+    count: int
+    load: Callable[[int], NDArray[np.uint8]]
+    """Gives crop 0 .. count - 1, RGB."""
+    video: str = ""
+    """Whose faces they are: the features of a video lie together, so that they can be removed with it."""
+
+
+def _load_at(places: Sequence[tuple[Crops, int]], n: int) -> NDArray[np.uint8]:
+    item, k = places[n]
+    return item.load(k)
+
+
+def backbone_sha256(model: FaceSequenceClassifier) -> str:
+    """Hex digest of what features depend on besides the crops: the backbone's weights and the preprocessing."""
+    config = model.config
+    digest = hashlib.sha256(str((config.arch, config.input_size, config.mean, config.std)).encode())
+    for name, tensor in sorted(model.backbone.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class FeatureCache:
+    """One small file a sequence below `folder`, in a folder for each backbone.  Any number of processes may use it."""
+
+    def __init__(self, folder: Path, model: FaceSequenceClassifier) -> None:
+        self.folder = folder / backbone_sha256(model)[:24]
+        self.model = model
+
+    def get(self, wanted: Sequence[Crops], *, watch: Watch | None = None) -> list[Tensor]:
+        """(count, F) float32 of each; what is missing is computed.  Values are rounded to half precision, so that a
+        first and a second reading are the same numbers."""
+        found = [self._read(item) for item in wanted]
+        missing = [k for k, features in enumerate(found) if features is None]
+        for start in range(0, len(missing), CHUNK):
+            chunk = [(k, wanted[k]) for k in missing[start : start + CHUNK]]
+            places = [(item, i) for _, item in chunk for i in range(item.count)]
+            if watch:
+                watch(f"features of {len(missing)} sequences", start / len(missing))
+            computed = frame_features(self.model, partial(_load_at, places), len(places)).half()
+            for (k, item), features in zip(chunk, computed.split([item.count for _, item in chunk]), strict=True):
+                self._write(item, features)
+                found[k] = features.float()
+        return [features for features in found if features is not None]
+
+    def _path(self, item: Crops) -> Path:
+        return self.folder / owner_folder(item.video) / item.key[:2] / f"{item.key}.npy"
+
+    def _read(self, item: Crops) -> Tensor | None:
+        try:
+            stored = np.load(self._path(item), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if stored.shape != (item.count, self.model.config.feature_dim):
+            return None
+        return torch.from_numpy(stored.astype(np.float32))
+
+    def _write(self, item: Crops, features: Tensor) -> None:
+        path = self._path(item)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as handle:
+            np.save(handle, features.numpy())
+        partial.replace(path)

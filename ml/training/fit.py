@@ -1,0 +1,338 @@
+"""One training, from a pack to weights: the frame network (or a frozen one), the sequence head, calibration, judgement.
+
+`python -m ml.train` and `manage.py retrain` both end here.  People are split three ways by whole components: training,
+validation (early stopping, temperature, threshold) and holdout (figures only).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ml.config import DecisionConfig, Label
+from ml.data.build import class_weights, row_components, split_rows
+from ml.data.crop_pack import Pack, PackError
+from ml.data.frame_batches import FramePlan
+from ml.data.splits import HOLDOUT, TRAIN, VAL
+from ml.evaluation.scored_video import ScoredVideo
+from ml.model.calibration import choose_threshold, fit_temperature, probabilities
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo, save_weights
+from ml.training.feature_cache import Crops, FeatureCache
+from ml.training.frame_stage import (
+    FrameTraining,
+    OnEpoch,
+    Watch,
+    load_checkpoint,
+    seed_everything,
+    spread,
+    train_frames,
+)
+from ml.training.scoring import frame_report, scored_videos, video_metrics
+from ml.training.sequence_stage import (
+    FeatureSequence,
+    SequenceTraining,
+    pseudo_sequences,
+    sequence_margins,
+    train_sequence_head,
+    video_sequences,
+)
+
+FRAMES_CHECKPOINT = "frames.ckpt"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a training does; everything here and the pack decide the result."""
+
+    name: str = "model"
+    full: bool = True
+    """Train the backbone too; without, it is frozen and only the heads learn, from cached features."""
+    seed: int = 0
+    crops: int = 200_000
+    """Crops the frame stage sees in all."""
+    batch_size: int = 32
+    sizes: tuple[tuple[int, float], ...] = ((112, 1.0),)
+    source_weights: tuple[tuple[str, float], ...] = ()
+    frames: FrameTraining = field(default_factory=FrameTraining)
+    sequence: SequenceTraining = field(default_factory=SequenceTraining)
+    pseudo_crops: int = 4000
+    """Single crops whose features make pseudo-sequences."""
+    pseudo_count: int = 600
+    """Pseudo-sequences of each label."""
+    held_crops: int = 3000
+    """Single crops of held-out people (else of validation) that the frame head is judged on."""
+    fake_recall: float | None = None
+    """The share of fakes that the threshold is to catch on validation; without it, the best balanced accuracy."""
+    shuffle_labels: bool = False
+    """A check for leaks: training and validation labels are dealt anew, the holdout's stay."""
+    n_bootstrap: int = 1000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training: the file, what it says of itself, and how it went."""
+
+    path: Path
+    sha256: str
+    info: WeightsInfo
+    history: list[dict[str, Any]]
+    holdout: list[ScoredVideo]
+
+
+def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
+    """The pack, its training and validation labels dealt anew among the videos (or single crops) of each source."""
+    rng = np.random.default_rng(seed)
+    units: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for split in (TRAIN, VAL):
+        for i in splits[split]:
+            row = pack.rows[i]
+            name = row.video or row.sequence or str(i)
+            units.setdefault((split, row.source), {}).setdefault(name, []).append(i)
+    rows = list(pack.rows)
+    for videos in units.values():
+        names = sorted(videos)
+        labels = [pack.rows[videos[name][0]].label for name in names]
+        for name, label in zip(names, rng.permutation(labels), strict=True):
+            for i in videos[name]:
+                rows[i] = replace(rows[i], label=int(label))
+    shuffled = Pack(pack.path)
+    shuffled.rows = rows
+    return shuffled
+
+
+def train_frame_stage(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    options: FitOptions,
+    checkpoint: Path,
+    *,
+    resume: bool = False,
+    stop_after: int | None = None,
+    watch: Watch | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> list[dict[str, Any]]:
+    """Stage 1: backbone and frame head on single crops and on the videos' faces; the result is left in `model`.
+
+    Pairs hold each label once, so the counts of what is drawn are even and the loss's weights are 1.  Raises ValueError
+    when there are fewer crops than one batch.
+    """
+    splits = split_rows(pack, seed=options.seed)
+    pack = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
+    steps = options.crops // options.batch_size
+    if steps < 1:
+        raise ValueError(f"{options.crops} crops are not one batch of {options.batch_size}.")
+    plan = FramePlan(
+        batch_size=options.batch_size,
+        total_steps=steps,
+        seed=options.seed,
+        sizes=options.sizes,
+        source_weights=options.source_weights,
+    )
+    history = train_frames(
+        model,
+        pack,
+        splits[TRAIN],
+        splits[VAL],
+        plan=plan,
+        settings=options.frames,
+        weights=class_weights(list(Label) * (plan.batch_size // 2)),
+        checkpoint=checkpoint,
+        resume=resume,
+        stop_after=stop_after,
+        watch=watch,
+        on_epoch=on_epoch,
+    )
+    load_frames(model, checkpoint)
+    return [{"stage": "frames", **entry} for entry in history]
+
+
+def load_frames(model: FaceSequenceClassifier, checkpoint: Path) -> list[dict[str, Any]]:
+    """The frame stage's result (its averaged weights, if it kept an average) into `model`; returns its history."""
+    state = load_checkpoint(checkpoint)
+    model.load_state_dict(state["average"] or state["model"])
+    return [{"stage": "frames", **entry} for entry in state["history"]]
+
+
+def single_features(pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: Watch | None) -> torch.Tensor:
+    """(N, F) features of single crops."""
+    wanted = [
+        Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i), pack.rows[i].video)
+        for i in indices
+    ]
+    found = cache.get(wanted, watch=watch)
+    return torch.cat(found) if found else torch.zeros(0, cache.model.config.feature_dim)
+
+
+def _single(pack: Pack, index: int, _: int) -> NDArray[np.uint8]:
+    return pack.crop(index)
+
+
+def fit(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    out: Path,
+    options: FitOptions,
+    *,
+    cache: Path | None = None,
+    resume: bool = False,
+    frames_done: bool = False,
+    seen_before: Sequence[str] = (),
+    watch: Watch | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Fitted:
+    """Trains `model` in place and writes `out/weights.safetensors`.
+
+    `cache` keeps features between runs; `frames_done` takes the frame stage's result from its checkpoint;
+    `seen_before` are the identities that the starting weights were trained on.  Raises ValueError or PackError, with a
+    sentence, when the pack cannot be learnt from.
+    """
+    seed_everything(options.seed)
+    splits = split_rows(pack, seed=options.seed)
+    seen = {name for i in (*splits[TRAIN], *splits[VAL]) for name in (pack.rows[i].group, pack.rows[i].donor) if name}
+    history: list[dict[str, Any]] = []
+    checkpoint = out / FRAMES_CHECKPOINT
+    if frames_done:
+        history = load_frames(model, checkpoint)
+    elif options.full:
+        history = train_frame_stage(model, pack, options, checkpoint, resume=resume, watch=watch, on_epoch=on_epoch)
+    history += _train_heads(model, pack, splits, out, options, cache or out / "features", watch, on_epoch)
+    # From here on the true labels count, whatever was trained on.
+    features = FeatureCache(cache or out / "features", model)
+    temperature, threshold = _calibrate(model, pack, splits, features, options, watch)
+    holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, watch=watch)
+    metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
+    crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
+    held = spread(crops[HOLDOUT] or crops[VAL], options.held_crops)
+    metrics["score_bins"] = score_bins(holdout)
+    metrics["frames"] = frame_report(
+        model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
+    )
+    low = metrics.get("videos", {}).get("auc", {}).get("low")
+    info = WeightsInfo(
+        name=options.name,
+        config=model.config,
+        threshold=threshold,
+        temperature=temperature,
+        experimental=low is None or low < DecisionConfig().experimental_auc,
+        training_data_sha256=pack.content_sha256(),
+        trained_on=tuple(sorted(seen | set(seen_before))),
+        metrics=metrics,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    path = out / WEIGHTS
+    sha256 = save_weights(model, info, path)
+    body = {"sha256": sha256, "experimental": info.experimental, "temperature": temperature, "threshold": threshold}
+    body |= {"metrics": metrics, "history": history, "options": asdict(options)}
+    (out / "history.json").write_text(json.dumps(body, indent=1))
+    return Fitted(path=path, sha256=sha256, info=info, history=history, holdout=holdout)
+
+
+def score_bins(videos: Sequence[ScoredVideo], bins: int = 20) -> dict[str, list[int]]:
+    """Per label how many scores fall into each of `bins` parts of 0 to 1: what later scores are compared with."""
+    found = {label.name.lower(): [0] * bins for label in Label}
+    for video in videos:
+        found[Label(video.label).name.lower()][min(bins - 1, int(video.score * bins))] += 1
+    return found
+
+
+def scored_split(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    split: str,
+    features: FeatureCache,
+    options: FitOptions,
+    *,
+    temperature: float,
+    watch: Watch | None = None,
+) -> list[ScoredVideo]:
+    """The videos on one side of the split, as the model scores them."""
+    names = _names(pack, split_rows(pack, seed=options.seed)[split])
+    component = dict(zip((row.group for row in pack.rows), row_components(pack.rows), strict=True))
+    sequences = video_sequences(pack, names, features, blend=False, watch=watch)
+    return scored_videos(
+        model, sequences, lambda item: component[item.row.group] if item.row else "", temperature=temperature
+    )
+
+
+def _names(pack: Pack, indices: Sequence[int]) -> list[str]:
+    """The sequences that the rows belong to, in order."""
+    return list(dict.fromkeys(pack.rows[i].sequence for i in indices if pack.rows[i].sequence))
+
+
+def _train_heads(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    splits: dict[str, list[int]],
+    out: Path,
+    options: FitOptions,
+    folder: Path,
+    watch: Watch | None,
+    on_epoch: OnEpoch | None,
+) -> list[dict[str, Any]]:
+    """Stage 2.  Pixels, and so features, are the same for shuffled labels; only what the heads are told changes."""
+    features = FeatureCache(folder, model)
+    told = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
+    # Which sequences are copied self-blended follows the labels that are told: a shuffled run must not learn the truth.
+    train = video_sequences(
+        told, _names(told, splits[TRAIN]), features, blend=not options.shuffle_labels, seed=options.seed, watch=watch
+    )
+    singles = spread([i for i in splits[TRAIN] if not told.rows[i].sequence], options.pseudo_crops)
+    train += pseudo_sequences(
+        single_features(told, singles, features, watch), told, singles, count=options.pseudo_count, seed=options.seed
+    )
+    found = {item.label for item in train}
+    if found != set(Label):
+        missing = " and no ".join(label.name.lower() for label in Label if label not in found)
+        raise PackError(f"There is no {missing} video to train on: nothing can be learnt from one side only.")
+    history = train_sequence_head(
+        model,
+        train,
+        options.sequence,
+        val=_validation(told, splits, features, options, watch),
+        fresh_frame_head=options.shuffle_labels,
+        watch=watch,
+        on_epoch=on_epoch,
+    )
+    return [{"stage": "sequence", **entry} for entry in history]
+
+
+def _validation(
+    pack: Pack, splits: dict[str, list[int]], features: FeatureCache, options: FitOptions, watch: Watch | None
+) -> list[FeatureSequence]:
+    """Videos of validation people, and pseudo-sequences of single crops of theirs."""
+    singles = spread([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
+    return [
+        *video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch),
+        *pseudo_sequences(single_features(pack, singles, features, watch), pack, singles, count=100, seed=options.seed),
+    ]
+
+
+def _calibrate(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    splits: dict[str, list[int]],
+    features: FeatureCache,
+    options: FitOptions,
+    watch: Watch | None,
+) -> tuple[float, float]:
+    """(temperature, threshold) on validation; (1.0, 0.5) where that lacks a class."""
+    val = _validation(pack, splits, features, options, watch)
+    labels = np.array([item.label for item in val], dtype=np.int64)
+    if set(labels.tolist()) != set(Label):
+        return 1.0, 0.5
+    margins, _ = sequence_margins(model, val)
+    temperature = fit_temperature(margins, labels)
+    scores = probabilities(margins, temperature)
+    return temperature, choose_threshold(scores, labels, fake_recall=options.fake_recall)

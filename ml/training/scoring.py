@@ -1,0 +1,109 @@
+"""Held-out figures that weights carry with them: all videos, by data set, by forgery method, and single crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml.config import Label
+from ml.data.build import row_components
+from ml.data.crop_pack import Pack
+from ml.evaluation.metrics import evaluate_scores
+from ml.evaluation.scored_video import ScoredVideo
+from ml.model.calibration import probabilities
+from ml.model.network import FaceSequenceClassifier
+from ml.training.frame_stage import frame_scores
+from ml.training.sequence_stage import FeatureSequence, sequence_margins
+
+SUMMARY = ("auc", "accuracy", "balanced_accuracy", "recall_fake", "recall_real")
+
+
+def scored_videos(
+    model: FaceSequenceClassifier,
+    sequences: Sequence[FeatureSequence],
+    component_of: Callable[[FeatureSequence], str],
+    *,
+    temperature: float,
+) -> list[ScoredVideo]:
+    """One entry a video, with the score of its most suspicious person."""
+    margins, _ = sequence_margins(model, sequences)
+    scores = probabilities(margins, temperature)
+    best: dict[str, int] = {}
+    for k, item in enumerate(sequences):
+        if item.row is None or item.blended:
+            continue
+        name = item.row.video or item.row.sequence
+        if name not in best or scores[k] > scores[best[name]]:
+            best[name] = k
+    found = []
+    for name, k in best.items():
+        item = sequences[k]
+        assert item.row is not None
+        found.append(
+            ScoredVideo(
+                key=name,
+                label=item.label,
+                score=float(scores[k]),
+                component=component_of(item),
+                name=item.row.origin,
+                dataset=item.source,
+                method=item.row.method,
+                compression=item.row.compression,
+                height=item.row.height or None,
+                face_px=item.row.face_px or None,
+            )
+        )
+    return found
+
+
+def video_metrics(videos: Sequence[ScoredVideo], *, threshold: float, n_bootstrap: int) -> dict[str, Any]:
+    """Figures over all videos, by source and by method, with intervals over whole components; empty without videos."""
+    if not videos:
+        return {}
+    y = np.array([v.label for v in videos], dtype=np.int64)
+    scores = np.array([v.score for v in videos])
+    sources, methods = np.array([v.dataset for v in videos]), np.array([v.method for v in videos])
+    real = y == Label.REAL
+
+    def figures(mask: NDArray[np.bool_]) -> dict[str, Any]:
+        groups = [v.component for v, keep in zip(videos, mask, strict=True) if keep]
+        return evaluate_scores(y[mask], scores[mask], threshold=threshold, n_bootstrap=n_bootstrap, groups=groups)
+
+    overall = figures(np.ones(len(y), dtype=bool))
+    fakes_of = sorted({m for m, label in zip(methods, y, strict=True) if label == Label.FAKE and m})
+    return {
+        "summary": {k: overall[k] for k in SUMMARY} | {"majority_accuracy": overall["majority_accuracy"]},
+        "videos": overall,
+        "by_source": {s: figures(sources == s) for s in sorted(set(sources))},
+        # each method's fakes against the reals of the sources it occurs in
+        "by_method": {
+            m: figures(((methods == m) & ~real) | (real & np.isin(sources, sources[(methods == m) & ~real])))
+            for m in fakes_of
+        },
+    }
+
+
+def frame_report(
+    model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int], features: Tensor, *, n_bootstrap: int
+) -> dict[str, Any]:
+    """Frame head on the (N, F) features of held-out single crops, by source; no threshold is tuned, it is 0.5."""
+    if not indices:
+        return {}
+    scores = probabilities(frame_scores(model, features), 1.0)
+    rows = [pack.rows[i] for i in indices]
+    components = row_components(rows)
+    report = {}
+    for source in sorted({row.source for row in rows}):
+        mask = np.array([row.source == source for row in rows])
+        report[source] = evaluate_scores(
+            pack.labels()[list(indices)][mask],
+            scores[mask],
+            threshold=0.5,
+            n_bootstrap=n_bootstrap,
+            groups=[c for c, keep in zip(components, mask, strict=True) if keep],
+        )
+    return report

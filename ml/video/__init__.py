@@ -1,0 +1,1 @@
+"""Decode, probe, trim and preview video files."""

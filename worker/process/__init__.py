@@ -1,0 +1,1 @@
+"""The worker's processes: broker, supervisor, heartbeat, extraction pool."""

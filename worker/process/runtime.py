@@ -1,0 +1,406 @@
+"""What one worker process keeps: a face detector, and the active model.  And the work of the two stages with them.
+
+torch and OpenCV are imported at the first use, in the child process that does the work, never in its parent; torch only
+where a network scores or learns, because it costs a process that looks for faces more memory than all the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.core.files.storage import default_storage
+
+from detection.errors import Refused
+from detection.models import FaceFrame, ModelVersion, Video
+from detection.services.jobs import analyses
+from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
+from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
+from detection.services.learning import registry, rescoring
+from detection.services.learning.rescoring import StoredVideo
+from detection.services.reviews.rescan import found_sensitively
+from worker.stages.attempt import BadInput, Heart, NotNow
+from worker.stages.images import encode, read_crop
+from worker.stages.watchdog import one_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml.config import FaceConfig
+    from ml.faces.extract import Extraction
+    from ml.faces.frame_search import FaceDetector
+    from ml.model.inference import Classifier, TrackScore
+
+log = structlog.get_logger(__name__)
+
+LEFTOVER_AGE_S = 24 * 3600
+SMALL_BATCH = 8
+
+_threads = max(1, os.cpu_count() or 1)
+_loaded: tuple[UUID, Classifier] | None = None
+
+
+# --- extraction ----------------------------------------------------------------------------------------------------
+
+
+def extract(claim: Claim, heart: Heart) -> None:
+    """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
+    prepare_vision()
+    from ml.config import VideoConfig
+    from ml.faces.extract import extract_faces
+    from ml.video.decode import VideoError
+
+    limits = VideoConfig(
+        max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
+    )
+    name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
+    with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
+        try:
+            # The last few percent are for storing what was found.
+            extraction = extract_faces(
+                path,
+                detector=detector(claim.sensitive),
+                video=limits,
+                faces=_face_config(claim.sensitive),
+                progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
+            )
+        except VideoError as error:
+            raise BadInput(error.code, error.detail) from error
+        started = time.perf_counter()
+        clip = trimmed(path, folder, extraction, limits)
+        result = extraction_result(extraction, clip, trim_s=time.perf_counter() - started)
+        heart(EXTRACTED_PERCENT - 5)
+        finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
+        finish(claim=claim, result=result)
+
+
+def load_detector() -> None:
+    """Now, and not at the first video: a time limit that broke off the import of a library would spoil the process."""
+    prepare_vision()
+    detector()
+
+
+def _face_config(sensitive: bool) -> FaceConfig:
+    from ml.config import FaceConfig
+
+    return FaceConfig.sensitive() if sensitive else FaceConfig()
+
+
+@cache
+def detector(sensitive: bool = False) -> FaceDetector:
+    """With as many threads as this process may have."""
+    from ml.faces.frame_search import FaceDetector
+
+    # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
+    return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
+
+
+def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
+    """The first 150 frames by packet copy, or None where the packets cannot be copied: the faces are what counts."""
+    from ml.config import VideoConfig
+    from ml.video.decode import VideoError
+    from ml.video.trim import clip_suffix, trim
+
+    assert isinstance(limits, VideoConfig)
+    out = folder / f"clip{clip_suffix(extraction.info)}"
+    try:
+        trim(path, out, limits)
+    except VideoError as error:
+        log.warning("clip_not_made", reason=error.detail)
+        return None
+    return out
+
+
+def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+    from ml.faces.perceptual_hash import face_print, picture_print
+    from ml.video.prefetch import side_by_side
+
+    info = extraction.info
+    crops = [face.crop for track in extraction.tracks for face in track.faces]
+    pngs = side_by_side(partial(encode, ".png"), crops, _threads)
+    faces = tuple(
+        FaceCrop(
+            track=track.index,
+            position=position,
+            frame_number=face.frame_number,
+            timestamp_s=face.timestamp_s,
+            box=face.box,
+            probability=face.probability,
+            png=next(pngs),
+        )
+        for track in extraction.tracks
+        for position, face in enumerate(track.faces)
+    )
+    frames = tuple(
+        KeptFrame(
+            frame_number=frame.frame_number,
+            timestamp_s=frame.timestamp_s,
+            boxes=tuple(
+                dict(zip(("x1", "y1", "x2", "y2"), map(float, box.box), strict=True))
+                | {"probability": float(box.probability), "reason": box.reason}
+                for box in frame.boxes
+            ),
+            jpeg=encode(".jpg", frame.image),
+        )
+        for frame in extraction.sampled_frames
+    )
+    return ExtractionResult(
+        facts=VideoFacts(
+            container=info.container,
+            codec=info.codec,
+            width=info.width,
+            height=info.height,
+            rotation=info.rotation,
+            fps=info.fps,
+            duration_s=info.duration_s,
+            frames_decoded=extraction.frames_decoded,
+        ),
+        clip=clip,
+        thumbnail=encode(".jpg", extraction.thumbnail),
+        tracks=len(extraction.tracks),
+        faces=faces,
+        frames=frames,
+        timings=extraction.timings | {"trim": round(trim_s, 3)},
+        picture_print=picture_print(extraction.thumbnail),
+        face_prints={track.index: face_print([face.crop for face in track.faces]) for track in extraction.tracks},
+    )
+
+
+# --- classification ------------------------------------------------------------------------------------------------
+
+
+def classify(claim: Claim, heart: Heart) -> None:
+    """The stage `classify`: from stored faces to a verdict of the active model."""
+    prepare()
+    heart(EXTRACTED_PERCENT)
+    version = ModelVersion.objects.filter(active=True).first()
+    if version is None:
+        analyses.await_model(claim=claim)
+        return
+    started = time.perf_counter()
+    classifier = load_classifier(version)
+    loaded = time.perf_counter()
+    heart(EXTRACTED_PERCENT + 5)
+    people = [
+        (track, list(faces))
+        for track, faces in groupby(
+            FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
+        )
+    ]
+    crops = _crops_of(people)
+    heart(EXTRACTED_PERCENT + 10)
+    scores = _score(classifier, crops)
+    timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
+
+    result = verdict(
+        version,
+        classifier,
+        people,
+        scores,
+        sensitive=bool(found_sensitively([claim.video_id])),
+        timings={k: round(v, 3) for k, v in timings.items()},
+    )
+    analyses.finish_classification(claim=claim, result=result)
+
+
+def verdict(
+    version: ModelVersion,
+    classifier: Classifier,
+    people: Sequence[tuple[int, Sequence[FaceFrame]]],
+    scores: Sequence[TrackScore],
+    *,
+    sensitive: bool = False,
+    timings: dict[str, float] | None = None,
+) -> ClassificationResult:
+    """The verdict on one video from its people (track, faces) and their scores.
+
+    `sensitive` says that the faces were found with lowered thresholds, whichever analysis did that.
+    """
+    from ml.model.inference import decide
+
+    decision = decide(scores, classifier.info, sensitive=sensitive)
+    return ClassificationResult(
+        model_version_id=version.id,
+        label=decision.label,
+        fake_probability=decision.fake_probability,
+        threshold=decision.threshold,
+        track=people[decision.track][0],
+        people=[
+            {
+                "track": track,
+                "fake_probability": score.fake_probability,
+                "frames": [
+                    {
+                        "face": str(face.id),
+                        "frame_number": face.frame_number,
+                        "timestamp_s": face.timestamp_s,
+                        "fake_probability": probability,
+                    }
+                    for face, probability in zip(faces, score.frame_probabilities, strict=True)
+                ],
+            }
+            for (track, faces), score in zip(people, scores, strict=True)
+        ],
+        needs_review=decision.needs_review,
+        review_reasons=decision.review_reasons,
+        timings=timings or {},
+    )
+
+
+def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[int, list[str]]:
+    """The version's verdicts of many videos; (how many were stored, ids of those whose faces cannot be read).
+
+    Faces that it has judged before are not scored again.
+    """
+    known: list[tuple[StoredVideo, ClassificationResult | None]] = [(s, None) for s in batch if s.verdict is not None]
+    batch = [stored for stored in batch if stored.verdict is None]
+    if not batch:
+        return rescoring.store_verdicts(model=version, results=known), []
+    prepare()
+    classifier = load_classifier(version)
+    readable: list[tuple[StoredVideo, list[list[NDArray[np.uint8]]]]] = []
+    unreadable: list[str] = []
+    for stored in batch:
+        try:
+            readable.append((stored, _crops_of(stored.people)))
+        except (OSError, RuntimeError) as error:
+            log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
+            unreadable.append(str(stored.video_id))
+    scores = iter(_score(classifier, [crops for _, people in readable for crops in people]))
+    results = [
+        (stored, verdict(version, classifier, stored.people, list(islice(scores, n)), sensitive=stored.sensitive))
+        for stored, _ in readable
+        for n in [len(stored.people)]
+    ]
+    return rescoring.store_verdicts(model=version, results=[*known, *results]), unreadable
+
+
+def _crops_of(people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[list[NDArray[np.uint8]]]:
+    """Each person's stored crops.  Raises OSError or RuntimeError where one cannot be read."""
+    from ml.video.prefetch import side_by_side
+
+    crops = side_by_side(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
+    return [list(islice(crops, len(faces))) for _, faces in people]
+
+
+def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:
+    """The card's own shortage is met in ml.model.inference; the machine's is met here, once, with smaller batches."""
+    try:
+        return classifier.score(crops)
+    except MemoryError:
+        log.warning("out_of_memory", retry_with_frames=SMALL_BATCH)
+        return classifier.score(crops, batch_frames=SMALL_BATCH)
+
+
+def load_classifier(version: ModelVersion, *, keep: bool = True) -> Classifier:
+    """The active model, loaded once a process and exchanged when another becomes active.
+
+    Without `keep` the one that is loaded stays: for a version that is needed once.  Raises NotNow.
+    """
+    global _loaded
+    if _loaded is not None and _loaded[0] == version.id:
+        return _loaded[1]
+    from ml.model.inference import Classifier
+    from ml.model.weights import WeightsError
+
+    if keep:
+        _loaded = None  # first make room
+    try:
+        path = registry.local_weights(model=version)
+        classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE)
+    except (WeightsError, Refused, OSError) as error:
+        log.error("model_unusable", model=version.name, error=str(error))
+        raise NotNow(f"The model {version.name!r} cannot be loaded; ask the operator to register it again.") from error
+    log.info("model_loaded", model=version.name, sha256=version.sha256[:12], device=str(classifier.device))
+    if keep:
+        _loaded = (version.id, classifier)
+    return classifier
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def train(run_id: str) -> None:
+    """A training run, with all the threads that this process may use."""
+    prepare()
+    from worker.training import run
+
+    run.run(run_id)
+
+
+# --- the process ---------------------------------------------------------------------------------------------------
+
+
+def share_cores(*, processes: int) -> None:
+    """Called in the parent: how many threads each of its children may use for arithmetic."""
+    global _threads
+    _threads = max(1, (os.cpu_count() or 1) // processes)
+
+
+def remove_leftovers() -> None:
+    """What processes that were killed have left in the work folder."""
+    for path in _work_root().iterdir():
+        if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def prepare_vision() -> None:
+    """Once in each child that decodes: without it every process would start as many threads as there are cores."""
+    import ml  # noqa: F401 (first: it sets how memory is had)
+
+    import cv2  # isort: skip
+
+    cv2.setNumThreads(1)
+
+
+@cache
+def prepare() -> None:
+    """The same, where a network scores or learns, too."""
+    import ml  # noqa: F401 (first: it tells OpenMP how to wait)
+
+    import torch  # isort: skip
+
+    prepare_vision()
+    torch.set_num_threads(_threads)
+
+
+def _work_root() -> Path:
+    root: Path = settings.VAR_DIR / "work"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return root
+
+
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def local_file(name: str, folder: Path) -> Iterator[Path]:
+    """The stored file under a local path: itself where storage is a disk, else a copy in `folder`.
+
+    Raises FileNotFoundError when storage does not have it: that is not the file's fault.
+    """
+    if not default_storage.exists(name):
+        raise FileNotFoundError(f"storage has no {name}")
+    try:
+        path = Path(default_storage.path(name))
+    except NotImplementedError:
+        path = folder / f"original{Path(name).suffix}"
+        with default_storage.open(name) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1024 * 1024)
+    yield path

@@ -1,0 +1,1 @@
+"""What the worker does with a video, one module per stage."""

@@ -1,0 +1,77 @@
+"""Heat maps and previews: made when somebody asks for them, off the way of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+
+from detection.models import FaceFrame, Video
+from detection.services.jobs import evidence
+from detection.services.jobs.evidence import EvidenceClaim
+from worker.process import runtime
+from worker.stages import attempt, images
+from worker.stages.attempt import BadInput, Heart, NotNow
+from worker.stages.watchdog import one_file
+
+log = structlog.get_logger(__name__)
+
+
+def run(job_id: str, work: Callable[[EvidenceClaim, Heart], None]) -> None:
+    """Do `work` if the job can be claimed.  `work` finishes the claim, or raises."""
+    claim = evidence.claim(job_id=UUID(job_id))
+    if claim is None:
+        log.info("nothing_to_do", evidence=job_id)
+        return
+    structlog.contextvars.bind_contextvars(evidence=job_id, kind=claim.kind, attempt=claim.attempt)
+    attempt.attend(claim, work, evidence)
+
+
+def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
+    """Of every face of the video, by the model version of its verdict."""
+    runtime.prepare()
+    from ml.model.gradcam import blend, face_heatmaps
+
+    verdict = Video.objects.select_related("current_verdict__model_version").get(id=claim.video_id).current_verdict
+    faces = list(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
+    if verdict is None or not faces:
+        raise BadInput("nothing_to_show", "No model has judged faces of this video any more.")
+    version = verdict.model_version
+    classifier = runtime.load_classifier(version, keep=version.active)
+    jpegs: dict[UUID, bytes] = {}
+    for _, people in groupby(faces, key=lambda face: face.track):
+        person = list(people)
+        crops = [images.read_crop(str(face.crop.name)) for face in person]
+        for face, crop, heatmap in zip(person, crops, face_heatmaps(classifier, crops), strict=True):
+            jpegs[face.id] = images.encode(".jpg", blend(crop, heatmap))
+        heart(100 * len(jpegs) / len(faces))
+    evidence.finish_heatmaps(claim=claim, model_sha256=version.sha256, jpegs=jpegs)
+
+
+def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
+    """Of the stored clip, or of the upload where no clip could be cut from it."""
+    runtime.prepare_vision()
+    from ml.config import VideoConfig
+    from ml.video.decode import VideoError
+    from ml.video.preview import PreviewError, make_preview
+
+    limits = VideoConfig(
+        max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
+    )
+    video = Video.objects.only("clip", "file").get(id=claim.video_id)
+    with (
+        one_file(heart.give_up),
+        runtime.work_folder() as folder,
+        runtime.local_file(str((video.clip or video.file).name), folder) as path,
+    ):
+        try:
+            preview = make_preview(path, folder, limits)
+        except VideoError as error:
+            raise BadInput(error.code, error.detail) from error
+        except PreviewError as error:
+            raise NotNow(str(error)) from error
+        heart(95)
+        evidence.finish_preview(claim=claim, path=preview.path)

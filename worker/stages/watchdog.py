@@ -1,0 +1,76 @@
+"""Watches over the work on one file from a thread of its own, for when that is stuck where no signal is heard.
+
+A time limit is an exception in the main thread, which C code that never returns never sees.  The pool would then kill
+the process, and nobody could say what of.  This thread can: it gives the work back with a sentence, and ends the
+process before the pool does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from django.conf import settings
+
+from ml.resource_limits import Limits, cpu_sentence, limited
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 10.0
+"""After a limit, for its exception to be heard; the pool kills later still."""
+LOOK_S = 0.5
+
+_may_be_killed = False
+
+
+def process_may_be_killed() -> None:
+    """Called in a process which another one replaces when it dies; only there is the last resort taken."""
+    global _may_be_killed
+    _may_be_killed = True
+
+
+def file_limits() -> Limits:
+    return Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
+
+
+@contextmanager
+def one_file(give_up: Callable[[str], None]) -> Iterator[None]:
+    """Limit what the block may cost.  Raises ml.resource_limits.OverLimit.
+
+    `give_up` hears why before the process is killed.
+    """
+    done = threading.Event()
+    if _may_be_killed:
+        threading.Thread(target=_watch, args=(done, give_up), name="watch", daemon=True).start()
+    try:
+        with limited(file_limits()):
+            yield
+    finally:
+        done.set()
+
+
+def _watch(done: threading.Event, give_up: Callable[[str], None]) -> None:
+    began, cpu_began = time.monotonic(), time.process_time()
+    while not done.wait(LOOK_S):
+        if time.monotonic() - began > settings.DFD_TASK_SOFT_LIMIT_S + GRACE_S:
+            sentence = too_long_sentence()
+        elif time.process_time() - cpu_began > settings.DFD_TASK_CPU_S + GRACE_S:
+            sentence = cpu_sentence(settings.DFD_TASK_CPU_S)
+        else:
+            continue
+        log.error("stuck", sentence=sentence)
+        try:
+            give_up(sentence)
+        except Exception as error:  # the lease runs out, and the sweeper sees to it
+            log.error("attempt_not_ended", error=str(error))
+        if not done.is_set():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def too_long_sentence() -> str:
+    return f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."

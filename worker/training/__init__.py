@@ -1,0 +1,1 @@
+"""Training runs: the snapshot's pack, the fit, the gate."""

@@ -1,0 +1,390 @@
+"""A training run, from the labels of today to a candidate that the gate has seen: for a worker and for the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection
+
+from detection.errors import Refused
+from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
+from detection.services.jobs import training_runs
+from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.training_runs import RunClaim
+from detection.services.learning import registry, snapshots
+from detection.services.learning.snapshots import Item
+from ml.config import ModelConfig
+from ml.data.crop_pack import Pack, PackError
+from ml.evaluation.html import render
+from ml.evaluation.report import build_report
+from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.model.weights import WeightsError
+from ml.training.fit import FitOptions, Fitted, fit
+from ml.training.frame_stage import FrameTraining, Watch, pick_device
+from ml.training.sequence_stage import SequenceTraining
+from worker.training import snapshot_pack
+
+log = structlog.get_logger(__name__)
+
+MIN_VIDEOS = 5
+"""Of each label, in training.  With fewer there is nothing to generalise from."""
+MIN_FAMILIES = 4
+"""Of linked people, in training."""
+Say = Callable[[str], None]
+
+
+class NotEnough(Exception):
+    """The labels do not make a training set; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a person can choose; kept with the run as JSON."""
+
+    name: str = ""
+    full: bool = False
+    seed: int = 0
+    epochs: int = 12
+    crops: int = 20_000
+    batch_size: int = 32
+    lr: float = 3e-4
+    input_size: int = 0
+    """Only for a start from scratch or ImageNet; 0 is the parent's, or the default."""
+    start: str = "auto"
+    """auto (ImageNet for a full training where it can be had, else the active model), active, imagenet, scratch."""
+    backbone: str = ""
+    """A local file of ImageNet weights."""
+    fake_recall: float = 0.8
+    shuffle_labels: bool = False
+    promote: bool = True
+    workers: int = 1
+    foreground: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+class RunHeart:
+    """Keeps a run's lease alive from a thread, and writes what is being done at most once a second."""
+
+    def __init__(
+        self, claim: RunClaim, say: Say | None = None, bar: Callable[[str, float], None] | None = None
+    ) -> None:
+        self.claim, self._say, self._bar = claim, say, bar
+        self._written, self._lost = 0.0, False
+        self._from, self._to = 0.0, 5.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat_for_ever, name="run-heartbeat", daemon=True)
+
+    def span(self, start: float, end: float) -> None:
+        """What follows takes the run's progress from `start` to `end` percent."""
+        self._from, self._to = start, end
+
+    def watch(self, what: str, share: float) -> None:
+        """Given to the code of `ml`, which calls it often.  Raises LeaseLost once the run is another's."""
+        if self._lost:
+            raise LeaseLost(str(self.claim.run_id))
+        if self._bar:
+            self._bar(what, share)
+        if time.monotonic() - self._written >= 1.0:
+            self._written = time.monotonic()
+            percent = self._from + (self._to - self._from) * min(1.0, share)
+            training_runs.beat(claim=self.claim, phase=what, progress=int(percent))
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        training_runs.note_epoch(claim=self.claim, entry=entry)
+        self.say("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()))
+
+    def say(self, text: str) -> None:
+        if self._say:
+            self._say(text)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _beat_for_ever(self) -> None:
+        try:
+            while not self._stop.wait(settings.DFD_LEASE_S / 3):
+                try:
+                    training_runs.beat(claim=self.claim)
+                except LeaseLost:
+                    self._lost = True
+                    return
+                except Exception as error:  # the database may be back at the next beat; the lease decides
+                    log.warning("heartbeat_failed", run=str(self.claim.run_id), error=str(error))
+        finally:
+            connection.close()
+
+
+def run(run_id: str, *, say: Say | None = None, bar: Watch | None = None) -> bool:
+    """Work on the run if it can be claimed; false where somebody else is at it or it has ended."""
+    claim = training_runs.claim_run(run_id=UUID(run_id), worker=f"{socket.gethostname()}:{os.getpid()}")
+    if claim is None:
+        log.info("nothing_to_do", run=run_id)
+        return False
+    try:
+        with RunHeart(claim, say, bar) as heart:
+            _train(claim, heart)
+    except LeaseLost:
+        log.warning("lease_lost", run=run_id)
+    except NotEnough as error:
+        training_runs.end_run(claim=claim, state=RunState.REFUSED, message=str(error))
+    except (PackError, WeightsError, Refused) as error:
+        detail = error.detail if isinstance(error, Refused) else str(error)
+        training_runs.end_run(claim=claim, state=RunState.FAILED, message=detail, error=traceback.format_exc())
+    except Exception:
+        log.exception("training_broke", run=run_id)
+        training_runs.release_run(claim=claim, error=traceback.format_exc())
+    except BaseException:  # Ctrl-C, or the worker is being stopped: the checkpoints stay
+        training_runs.release_run(claim=claim, counts=False)
+        raise
+    return True
+
+
+def _train(claim: RunClaim, heart: RunHeart) -> None:
+    row = TrainingRun.objects.select_related("snapshot", "parent").get(id=claim.run_id)
+    options = RunOptions.from_dict(row.options)
+    champion = ModelVersion.objects.filter(active=True).first()
+    if row.snapshot is None:
+        seen = champion.trained_on if champion else ()
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=heart.watch)
+        training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
+        parent = champion
+    else:  # taken up again: the same labels, the same start
+        snapshot, parent = row.snapshot, row.parent
+    items = snapshots.read_snapshot(snapshot=snapshot)
+    for line in describe(snapshot, items):
+        heart.say(line)
+    check(items)
+    heart.span(5, 15)
+    pack = snapshot_pack.pack_of(items, watch=heart.watch)
+    model, start, seen_before = _start(options, parent, heart.say)
+    heart.span(15, 85)
+    out = snapshot_pack.root() / "runs" / str(claim.run_id)
+    fitted = fit(
+        model,
+        pack,
+        out,
+        _fit_options(options, model, row),
+        cache=snapshot_pack.feature_folder(),
+        resume=True,
+        seen_before=seen_before,
+        watch=heart.watch,
+        on_epoch=heart.epoch,
+    )
+    heart.span(85, 97)
+    candidate = _register(fitted, parent if start == "active" else None)
+    judgement = snapshot_pack.judge(candidate, champion, items, watch=heart.watch)
+    report = _report(row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
+    message = str(judgement.gate["sentence"])
+    if judgement.gate["passed"] and options.promote and not options.shuffle_labels:
+        try:
+            registry.promote(model=candidate, gate=judgement.gate, by=row.requested_by)
+            message = f"{message} It is the active model now."
+        except Refused as refusal:
+            message = f"{message} {refusal.detail}"
+    training_runs.end_run(
+        claim=claim,
+        state=RunState.SUCCEEDED,
+        message=message,
+        candidate=candidate,
+        metrics=fitted.info.metrics,
+        gate=judgement.gate,
+        report=report,
+    )
+    snapshot_pack.forget_checkpoints(out)
+
+
+# --- what is used ----------------------------------------------------------------------------------------------------
+
+
+def describe(snapshot: Snapshot, items: Sequence[Item]) -> list[str]:
+    """What exactly is used, and what is not, in lines for a person."""
+    summary = snapshot.summary
+    lines = [f"Snapshot {snapshot.sha256[:12]}: {len(items)} videos of {summary['components']} families of people."]
+    for side in ("train", "val", "holdout"):
+        counts = summary["sides"].get(side, {})
+        lines.append(f"  {side:8} {counts.get('real', 0):6} real {counts.get('fake', 0):6} fake")
+    for name, counts in sorted(summary["datasets"].items()):
+        note = "" if counts["real"] and counts["fake"] else "  (one label only: it cannot teach by itself)"
+        lines.append(f"  from {name}: {counts['real']} real, {counts['fake']} fake{note}")
+    reviewers = ", ".join(f"{name} {n}" for name, n in sorted(summary["reviewers"].items()))
+    lines.append(
+        f"  labels: {summary['by_dataset']} of data sets, {summary['by_review']} of reviewers"
+        + (f" (answers that count: {reviewers})" if reviewers else "")
+    )
+    lines += [f"  left out, {reason}: {n}" for reason, n in sorted(summary["left_out"].items())]
+    return lines
+
+
+def check(items: Sequence[Item]) -> None:
+    """Raises NotEnough when there is too little to learn from, or one side only."""
+    train = [item for item in items if item.side == "train"]
+    counts = {label: sum(item.label == label for item in train) for label in ("real", "fake")}
+    families = len({item.component for item in train})
+    wanting = [f"{n} {label}" for label, n in counts.items() if n < MIN_VIDEOS]
+    if wanting:
+        raise NotEnough(
+            f"Too little to train on: {' and '.join(wanting)} videos on the training side, {MIN_VIDEOS} of each are"
+            " needed. Label more videos in the admin, or import a data set (manage.py import_dataset)."
+        )
+    if families < MIN_FAMILIES:
+        raise NotEnough(
+            f"Too few people to train on: {families} families of linked people, {MIN_FAMILIES} are needed."
+            " Label videos of other people, or import a data set (manage.py import_dataset)."
+        )
+
+
+# --- start, candidate, report ----------------------------------------------------------------------------------------
+
+
+def _start(
+    options: RunOptions, parent: ModelVersion | None, say: Say
+) -> tuple[FaceSequenceClassifier, str, Sequence[str]]:
+    """(model to train, imagenet / active / scratch, identities its weights have seen)."""
+    wanted = options.start
+    if wanted in ("auto", "imagenet") and (options.full or wanted == "imagenet"):
+        model = FaceSequenceClassifier(_fresh_config(options))
+        try:
+            model.backbone.load_state_dict(imagenet_backbone_state(options.backbone or None))
+            say(f"Start: ImageNet weights from {options.backbone or 'the torchvision hub'}.")
+            return model.to(pick_device()), "imagenet", ()
+        except (OSError, RuntimeError) as error:
+            if wanted == "imagenet":
+                raise WeightsError(
+                    f"ImageNet weights cannot be had: {error}. Give a local file with --backbone."
+                ) from error
+            say("ImageNet weights cannot be had here (no hub, no --backbone file).")
+    if wanted != "scratch" and parent is not None:
+        model, info = snapshot_pack.load_version(parent)
+        say(f"Start: the active model {parent}.")
+        return model, "active", info.trained_on
+    if not options.full:
+        raise NotEnough(
+            "There is no active model whose features could be used. Register one (manage.py register_model), or train"
+            " everything with --full."
+        )
+    say("Start: from scratch.")
+    return FaceSequenceClassifier(_fresh_config(options)).to(pick_device()), "scratch", ()
+
+
+def _fresh_config(options: RunOptions) -> ModelConfig:
+    size = options.input_size or ModelConfig.input_size
+    return ModelConfig(input_size=size, frame_mean=True)
+
+
+def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: TrainingRun) -> FitOptions:
+    steps = max(1, options.crops // options.batch_size)
+    return FitOptions(
+        name=options.name or f"retrained {row.created_at:%Y-%m-%d %H:%M}",
+        full=options.full,
+        seed=options.seed,
+        crops=options.crops,
+        batch_size=options.batch_size,
+        sizes=((model.config.input_size, 1.0),),
+        frames=FrameTraining(
+            lr=options.lr, ema=0.99, workers=options.workers, steps_per_epoch=max(1, min(100, steps // 10 or 1))
+        ),
+        sequence=SequenceTraining(epochs=options.epochs, seed=options.seed),
+        fake_recall=options.fake_recall,
+        shuffle_labels=options.shuffle_labels,
+    )
+
+
+def _register(fitted: Fitted, parent: ModelVersion | None) -> ModelVersion:
+    info = fitted.info
+    return registry.register_model(
+        file=fitted.path,
+        name=info.name,
+        sha256=fitted.sha256,
+        config=info.config.to_dict(),
+        metrics=info.metrics,
+        threshold=info.threshold,
+        temperature=info.temperature,
+        experimental=info.experimental,
+        training_data_sha256=info.training_data_sha256,
+        trained_on=info.trained_on,
+        parent=parent,
+        activate=False,
+    )
+
+
+def _report(
+    row: TrainingRun,
+    snapshot: Snapshot,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    fitted: Fitted,
+    judgement: snapshot_pack.Judgement,
+    pack: Pack,
+    options: RunOptions,
+    start: str,
+) -> str:
+    """HTML and JSON into storage; returns the HTML's name."""
+    summary = snapshot.summary
+    facts = {
+        "Gate": judgement.gate["sentence"],
+        "Candidate": str(candidate),
+        "Compared with": str(champion) if champion else "no model",
+        "Snapshot": snapshot.sha256,
+        "Training data": fitted.info.training_data_sha256,
+        "Mode": f"{'full' if options.full else 'frozen backbone'}, start: {start}"
+        + (", LABELS SHUFFLED: a check for leaks" if options.shuffle_labels else ""),
+        "Seed": options.seed,
+        "Threshold": f"{candidate.threshold:.4f} (fake recall {options.fake_recall:.0%} on validation)",
+        "Temperature": f"{candidate.temperature:.3f}",
+        "Videos": "; ".join(f"{side}: {c['real']} real, {c['fake']} fake" for side, c in summary["sides"].items()),
+        "Labels": f"{summary['by_dataset']} of data sets, {summary['by_review']} of reviewers",
+        "Reviewers": ", ".join(f"{name}: {n}" for name, n in sorted(summary["reviewers"].items())) or "none",
+        "Left out": ", ".join(f"{reason}: {n}" for reason, n in sorted(summary["left_out"].items())) or "nothing",
+    }
+    report = build_report(
+        fitted.holdout,
+        threshold=candidate.threshold,
+        title=f"Retraining of {row.created_at:%Y-%m-%d %H:%M}",
+        facts=facts,
+        history=fitted.history,
+    )
+    report["gate"] = judgement.gate
+    return store_report(f"reports/{row.id}", report, pack)
+
+
+def store_report(folder: str, report: dict[str, Any], pack: Pack) -> str:
+    """Writes `report.html` and `report.json` below `folder` in storage; returns the HTML's name."""
+    html = render(report, snapshot_pack.faces_in(pack))
+    for name, content in (("report.json", json.dumps(report, indent=1)), ("report.html", html)):
+        default_storage.delete(f"{folder}/{name}")  # of an attempt that was killed just here
+        stored = default_storage.save(f"{folder}/{name}", ContentFile(content.encode()))
+    return stored
+
+
+def write_report(folder: Path, report: dict[str, Any], pack: Pack) -> Path:
+    """The same two files in a folder of the caller's; returns the HTML's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    (folder / "report.html").write_text(render(report, snapshot_pack.faces_in(pack)))
+    return folder / "report.html"

@@ -1,0 +1,210 @@
+"""What training, promotion and evaluation share: a snapshot's pack, a version's scores on it, and the gate.
+
+Everything heavy that is worth keeping (packs, features) lies below `var/training`, and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.core.files.storage import default_storage
+from numpy.typing import NDArray
+
+from detection.models import ModelVersion, Snapshot, Video
+from detection.services.jobs.perceptual_hashes import files_of
+from detection.services.learning import registry, snapshots
+from detection.services.learning.snapshots import Item
+from ml.config import Label
+from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
+from ml.data.erasure import videos_in
+from ml.data.splits import HOLDOUT, assign_splits
+from ml.evaluation.promotion_gate import compare, compare_alone
+from ml.evaluation.scored_video import ScoredVideo
+from ml.model.network import FaceSequenceClassifier
+from ml.model.weights import WeightsInfo, load_weights
+from ml.training.feature_cache import FeatureCache
+from ml.training.fit import FitOptions, scored_split
+from ml.training.frame_stage import Watch, pick_device
+from worker.stages import perceptual_hashes
+
+KEEP_PACKS = 3
+PRINT_BATCH = 200
+FIRST = "No model is active, and there are too few held-out videos to judge by: it is the first, on trust."
+
+
+def root() -> Path:
+    folder: Path = settings.VAR_DIR / "training"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def feature_folder() -> Path:
+    return root() / "features"
+
+
+# --- snapshot --------------------------------------------------------------------------------------------------------
+
+
+def freeze(*, seed: int, seen: Iterable[str], watch: Watch | None = None) -> Snapshot:
+    """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
+    missing = snapshots.unprinted()
+    for start in range(0, len(missing), PRINT_BATCH):
+        perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
+        if watch:
+            watch("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
+    return snapshots.freeze_snapshot(
+        deal=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed), seen=seen
+    )
+
+
+def pack_of(items: Sequence[Item], *, watch: Watch | None = None) -> Pack:
+    """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
+    drop_outdated_packs()
+    digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
+    path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
+    if not path.is_file():
+        writer = PackWriter()
+        for number, item in enumerate(items, 1):
+            _add(writer, item)
+            if watch:
+                watch("packing faces", number / len(items))
+        writer.write(path)
+    path.touch()
+    for old in sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEEP_PACKS]:
+        old.unlink(missing_ok=True)
+    return Pack(path)
+
+
+def drop_outdated_packs() -> None:
+    """Packs with faces of videos that are gone by now, where no sweeper sees this machine's disk."""
+    for path in (root() / "packs").glob("*.safetensors"):
+        try:
+            names = sorted(videos_in(path))
+        except (OSError, ValueError):
+            continue  # no pack: reading it says so
+        parts = [names[start : start + PRINT_BATCH] for start in range(0, len(names), PRINT_BATCH)]
+        rows = Video.objects.filter(pictures_removed_at=None)
+        if any(rows.filter(pk__in=part).count() < len(part) for part in parts):
+            path.unlink(missing_ok=True)
+
+
+def _add(writer: PackWriter, item: Item) -> None:
+    label = Label[item.label.upper()]
+    for track, faces in enumerate(item.tracks):
+        for order, (name, size) in enumerate(faces):
+            try:
+                with default_storage.open(name) as handle:
+                    image = handle.read()
+            except OSError as error:
+                raise PackError(
+                    f"A face of video {item.video} is gone from storage; analyse the video again, or delete it."
+                ) from error
+            writer.add_encoded(
+                image,
+                CropRow(
+                    label=int(label),
+                    group=item.identity,
+                    source=item.dataset,
+                    donor=item.donor,
+                    method=item.method,
+                    split=item.side,
+                    sequence=f"{item.video}#{track}",
+                    order=order,
+                    origin=item.path,
+                    video=item.video,
+                    compression=item.compression,
+                    height=item.height,
+                    face_px=size,
+                    component=item.component,
+                ),
+            )
+
+
+# --- scores and gate -------------------------------------------------------------------------------------------------
+
+
+def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, WeightsInfo]:
+    """The registered weights, checked by their hash, on the device that training uses."""
+    model, info = load_weights(registry.local_weights(model=version), sha256=version.sha256)
+    return model.to(pick_device()), info
+
+
+def score_holdout(version: ModelVersion, pack: Pack, *, watch: Watch | None = None) -> list[ScoredVideo]:
+    """The holdout videos of the pack as this version scores them."""
+    model, info = load_version(version)
+    features = FeatureCache(feature_folder(), model)
+    return scored_split(model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature, watch=watch)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The gate's answer as it is kept with a run or a promotion, and the challenger's scores behind it."""
+
+    gate: dict[str, Any]
+    videos: list[ScoredVideo]
+
+
+def judge(
+    challenger: ModelVersion, champion: ModelVersion | None, items: Sequence[Item], *, watch: Watch | None = None
+) -> Judgement:
+    """Both on the same frozen holdout, less the people that either was trained on."""
+    seen = {*challenger.trained_on, *(champion.trained_on if champion else ())}
+    held = [item for item in items if item.side == HOLDOUT]
+    clean = [item for item in held if not {item.identity, item.donor} & seen]
+    facts: dict[str, Any] = {
+        "champion": str(champion.id) if champion else None,
+        "challenger": str(challenger.id),
+        "excluded_seen_in_training": len(held) - len(clean),
+    }
+    if champion is None and not clean:
+        return Judgement(facts | {"passed": True, "code": "first", "sentence": FIRST}, [])
+    if not clean:
+        sentence = (
+            "Refused: there is no held-out video of people that neither model was trained on."
+            " Import a data set, or label more videos, and try again."
+        )
+        return Judgement(facts | {"passed": False, "code": "too_small", "sentence": sentence}, [])
+    pack = pack_of(clean, watch=watch)
+    mine = score_holdout(challenger, pack, watch=watch)
+    if champion is None:
+        result = compare_alone(mine, threshold=challenger.threshold)
+        if result.code == "too_small":
+            return Judgement(facts | result.to_dict() | {"passed": True, "code": "first", "sentence": FIRST}, mine)
+    else:
+        theirs = {video.key: video for video in score_holdout(champion, pack, watch=watch)}
+        result = compare(
+            [theirs[video.key] for video in mine],
+            mine,
+            champion_threshold=champion.threshold,
+            challenger_threshold=challenger.threshold,
+        )
+    return Judgement(facts | result.to_dict(), mine)
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+def faces_in(pack: Pack) -> Callable[[str], list[NDArray[np.uint8]]]:
+    """For a report: a video's first person's faces, by the video's key."""
+    first: dict[str, list[int]] = {}
+    for indices in pack.sequences().values():
+        row = pack.rows[indices[0]]
+        first.setdefault(row.video or row.sequence, indices)
+    return partial(_faces, pack, first)
+
+
+def _faces(pack: Pack, first: dict[str, list[int]], key: str) -> list[NDArray[np.uint8]]:
+    return [pack.crop(i) for i in first.get(key, [])]
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """What a run that has ended need not keep."""
+    shutil.rmtree(folder, ignore_errors=True)
