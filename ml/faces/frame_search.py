@@ -20,7 +20,7 @@ from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
 from ml.faces.tracking import Box, Detection, even, link
 from ml.video.decode import DecodedFrame, turn
 from ml.video.frame_source import Footage, Progress
-from ml.video.prefetch import side_by_side
+from ml.video.prefetch import parallel_map
 
 Image = NDArray[np.uint8]
 
@@ -155,7 +155,7 @@ class Search:
     def look_at(self, numbers: Collection[int], progress: Progress, *, coarsely: Collection[int] = ()) -> None:
         """Look at those of these frames that have not been looked at; at `coarsely` for larger faces only."""
         parts = self._parts([number for number in numbers if number not in self.looks], progress, coarsely)
-        for looks, seconds in side_by_side(self._looks_at, parts, self.detector.threads):
+        for looks, seconds in parallel_map(self._looks_at, parts, self.detector.threads):
             self.looks |= {look.number: look for look in looks}
             self.detect_s += seconds / self.detector.threads
 
@@ -319,7 +319,7 @@ def search_exhaustively(
     search = Search(footage, detector, detector.config, long_side=10**6)
     wanted = set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers
     parts = search._parts(wanted, lambda _: None, coarsely=())
-    for looks, _ in side_by_side(search._looks_at, parts, detector.threads):
+    for looks, _ in parallel_map(search._looks_at, parts, detector.threads):
         yield from looks
 
 

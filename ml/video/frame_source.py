@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from ml.config import VideoConfig
 from ml.video.decode import DecodedFrame, decode
-from ml.video.prefetch import ahead
+from ml.video.prefetch import prefetch
 
 Progress = Callable[[float], None]
 MOST_KEPT_BYTES = 96 * 2**20
 """Of decoded frames that may be asked for again: at 1280 x 720 all but those of the last pass, at 1920 x 1080 the 16 of
 the first.  Twice as much took the many videos that need no second pass a tenth longer, for memory that is new is not
 free, and the few that do a tenth less."""
-DECODED_AHEAD = 3
+PREFETCH_FRAMES = 3
 """Frames to be looked at that wait, decoded, while the detector is at an earlier one."""
 
 
@@ -59,7 +59,7 @@ class Footage:
         if self.has(wanted):
             source = (self._kept[number] for number in sorted(wanted))
         else:
-            source = ahead(self._decoded(set(wanted)), DECODED_AHEAD)
+            source = prefetch(self._decoded(set(wanted)), PREFETCH_FRAMES)
         for reached, frame in enumerate(source, 1):
             progress(reached / len(wanted))
             yield frame

@@ -125,11 +125,11 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
     from ml.faces.perceptual_hash import face_print, picture_print
-    from ml.video.prefetch import side_by_side
+    from ml.video.prefetch import parallel_map
 
     info = extraction.info
     crops = [face.crop for track in extraction.tracks for face in track.faces]
-    pngs = side_by_side(partial(encode, ".png"), crops, _threads)
+    pngs = parallel_map(partial(encode, ".png"), crops, _threads)
     faces = tuple(
         FaceCrop(
             track=track.index,
@@ -289,9 +289,9 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
 
 def _crops_of(people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[list[NDArray[np.uint8]]]:
     """Each person's stored crops.  Raises OSError or RuntimeError where one cannot be read."""
-    from ml.video.prefetch import side_by_side
+    from ml.video.prefetch import parallel_map
 
-    crops = side_by_side(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
+    crops = parallel_map(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
     return [list(islice(crops, len(faces))) for _, faces in people]
 
 
