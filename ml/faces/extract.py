@@ -15,7 +15,7 @@ from ml.config import FaceConfig, VideoConfig
 from ml.faces.frame_search import FaceDetector, Image, Look, Plan, RejectedBox, Search
 from ml.faces.tracking import Box, Detection, even
 from ml.video.decode import VideoInfo, reduce, survey
-from ml.video.frame_source import Footage, Progress
+from ml.video.frame_source import FrameSource, Progress
 
 
 @dataclass(frozen=True)
@@ -82,24 +82,24 @@ def extract_faces(
     report(0.02)
 
     plan = Plan.of(file.frames, config)
-    footage = Footage(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=plan.again)
-    upright = Search(footage, detector, config, long_side=config.detect_long_side)
+    source = FrameSource(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=plan.again)
+    upright = Search(source, detector, config, long_side=config.detect_long_side)
     people = upright.run(plan, lambda x: report(0.02 + 0.68 * x))
-    assert footage.first is not None  # without a frame decoding has raised
-    info = file.info(footage.first)
+    assert source.first is not None  # without a frame decoding has raised
+    info = file.info(source.first)
     searches = [upright]
     if not people:
         # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
         tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
         tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
-        plan = Plan.of(footage.frames_decoded, config)  # a damaged file has fewer than it said
+        plan = Plan.of(source.frames_decoded, config)  # a damaged file has fewer than it said
         for number, (long_side, turned) in enumerate(tries):
-            search = Search(footage, detector, config, long_side=long_side, turned=turned)
+            search = Search(source, detector, config, long_side=long_side, turned=turned)
             searches.append(search)
             sample = config.turned_frames if turned else config.full_scale_frames
             search.look_at([plan.first[k] for k in even(len(plan.first), sample)], lambda _: report(0.0))
             report(0.7 + 0.28 * (number + 1) / len(tries))
-            if sum(bool(look.valid) for look in search.looks.values()) < min(3, footage.frames_decoded):
+            if sum(bool(look.valid) for look in search.looks.values()) < min(3, source.frames_decoded):
                 continue
             people = search.run(plan, lambda _: report(0.98))
             if people:
@@ -109,7 +109,7 @@ def extract_faces(
     middle = upright.looks[sorted(upright.looks)[len(upright.looks) // 2]]
     extraction = Extraction(
         info=info,
-        frames_decoded=footage.frames_decoded,
+        frames_decoded=source.frames_decoded,
         tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=reduce(middle.small, 320),

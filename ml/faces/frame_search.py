@@ -19,7 +19,7 @@ from ml.config import FaceConfig
 from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
 from ml.faces.tracking import Box, Detection, even, link
 from ml.video.decode import DecodedFrame, turn
-from ml.video.frame_source import Footage, Progress
+from ml.video.frame_source import FrameSource, Progress
 from ml.video.prefetch import parallel_map
 
 Image = NDArray[np.uint8]
@@ -145,9 +145,9 @@ class Search:
     """The passes over one video at one detection scale and one turn."""
 
     def __init__(
-        self, footage: Footage, detector: FaceDetector, config: FaceConfig, *, long_side: int, turned: int = 0
+        self, source: FrameSource, detector: FaceDetector, config: FaceConfig, *, long_side: int, turned: int = 0
     ) -> None:
-        self.footage, self.detector, self.config = footage, detector, config
+        self.source, self.detector, self.config = source, detector, config
         self.long_side, self.turned = long_side, turned
         self.looks: dict[int, Look] = {}
         self.detect_s = 0.0
@@ -162,7 +162,7 @@ class Search:
     def _parts(self, wanted: Collection[int], progress: Progress, coarsely: Collection[int]) -> Iterator[Part]:
         """The frames' small copies, together what the detector takes together."""
         part = Part([], finely=True)
-        for frame in self.footage.frames(wanted, progress):
+        for frame in self.source.frames(wanted, progress):
             small = turn(frame.rgb(long_side=self.long_side), self.turned)
             finely = frame.number not in coarsely
             alike = part.frames and part.finely == finely and part.frames[-1][1].shape == small.shape
@@ -213,11 +213,11 @@ class Search:
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
-        return link([self.looks[n].valid for n in sorted(self.looks)], self.footage.cuts, self.config)
+        return link([self.looks[n].valid for n in sorted(self.looks)], self.source.cuts, self.config)
 
     def people(self) -> list[list[Detection]]:
         """The tracks that are people: sure, and present enough for their size; the most prominent first."""
-        c, frames = self.config, max(1, self.footage.frames_decoded)
+        c, frames = self.config, max(1, self.source.frames_decoded)
         sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
         seen = {d.frame_number for t in clear for d in t}
@@ -268,7 +268,7 @@ class Search:
             if self.looks.keys() >= set(plan.ten):
                 if self.settled_coarsely():
                     return self.people()
-                if self.footage.has(plan.more):
+                if self.source.has(plan.more):
                     self.look_at(plan.more, lambda x: progress(0.3 + x * 0.05), coarsely=plan.more)
                     if self.settled_coarsely():
                         return self.people()
@@ -287,7 +287,7 @@ class Search:
         people = self.people()
         if self.settled(people) or not any(look.valid for look in self.looks.values()):
             return people
-        self.look_at(range(self.footage.frames_decoded), lambda x: progress(0.7 + x * 0.3))
+        self.look_at(range(self.source.frames_decoded), lambda x: progress(0.7 + x * 0.3))
         return self.people()
 
     def _forget_coarse(self) -> None:
@@ -315,9 +315,9 @@ def search_exhaustively(
 
     To judge the quick search by, not to be used.
     """
-    footage = Footage(path)
-    search = Search(footage, detector, detector.config, long_side=10**6)
-    wanted = set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers
+    source = FrameSource(path)
+    search = Search(source, detector, detector.config, long_side=10**6)
+    wanted = set(range(0, source.video.max_frames, stride)) if numbers is None else numbers
     parts = search._parts(wanted, lambda _: None, coarsely=())
     for looks, _ in parallel_map(search._looks_at, parts, detector.threads):
         yield from looks
@@ -326,8 +326,8 @@ def search_exhaustively(
 def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:
     """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
     config = config or FaceConfig()
-    footage = Footage(Path())
-    footage.frames_decoded = frames_decoded
-    search = Search(footage, FaceDetector(config=config), config, long_side=1)
+    source = FrameSource(Path())
+    source.frames_decoded = frames_decoded
+    search = Search(source, FaceDetector(config=config), config, long_side=1)
     search.looks = {look.number: look for look in looks}
     return len(search.people())

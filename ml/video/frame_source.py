@@ -21,7 +21,7 @@ PREFETCH_FRAMES = 3
 """Frames to be looked at that wait, decoded, while the detector is at an earlier one."""
 
 
-class Footage:
+class FrameSource:
     """The frames of a video.  The first pass decodes all that are needed, counts them, and finds the cuts.
 
     `times` are the survey's (see `ml.video.decode.decode`); without them no frame is left out.  `keep` are groups of
@@ -79,7 +79,7 @@ class Footage:
         needed = wanted.union(*self._keep)
         keep: set[int] = set()
         room = MOST_KEPT_BYTES
-        cuts = Cuts(self.cut_threshold)
+        cuts = SceneCutDetector(self.cut_threshold)
         for frame in decode(self.path, self.video, times=self.times, needed=needed):
             if self.first is None:
                 self.first = frame
@@ -93,7 +93,7 @@ class Footage:
             if frame.number in wanted:
                 yield frame
         if not cuts.certain:
-            cuts = Cuts(self.cut_threshold)
+            cuts = SceneCutDetector(self.cut_threshold)
             for frame in decode(self.path, self.video):
                 cuts.look_at(frame)
         self.cuts = cuts.found
@@ -107,7 +107,7 @@ class Footage:
         return chosen
 
 
-class Cuts:
+class SceneCutDetector:
     """Where the picture changes from one frame to the next as a whole.
 
     Not `certain` where it has changed over frames that were left out: it may have been one of them, or just movement.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ml.config import VideoConfig
 from ml.video import decode as video
 from ml.video.decode import DecodedFrame, decode, survey
-from ml.video.frame_source import Footage
+from ml.video.frame_source import FrameSource
 from tests.ml.clips import Picture, quadrants, write_clip
 
 WITH_SPARE_FRAMES = {"bf": "3", "b_strategy": "0"}
@@ -78,9 +78,9 @@ def test_the_first_frames_are_the_same_ones_where_the_video_is_longer(tmp_path: 
         assert found.frames == len(found.times) == most
         some = [frame.number for frame in decode(path, config, times=found.times, needed={0, most - 1})]
         assert (some[0], some[-1]) == (0, most - 1)
-        footage = Footage(path, config, times=found.times)
-        assert [frame.number for frame in footage.frames([0, 5, most - 1])] == [0, 5, most - 1]
-        assert footage.frames_decoded == most
+        source = FrameSource(path, config, times=found.times)
+        assert [frame.number for frame in source.frames([0, 5, most - 1])] == [0, 5, most - 1]
+        assert source.frames_decoded == most
 
 
 def test_times_that_fit_no_picture_cost_time_and_no_frame(tmp_path: Path) -> None:
@@ -134,6 +134,6 @@ def test_cuts_are_where_they_are_seen_with_all_frames(tmp_path: Path, picture: P
     options = WITH_SPARE_FRAMES | {"x264-params": "scenecut=0:keyint=250"}
     path = write_clip(tmp_path / "cut.mp4", frames=60, picture=picture, options=options)
     for times in (survey(path).times, ()):
-        footage = Footage(path, times=times, cut_threshold=0.18)
-        assert [frame.number for frame in footage.frames([0, 59])] == [0, 59]
-        assert footage.cuts == cuts
+        source = FrameSource(path, times=times, cut_threshold=0.18)
+        assert [frame.number for frame in source.frames([0, 59])] == [0, 59]
+        assert source.cuts == cuts
