@@ -14,7 +14,7 @@ from pathlib import Path
 from ml.config import FaceConfig, VideoConfig
 from ml.faces.frame_search import FaceDetector, Image, Look, Plan, RejectedBox, Search
 from ml.faces.tracking import Box, Detection, even
-from ml.video.decode import VideoInfo, reduce, survey
+from ml.video.decode import VideoInfo, probe, reduce
 from ml.video.frame_source import FrameSource, Progress
 
 
@@ -78,7 +78,7 @@ def extract_faces(
     detector = detector or FaceDetector(config=config)
     report = _monotonic(progress)
     started = time.perf_counter()
-    file = survey(path, video)
+    file = probe(path, video)
     report(0.02)
 
     plan = Plan.of(file.frames, config)

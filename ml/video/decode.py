@@ -146,7 +146,7 @@ def _square_pixels(width: int, height: int, aspect: Fraction | None) -> tuple[in
 
 
 @contextmanager
-def opened(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream, checked against the limits.  Raises VideoError."""
     if not path.is_file():
         raise VideoError("not_a_video", "There is no file of this name.")
@@ -231,7 +231,7 @@ def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
 
 
 @dataclass(frozen=True)
-class Survey:
+class ProbeResult:
     """What a file says before any picture is decoded; `frames`: how many decoding may yield, at most `max_frames`.
 
     `times`: when each of them is shown, in order and in the stream's own unit; empty where not every packet says it,
@@ -259,10 +259,10 @@ class Survey:
         )
 
 
-def survey(path: Path, config: VideoConfig | None = None) -> Survey:
+def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
     """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
-    with opened(path, config) as (container, stream):
+    with open_container(path, config) as (container, stream):
         packets = video_packets(container, stream, config, most=config.max_frames + MOST_REORDERED)
         stated = [packet.pts for packet in packets]
         if not stated:
@@ -271,7 +271,7 @@ def survey(path: Path, config: VideoConfig | None = None) -> Survey:
         codec = _codec_name(stream)
         # AVI counts pictures as they are decoded, which looks as if none were shown in another order.
         told = len(times) == len(stated) and times != stated and codec in SAYS_WHAT_IS_SPARE
-        return Survey(
+        return ProbeResult(
             container=container.format.name,
             codec=codec,
             fps=float(stream.average_rate) if stream.average_rate else None,
@@ -286,12 +286,12 @@ def decode(
 ) -> Iterator[DecodedFrame]:
     """The first `max_frames` frames.  A damaged file yields what was decoded before the damage.
 
-    With `times` (of `survey`) frames are left out whose number is not `needed`, as far as no other frame is made from
+    With `times` (of `probe`) frames are left out whose number is not `needed`, as far as no other frame is made from
     them: half the frames of usual H.264, and half the work.  `needed` is asked as decoding goes on.  Raises VideoError
     when not a single frame can be decoded.
     """
     config = config or VideoConfig()
-    with opened(path, config) as (container, stream):
+    with open_container(path, config) as (container, stream):
         empty = True
         for frame in _decode(container, stream, config, times, needed):
             empty = False

@@ -24,7 +24,7 @@ PREFETCH_FRAMES = 3
 class FrameSource:
     """The frames of a video.  The first pass decodes all that are needed, counts them, and finds the cuts.
 
-    `times` are the survey's (see `ml.video.decode.decode`); without them no frame is left out.  `keep` are groups of
+    `times` are `probe`'s (see `ml.video.decode.decode`); without them no frame is left out.  `keep` are groups of
     frames that may be asked for again, the most useful first: of these the leading groups are kept that have room as a
     whole, because a single frame that is missing costs as much as all.
     """

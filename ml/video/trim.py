@@ -10,7 +10,7 @@ import av
 from av.error import FFmpegError
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, VideoInfo, opened, raise_shortage, video_packets
+from ml.video.decode import VideoError, VideoInfo, open_container, raise_shortage, video_packets
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
@@ -30,7 +30,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
     """
     config = config or VideoConfig()
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
-    with opened(path, config) as (container, stream):
+    with open_container(path, config) as (container, stream):
         try:
             with av.open(str(out), "w", options=options) as target:
                 copy = target.add_stream_from_template(stream, opaque=True)
