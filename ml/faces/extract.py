@@ -14,7 +14,7 @@ from pathlib import Path
 from ml.config import FaceConfig, VideoConfig
 from ml.faces.frame_search import FaceDetector, Image, Look, Plan, RejectedBox, Search
 from ml.faces.tracking import Box, Detection, even
-from ml.video.decode import VideoInfo, probe, reduce
+from ml.video.decode import VideoInfo, downscale, probe
 from ml.video.frame_source import FrameSource, Progress
 
 
@@ -112,7 +112,7 @@ def extract_faces(
         frames_decoded=source.frames_decoded,
         tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
         sampled_frames=() if people else _evidence(upright, config),
-        thumbnail=reduce(middle.small, 320),
+        thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
     )
     report(1.0)
@@ -150,6 +150,6 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
         if len(chosen) < config.evidence_frames:
             chosen.setdefault(looks[index].number, looks[index])
     return tuple(
-        SampledFrame(look.number, look.timestamp_s, reduce(look.small, config.evidence_long_side), boxes(look))
+        SampledFrame(look.number, look.timestamp_s, downscale(look.small, config.evidence_long_side), boxes(look))
         for look in sorted(chosen.values(), key=lambda x: x.number)
     )

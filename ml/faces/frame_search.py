@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig
 from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
 from ml.faces.tracking import Box, Detection, even, link
-from ml.video.decode import DecodedFrame, turn
+from ml.video.decode import DecodedFrame, rotate90
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.prefetch import parallel_map
 
@@ -163,7 +163,7 @@ class Search:
         """The frames' small copies, together what the detector takes together."""
         part = Part([], finely=True)
         for frame in self.source.frames(wanted, progress):
-            small = turn(frame.rgb(long_side=self.long_side), self.turned)
+            small = rotate90(frame.rgb(long_side=self.long_side), self.turned)
             finely = frame.number not in coarsely
             alike = part.frames and part.finely == finely and part.frames[-1][1].shape == small.shape
             if alike and (len(part.frames) + 1) * small.shape[0] * small.shape[1] <= MOST_PIXELS:
@@ -198,15 +198,20 @@ class Search:
             box = (x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y)
             reason = rejection(box, probability, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                shown = turn_box(box, -self.turned, width, height)
+                shown = rotate_box_90(box, -self.turned, width, height)
                 rejected.append(RejectedBox(box=shown, probability=probability, reason=reason or "too_many"))
                 continue
             if full is None:
-                full = turn(frame.rgb(), self.turned)
+                full = rotate90(frame.rgb(), self.turned)
             crop = crop_face(full, box, size=self.config.crop_size, margin=self.config.margin)
             valid.append(
                 Detection(
-                    frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height)
+                    frame.number,
+                    frame.timestamp_s,
+                    box,
+                    probability,
+                    crop,
+                    rotate_box_90(box, -self.turned, width, height),
                 )
             )
         return Look(frame.number, frame.timestamp_s, valid, rejected, small, finely)
@@ -299,7 +304,7 @@ def size_of(track: list[Detection]) -> float:
     return float(np.median([min(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in track]))
 
 
-def turn_box(box: Box, degrees: int, width: int, height: int) -> Box:
+def rotate_box_90(box: Box, degrees: int, width: int, height: int) -> Box:
     """Where a box of a `width` x `height` image lies after the image is turned anticlockwise by `degrees`."""
     x1, y1, x2, y2 = box
     for _ in range(round(degrees / 90) % 4):

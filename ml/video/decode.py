@@ -35,7 +35,7 @@ DEMUXERS = (
 )
 MOST_REORDERED = 32
 """Packets from which pictures may come that are shown before an earlier packet's."""
-SAYS_WHAT_IS_SPARE = frozenset({"h264", "mpeg4", "mpeg2video"})
+CODECS_WITH_NONREF_FLAG = frozenset({"h264", "mpeg4", "mpeg2video"})
 """Codecs whose packets say that no other picture is made from this one.  HEVC's may mean: none of the same layer."""
 NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
@@ -99,7 +99,7 @@ class DecodedFrame:
             width, height = max(1, round(width * scale)), max(1, round(height * scale))
         resized = (width, height) != (self.frame.width, self.frame.height)
         converted = _to_rgb(self.frame, width, height, "AREA" if resized else None)
-        return turn(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self.frame.rotation))
+        return rotate90(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self.frame.rotation))
 
     def luma_signature(self) -> NDArray[np.float32]:
         """About 24 x 24 samples of the first plane, 0 to 1: enough to see a cut, and free of any conversion."""
@@ -127,11 +127,11 @@ def _to_rgb(frame: av.VideoFrame, width: int, height: int, interpolation: str | 
     try:
         return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
     except FFmpegError as error:
-        raise_shortage(error)
+        reraise_out_of_memory(error)
         raise VideoError("corrupt_video", f"Its pictures ({frame.format.name}) cannot be shown in colour.") from error
 
 
-def turn(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+def rotate90(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
     """Turn anticlockwise by a multiple of 90 degrees."""
     quarter = round(degrees / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter)) if quarter else image
@@ -157,7 +157,7 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
             str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
         )
     except (FFmpegError, ValueError, UnicodeDecodeError) as error:
-        raise_shortage(error)
+        reraise_out_of_memory(error)
         raise VideoError(*_why_it_does_not_open(path)) from error
     with container:
         stream = _best_stream(container)
@@ -178,7 +178,7 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
         yield container, stream
 
 
-def raise_shortage(error: Exception) -> None:
+def reraise_out_of_memory(error: Exception) -> None:
     """Raises MemoryError in place of any error of FFmpeg's while there is hardly any memory left.
 
     It can say "invalid data" when it got no memory for a sound picture, and "no memory" of a size that a damaged file
@@ -270,7 +270,7 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
         times = sorted({time for time in stated if time is not None})
         codec = _codec_name(stream)
         # AVI counts pictures as they are decoded, which looks as if none were shown in another order.
-        told = len(times) == len(stated) and times != stated and codec in SAYS_WHAT_IS_SPARE
+        told = len(times) == len(stated) and times != stated and codec in CODECS_WITH_NONREF_FLAG
         return ProbeResult(
             container=container.format.name,
             codec=codec,
@@ -328,7 +328,7 @@ def video_packets(
             if taken >= most:
                 return
     except FFmpegError as error:
-        raise_shortage(error)
+        reraise_out_of_memory(error)
 
 
 def _decode(
@@ -377,7 +377,7 @@ def _pictures(
         try:
             packet = next(packets, None)
         except FFmpegError as error:
-            raise_shortage(error)
+            reraise_out_of_memory(error)
             return
         if packet is None:
             return
@@ -388,7 +388,7 @@ def _pictures(
         try:
             frames = packet.decode()
         except FFmpegError as error:
-            raise_shortage(error)
+            reraise_out_of_memory(error)
             if begun:
                 return
             continue
@@ -398,7 +398,7 @@ def _pictures(
             yield frame
 
 
-def reduce(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+def downscale(image: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
     """A copy with at most this longer side."""
     height, width = image.shape[:2]
     if max(height, width) <= long_side:

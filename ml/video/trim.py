@@ -10,7 +10,7 @@ import av
 from av.error import FFmpegError
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, VideoInfo, open_container, raise_shortage, video_packets
+from ml.video.decode import VideoError, VideoInfo, open_container, reraise_out_of_memory, video_packets
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
@@ -43,7 +43,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
                     written += 1
         except (FFmpegError, ValueError, OSError) as error:
             out.unlink(missing_ok=True)
-            raise_shortage(error)
+            reraise_out_of_memory(error)
             number = getattr(error, "errno", None)
             if number in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(number, os.strerror(number), str(out)) from error

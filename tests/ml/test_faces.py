@@ -12,7 +12,7 @@ import pytest
 
 from ml.config import FaceConfig
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector, crop_face, rejection, turn_box
+from ml.faces.frame_search import FaceDetector, crop_face, rejection, rotate_box_90
 from ml.faces.mtcnn import Found
 from ml.faces.tracking import Detection, even, link
 from tests.ml.clips import DEMO, faces_of, write_clip
@@ -132,7 +132,7 @@ def test_a_video_lying_on_its_side_is_turned_before_it_is_given_up(tmp_path: Pat
     assert len(turned.tracks) == len(straight.tracks) == 1
     a, b = turned.tracks[0].faces[0], straight.tracks[0].faces[0]
     assert a.frame_number == b.frame_number
-    expected = turn_box(b.box, 90, 320, 180)
+    expected = rotate_box_90(b.box, 90, 320, 180)
     assert np.abs(np.subtract(a.box, expected)).max() < 8, "boxes are given in the frame as it is shown"
     as_it_should, on_its_side = (np.abs(a.crop.astype(int) - crop).mean() for crop in (b.crop, np.rot90(b.crop)))
     assert as_it_should < on_its_side / 2, "the crop stands upright"
