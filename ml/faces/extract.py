@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml.config import FaceConfig, VideoConfig
 from ml.faces.frame_search import FaceDetector, Image, Look, Plan, RejectedBox, Search
-from ml.faces.tracking import Box, Detection, even
+from ml.faces.tracking import Box, Detection, linspace_indices
 from ml.video.decode import VideoInfo, downscale, probe
 from ml.video.frame_source import FrameSource, Progress
 
@@ -97,7 +97,7 @@ def extract_faces(
             search = Search(source, detector, config, long_side=long_side, turned=turned)
             searches.append(search)
             sample = config.turned_frames if turned else config.full_scale_frames
-            search.look_at([plan.first[k] for k in even(len(plan.first), sample)], lambda _: report(0.0))
+            search.look_at([plan.first[k] for k in linspace_indices(len(plan.first), sample)], lambda _: report(0.0))
             report(0.7 + 0.28 * (number + 1) / len(tries))
             if sum(bool(look.valid) for look in search.looks.values()) < min(3, source.frames_decoded):
                 continue
@@ -132,7 +132,7 @@ def _monotonic(progress: Progress | None) -> Progress:
 
 
 def _track(index: int, person: list[Detection], config: FaceConfig) -> Track:
-    chosen = [person[i] for i in even(len(person), config.faces_per_track)]
+    chosen = [person[i] for i in linspace_indices(len(person), config.faces_per_track)]
     return Track(index, tuple(Face(d.frame_number, d.timestamp_s, d.shown_box, d.probability, d.crop) for d in chosen))
 
 
@@ -146,7 +146,7 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
 
     suspicious = sorted((look for look in looks if boxes(look)), key=lambda x: -boxes(x)[0].probability)
     chosen = {look.number: look for look in suspicious[: config.evidence_frames // 2]}
-    for index in even(len(looks), config.evidence_frames):
+    for index in linspace_indices(len(looks), config.evidence_frames):
         if len(chosen) < config.evidence_frames:
             chosen.setdefault(looks[index].number, looks[index])
     return tuple(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ml.config import FaceConfig
 from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
-from ml.faces.tracking import Box, Detection, even, link
+from ml.faces.tracking import Box, Detection, link, linspace_indices
 from ml.video.decode import DecodedFrame, rotate90
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.prefetch import parallel_map
@@ -124,8 +124,8 @@ class Plan:
     @classmethod
     def of(cls, frames: int, config: FaceConfig) -> Plan:
         """Of a video of so many frames."""
-        first = even(frames, config.first_pass_frames)
-        ten = [first[k] for k in even(len(first), config.faces_per_track)]
+        first = linspace_indices(frames, config.first_pass_frames)
+        ten = [first[k] for k in linspace_indices(len(first), config.faces_per_track)]
         return cls(
             # Not at the ends: the last look, for which nothing is decoded any more, should be a short one.
             probes=[ten[len(ten) * (2 * k + 1) // (2 * config.fine_probes)] for k in range(config.fine_probes)],

@@ -14,7 +14,7 @@ from ml.config import FaceConfig
 from ml.faces.extract import Extraction, extract_faces
 from ml.faces.frame_search import FaceDetector, crop_face, rejection, rotate_box_90
 from ml.faces.mtcnn import Found
-from ml.faces.tracking import Detection, even, link
+from ml.faces.tracking import Detection, link, linspace_indices
 from tests.ml.clips import DEMO, faces_of, write_clip
 
 
@@ -215,7 +215,7 @@ def test_progress_never_goes_back_and_what_it_raises_ends_the_work(detector: Fac
 
 
 def test_even_spreads_without_repeating() -> None:
-    assert even(150, 16)[0] == 0
-    assert even(150, 16)[-1] == 149
-    assert len(even(150, 16)) == 16
-    assert (even(3, 16), even(0, 16), even(1, 16)) == ([0, 1, 2], [], [0])
+    assert linspace_indices(150, 16)[0] == 0
+    assert linspace_indices(150, 16)[-1] == 149
+    assert len(linspace_indices(150, 16)) == 16
+    assert (linspace_indices(3, 16), linspace_indices(0, 16), linspace_indices(1, 16)) == ([0, 1, 2], [], [0])
