@@ -39,13 +39,13 @@ def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: C
     Raises ml.video.decode.VideoError for a file that cannot be judged.
     """
     found = extract_faces(path, detector=detector)
-    looks = list(search_exhaustively(path, detector=detector, stride=stride))
+    detections = list(search_exhaustively(path, detector=detector, stride=stride))
     crops = [[face.crop for face in track.faces] for track in found.tracks]
     scores = [max((s.fake_probability for s in c.score(crops)), default=None) for c in (quick, float32)]
     return Compared(
         path=path,
         people=len(found.tracks),
-        people_exhaustively=people_in(looks, found.frames_decoded, detector.config),
+        people_exhaustively=people_in(detections, found.frames_decoded, detector.config),
         overlaps=tuple(_overlaps(path, found, detector)),
         score=scores[0],
         score_float32=scores[1],
@@ -75,9 +75,9 @@ def _overlaps(path: Path, found: Extraction, detector: FaceDetector) -> list[flo
     for track in found.tracks:
         for face in track.faces:
             wanted.setdefault(face.frame_number, []).append(face.box)
-    looks = search_exhaustively(path, detector=detector, numbers=set(wanted))
+    detections = search_exhaustively(path, detector=detector, numbers=set(wanted))
     return [
-        max((iou(box, seen.shown_box) for seen in look.valid), default=0.0)
-        for look in looks
-        for box in wanted[look.number]
+        max((iou(box, seen.shown_box) for seen in detected.valid), default=0.0)
+        for detected in detections
+        for box in wanted[detected.number]
     ]

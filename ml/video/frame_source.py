@@ -85,7 +85,7 @@ class FrameSource:
                 self.first = frame
                 keep = self._worth_keeping(frame.size_bytes)
                 needed &= wanted | keep
-            cuts.look_at(frame)
+            cuts.add(frame)
             self.frames_decoded = frame.number + 1
             if frame.number in keep and frame.size_bytes <= room:  # a stream may change its size half-way
                 self._kept[frame.number] = frame
@@ -95,7 +95,7 @@ class FrameSource:
         if not cuts.certain:
             cuts = SceneCutDetector(self.cut_threshold)
             for frame in decode(self.path, self.video):
-                cuts.look_at(frame)
+                cuts.add(frame)
         self.cuts = cuts.found
 
     def _worth_keeping(self, frame_bytes: int) -> set[int]:
@@ -119,7 +119,7 @@ class SceneCutDetector:
         self.certain = True
         self._before: tuple[int, NDArray[np.float32]] | None = None
 
-    def look_at(self, frame: DecodedFrame) -> None:
+    def add(self, frame: DecodedFrame) -> None:
         """The next one."""
         now = frame.luma_signature()
         if self._before is not None:
