@@ -124,7 +124,7 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 
 def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
-    from ml.faces.perceptual_hash import face_print, picture_print
+    from ml.faces.perceptual_hash import face_hash, image_hash
     from ml.video.prefetch import parallel_map
 
     info = extraction.info
@@ -173,8 +173,8 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},
-        picture_print=picture_print(extraction.thumbnail),
-        face_prints={track.index: face_print([face.crop for face in track.faces]) for track in extraction.tracks},
+        picture_print=image_hash(extraction.thumbnail),
+        face_prints={track.index: face_hash([face.crop for face in track.faces]) for track in extraction.tracks},
     )
 
 
