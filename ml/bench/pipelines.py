@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from ml.config import FaceConfig, ModelConfig, VideoConfig
+from ml.faces.crop import crop_face
+from ml.faces.detector import Image
 from ml.faces.extract import Extraction
-from ml.faces.frame_search import Image, crop_face
 from ml.faces.mtcnn import Cascade, Found
 from ml.faces.tracking import Box, iou
 from ml.model.network import FaceSequenceClassifier

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.config import FaceConfig, VideoConfig
-from ml.faces.frame_search import FaceDetector, FrameDetections, FrameSchedule, Image, RejectedBox, Search
+from ml.faces.detector import FaceDetector, Image, RejectedBox
+from ml.faces.frame_search import FrameDetections, FrameSchedule, Search
 from ml.faces.tracking import Box, Detection, linspace_indices
-from ml.video.decode import VideoInfo, downscale, probe
+from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
+from ml.video.probe import VideoInfo, probe
 
 
 @dataclass(frozen=True)

@@ -5,86 +5,23 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
-from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
+from ml.faces.crop import crop_face
+from ml.faces.detector import FaceDetector, RejectedBox, rejection
+from ml.faces.mtcnn import MOST_PIXELS, Found
 from ml.faces.tracking import Box, Detection, link, linspace_indices
-from ml.video.decode import DecodedFrame, rotate90
+from ml.video.frame import DecodedFrame, rotate90
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.prefetch import parallel_map
 
 Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class RejectedBox:
-    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track, too_many."""
-
-    box: Box
-    probability: float
-    reason: str
-
-
-class FaceDetector:
-    """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.faces.mtcnn_networks.Networks.
-
-    A search looks at `threads` frames side by side, as many as there are cores unless given.
-    """
-
-    def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
-        self.config = config or FaceConfig()
-        self.threads = threads or os.cpu_count() or 1
-        self._cascade = Cascade(device, self.config.mtcnn_thresholds)
-
-    def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
-        """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.
-
-        `min_face` is the smallest face to be found, in pixels; the config's unless given.
-        """
-        return self._cascade.detect(images, min_face=min_face or self.config.min_face_detect)
-
-
-def crop_face(image: Image, box: Box, *, size: int, margin: float) -> Image:
-    """A square RGB crop centred on the box, side (1 + margin) x its longer side, `size` pixels.
-
-    Where the square leaves the frame the border is repeated, so that the face stays centred and undistorted.
-    """
-    x1, y1, x2, y2 = box
-    half = max(x2 - x1, y2 - y1) * (1 + margin) / 2
-    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
-    left, top = round(cx - half), round(cy - half)
-    side = max(2, round(2 * half))
-    height, width = image.shape[:2]
-    inner = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
-    if inner.size == 0:
-        raise ValueError("the box lies outside the image")
-    padding = (max(0, -top), max(0, top + side - height), max(0, -left), max(0, left + side - width))
-    if any(padding):
-        inner = np.asarray(cv2.copyMakeBorder(inner, *padding, cv2.BORDER_REPLICATE), dtype=np.uint8)
-    interpolation = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(inner, (size, size), interpolation=interpolation), dtype=np.uint8)
-
-
-def rejection(box: Box, probability: float, *, width: int, height: int, config: FaceConfig) -> str:
-    """Why a detection is not a valid face, or an empty string when it is one."""
-    x1, y1, x2, y2 = box
-    if probability < config.min_probability:
-        return "low_probability"
-    if min(x2 - x1, y2 - y1) < config.min_size:
-        return "too_small"
-    inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
-    if inside < config.min_inside * (x2 - x1) * (y2 - y1):
-        return "outside"
-    return ""
 
 
 @dataclass
@@ -322,28 +259,3 @@ def rotate_box_90(box: Box, degrees: int, width: int, height: int) -> Box:
         x1, y1, x2, y2 = y1, width - x2, y2, width - x1
         width, height = height, width
     return (x1, y1, x2, y2)
-
-
-def search_exhaustively(
-    path: Path, *, detector: FaceDetector, stride: int = 1, numbers: set[int] | None = None
-) -> Iterator[FrameDetections]:
-    """What the detector sees at full size in every `stride`-th frame, or in those of these numbers.
-
-    To judge the quick search by, not to be used.
-    """
-    source = FrameSource(path)
-    search = Search(source, detector, detector.config, long_side=10**6)
-    wanted = set(range(0, source.video.max_frames, stride)) if numbers is None else numbers
-    batches = search._batches(wanted, lambda _: None, coarse=())
-    for detections, _ in parallel_map(search._detect_batch, batches, detector.threads):
-        yield from detections
-
-
-def people_in(detections: Sequence[FrameDetections], frames_decoded: int, config: FaceConfig | None = None) -> int:
-    """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
-    config = config or FaceConfig()
-    source = FrameSource(Path())
-    source.frames_decoded = frames_decoded
-    search = Search(source, FaceDetector(config=config), config, long_side=1)
-    search.detections = {detected.number: detected for detected in detections}
-    return len(search.people())

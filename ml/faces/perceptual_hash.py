@@ -1,4 +1,4 @@
-"""Perceptual hashes: 256 bits of what a picture, or a person's face in a video, looks like; near-duplicates differ in few.
+"""Perceptual hashes: 256 bits of a picture or of a person's face in a video; near-duplicates differ in few.
 
 Each bit is the sign of one low frequency of the picture (DCT): 128 of its brightness, 64 of each colour difference; of
 a grey picture 256 of its brightness.  So it survives compression, scaling, brightness and, within limits, cropping.  A

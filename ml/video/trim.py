@@ -10,7 +10,8 @@ import av
 from av.error import FFmpegError
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, VideoInfo, open_container, reraise_out_of_memory, video_packets
+from ml.video.errors import VideoError, reraise_out_of_memory
+from ml.video.probe import VideoInfo, open_container, video_packets
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from ml.config import FaceConfig
+from ml.faces.crop import crop_face
+from ml.faces.detector import FaceDetector, rejection
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector, crop_face, rejection, rotate_box_90
+from ml.faces.frame_search import rotate_box_90
 from ml.faces.mtcnn import Found
 from ml.faces.tracking import Detection, link, linspace_indices
 from tests.ml.clips import DEMO, faces_of, write_clip

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ml.config import VideoConfig
 from ml.video import decode as video
-from ml.video.decode import DecodedFrame, decode, probe
+from ml.video.decode import DecodedFrame, decode
 from ml.video.frame_source import FrameSource
+from ml.video.probe import probe
 from tests.ml.clips import Picture, quadrants, write_clip
 
 WITH_SPARE_FRAMES = {"bf": "3", "b_strategy": "0"}

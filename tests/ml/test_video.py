@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, VideoInfo, decode, probe
+from ml.video.decode import VideoError, decode
+from ml.video.probe import VideoInfo, probe
 from ml.video.trim import clip_suffix, trim
 from tests.ml.clips import quadrants, write_clip
 
@@ -88,7 +89,7 @@ def test_long_pixels_are_made_square(tmp_path: Path) -> None:
 
 def test_only_the_first_150_frames_are_looked_at_and_copied(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "long.mp4", frames=170)
-    clip = tmp_path / f"clip{clip_suffix(probe(path))}"
+    clip = tmp_path / f"clip{clip_suffix(video_info(path))}"
     trim(path, clip)
     assert probe(path).frames == sum(1 for _ in decode(path)) == 150
     assert 147 <= sum(1 for _ in decode(clip, VideoConfig(max_frames=1000))) <= 150

@@ -12,8 +12,8 @@ from typing import Any
 
 from detection.services.jobs.results import ExtractionResult
 from ml.config import VideoConfig
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector
 from ml.video.prefetch import parallel_map
 from worker.process import runtime
 from worker.stages import images

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.config import FaceConfig
+    from ml.faces.detector import FaceDetector
     from ml.faces.extract import Extraction
-    from ml.faces.frame_search import FaceDetector
     from ml.model.inference import Classifier, TrackScore
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def _face_config(sensitive: bool) -> FaceConfig:
 @cache
 def detector(sensitive: bool = False) -> FaceDetector:
     """With as many threads as this process may have."""
-    from ml.faces.frame_search import FaceDetector
+    from ml.faces.detector import FaceDetector
 
     # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
     return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)

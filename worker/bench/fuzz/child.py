@@ -16,7 +16,8 @@ from ml.bench.fuzz.mutate import Seed, mutant
 from ml.bench.fuzz.scripts import Bait
 from ml.config import VideoConfig
 from ml.resource_limits import Limits, OverLimit, limited
-from ml.video.decode import VideoError, decode, probe
+from ml.video.decode import VideoError, decode
+from ml.video.probe import probe
 from ml.video.trim import clip_suffix, trim
 from worker.process.host import peak_bytes
 
