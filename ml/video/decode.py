@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from ml.config import VideoConfig
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
+from ml.video.orientation import UPRIGHT, orientation_of
 from ml.video.probe import NO_FRAME, check_size, open_container, stream_packets
 
 __all__ = ["DecodedFrame", "VideoError", "decode"]
@@ -55,6 +56,7 @@ def _decode(
     origin: float | None = None
     place_at = {time: place for place, time in enumerate(times)}
     first_place: int | None = None
+    orientation = UPRIGHT  # a message in the stream comes with some frames only, and holds until the next one
     for number, frame in enumerate(_pictures(container, stream, config, place_at, needed)):
         if number >= config.max_frames or (times and frame.pts is not None and frame.pts > times[-1]):
             return
@@ -70,7 +72,14 @@ def _decode(
             origin = time
         elapsed = time - origin if time is not None and origin is not None else number / rate
         aspect = stream.sample_aspect_ratio
-        yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=aspect)
+        orientation = orientation_of(frame) or orientation
+        yield DecodedFrame(
+            number=number,
+            timestamp_s=round(max(0.0, elapsed), 4),
+            frame=frame,
+            aspect=aspect,
+            orientation=orientation,
+        )
         if number + 1 >= config.max_frames:
             return  # and not only when one more is decoded
 
