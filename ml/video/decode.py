@@ -7,6 +7,7 @@ would read other files and the network.
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class DecodedFrame:
     frame: av.VideoFrame
     aspect: Fraction | None
     """Width to height of one stored pixel."""
+    packet: int | None = None
+    """Which packet of the stream it was made from, counted from 0 without empty ones."""
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -331,6 +334,11 @@ def video_packets(
         raise_shortage(error)
 
 
+def counts_as_decoded(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether pictures may be timed in the order in which they are decoded, as AVI and ASF do, and not shown."""
+    return container.format.name in ("avi", "asf") and bool(stream.codec_context.has_b_frames)
+
+
 def _decode(
     container: InputContainer, stream: VideoStream, config: VideoConfig, times: Sequence[int], needed: Container[int]
 ) -> Iterator[DecodedFrame]:
@@ -357,7 +365,9 @@ def _decode(
             origin = time
         elapsed = time - origin if time is not None and origin is not None else number / rate
         aspect = stream.sample_aspect_ratio
-        yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=aspect)
+        packet = frame.opaque if isinstance(frame.opaque, int) else None
+        at = round(max(0.0, elapsed), 4)
+        yield DecodedFrame(number=number, timestamp_s=at, frame=frame, aspect=aspect, packet=packet)
         if number + 1 >= config.max_frames:
             return  # and not only when one more is decoded
 
@@ -369,9 +379,12 @@ def _pictures(
     place_at: Mapping[int, int],
     needed: Container[int],
 ) -> Iterator[av.VideoFrame]:
-    begun, read = False, 0
+    begun, read, count = False, 0, 0
     packets = _packets(container, stream)
     skip = bool(place_at)
+    stream.codec_context.copy_opaque = True
+    # The times of packets whose pictures are still to come, where the earliest belongs to the next one shown.
+    open_times: list[int] | None = [] if counts_as_decoded(container, stream) else None
     while read < config.max_probe_packets:
         read += 1
         try:
@@ -381,6 +394,11 @@ def _pictures(
             return
         if packet is None:
             return
+        if packet.size:
+            packet.opaque = count
+            count += 1
+            if open_times is not None and packet.pts is not None:
+                heapq.heappush(open_times, packet.pts)
         if place_at:
             place = None if packet.pts is None else place_at.get(packet.pts)
             spare = skip and place is not None and place not in needed
@@ -391,9 +409,13 @@ def _pictures(
             raise_shortage(error)
             if begun:
                 return
+            if open_times:
+                open_times.clear()
             continue
         for frame in frames:
             begun = True
+            if open_times:
+                frame.pts = heapq.heappop(open_times)
             skip = skip and not frame.interlaced_frame  # of its two fields one alone may be needed by others
             yield frame
 
