@@ -15,16 +15,9 @@ import av
 from av.error import FFmpegError
 
 from ml.config import VideoConfig
-from ml.video.decode import (
-    MOST_REORDERED,
-    VideoError,
-    VideoInfo,
-    counts_as_decoded,
-    decode,
-    opened,
-    raise_shortage,
-    video_packets,
-)
+from ml.video.decode import decode
+from ml.video.errors import VideoError, reraise_out_of_memory
+from ml.video.probe import MOST_REORDERED, VideoInfo, has_decode_order_times, open_container, video_packets
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _VP8_SHOWN = 0x10
@@ -50,7 +43,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
         written = _copy(path, out, _times(path, config, preroll=out.suffix == ".mp4"), config)
     except (FFmpegError, ValueError, OSError) as error:
         out.unlink(missing_ok=True)
-        raise_shortage(error)
+        reraise_out_of_memory(error)
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(number, os.strerror(number), str(out)) from error
@@ -73,7 +66,7 @@ def _copy(path: Path, out: Path, times: list[tuple[int, int] | None], config: Vi
     """Write the packets that have a (presentation, decoding) time; returns how many."""
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
     written = 0
-    with opened(path, config) as (container, stream), av.open(str(out), "w", options=options) as target:
+    with open_container(path, config) as (container, stream), av.open(str(out), "w", options=options) as target:
         copy = target.add_stream_from_template(stream, opaque=True)
         for packet, time in zip(video_packets(container, stream, config, most=len(times)), times, strict=False):
             if time is None:
@@ -94,10 +87,10 @@ def _times(path: Path, config: VideoConfig, *, preroll: bool) -> list[tuple[int,
     """
     start = next(decode(path, config))  # a file may begin with pictures that nothing can be made of
     first = start.frame.pts
-    with opened(path, config) as (container, stream):
+    with open_container(path, config) as (container, stream):
         vp8 = stream.codec_context.codec.canonical_name == "vp8"
         unit = float(stream.time_base or 1 / av.time_base)
-        doubtful = counts_as_decoded(container, stream)
+        doubtful = has_decode_order_times(container, stream)
         most = (start.packet or 0) + (2 if vp8 else 1) * config.max_frames + MOST_REORDERED
         packets = [
             _Packet(packet.pts, packet.is_keyframe, not vp8 or bool(memoryview(packet)[0] & _VP8_SHOWN))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, decode, survey
+from ml.video.decode import VideoError, decode
+from ml.video.probe import probe
 from ml.video.trim import clip_suffix, trim
 from tests.ml.clips import write_clip
 
@@ -20,7 +21,7 @@ H264 = ("libx264", NO_B), ("libx264", WITH_B)
 
 
 def clip_of(path: Path) -> Path:
-    out = path.with_name(f"clip-of-{path.name}{clip_suffix(survey(path).info(next(decode(path))))}")
+    out = path.with_name(f"clip-of-{path.name}{clip_suffix(probe(path).info(next(decode(path))))}")
     trim(path, out)
     return out
 
