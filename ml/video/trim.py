@@ -10,7 +10,8 @@ import av
 from av.error import FFmpegError
 
 from ml.config import VideoConfig
-from ml.video.decode import VideoError, VideoInfo, opened, raise_shortage, video_packets
+from ml.video.errors import VideoError, reraise_out_of_memory
+from ml.video.probe import VideoInfo, open_container, video_packets
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
@@ -30,7 +31,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
     """
     config = config or VideoConfig()
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
-    with opened(path, config) as (container, stream):
+    with open_container(path, config) as (container, stream):
         try:
             with av.open(str(out), "w", options=options) as target:
                 copy = target.add_stream_from_template(stream, opaque=True)
@@ -43,7 +44,7 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
                     written += 1
         except (FFmpegError, ValueError, OSError) as error:
             out.unlink(missing_ok=True)
-            raise_shortage(error)
+            reraise_out_of_memory(error)
             number = getattr(error, "errno", None)
             if number in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(number, os.strerror(number), str(out)) from error
