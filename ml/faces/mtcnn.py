@@ -15,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.faces.mtcnn_networks import (
-    CELL,
+    PNET_CELL_PX,
     Floats,
     Indices,
     Networks,
-    best,
-    best_of_nested,
-    proposals,
-    shifted,
-    squared,
+    apply_regression,
+    decode_proposals,
+    nms,
+    nms_min,
+    to_square,
 )
 from ml.faces.tracking import Box
 
 Image = NDArray[np.uint8]
 Sums = NDArray[Any]
 Found = list[tuple[Box, float]]
-FACTOR = 0.709
+PYRAMID_FACTOR = 0.709
 MOST_AT_ONCE = 128
 """Candidates in one pass through the second and third network: more do not stay in a processor's cache."""
 MOST_PIXELS = 2**18
@@ -62,53 +62,57 @@ class Cascade:
 
     def _detect(self, images: Sequence[Image], height: int, width: int, min_face: int) -> list[Found]:
         sums = _integrals(images)
-        boxes, owners = self._propose(sums, height, width, min_face)
+        boxes, image_index = self._propose(sums, height, width, min_face)
         if len(boxes):
-            boxes, owners = self._refine(sums, boxes, owners)
+            boxes, image_index = self._refine(sums, boxes, image_index)
         if len(boxes):
-            boxes, owners = self._decide(sums, boxes, owners)
+            boxes, image_index = self._decide(sums, boxes, image_index)
         found: list[Found] = [[] for _ in images]
-        for (x1, y1, x2, y2, probability), owner in zip(boxes.tolist(), owners.tolist(), strict=True):
+        for (x1, y1, x2, y2, probability), index in zip(boxes.tolist(), image_index.tolist(), strict=True):
             if x2 > x1 and y2 > y1:
-                found[owner].append(((x1, y1, x2, y2), min(1.0, probability)))
+                found[index].append(((x1, y1, x2, y2), min(1.0, probability)))
         return [sorted(each, key=lambda item: -item[1]) for each in found]
 
     # --- the three stages --------------------------------------------------------------------------------------------
 
     def _propose(self, sums: Sums, height: int, width: int, min_face: int) -> tuple[Floats, Indices]:
-        scale, boxes, owners = CELL / min_face, [], []
-        while min(height, width) * scale >= CELL:
+        scale, boxes, image_index = PNET_CELL_PX / min_face, [], []
+        while min(height, width) * scale >= PNET_CELL_PX:
             picture = _resized(sums, int(height * scale + 1), int(width * scale + 1))
-            shifts, scores = self._networks.propose(picture)
-            some, whose = proposals(shifts, scores, scale, self.thresholds[0])
-            kept = best(some, whose, 0.5)
+            regression, scores = self._networks.pnet(picture)
+            some, whose = decode_proposals(regression, scores, scale, self.thresholds[0])
+            kept = nms(some, whose, 0.5)
             boxes.append(some[kept])
-            owners.append(whose[kept])
-            scale *= FACTOR
-        all_boxes, all_owners = np.concatenate(boxes), np.concatenate(owners)
-        kept = best(all_boxes, all_owners, 0.7)
-        all_boxes, all_owners = all_boxes[kept], all_owners[kept]
+            image_index.append(whose[kept])
+            scale *= PYRAMID_FACTOR
+        all_boxes, all_index = np.concatenate(boxes), np.concatenate(image_index)
+        kept = nms(all_boxes, all_index, 0.7)
+        all_boxes, all_index = all_boxes[kept], all_index[kept]
         size = np.tile(all_boxes[:, 2:4] - all_boxes[:, :2], (1, 2))
         moved = all_boxes[:, :4] + all_boxes[:, 5:9] * size
-        return squared(np.concatenate([moved, all_boxes[:, 4:5]], axis=1)), all_owners
+        return to_square(np.concatenate([moved, all_boxes[:, 4:5]], axis=1)), all_index
 
-    def _refine(self, sums: Sums, boxes: Floats, owners: Indices) -> tuple[Floats, Indices]:
-        boxes, owners, shifts = self._passed(self._networks.refine, sums, boxes, owners, 24, self.thresholds[1])
-        kept = best(boxes, owners, 0.7)
-        return squared(shifted(boxes[kept], shifts[kept])), owners[kept]
+    def _refine(self, sums: Sums, boxes: Floats, image_index: Indices) -> tuple[Floats, Indices]:
+        boxes, image_index, regression = self._passed(
+            self._networks.rnet, sums, boxes, image_index, 24, self.thresholds[1]
+        )
+        kept = nms(boxes, image_index, 0.7)
+        return to_square(apply_regression(boxes[kept], regression[kept])), image_index[kept]
 
-    def _decide(self, sums: Sums, boxes: Floats, owners: Indices) -> tuple[Floats, Indices]:
-        boxes, owners, shifts = self._passed(self._networks.decide, sums, boxes, owners, 48, self.thresholds[2])
-        boxes = shifted(boxes, shifts)
-        kept = best_of_nested(boxes, owners, 0.7)
-        return boxes[kept], owners[kept]
+    def _decide(self, sums: Sums, boxes: Floats, image_index: Indices) -> tuple[Floats, Indices]:
+        boxes, image_index, regression = self._passed(
+            self._networks.onet, sums, boxes, image_index, 48, self.thresholds[2]
+        )
+        boxes = apply_regression(boxes, regression)
+        kept = nms_min(boxes, image_index, 0.7)
+        return boxes[kept], image_index[kept]
 
     def _passed(
         self,
         network: Callable[[Floats], tuple[Floats, Floats]],
         sums: Sums,
         boxes: Floats,
-        owners: Indices,
+        image_index: Indices,
         side: int,
         threshold: float,
     ) -> tuple[Floats, Indices, Floats]:
@@ -116,11 +120,11 @@ class Cascade:
         found = []
         for start in range(0, len(boxes), MOST_AT_ONCE):
             part = slice(start, start + MOST_AT_ONCE)
-            crops, some, whose = _crops(sums, boxes[part], owners[part], side)
-            shifts, scores = network(crops)
+            crops, some, whose = _crops(sums, boxes[part], image_index[part], side)
+            regression, scores = network(crops)
             passed = scores > threshold
             found.append(
-                (np.concatenate([some[passed, :4], scores[passed, None]], axis=1), whose[passed], shifts[passed])
+                (np.concatenate([some[passed, :4], scores[passed, None]], axis=1), whose[passed], regression[passed])
             )
         passed_boxes, passed_owners, passed_shifts = zip(*found, strict=True)
         return np.concatenate(passed_boxes), np.concatenate(passed_owners), np.concatenate(passed_shifts)
@@ -152,21 +156,21 @@ def _resized(sums: Sums, height: int, width: int) -> Floats:
     return _means(cells, (bottom - top)[:, None] * (right - left))
 
 
-def _crops(sums: Sums, boxes: Floats, owners: Indices, side: int) -> tuple[Floats, Floats, Indices]:
+def _crops(sums: Sums, boxes: Floats, image_index: Indices, side: int) -> tuple[Floats, Floats, Indices]:
     """(N', side, side, 3) mean pixels of the boxes that have any inside their picture, with these boxes and owners."""
     height, width = sums.shape[1] - 1, sums.shape[2] - 1
     corners = np.trunc(boxes[:, :4]).astype(np.int64)
     x1, y1 = np.maximum(corners[:, 0], 1) - 1, np.maximum(corners[:, 1], 1) - 1
     x2, y2 = np.minimum(corners[:, 2], width), np.minimum(corners[:, 3], height)
     some = (x2 > x1) & (y2 > y1)
-    boxes, owners, x1, y1, x2, y2 = (each[some] for each in (boxes, owners, x1, y1, x2, y2))
+    boxes, image_index, x1, y1, x2, y2 = (each[some] for each in (boxes, image_index, x1, y1, x2, y2))
     left, right = (x1[:, None] + part for part in _bins((x2 - x1)[:, None], side))  # (N', side)
     top, bottom = (y1[:, None] + part for part in _bins((y2 - y1)[:, None], side))
     flat = sums.reshape(-1, 3)
-    base = owners * (sums.shape[1] * sums.shape[2])
+    base = image_index * (sums.shape[1] * sums.shape[2])
 
     def at(y: Indices, x: Indices) -> Sums:
         return flat.take(base[:, None, None] + y[:, :, None] * sums.shape[2] + x[:, None, :], axis=0)
 
     cells = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
-    return _means(cells, (bottom - top)[:, :, None] * (right - left)[:, None, :]), boxes, owners
+    return _means(cells, (bottom - top)[:, :, None] * (right - left)[:, None, :]), boxes, image_index

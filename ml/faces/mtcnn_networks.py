@@ -21,9 +21,9 @@ FOLDER = Path(__file__).parent.parent / "pretrained" / "mtcnn"
 NAMES = ("pnet", "rnet", "onet")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 STRIDE = 2
-CELL = 12
+PNET_CELL_PX = 12
 """The first network's field of view, in pixels."""
-NOTHING_BUT_DEATH = 4
+ORT_LOG_FATAL = 4
 
 
 class Networks:
@@ -43,45 +43,47 @@ class Networks:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # no faster with one, and it would keep the most that was ever used
-        options.log_severity_level = NOTHING_BUT_DEATH  # what fails is raised
+        options.log_severity_level = ORT_LOG_FATAL  # what fails is raised
         self._sessions = {
             name: onnxruntime.InferenceSession(FOLDER / f"{name}.onnx", options, providers=[provider]) for name in NAMES
         }
 
-    def propose(self, pixels: Floats) -> tuple[Floats, Floats]:
+    def pnet(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Any size -> (N, 4, h', w'), (N, h', w')."""
         return self._run("pnet", pixels)
 
-    def refine(self, pixels: Floats) -> tuple[Floats, Floats]:
+    def rnet(self, pixels: Floats) -> tuple[Floats, Floats]:
         """24 x 24 pixels -> (N, 4), (N,)."""
         return self._run("rnet", pixels)
 
-    def decide(self, pixels: Floats) -> tuple[Floats, Floats]:
+    def onet(self, pixels: Floats) -> tuple[Floats, Floats]:
         """48 x 48 pixels -> (N, 4), (N,)."""
         return self._run("onet", pixels)
 
     def _run(self, name: str, pixels: Floats) -> tuple[Floats, Floats]:
         try:
-            shifts, scores = self._sessions[name].run(["shifts", "scores"], {"pixels": pixels})
+            regression, scores = self._sessions[name].run(["shifts", "scores"], {"pixels": pixels})
         except RuntimeException as error:
             if "bad_alloc" in str(error):
                 raise MemoryError(f"{name} did not get the memory for {pixels.shape}") from error
             raise
-        return shifts, scores[:, 0]
+        return regression, scores[:, 0]
 
 
 # --- boxes: x1, y1, x2, y2, probability ---------------------------------------------------------------------------
 
 
-def proposals(shifts: Floats, scores: Floats, scale: float, threshold: float) -> tuple[Floats, Indices]:
+def decode_proposals(regression: Floats, scores: Floats, scale: float, threshold: float) -> tuple[Floats, Indices]:
     """(K, 9): the boxes in full pixels with their probability and shifts; and of which picture each is."""
-    owners, y, x = np.nonzero(scores >= threshold)
+    image_index, y, x = np.nonzero(scores >= threshold)
     corner = np.stack([x, y], axis=1).astype(np.float32) * STRIDE
-    low, high = (np.floor((corner + side) / np.float32(scale)) for side in (1, CELL))
-    return np.concatenate([low, high, scores[owners, y, x][:, None], shifts[owners, :, y, x]], axis=1), owners
+    low, high = (np.floor((corner + side) / np.float32(scale)) for side in (1, PNET_CELL_PX))
+    return np.concatenate(
+        [low, high, scores[image_index, y, x][:, None], regression[image_index, :, y, x]], axis=1
+    ), image_index
 
 
-def squared(boxes: Floats) -> Floats:
+def to_square(boxes: Floats) -> Floats:
     """Each as a square about the same centre, its side the longer one's."""
     size = boxes[:, 2:4] - boxes[:, :2]
     side = size.max(axis=1, keepdims=True)
@@ -89,25 +91,25 @@ def squared(boxes: Floats) -> Floats:
     return np.concatenate([corner, corner + side, boxes[:, 4:5]], axis=1)
 
 
-def shifted(boxes: Floats, shifts: Floats) -> Floats:
+def apply_regression(boxes: Floats, regression: Floats) -> Floats:
     """Moved by shifts, which are in parts of the box's size (both edges counted)."""
     size = np.tile(boxes[:, 2:4] - boxes[:, :2] + 1, (1, 2))
-    return np.concatenate([boxes[:, :4] + shifts * size, boxes[:, 4:5]], axis=1)
+    return np.concatenate([boxes[:, :4] + regression * size, boxes[:, 4:5]], axis=1)
 
 
-def best(boxes: Floats, owners: Indices, threshold: float) -> Indices:
+def nms(boxes: Floats, image_index: Indices, threshold: float) -> Indices:
     """Which of the boxes remain, the most probable first: none overlaps (IoU) a better one of its picture by more."""
     corners = boxes[:, :4].astype(np.float64)
     apart = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     if len(corners):
-        apart[:, 0] += owners * (2 * np.abs(corners).max() + 1)  # pictures beside each other
+        apart[:, 0] += image_index * (2 * np.abs(corners).max() + 1)  # pictures beside each other
     # Arrays do, and no other type is in OpenCV's own annotations.
     kept = cv2.dnn.NMSBoxes(cast(Any, apart), cast(Any, boxes[:, 4]), 0.0, threshold)
     return np.asarray(kept, dtype=np.int64).reshape(-1)
 
 
-def best_of_nested(boxes: Floats, owners: Indices, threshold: float) -> Indices:
-    """As `best`, by the share of the smaller of two boxes that they have in common: of two in each other one stays."""
+def nms_min(boxes: Floats, image_index: Indices, threshold: float) -> Indices:
+    """As `nms`, by the share of the smaller of two boxes that they have in common: of two in each other one stays."""
     area = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     left, kept = np.argsort(boxes[:, 4])[::-1], []
     while left.size:
@@ -115,5 +117,5 @@ def best_of_nested(boxes: Floats, owners: Indices, threshold: float) -> Indices:
         kept.append(first)
         low, high = np.maximum(boxes[first, :2], boxes[rest, :2]), np.minimum(boxes[first, 2:4], boxes[rest, 2:4])
         common = np.maximum(0, high - low + 1).prod(axis=1) / np.minimum(area[first], area[rest])
-        left = rest[(common <= threshold) | (owners[rest] != owners[first])]
+        left = rest[(common <= threshold) | (image_index[rest] != image_index[first])]
     return np.asarray(kept, dtype=np.int64)

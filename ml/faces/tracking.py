@@ -41,7 +41,7 @@ class Detection:
         return np.asarray(histogram / histogram.sum(), dtype=np.float32)
 
 
-def even(count: int, wanted: int) -> list[int]:
+def linspace_indices(count: int, wanted: int) -> list[int]:
     """At most `wanted` different whole numbers spread evenly over 0 .. count - 1."""
     if count <= 0:
         return []

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from ml.config import FaceConfig
+from ml.faces.crop import crop_face
+from ml.faces.detector import FaceDetector, rejection
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector, crop_face, rejection, turn_box
+from ml.faces.frame_search import rotate_box_90
 from ml.faces.mtcnn import Found
-from ml.faces.tracking import Detection, even, link
+from ml.faces.tracking import Detection, link, linspace_indices
 from tests.ml.clips import DEMO, faces_of, write_clip
 
 
@@ -132,7 +134,7 @@ def test_a_video_lying_on_its_side_is_turned_before_it_is_given_up(tmp_path: Pat
     assert len(turned.tracks) == len(straight.tracks) == 1
     a, b = turned.tracks[0].faces[0], straight.tracks[0].faces[0]
     assert a.frame_number == b.frame_number
-    expected = turn_box(b.box, 90, 320, 180)
+    expected = rotate_box_90(b.box, 90, 320, 180)
     assert np.abs(np.subtract(a.box, expected)).max() < 8, "boxes are given in the frame as it is shown"
     as_it_should, on_its_side = (np.abs(a.crop.astype(int) - crop).mean() for crop in (b.crop, np.rot90(b.crop)))
     assert as_it_should < on_its_side / 2, "the crop stands upright"
@@ -215,7 +217,7 @@ def test_progress_never_goes_back_and_what_it_raises_ends_the_work(detector: Fac
 
 
 def test_even_spreads_without_repeating() -> None:
-    assert even(150, 16)[0] == 0
-    assert even(150, 16)[-1] == 149
-    assert len(even(150, 16)) == 16
-    assert (even(3, 16), even(0, 16), even(1, 16)) == ([0, 1, 2], [], [0])
+    assert linspace_indices(150, 16)[0] == 0
+    assert linspace_indices(150, 16)[-1] == 149
+    assert len(linspace_indices(150, 16)) == 16
+    assert (linspace_indices(3, 16), linspace_indices(0, 16), linspace_indices(1, 16)) == ([0, 1, 2], [], [0])

@@ -101,13 +101,13 @@ import numpy as np
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.faces.mtcnn_networks import Networks
 networks = Networks()
-networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+networks.pnet(np.zeros((1, 64, 64, 3), np.float32))
 try:
     with limited(Limits(memory_bytes=100 * 2**20, cpu_s=60)):
-        networks.propose(np.zeros((1, 3000, 3000, 3), np.float32))
+        networks.pnet(np.zeros((1, 3000, 3000, 3), np.float32))
 except OverLimit as error:
     print(error.code)
-networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+networks.pnet(np.zeros((1, 64, 64, 3), np.float32))
 print("goes on")
 """
 
