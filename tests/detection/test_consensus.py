@@ -240,7 +240,7 @@ def test_an_upgrade_takes_back_what_owners_decided(judged: Video, people: dict[s
         Review.objects.create(video=video, reviewer=video.owner, label="real", role=ReviewRole.LIST)
         Video.objects.filter(pk=video.pk).update(label="real")
     if upgrade == "migration":
-        import_module("detection.migrations.0019_opinions").separate_opinions(apps, None)
+        import_module("detection.migrations.0020_opinions").separate_opinions(apps, None)
     else:
         assert reviews.catch_up() == 1
     assert stands(judged) == ("fake", ReviewNext.NOBODY)

@@ -60,7 +60,7 @@ def _relabel(apps: Any, ids: list[Any]) -> None:
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("detection", "0018_queue_indexes")]
+    dependencies = [("detection", "0019_chore_runs")]
 
     operations = [
         migrations.AlterField(
