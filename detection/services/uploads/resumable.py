@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -195,11 +195,17 @@ def sweep() -> int:
 
 
 def _folders() -> list[UUID]:
+    """Folders of uploads.  Whatever else lies there (`lost+found`, a backup's) is not ours to remove."""
     try:
         names = default_storage.listdir(FOLDER)[0]
     except FileNotFoundError:
         return []
-    return [UUID(name) for name in names]
+    found = []
+    for name in names:
+        with suppress(ValueError):
+            if str(upload_id := UUID(name)) == name:
+                found.append(upload_id)
+    return found
 
 
 def _folder(upload: ResumableUpload) -> str:
