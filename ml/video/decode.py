@@ -7,6 +7,7 @@ would read other files and the network.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from av.video.stream import VideoStream
 from ml.config import VideoConfig
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
-from ml.video.probe import NO_FRAME, check_size, open_container, stream_packets
+from ml.video.probe import NO_FRAME, check_size, has_decode_order_times, open_container, stream_packets
 
 __all__ = ["DecodedFrame", "VideoError", "decode"]
 
@@ -70,7 +71,9 @@ def _decode(
             origin = time
         elapsed = time - origin if time is not None and origin is not None else number / rate
         aspect = stream.sample_aspect_ratio
-        yield DecodedFrame(number=number, timestamp_s=round(max(0.0, elapsed), 4), frame=frame, aspect=aspect)
+        packet = frame.opaque if isinstance(frame.opaque, int) else None
+        at = round(max(0.0, elapsed), 4)
+        yield DecodedFrame(number=number, timestamp_s=at, frame=frame, aspect=aspect, packet=packet)
         if number + 1 >= config.max_frames:
             return  # and not only when one more is decoded
 
@@ -82,9 +85,12 @@ def _pictures(
     place_at: Mapping[int, int],
     needed: Container[int],
 ) -> Iterator[av.VideoFrame]:
-    begun, read = False, 0
+    begun, read, count = False, 0, 0
     packets = stream_packets(container, stream)
     skip = bool(place_at)
+    stream.codec_context.copy_opaque = True
+    # The times of packets whose pictures are still to come, where the earliest belongs to the next one shown.
+    open_times: list[int] | None = [] if has_decode_order_times(container, stream) else None
     while read < config.max_probe_packets:
         read += 1
         try:
@@ -94,6 +100,11 @@ def _pictures(
             return
         if packet is None:
             return
+        if packet.size:
+            packet.opaque = count
+            count += 1
+            if open_times is not None and packet.pts is not None:
+                heapq.heappush(open_times, packet.pts)
         if place_at:
             place = None if packet.pts is None else place_at.get(packet.pts)
             spare = skip and place is not None and place not in needed
@@ -104,8 +115,12 @@ def _pictures(
             reraise_out_of_memory(error)
             if begun:
                 return
+            if open_times:
+                open_times.clear()
             continue
         for frame in frames:
             begun = True
+            if open_times:
+                frame.pts = heapq.heappop(open_times)
             skip = skip and not frame.interlaced_frame  # of its two fields one alone may be needed by others
             yield frame

@@ -25,6 +25,8 @@ class DecodedFrame:
     frame: av.VideoFrame
     aspect: Fraction | None
     """Width to height of one stored pixel."""
+    packet: int | None = None
+    """Which packet of the stream it was made from, counted from 0 without empty ones."""
 
     @property
     def shown_size(self) -> tuple[int, int]:

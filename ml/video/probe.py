@@ -183,6 +183,11 @@ def stream_packets(container: InputContainer, stream: VideoStream) -> Iterator[a
         return
 
 
+def has_decode_order_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether packets may be timed in the order in which they are decoded, as in AVI and ASF, and not shown."""
+    return container.format.name in ("avi", "asf") and bool(stream.codec_context.has_b_frames)
+
+
 def video_packets(
     container: InputContainer, stream: VideoStream, config: VideoConfig, *, most: int
 ) -> Iterator[av.Packet[VideoStream]]:

@@ -92,9 +92,9 @@ def test_only_the_first_150_frames_are_looked_at_and_copied(tmp_path: Path) -> N
     clip = tmp_path / f"clip{clip_suffix(video_info(path))}"
     trim(path, clip)
     assert probe(path).frames == sum(1 for _ in decode(path)) == 150
-    assert 147 <= sum(1 for _ in decode(clip, VideoConfig(max_frames=1000))) <= 150
-    originals, copies = decode(path), decode(clip)
-    for original, copy, _ in zip(originals, copies, range(100), strict=False):
+    # Those after the 150th are there because earlier ones are made from them.
+    assert 150 <= sum(1 for _ in decode(clip, VideoConfig(max_frames=1000))) <= 153
+    for original, copy in zip(decode(path), decode(clip), strict=True):
         assert np.array_equal(original.rgb(), copy.rgb()), "the copy must hold the very same pixels"
 
 

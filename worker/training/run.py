@@ -36,7 +36,7 @@ from ml.data.crop_pack import Pack, PackError
 from ml.evaluation.html import render
 from ml.evaluation.report import build_report
 from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
-from ml.model.weights import WeightsError
+from ml.model.weights import WeightsError, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameTraining, Watch, pick_device
 from ml.training.sequence_stage import SequenceTraining
@@ -324,7 +324,8 @@ def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: Traini
 
 
 def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> ModelVersion:
-    info = fitted.info
+    # Read back as every worker will: a number too large for float16 is infinite only in the file.  Or WeightsError.
+    _, info = load_weights(fitted.path, sha256=fitted.sha256)
     return registry.register_model(
         file=fitted.path,
         name=info.name,

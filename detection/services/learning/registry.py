@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +50,15 @@ def register_model(
 
     `activate` is for an installation's first model, by whoever sets it up; later ones pass the gate (see `promote`).
 
-    Raises Refused when the file is not the one whose sha256 is given.
+    Raises Refused when the file is not the one whose sha256 is given, and `invalid_threshold` or `invalid_temperature`
+    where no verdict could come of them.
     """
+    if not 0 < threshold < 1:  # not so for NaN either
+        raise Refused(
+            "invalid_threshold", f"The threshold of {name[:100]} is {threshold}; it must lie between 0 and 1."
+        )
+    if not 0 < temperature < math.inf:
+        raise Refused("invalid_temperature", f"The temperature of {name[:100]} is {temperature}; it must be above 0.")
     found = _sha256(file)
     if found != sha256:
         raise Refused("hash_mismatch", f"{file.name} has sha256 {found}, not {sha256}.")

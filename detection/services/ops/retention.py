@@ -30,17 +30,16 @@ from detection.models import (
     EvidenceJob,
     EvidenceKind,
     Print,
-    ReviewLabel,
     Video,
 )
 from detection.services.jobs.attempt_files import heatmap_attempts
 from detection.services.jobs.perceptual_hashes import NO_PRINT
 from detection.services.ops import audit, pending_deletions
+from detection.services.reviews.consensus import TEACHING
 from detection.services.uploads.uploads import delete_video
 
 BATCH = 200
 BUDGET_S = 30.0
-TEACHING = (ReviewLabel.REAL, ReviewLabel.FAKE)
 
 
 @dataclass(frozen=True)

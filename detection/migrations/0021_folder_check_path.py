@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0019_chore_runs'),
+        ('detection', '0020_opinions'),
     ]
 
     operations = [
