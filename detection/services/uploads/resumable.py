@@ -324,7 +324,9 @@ class _Receiver:
         with transaction.atomic():
             self.hold.change(arrived=self._end, touched_at=now, held_until=now + HELD)
             ResumablePiece.objects.bulk_create(self._stored)
-        self._stored.clear()
+            # Before COMMIT: an error from here on does not say whether the rows are there (see `StoredFiles`).  What
+            # they do not name goes with the upload's folder.
+            self._stored.clear()
         self.upload.arrived, self.upload.touched_at = self._end, now
         if before < HEAD_BYTES <= self._end and sniff(_head(self.upload)) is None:
             _remove(self.upload)
