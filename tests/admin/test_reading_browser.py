@@ -48,7 +48,7 @@ def test_icons_are_not_read_aloud_file_names_stay_as_they_are_and_times_say_thei
         assert page.evaluate(NAMELESS) == [], path
     page.goto(f"{live_server.url}/admin/detection/video/{video.pk}/change/")
     assert page.get_by_role("link", name="übung_a.mp4", exact=True).count() == 1
-    assert page.get_by_text("Übung_a.mp4").count() == 0
+    assert "Übung" not in page.locator("body").inner_text()
     assert page.locator("#dfd-history + div td").nth(1).inner_text().endswith(" UTC")
     page.goto(f"{live_server.url}/admin/detection/video/")
     assert page.locator("#result_list time").first.inner_text().endswith(" UTC")

@@ -116,6 +116,8 @@ def test_a_video_s_page_leads_back_to_where_it_was_opened(live_server: LiveServe
     wait_for(page, "clip 0")
 
     page.get_by_role("link", name="All about this video").click()
+    page.get_by_role("link", name="Back to the list").wait_for()
+    page.reload()  # by now the workspace has given the video up
     page.locator("#dfd-label-form").get_by_role("button", name="Unsure").click()
     page.wait_for_url("**/admin/review/?queue=uncertain")
     wait_for(page, "clip 1")
@@ -123,6 +125,8 @@ def test_a_video_s_page_leads_back_to_where_it_was_opened(live_server: LiveServe
 
     page.goto(f"{live_server.url}/admin/review/sheet/?queue=uncertain")
     page.get_by_role("link", name="All about clip 1").click()
+    page.get_by_role("link", name="Back to the list").wait_for()
+    page.reload()
     page.locator("#dfd-label-form").get_by_role("button", name="Fake").click()
     page.wait_for_url("**/admin/review/sheet/?queue=uncertain")
     assert answers() == [("clip 0", "unsure"), ("clip 1", "fake")]
@@ -140,7 +144,7 @@ def test_the_labels_stand_in_one_order_everywhere(live_server: LiveServer, page:
         ("detection/prediction/", "#result_list tr:nth-child(1) .dfd-label"),
     ):
         page.goto(f"{live_server.url}/admin/{path}")
-        page.locator(group).first.wait_for()
+        page.locator(group).get_by_text("Real").first.wait_for()
         texts = page.locator(group).all_text_contents()
         orders.append([next(word for word in ("Real", "Fake", "No face", "Unsure") if word in text) for text in texts])
     assert orders == [["Real", "Fake", "No face", "Unsure"]] * 4
