@@ -18,6 +18,25 @@ class Label(IntEnum):
     FAKE = 1
 
 
+class ReviewReason(StrEnum):
+    """Why a person must see a verdict."""
+
+    NEAR_THRESHOLD = "near_threshold"
+    FEW_FACES = "few_faces"
+    EXPERIMENTAL_MODEL = "experimental_model"
+    SENSITIVE_FACES = "sensitive_faces"
+
+
+class RejectionReason(StrEnum):
+    """Why a detection is not a valid face."""
+
+    LOW_PROBABILITY = "low_probability"
+    TOO_SMALL = "too_small"
+    OUTSIDE = "outside"
+    SHORT_TRACK = "short_track"
+    TOO_MANY = "too_many"
+
+
 LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import DecisionConfig, Label
+from ml.config import DecisionConfig, Label, ReviewReason
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import WeightsInfo, load_weights
@@ -142,13 +142,13 @@ def decide(
     probability = scores[track].fake_probability
     reasons = []
     if abs(probability - info.threshold) < config.uncertain_margin:
-        reasons.append("near_threshold")
+        reasons.append(ReviewReason.NEAR_THRESHOLD)
     if any(len(score.frame_probabilities) < config.few_faces for score in scores):
-        reasons.append("few_faces")
+        reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
-        reasons.append("experimental_model")
+        reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
     if sensitive:
-        reasons.append("sensitive_faces")
+        reasons.append(ReviewReason.SENSITIVE_FACES)
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,
