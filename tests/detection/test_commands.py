@@ -106,7 +106,7 @@ def test_register_model_takes_name_and_facts_from_the_file(tiny: Path) -> None:
     out = run("register_model", str(tiny))
     model = ModelVersion.objects.get()
     assert (model.name, model.active, model.experimental) == ("tiny", False, True)
-    assert model.config["arch"] == "resnet18"
+    assert model.config["backbone"] == "resnet18"
     assert "not active" in out
     assert "tiny" in run("promote", model.sha256[:8])
     model.refresh_from_db()
