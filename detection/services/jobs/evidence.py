@@ -30,9 +30,8 @@ from django.utils import timezone
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
-from detection.selectors import retention_notices
-from detection.selectors.videos import User as AnyUser
-from detection.selectors.videos import is_unanswered_claim
+from detection.selectors import blindness, retention_notices
+from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
 from detection.services.jobs.leases import LeaseLost
 
@@ -90,7 +89,7 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
 
 def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
     """Heat maps tell what the model thinks.  Raises Refused `not_yet` for a reviewer who has still to answer."""
-    if is_unanswered_claim(video_id=video_id, reviewer_id=user.pk):
+    if blindness.is_withheld(user, video_id):
         raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)
 
 
