@@ -128,6 +128,7 @@ WSGI_APPLICATION = "dfdsite.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "detection" / "templates"],  # ours come before unfold's
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

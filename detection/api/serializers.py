@@ -88,7 +88,11 @@ class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any])
 class UploadSerializer(serializers.Serializer[Any]):
     """The form of an upload."""
 
-    file = serializers.FileField(allow_empty_file=True, help_text="The video.  What it is, is read from its content.")
+    file = serializers.FileField(
+        allow_empty_file=True,
+        help_text="The video.  What it is, is read from its content.",
+        error_messages={"required": "There is no part `file` with a file name; names must be UTF-8."},
+    )
     external_id = serializers.CharField(
         max_length=MAX_EXTERNAL_ID, required=False, allow_blank=True, default="", trim_whitespace=False,
         help_text="Your own name for it.",

@@ -61,7 +61,8 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
     """The job that makes the evidence or has made it; a new one where there is none that holds.
 
     One that has failed is tried again when somebody asks for that (`again`), or when what it was about has changed.
-    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`.
+    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`, `not_found`
+    (the video was deleted meanwhile).
     """
     if kind == EvidenceKind.HEATMAPS:
         check_may_know(video_id=video.pk, user=by)
@@ -82,7 +83,7 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
                 _on_commit(partial(_publish, job.id, kind))
         except IntegrityError:  # another request was first: its job is the open one, or it has ended already
             if not Video.objects.filter(id=video.pk).exists():
-                raise
+                raise Refused("not_found", "There is no such video any more.", status=404) from None
             continue
         return job
 
