@@ -7,7 +7,7 @@ the importer inverts it, nothing else does.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -52,7 +52,9 @@ class FaceConfig:
     full_scale_long_side: int = 1920
     """The second pass, before NO_FACE is said, runs on up to this size."""
     turned_frames: int = 6
-    """Frames tried at each quarter turn before NO_FACE is said."""
+    """Frames tried in each other view (turned, padded, lifted) before NO_FACE is said."""
+    view_padding: float = 0.25
+    """Border around the frame, as a share of its longer side, where faces may be larger than it or cut by its edge."""
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     min_face_coarse: int = 64
@@ -63,8 +65,8 @@ class FaceConfig:
     min_probability: float = 0.90
     min_size: float = 12.0
     """The shorter side of a valid box, in pixels of the full frame."""
-    min_inside: float = 0.85
-    """Share of a valid box's area that lies inside the frame."""
+    min_inside: float = 0.6
+    """Share of a valid box's area that lies inside the frame; eyes, nose and mouth must lie inside, too."""
     clear_size: float = 28.0
     """Faces of at least this size (median over the track) are clear; smaller ones must earn their place by staying."""
     min_track_faces: int = 5
@@ -124,29 +126,48 @@ class FaceConfig:
         )
 
 
+class Alignment(StrEnum):
+    """What happens to a stored crop before the network sees it."""
+
+    NONE = "none"
+    """The square about the detector's box as it is stored: weights of before crops were levelled."""
+    LANDMARKS_68 = "landmarks68"
+    """Levelled and framed by 68 landmarks, see `ml.faces.alignment`."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture and preprocessing; stored with every set of weights."""
+    """Architecture and preprocessing; stored with every set of weights, so that each is scored with its own."""
 
-    arch: str = "resnext50_32x4d"
+    backbone: str = "resnext50_32x4d"
+    """Any name that `timm.create_model` knows."""
     feature_dim: int = 2048
+    """Numbers that the backbone gives for a face; `ml.model.network.model_config` asks the backbone."""
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4
     frame_mean: bool = False
     """Whether the sequence's logits are the mean of its frames' plus what the recurrence adds to it."""
     input_size: int = 112
-    """Side of the square the network sees; crops are stored larger and reduced to it."""
+    """Side of the square the network sees, in pixels."""
+    alignment: Alignment = Alignment.LANDMARKS_68
+    mirror: bool = False
+    """Whether a score is the mean over the faces and their mirror images."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     label_map: dict[str, int] = field(default_factory=lambda: dict(LABEL_MAP))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote, of this and earlier versions.  Raises TypeError or ValueError."""
         known: dict[str, Any] = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
+        if "arch" in known:  # its name before there were backbones of other families
+            known["backbone"] = known.pop("arch")
+        known["alignment"] = Alignment(known.get("alignment", Alignment.NONE))
         return cls(**known)
 
 

@@ -15,6 +15,7 @@ from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
 from ml.faces.frame_search import FrameDetections, Search
 from ml.faces.tracking import Box, iou
+from ml.faces.view import View
 from ml.model.inference import Classifier
 from ml.video.frame_source import FrameSource
 from ml.video.prefetch import parallel_map
@@ -81,7 +82,7 @@ def _overlaps(path: Path, found: Extraction, detector: FaceDetector) -> list[flo
             wanted.setdefault(face.frame_number, []).append(face.box)
     detections = search_exhaustively(path, detector=detector, numbers=set(wanted))
     return [
-        max((iou(box, seen.shown_box) for seen in detected.valid), default=0.0)
+        max((iou(box, seen.box) for seen in detected.valid), default=0.0)
         for detected in detections
         for box in wanted[detected.number]
     ]
@@ -95,9 +96,9 @@ def search_exhaustively(
     To judge the quick search by, not to be used.
     """
     source = FrameSource(path)
-    search = Search(source, detector, detector.config, long_side=10**6)
+    search = Search(source, detector, detector.config, View(10**6))
     wanted = set(range(0, source.video.max_frames, stride)) if numbers is None else numbers
-    batches = search._batches(wanted, lambda _: None, coarse=())
+    batches = search._batches(wanted, lambda _: None, (), search.view)
     for detections, _ in parallel_map(search._detect_batch, batches, detector.threads):
         yield from detections
 
@@ -107,6 +108,6 @@ def people_in(detections: Sequence[FrameDetections], frames_decoded: int, config
     config = config or FaceConfig()
     source = FrameSource(Path())
     source.frames_decoded = frames_decoded
-    search = Search(source, FaceDetector(config=config), config, long_side=1)
+    search = Search(source, FaceDetector(config=config), config, View(1))
     search.detections = {detected.number: detected for detected in detections}
     return len(search.people())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
-from ml.faces.mtcnn import Cascade, Found
+from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box
 
 Image = NDArray[np.uint8]
@@ -28,7 +28,7 @@ class RejectedBox:
 class FaceDetector:
     """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.faces.mtcnn_networks.Networks.
 
-    A search looks at `threads` frames side by side, as many as there are cores unless given.
+    A search runs it on `threads` frames in parallel, as many as there are cores unless given.
     """
 
     def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
@@ -36,22 +36,32 @@ class FaceDetector:
         self.threads = threads or os.cpu_count() or 1
         self._cascade = Cascade(device, self.config.mtcnn_thresholds)
 
-    def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
-        """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.
+    def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[list[DetectedFace]]:
+        """Detect the faces of RGB pictures (H, W, 3), all of one size: a list per picture, the most probable first.
 
+        Boxes and landmarks are in the picture's pixels; tilted faces are looked at again upright (`Cascade.level`).
         `min_face` is the smallest face to be found, in pixels; the config's unless given.
         """
-        return self._cascade.detect(images, min_face=min_face or self.config.min_face_detect)
+        found = self._cascade.detect(images, min_face=min_face or self.config.min_face_detect)
+        return [
+            sorted((self._cascade.level(image, face) for face in faces), key=lambda face: -face.probability)
+            for image, faces in zip(images, found, strict=True)
+        ]
 
 
-def rejection(box: Box, probability: float, *, width: int, height: int, config: FaceConfig) -> str:
-    """Why a detection is not a valid face, or an empty string when it is one."""
-    x1, y1, x2, y2 = box
-    if probability < config.min_probability:
+def rejection(face: DetectedFace, *, width: int, height: int, config: FaceConfig) -> str:
+    """Return why a detection in a frame of `width` x `height` is not a valid face, or "" when it is one.
+
+    A face that the frame cuts counts as long as eyes, nose and mouth are inside and `min_inside` of its box is.
+    """
+    x1, y1, x2, y2 = face.box
+    if face.probability < config.min_probability:
         return "low_probability"
     if min(x2 - x1, y2 - y1) < config.min_size:
         return "too_small"
     inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
     if inside < config.min_inside * (x2 - x1) * (y2 - y1):
+        return "outside"
+    if not all(0 <= x <= width and 0 <= y <= height for x, y in face.landmarks):
         return "outside"
     return ""

@@ -1,8 +1,9 @@
-"""From a video to ten faces a person: detect, link into tracks, crop.
+"""Extract faces: from a video to ten crops a person.
 
-Frames are looked at in widening passes (10 spread over the video, then 16, every third, all; each for larger faces only
-before smaller ones), until it is certain who is there and each person has ten valid faces; then at a larger scale, then
-turned, before it is said that there is no face.  A whole frame never stands in for a face.
+Frames are searched in widening passes (10 spread over the video, then 16, every third, all; each for larger faces only
+before smaller ones), until it is certain who is there and each person has ten valid faces.  Where nobody is found a few
+frames are searched again in other views (lifted, padded, turned, larger) before it is said that there is no face.  A
+whole frame never stands in for a face.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from ml.config import FaceConfig, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
-from ml.faces.frame_search import FrameDetections, FrameSchedule, Search
-from ml.faces.tracking import Box, Detection, linspace_indices
+from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
+from ml.faces.tracking import Box, Detection, Points, linspace_indices
+from ml.faces.view import View, is_dark
 from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.probe import VideoInfo, probe
@@ -22,13 +24,18 @@ from ml.video.probe import VideoInfo, probe
 
 @dataclass(frozen=True)
 class Face:
-    """One valid face.  `box` is x1, y1, x2, y2 in pixels of the upright full frame; `crop` is (S, S, 3) RGB."""
+    """One valid face.
+
+    `box` (x1, y1, x2, y2) and the five `landmarks` (x, y) are in pixels of the full frame as shown; `crop` is (S, S, 3)
+    RGB, levelled (see ml.faces.crop).
+    """
 
     frame_number: int
     timestamp_s: float
     box: Box
     probability: float
     crop: Image
+    landmarks: Points = ()
 
 
 @dataclass(frozen=True)
@@ -85,27 +92,20 @@ def extract_faces(
 
     schedule = FrameSchedule.of(file.frames, config)
     source = FrameSource(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=schedule.retain)
-    upright = Search(source, detector, config, long_side=config.detect_long_side)
+    upright = Search(source, detector, config, View(config.detect_long_side))
     people = upright.run(schedule, lambda x: report(0.02 + 0.68 * x))
     assert source.first is not None  # without a frame decoding has raised
     info = file.info(source.first)
     searches = [upright]
     if not people:
-        # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
-        tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
-        tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
         schedule = FrameSchedule.of(source.frames_decoded, config)  # a damaged file has fewer than it said
-        for number, (long_side, turned) in enumerate(tries):
-            search = Search(source, detector, config, long_side=long_side, turned=turned)
+        views = _other_views(upright, config)
+        for number, view in enumerate(views, 1):
+            search = Search(source, detector, config, view)
             searches.append(search)
-            sample = config.turned_frames if turned else config.full_scale_frames
-            search.detect_frames(
-                [schedule.first[k] for k in linspace_indices(len(schedule.first), sample)], lambda _: report(0.0)
-            )
-            report(0.7 + 0.28 * (number + 1) / len(tries))
-            if sum(bool(detected.valid) for detected in search.detections.values()) < min(3, source.frames_decoded):
-                continue
-            people = search.run(schedule, lambda _: report(0.98))
+            if _shows_somebody(search, schedule):
+                people = search.run(schedule, lambda _: report(0.98))
+            report(0.7 + 0.28 * number / len(views))
             if people:
                 break
     total = time.perf_counter() - started
@@ -123,6 +123,39 @@ def extract_faces(
     return extraction
 
 
+def _other_views(upright: Search, config: FaceConfig) -> list[View]:
+    """The views in which a video is searched before it is said that nobody is there, the cheapest first.
+
+    Padded, for faces larger than the frame or cut by its edge; turned, for a phone held sideways whose file does not
+    say so; large, for small faces.  Dark frames are lifted in all of them, and searched lifted first.
+    """
+    side = config.detect_long_side
+    frames = list(upright.detections.values())
+    views = [View(side, lift=True)] if any(is_dark(detected.small) for detected in frames) else []
+    views.append(View(round(side / (1 + 2 * config.view_padding)), padding=config.view_padding, lift=True))
+    views += [View(side, rotation=degrees, lift=True) for degrees in (90, 270, 180)]
+    if max(upright.source.first.shown_size if upright.source.first else (0, 0)) > side:
+        views.append(View(config.full_scale_long_side, lift=True))
+    return views
+
+
+def _shows_somebody(search: Search, schedule: FrameSchedule) -> bool:
+    """Search a few frames; True where three of them show a face.
+
+    The search ends after the first three without anything like a face.
+    """
+    config = search.config
+    count = config.full_scale_frames if search.view.long_side > config.detect_long_side else config.turned_frames
+    probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), count)]
+    middle = [probes[k] for k in linspace_indices(len(probes), MIN_VIEW_FRAMES)]
+    search.detect_frames(middle, lambda _: None)
+    if not any(detected.valid or detected.rejected for detected in search.detections.values()):
+        return False
+    search.detect_frames(probes, lambda _: None)
+    shown = sum(bool(detected.valid) for detected in search.detections.values())
+    return shown >= min(MIN_VIEW_FRAMES, search.source.frames_decoded)
+
+
 def _monotonic(progress: Progress | None) -> Progress:
     high = 0.0
 
@@ -137,7 +170,9 @@ def _monotonic(progress: Progress | None) -> Progress:
 
 def _track(index: int, person: list[Detection], config: FaceConfig) -> Track:
     chosen = [person[i] for i in linspace_indices(len(person), config.faces_per_track)]
-    return Track(index, tuple(Face(d.frame_number, d.timestamp_s, d.shown_box, d.probability, d.crop) for d in chosen))
+    return Track(
+        index, tuple(Face(d.frame_number, d.timestamp_s, d.box, d.probability, d.crop, d.landmarks) for d in chosen)
+    )
 
 
 def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
@@ -145,7 +180,7 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     detections = [search.detections[n] for n in sorted(search.detections)]
 
     def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.shown_box, d.probability, "short_track") for d in detected.valid]
+        lone = [RejectedBox(d.box, d.probability, "short_track") for d in detected.valid]
         return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
     suspicious = sorted(

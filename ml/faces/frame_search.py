@@ -1,6 +1,6 @@
-"""Looking for people in one video at one scale: coarse to fine, few frames to many, linked into tracks.
+"""Search the frames of one video for people: coarse to fine, few frames to many, linked into tracks.
 
-`ml.faces.extract` decides which searches are made, and what becomes of what they find.
+`ml.faces.extract` decides in which views (`ml.faces.view`) a video is searched.
 """
 
 from __future__ import annotations
@@ -15,18 +15,26 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
-from ml.faces.mtcnn import MOST_PIXELS, Found
-from ml.faces.tracking import Box, Detection, link, linspace_indices
-from ml.video.frame import DecodedFrame, rotate90
+from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
+from ml.faces.tracking import Detection, iou, link, linspace_indices
+from ml.faces.view import Copy, View
+from ml.video.frame import DecodedFrame
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.prefetch import parallel_map
 
 Image = NDArray[np.uint8]
+SAME_FACE_IOU = 0.3
+"""Overlap from which detections of one frame in two views are one face."""
+MIN_VIEW_FRAMES = 3
+"""Frames in which a view must show a face that no other view does, before it is used for all."""
 
 
 @dataclass
 class FrameDetections:
-    """What one frame showed: valid faces, rejected boxes, and the small copy that the detector saw."""
+    """Detections of one frame, and the copy (H, W, 3) in which the detector searched first.
+
+    `fine` where the smallest faces were searched for, too.
+    """
 
     number: int
     timestamp_s: float
@@ -34,15 +42,23 @@ class FrameDetections:
     rejected: list[RejectedBox]
     small: Image
     fine: bool
-    """Whether small faces were looked for, too."""
 
 
 @dataclass(frozen=True)
 class DetectionBatch:
-    """Frames with the small copies that the detector looks at together."""
+    """Frames with the copies that the detector takes in one call."""
 
-    frames: list[tuple[DecodedFrame, Image]]
+    frames: list[tuple[DecodedFrame, Copy]]
     fine: bool
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step of a search: frames, those of them searched for larger faces only, progress (0 to 1) at its end."""
+
+    numbers: Collection[int]
+    coarse: Collection[int]
+    progress: float
 
 
 @dataclass(frozen=True)
@@ -82,81 +98,81 @@ class FrameSchedule:
 
 
 class Search:
-    """The passes over one video at one detection scale and one turn."""
+    """The passes over one video in one view.  `detections` are those of each frame number, in the frame as shown."""
 
-    def __init__(
-        self, source: FrameSource, detector: FaceDetector, config: FaceConfig, *, long_side: int, turned: int = 0
-    ) -> None:
-        self.source, self.detector, self.config = source, detector, config
-        self.long_side, self.turned = long_side, turned
+    def __init__(self, source: FrameSource, detector: FaceDetector, config: FaceConfig, view: View) -> None:
+        self.source, self.detector, self.config, self.view = source, detector, config, view
         self.detections: dict[int, FrameDetections] = {}
         self.detect_s = 0.0
 
-    def detect_frames(self, numbers: Collection[int], progress: Progress, *, coarse: Collection[int] = ()) -> None:
-        """Look at those of these frames that have not been looked at; at `coarse` for larger faces only."""
-        batches = self._batches([number for number in numbers if number not in self.detections], progress, coarse)
+    def detect_frames(
+        self, numbers: Collection[int], progress: Progress, *, coarse: Collection[int] = (), view: View | None = None
+    ) -> None:
+        """Detect in those of these frames that have not been searched; in `coarse` for larger faces only.
+
+        With `view` search all of them once more in that view, and add the faces that are new.
+        """
+        wanted = list(numbers) if view else [number for number in numbers if number not in self.detections]
+        batches = self._batches(wanted, progress, coarse, view or self.view)
         for detections, seconds in parallel_map(self._detect_batch, batches, self.detector.threads):
-            self.detections |= {detected.number: detected for detected in detections}
+            for detected in detections:
+                self._add(detected)
             self.detect_s += seconds / self.detector.threads
 
+    def _add(self, detected: FrameDetections) -> None:
+        known = self.detections.setdefault(detected.number, detected)
+        if known is not detected:
+            known.valid += [
+                face for face in detected.valid if all(iou(face.box, d.box) < SAME_FACE_IOU for d in known.valid)
+            ]
+
     def _batches(
-        self, wanted: Collection[int], progress: Progress, coarse: Collection[int]
+        self, wanted: Collection[int], progress: Progress, coarse: Collection[int], view: View
     ) -> Iterator[DetectionBatch]:
-        """The frames' small copies, together what the detector takes together."""
+        """Render the frames' copies, grouped into what the detector takes in one call."""
         batch = DetectionBatch([], fine=True)
         for frame in self.source.frames(wanted, progress):
-            small = rotate90(frame.rgb(long_side=self.long_side), self.turned)
+            copy = view.render(frame)
             fine = frame.number not in coarse
-            alike = batch.frames and batch.fine == fine and batch.frames[-1][1].shape == small.shape
-            if alike and (len(batch.frames) + 1) * small.shape[0] * small.shape[1] <= MOST_PIXELS:
-                batch.frames.append((frame, small))
+            height, width = copy.image.shape[:2]
+            alike = batch.frames and batch.fine == fine and batch.frames[-1][1].image.shape == copy.image.shape
+            if alike and (len(batch.frames) + 1) * height * width <= MAX_BATCH_PIXELS:
+                batch.frames.append((frame, copy))
                 continue
             if batch.frames:
                 yield batch
-            batch = DetectionBatch([(frame, small)], fine)
+            batch = DetectionBatch([(frame, copy)], fine)
         if batch.frames:
             yield batch
 
     def _detect_batch(self, batch: DetectionBatch) -> tuple[list[FrameDetections], float]:
-        """What its frames show, and the seconds of the detector."""
+        """Detect in one batch; returns its frames' detections and the seconds that the detector took."""
         started = time.perf_counter()
         min_face = self.config.min_face_detect if batch.fine else self.config.min_face_coarse
-        found = self.detector.detect([small for _, small in batch.frames], min_face=min_face)
+        found = self.detector.detect([copy.image for _, copy in batch.frames], min_face=min_face)
         seconds = time.perf_counter() - started
         return [
-            self._judge(frame, small, boxes, fine=batch.fine)
-            for (frame, small), boxes in zip(batch.frames, found, strict=True)
+            self._judge(frame, copy, [copy.to_frame(face) for face in faces], fine=batch.fine)
+            for (frame, copy), faces in zip(batch.frames, found, strict=True)
         ], seconds
 
-    def _judge(self, frame: DecodedFrame, small: Image, found: Found, *, fine: bool) -> FrameDetections:
-        """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
-        shown_width, shown_height = frame.shown_size
-        width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
-        scale_x, scale_y = width / small.shape[1], height / small.shape[0]
+    def _judge(self, frame: DecodedFrame, copy: Copy, faces: list[DetectedFace], *, fine: bool) -> FrameDetections:
+        """Split one frame's faces into valid ones, with their crops from the full frame, and rejected ones."""
+        width, height = frame.shown_size
         full: Image | None = None
         valid: list[Detection] = []
         rejected: list[RejectedBox] = []
-        for (x1, y1, x2, y2), probability in found:
-            box = (x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y)
-            reason = rejection(box, probability, width=width, height=height, config=self.config)
+        for face in faces:
+            box, probability, landmarks = face
+            reason = rejection(face, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                shown = rotate_box_90(box, -self.turned, width, height)
-                rejected.append(RejectedBox(box=shown, probability=probability, reason=reason or "too_many"))
+                rejected.append(RejectedBox(box=box, probability=probability, reason=reason or "too_many"))
                 continue
             if full is None:
-                full = rotate90(frame.rgb(), self.turned)
-            crop = crop_face(full, box, size=self.config.crop_size, margin=self.config.margin)
-            valid.append(
-                Detection(
-                    frame.number,
-                    frame.timestamp_s,
-                    box,
-                    probability,
-                    crop,
-                    rotate_box_90(box, -self.turned, width, height),
-                )
-            )
-        return FrameDetections(frame.number, frame.timestamp_s, valid, rejected, small, fine)
+                full = frame.rgb()
+            crop = crop_face(full, box, landmarks, size=self.config.crop_size, margin=self.config.margin)
+            valid.append(Detection(frame.number, frame.timestamp_s, box, probability, crop, landmarks))
+        return FrameDetections(frame.number, frame.timestamp_s, valid, rejected, copy.image, fine)
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
@@ -203,59 +219,71 @@ class Search:
         )
 
     def run(self, schedule: FrameSchedule, progress: Progress) -> list[list[Detection]]:
-        """All passes over the video; returns people.
+        """Search pass by pass until it is certain who is there; returns people."""
+        reached = 0.0
+        for step in self._passes(schedule):
+            self.detect_frames(step.numbers, _between(progress, reached, step.progress), coarse=step.coarse)
+            reached = step.progress
+            if self.is_complete_coarse() if step.coarse else self.is_complete(self.people()):
+                break
+        else:
+            self._search_other_views(schedule, progress)
+        return self.people()
 
-        It stops as soon as it is certain who is there, or when nothing like a face was seen.  Looking coarsely is tried
-        first, because it costs half; where it does not settle the matter it has been in vain.
+    def _passes(self, schedule: FrameSchedule) -> Iterator[Pass]:
+        """Yield the passes in order, each only where those before it have not settled the matter.
+
+        Coarse ones come first because they cost half.  None follows where nothing like a face was seen.
         """
         c = self.config
         seen_coarse = False
         if len(schedule.first_pass) == c.faces_per_track and c.min_face_coarse > c.min_face_detect:
-            self.detect_frames(
-                schedule.first_pass,
-                lambda x: progress(x * 0.3),
-                coarse=set(schedule.first_pass) - set(schedule.fine_frames),
-            )
-            if self.detections.keys() >= set(schedule.first_pass):
-                if self.is_complete_coarse():
-                    return self.people()
-                if self.source.has(schedule.second_pass):
-                    self.detect_frames(
-                        schedule.second_pass, lambda x: progress(0.3 + x * 0.05), coarse=schedule.second_pass
-                    )
-                    if self.is_complete_coarse():
-                        return self.people()
-            seen_coarse = 2 * sum(bool(detected.valid) for detected in self.detections.values()) >= len(self.detections)
+            yield Pass(schedule.first_pass, set(schedule.first_pass) - set(schedule.fine_frames), 0.3)
+            if self.detections.keys() >= set(schedule.first_pass) and self.source.has(schedule.second_pass):
+                yield Pass(schedule.second_pass, schedule.second_pass, 0.35)
+            seen_coarse = 2 * sum(bool(d.valid) for d in self.detections.values()) >= len(self.detections)
             self._forget_coarse()
-        self.detect_frames(schedule.first, lambda x: progress(0.35 + x * 0.1))
-        people = self.people()
-        if self.is_complete(people):
-            return people
+        yield Pass(schedule.first, (), 0.45)
+        if not self._anybody() and c.min_clear_presence * len(self.detections) >= 2:
+            return  # whoever is there for long enough to count would have been seen
         if seen_coarse:  # somebody moves too fast to be followed over ten frames
-            self.detect_frames(schedule.dense, lambda x: progress(0.45 + x * 0.1), coarse=schedule.dense)
-            if self.is_complete_coarse():
-                return self.people()
+            yield Pass(schedule.dense, schedule.dense, 0.55)
             self._forget_coarse()
-        self.detect_frames(schedule.dense, lambda x: progress(0.55 + x * 0.15))
-        people = self.people()
-        if self.is_complete(people) or not any(detected.valid for detected in self.detections.values()):
-            return people
-        self.detect_frames(range(self.source.frames_decoded), lambda x: progress(0.7 + x * 0.3))
-        return self.people()
+        yield Pass(schedule.dense, (), 0.7)
+        if self._anybody():
+            yield Pass(range(self.source.frames_decoded), (), 0.95)
+
+    def _search_other_views(self, schedule: FrameSchedule, progress: Progress) -> None:
+        """Where people come and go: search turned for those who lie, and padded for those cut by the frame's edge.
+
+        Both in a few frames first.  Nothing is done where nobody was seen at all (see `ml.faces.extract`).
+        """
+        if not self._anybody():
+            return
+        views = [View(self.view.long_side, rotation=degrees) for degrees in (90, 270)]
+        if sum(any(box.reason == "outside" for box in d.rejected) for d in self.detections.values()) >= MIN_VIEW_FRAMES:
+            views.append(View(self.view.long_side, padding=self.config.view_padding))
+        for view in views:
+            before = {number: len(d.valid) for number, d in self.detections.items()}
+            probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), self.config.turned_frames)]
+            self.detect_frames(probes, lambda _: progress(0.97), view=view)
+            new = sum(len(d.valid) > before.get(number, 0) for number, d in self.detections.items())
+            if new >= min(MIN_VIEW_FRAMES, self.source.frames_decoded):
+                rest = [number for number in schedule.dense if number not in probes]
+                self.detect_frames(rest, lambda _: progress(0.99), view=view)
+
+    def _anybody(self) -> bool:
+        return any(detected.valid for detected in self.detections.values())
 
     def _forget_coarse(self) -> None:
         self.detections = {number: detected for number, detected in self.detections.items() if detected.fine}
 
 
+def _between(progress: Progress, start: float, end: float) -> Progress:
+    """Report 0 to 1 as `start` to `end`."""
+    return lambda share: progress(start + share * (end - start))
+
+
 def size_of(track: list[Detection]) -> float:
     """Median of the shorter side of a track's boxes, in pixels."""
     return float(np.median([min(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in track]))
-
-
-def rotate_box_90(box: Box, degrees: int, width: int, height: int) -> Box:
-    """Where a box of a `width` x `height` image lies after the image is turned anticlockwise by `degrees`."""
-    x1, y1, x2, y2 = box
-    for _ in range(round(degrees / 90) % 4):
-        x1, y1, x2, y2 = y1, width - x2, y2, width - x1
-        width, height = height, width
-    return (x1, y1, x2, y2)

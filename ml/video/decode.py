@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from ml.config import VideoConfig
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
+from ml.video.orientation import UPRIGHT, orientation_of
 from ml.video.probe import NO_FRAME, check_size, has_decode_order_times, open_container, stream_packets
 
 __all__ = ["DecodedFrame", "VideoError", "decode"]
@@ -56,6 +57,7 @@ def _decode(
     origin: float | None = None
     place_at = {time: place for place, time in enumerate(times)}
     first_place: int | None = None
+    orientation = UPRIGHT  # a message in the stream comes with some frames only, and holds until the next one
     for number, frame in enumerate(_pictures(container, stream, config, place_at, needed)):
         if number >= config.max_frames or (times and frame.pts is not None and frame.pts > times[-1]):
             return
@@ -71,9 +73,15 @@ def _decode(
             origin = time
         elapsed = time - origin if time is not None and origin is not None else number / rate
         aspect = stream.sample_aspect_ratio
-        packet = frame.opaque if isinstance(frame.opaque, int) else None
-        at = round(max(0.0, elapsed), 4)
-        yield DecodedFrame(number=number, timestamp_s=at, frame=frame, aspect=aspect, packet=packet)
+        orientation = orientation_of(frame) or orientation
+        yield DecodedFrame(
+            number=number,
+            timestamp_s=round(max(0.0, elapsed), 4),
+            frame=frame,
+            aspect=aspect,
+            orientation=orientation,
+            packet=frame.opaque if isinstance(frame.opaque, int) else None,
+        )
         if number + 1 >= config.max_frames:
             return  # and not only when one more is decoded
 

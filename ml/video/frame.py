@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
@@ -12,6 +13,8 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from ml.video.errors import VideoError, reraise_out_of_memory
+from ml.video.orientation import UPRIGHT, Orientation
+from ml.video.tone_mapping import HLG, PQ, to_sdr
 
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
 
@@ -25,6 +28,7 @@ class DecodedFrame:
     frame: av.VideoFrame
     aspect: Fraction | None
     """Width to height of one stored pixel."""
+    orientation: Orientation = UPRIGHT
     packet: int | None = None
     """Which packet of the stream it was made from, counted from 0 without empty ones."""
 
@@ -32,7 +36,7 @@ class DecodedFrame:
     def shown_size(self) -> tuple[int, int]:
         """(width, height) as shown."""
         width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
-        return (height, width) if self.frame.rotation % 180 else (width, height)
+        return (height, width) if self.orientation.swaps_sides else (width, height)
 
     @property
     def size_bytes(self) -> int:
@@ -40,17 +44,23 @@ class DecodedFrame:
         return sum(plane.line_size * plane.height for plane in self.frame.planes)
 
     def rgb(self, *, long_side: int | None = None) -> NDArray[np.uint8]:
-        """Upright RGB (H, W, 3), square pixels; reduced to `long_side` in the converter when the frame is larger.
+        """Return the picture as a player shows it: RGB (H, W, 3), upright, square pixels, SDR.
 
-        Raises VideoError where its pixels cannot be converted.
+        It is reduced to `long_side` in the converter when the frame is larger.  Raises VideoError where its pixels
+        cannot be converted.
         """
         width, height = _square_pixels(self.frame.width, self.frame.height, self.aspect)
         if long_side is not None and max(width, height) > long_side:
             scale = long_side / max(width, height)
             width, height = max(1, round(width * scale)), max(1, round(height * scale))
         resized = (width, height) != (self.frame.width, self.frame.height)
-        converted = _to_rgb(self.frame, width, height, "AREA" if resized else None)
-        return rotate90(np.asarray(converted.to_ndarray(), dtype=np.uint8), round(self.frame.rotation))
+        interpolation = "AREA" if resized else None
+        if self.frame.color_trc in (PQ, HLG):
+            wide = np.asarray(_convert(self.frame, width, height, "rgb48le", interpolation), dtype=np.uint16)
+            image = to_sdr(wide, self.frame.color_trc)
+        else:
+            image = np.asarray(_convert(self.frame, width, height, "rgb24", interpolation), dtype=np.uint8)
+        return self.orientation.apply(image)
 
     def luma_signature(self) -> NDArray[np.float32]:
         """About 24 x 24 samples of the first plane, 0 to 1: enough to see a cut, and free of any conversion."""
@@ -67,16 +77,16 @@ class DecodedFrame:
         return (rows[::step_y, ::step_x].astype(np.float32) / 255.0)[:24, :24]
 
 
-def _to_rgb(frame: av.VideoFrame, width: int, height: int, interpolation: str | None) -> av.VideoFrame:
-    """Raises VideoError."""
+def _convert(frame: av.VideoFrame, width: int, height: int, pixels: str, interpolation: str | None) -> NDArray[Any]:
+    """Convert to packed RGB (height, width, 3).  Raises VideoError."""
     try:
-        return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
+        return frame.reformat(width=width, height=height, format=pixels, interpolation=interpolation).to_ndarray()
     except FFmpegError:
         # The converter refuses colours that it does not know: reserved numbers, YCgCo, constant luminance.  As players
         # do, take them for the usual ones: a face is a face in odd colours too.
         frame.colorspace, frame.color_range = _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE
     try:
-        return frame.reformat(width=width, height=height, format="rgb24", interpolation=interpolation)
+        return frame.reformat(width=width, height=height, format=pixels, interpolation=interpolation).to_ndarray()
     except FFmpegError as error:
         reraise_out_of_memory(error)
         raise VideoError("corrupt_video", f"Its pictures ({frame.format.name}) cannot be shown in colour.") from error

@@ -45,6 +45,8 @@ class VideoInfo:
     """Degrees anticlockwise by which the stored picture is turned before it is shown: 0, 90, 180 or 270."""
     fps: float | None
     duration_s: float | None
+    mirrored: bool = False
+    """True where the stored picture is mirrored left to right before it is turned."""
 
 
 @contextmanager
@@ -145,7 +147,8 @@ class ProbeResult:
             codec=self.codec,
             width=width,
             height=height,
-            rotation=round(first.frame.rotation) % 360,
+            rotation=first.orientation.rotation,
+            mirrored=first.orientation.mirrored,
             fps=self.fps,
             duration_s=self.duration_s,
         )

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
+from ml.faces.boxes import PNET_CELL_PX
 from ml.faces.mtcnn import PYRAMID_FACTOR
-from ml.faces.mtcnn_networks import PNET_CELL_PX, Networks
+from ml.faces.mtcnn_networks import Networks
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import BASELINE
 from ml.video import decode as video

@@ -29,9 +29,12 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
+from detection.services.jobs import orphan_files
+from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
 from detection.services.learning.identity_splits import HOLDOUT, Deal, Linked, components, deal_sides
 from detection.services.reviews.consensus import TEACHING, Answer, settle
+from detection.services.stored_files import StoredFiles
 
 UPLOADS = "uploads"
 """The data set's name for videos that people have labelled here."""
@@ -98,22 +101,32 @@ def freeze_snapshot(*, deal: Deal, seen: Iterable[str] = ()) -> Snapshot:
     `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
     Every video must have its fingerprint (see `unprinted`).  New identities get their side in the same transaction.
     """
-    with transaction.atomic():
-        candidates, left_out = _candidates()
-        items, bridges = _deal(candidates, deal, set(seen))
-        left_out["joins people of two sides, or a test video of someone who trains"] += bridges
-        content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
-        sha256 = hashlib.sha256(content).hexdigest()
-        snapshot = Snapshot.objects.filter(sha256=sha256).first()
-        if snapshot is not None:
-            return snapshot
-        name = default_storage.save(f"snapshots/{sha256}.jsonl", ContentFile(content))
-        try:
-            with transaction.atomic():
-                return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
-        except IntegrityError:  # two at once; the other's file is the same
-            default_storage.delete(name)
-            return Snapshot.objects.get(sha256=sha256)
+    check = orphan_files.watch_folder(below="snapshots")
+    folder = check.path
+    with StoredFiles(lambda: remove_tree(folder)) as files:
+        with files.transaction():
+            snapshot = _frozen(folder, deal, set(seen))
+            orphan_files.claim(check)
+        if not str(snapshot.manifest.name).startswith(f"{folder}/"):  # it was here before, or another's is the same
+            remove_tree(folder)
+    return snapshot
+
+
+def _frozen(folder: str, deal: Deal, seen: set[str]) -> Snapshot:
+    candidates, left_out = _candidates()
+    items, bridges = _deal(candidates, deal, seen)
+    left_out["joins people of two sides, or a test video of someone who trains"] += bridges
+    content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    snapshot = Snapshot.objects.filter(sha256=sha256).first()
+    if snapshot is not None:
+        return snapshot
+    name = default_storage.save(f"{folder}/{sha256}.jsonl", ContentFile(content))
+    try:
+        with transaction.atomic():
+            return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
+    except IntegrityError:  # two at once; the other's file is the same
+        return Snapshot.objects.get(sha256=sha256)
 
 
 def read_snapshot(*, snapshot: Snapshot) -> list[Item]:

@@ -1,8 +1,8 @@
 """Videos come in, are analysed again, and go.
 
 Order of an upload: look whether it is here already, move the file into storage, then write all rows in one
-transaction.  Whatever fails after the move takes the file away again, and where the process dies `leftovers` does, so
-storage holds nothing without a row.
+transaction.  Whatever fails between the two takes the file away again, and where the process dies or the commit is in
+doubt `orphan_files` does, so storage holds nothing without a row.
 A data set's videos come in by the same steps (`check_content`, `content_sha256`, `store_video`), see `datasets`.
 """
 
@@ -33,7 +33,8 @@ from detection.services.jobs import orphan_files
 from detection.services.jobs.analyses import queue_analysis
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.ops import audit, pending_deletions
-from detection.services.uploads.quotas import check_queue, check_quota, check_upload, count_upload
+from detection.services.stored_files import StoredFiles
+from detection.services.uploads.quotas import check_queue, check_quota, check_upload, lock_owner
 from detection.services.validation import is_showable, is_storable
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,8 @@ MAX_EXTERNAL_ID = 200
 MAX_KEY = 200
 MAX_NAME = 255
 MAX_METADATA_DEPTH = 64
-ABANDONED_AFTER_S = 24 * 3600
+ABANDONED_AFTER_S = 24 * 3600.0
+TIDY_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def submit_video(
     `upload` is moved where it lies in a temporary file (`temporary_file_path`) and copied otherwise; its `sha256`
     attribute (lower-case hex) is used where the receiver has computed it on the way.  Raises Refused:
     `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`,
-    `daily_bytes_exceeded`, `queue_full`.
+    `queue_full`.  The bytes are counted where they arrive (`quotas.Arrival`).
     """
     facts = dict(metadata or {})
     check_facts(external_id=external_id, metadata=facts, idempotency_key=idempotency_key)
@@ -77,7 +79,7 @@ def submit_video(
     if existing is not None:
         return Submission(video=existing, created=False)
     size: int = upload.size
-    check_upload(owner_id=owner.pk, size_bytes=size)
+    check_upload(owner_id=owner.pk)
 
     video = Video(
         owner_id=owner.pk,
@@ -89,7 +91,8 @@ def submit_video(
     )
 
     def write() -> None:
-        count_upload(owner_id=owner.pk, size_bytes=size)
+        lock_owner(owner.pk)
+        check_quota(owner_id=owner.pk)  # once more, one upload at a time
         video.save(force_insert=True)
         if idempotency_key:
             UploadKey.objects.create(owner_id=owner.pk, key=idempotency_key, video=video)
@@ -111,24 +114,29 @@ def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Cal
     """Put the file into the new video's folder, then let `write` make all rows in one transaction, or undo both."""
     check = orphan_files.watch(video_id=video.pk)
     try:
-        upload.seek(0)
-        video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
-        with transaction.atomic():
-            write()
-            check.delete()
+        with StoredFiles(lambda: remove_tree(video.folder)) as files:
+            upload.seek(0)
+            video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
+            with files.transaction():
+                write()
+                orphan_files.claim(check)
     except BaseException as error:
-        remove_tree(video.folder)
         if has_no_room(error):
             raise storage_full() from error
         raise
 
 
 def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
-    """A new task for the video, or the one that is still open.  Raises Refused `quota_exceeded` or `queue_full`."""
-    if not has_open_analysis(video=video):
-        check_queue()
-        check_quota(owner_id=video.owner_id)
-    return queue_analysis(video=video, reuse_faces=reuse_faces)
+    """A new task for the video, or the one that is still open.
+
+    Raises Refused `quota_exceeded`, `queue_full`, `original_expired`, or `not_found` if it has been deleted meanwhile.
+    """
+    with transaction.atomic():
+        lock_owner(video.owner_id)  # before the video, as an upload; requests at once are counted one by one
+        if not has_open_analysis(video=video):
+            check_queue()
+            check_quota(owner_id=video.owner_id)
+        return queue_analysis(video=video, reuse_faces=reuse_faces)
 
 
 def delete_video(*, video: Video) -> None:
@@ -138,9 +146,7 @@ def delete_video(*, video: Video) -> None:
     once more.  Faces of it in training packs go at a later sweep (see `removals`).
     """
     with transaction.atomic():
-        # The same order of locks as a worker that finishes: its analysis first, then what belongs to the video.
-        list(Analysis.objects.select_for_update().filter(video_id=video.pk).values_list("pk", flat=True))
-        Video.objects.select_for_update().filter(pk=video.pk).first()
+        list(Video.objects.select_for_update().filter(pk=video.pk).values_list("pk"))
         deleted, _ = Video.objects.filter(pk=video.pk).delete()
         pending_deletions.schedule(video_id=video.pk, paths=[video.folder], packs=True)
         if deleted:
@@ -159,6 +165,17 @@ def remove_abandoned_uploads(*, older_than_s: float = ABANDONED_AFTER_S) -> int:
         except FileNotFoundError:  # finished or removed meanwhile
             continue
     return removed
+
+
+_tidied_at = -ABANDONED_AFTER_S
+
+
+def tidy_now_and_then() -> None:
+    """The same, at most once an hour by a process: called where uploads arrive, so that long-lived ones do it, too."""
+    global _tidied_at
+    if time.monotonic() - _tidied_at > TIDY_EVERY_S:
+        _tidied_at = time.monotonic()
+        remove_abandoned_uploads()
 
 
 # --- checks, for the API to use early --------------------------------------------------------------------------------
@@ -191,6 +208,14 @@ def check_key(key: str) -> None:
     """Raises Refused unless the key is empty or at most 200 visible ASCII characters."""
     if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
         raise Refused("invalid_idempotency_key", f"An Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters.")
+
+
+def check_key_of_length(*, owner_id: int, key: str, length: int) -> None:
+    """Raises Refused `idempotency_key_reused` where the key names a file of another length: that cannot be this one."""
+    if key:
+        used = UploadKey.objects.filter(owner_id=owner_id, key=key).exclude(video__size_bytes=length)
+        if used.exists():
+            raise _key_reused()
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -270,10 +295,12 @@ def _existing(owner: AbstractBaseUser, sha256: str, key: str) -> Video | None:
         if used is not None:
             if used.video.sha256 == sha256:
                 return used.video
-            raise Refused(
-                "idempotency_key_reused", "This Idempotency-Key has been used with another file before.", status=422
-            )
+            raise _key_reused()
     video = Video.objects.filter(owner_id=owner.pk, sha256=sha256).first()
     if video is not None and key:
         UploadKey.objects.get_or_create(owner_id=owner.pk, key=key, defaults={"video": video})
     return video
+
+
+def _key_reused() -> Refused:
+    return Refused("idempotency_key_reused", "This Idempotency-Key has been used with another file before.", status=422)
