@@ -91,7 +91,7 @@ class UploadSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(
         allow_empty_file=True,
         help_text="The video.  What it is, is read from its content.",
-        error_messages={"required": "There is no part `file` with a file name; names must be UTF-8."},
+        error_messages={"required": "No file was submitted, or its name is not UTF-8."},
     )
     external_id = serializers.CharField(
         max_length=MAX_EXTERNAL_ID, required=False, allow_blank=True, default="", trim_whitespace=False,
