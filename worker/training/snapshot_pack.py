@@ -33,7 +33,7 @@ from ml.model.weights import WeightsInfo, load_weights
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from ml.training.frame_stage import Watch, pick_device
-from worker.stages import perceptual_hashes
+from worker.stages import erasure, perceptual_hashes
 
 KEEP_PACKS = 3
 PRINT_BATCH = 200
@@ -70,6 +70,7 @@ def pack_of(items: Sequence[Item], *, watch: Watch | None = None) -> Pack:
     drop_outdated_packs()
     digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
     path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
+    erasure.register()  # before a face is cached here
     if not path.is_file():
         writer = PackWriter()
         for number, item in enumerate(items, 1):
