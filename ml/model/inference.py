@@ -46,10 +46,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def backbone_dtype(device: torch.device) -> torch.dtype:
-    """Where half precision is faster, that: scores stay within 0.01 of float32's (`manage.py benchmark --scoring`).
+    """Return the type in which the backbone is fastest: float16 on a GPU, bfloat16 on a CPU that has it, else float32.
 
-    bfloat16 on processors that multiply it natively, 1.8 times faster; elsewhere float32.  float16 on cards: on an H200
-    1,435 instead of 1,262 videos a second, 16 together, and no score moved by more than 0.0002.
+    Measured speed and difference of scores: docs/measurements.md#the-network-alone-and-half-precision.
     """
     if device.type == "cuda":
         return torch.float16
