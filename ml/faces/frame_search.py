@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import FaceConfig
+from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
 from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
@@ -166,7 +166,7 @@ class Search:
             box, probability, landmarks = face
             reason = rejection(face, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                rejected.append(RejectedBox(box=box, probability=probability, reason=reason or "too_many"))
+                rejected.append(RejectedBox(box, probability, reason or RejectionReason.TOO_MANY))
                 continue
             if full is None:
                 full = frame.rgb()
@@ -261,7 +261,8 @@ class Search:
         if not self._anybody():
             return
         views = [View(self.view.long_side, rotation=degrees) for degrees in (90, 270)]
-        if sum(any(box.reason == "outside" for box in d.rejected) for d in self.detections.values()) >= MIN_VIEW_FRAMES:
+        outside = RejectionReason.OUTSIDE
+        if sum(any(box.reason == outside for box in d.rejected) for d in self.detections.values()) >= MIN_VIEW_FRAMES:
             views.append(View(self.view.long_side, padding=self.config.view_padding))
         for view in views:
             before = {number: len(d.valid) for number, d in self.detections.items()}
