@@ -7,7 +7,7 @@ the importer inverts it, nothing else does.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -16,6 +16,25 @@ class Label(IntEnum):
 
     REAL = 0
     FAKE = 1
+
+
+class ReviewReason(StrEnum):
+    """Why a person must see a verdict."""
+
+    NEAR_THRESHOLD = "near_threshold"
+    FEW_FACES = "few_faces"
+    EXPERIMENTAL_MODEL = "experimental_model"
+    SENSITIVE_FACES = "sensitive_faces"
+
+
+class RejectionReason(StrEnum):
+    """Why a detection is not a valid face."""
+
+    LOW_PROBABILITY = "low_probability"
+    TOO_SMALL = "too_small"
+    OUTSIDE = "outside"
+    SHORT_TRACK = "short_track"
+    TOO_MANY = "too_many"
 
 
 LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}
@@ -101,13 +120,10 @@ class FaceConfig:
 
     @classmethod
     def sensitive(cls) -> FaceConfig:
-        """For a second look at a video in which nobody was found: smaller, fewer and shorter faces, and more frames.
+        """Return the settings of a sensitive rescan, for a video in which nobody was found.
 
-        Of the demo's and other clips that the defaults find nobody in, it finds the people where they are seen in 4 or
-        8 of 100 frames, or their faces are 11 pixels wide; not in near-darkness (6 % of the light) or in a blur of 12 %
-        of the face.  Of 7 videos of cars, animals and screens, 6 stay without a face, and in the seventh people are
-        seen for a moment.  A track must be as sure as ever: at 0.8 on average, a spoon and a house front became
-        people.  It takes two to five times as long.
+        Smaller, fewer and shorter faces, more frames; a track must be as sure as ever.  What it finds and costs:
+        docs/measurements.md#the-sensitive-rescan.
         """
         return cls(
             first_pass_frames=32,
@@ -127,29 +143,48 @@ class FaceConfig:
         )
 
 
+class Alignment(StrEnum):
+    """What happens to a stored crop before the network sees it."""
+
+    NONE = "none"
+    """The square about the detector's box as it is stored: weights of before crops were levelled."""
+    LANDMARKS_68 = "landmarks68"
+    """Levelled and framed by 68 landmarks, see `ml.faces.alignment`."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture and preprocessing; stored with every set of weights."""
+    """Architecture and preprocessing; stored with every set of weights, so that each is scored with its own."""
 
-    arch: str = "resnext50_32x4d"
+    backbone: str = "resnext50_32x4d"
+    """Any name that `timm.create_model` knows."""
     feature_dim: int = 2048
+    """Numbers that the backbone gives for a face; `ml.model.network.model_config` asks the backbone."""
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4
     frame_mean: bool = False
     """Whether the sequence's logits are the mean of its frames' plus what the recurrence adds to it."""
     input_size: int = 112
-    """Side of the square the network sees; crops are stored larger and reduced to it."""
+    """Side of the square the network sees, in pixels."""
+    alignment: Alignment = Alignment.LANDMARKS_68
+    mirror: bool = False
+    """Whether a score is the mean over the faces and their mirror images."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     label_map: dict[str, int] = field(default_factory=lambda: dict(LABEL_MAP))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote, of this and earlier versions.  Raises TypeError or ValueError."""
         known: dict[str, Any] = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
+        if "arch" in known:  # its name before there were backbones of other families
+            known["backbone"] = known.pop("arch")
+        known["alignment"] = Alignment(known.get("alignment", Alignment.NONE))
         return cls(**known)
 
 

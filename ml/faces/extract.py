@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.config import FaceConfig, VideoConfig
+from ml.config import FaceConfig, RejectionReason, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
 from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
 from ml.faces.tracking import Box, Detection, Points, linspace_indices
@@ -196,7 +196,7 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     detections = [search.detections[n] for n in sorted(search.detections)]
 
     def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.box, d.probability, "short_track") for d in detected.valid]
+        lone = [RejectedBox(d.box, d.probability, RejectionReason.SHORT_TRACK) for d in detected.valid]
         return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
     suspicious = sorted(

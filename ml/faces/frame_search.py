@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import FaceConfig
+from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
 from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
@@ -170,7 +170,7 @@ class Search:
             box, probability, landmarks = face
             reason = rejection(face, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                rejected.append(RejectedBox(box=box, probability=probability, reason=reason or "too_many"))
+                rejected.append(RejectedBox(box, probability, reason or RejectionReason.TOO_MANY))
                 continue
             if full is None:
                 full = frame.rgb()
@@ -269,7 +269,8 @@ class Search:
         """
         if not self._anybody():
             return
-        cut = [n for n, d in self.detections.items() if any(box.reason == "outside" for box in d.rejected)]
+        outside = RejectionReason.OUTSIDE
+        cut = [n for n, d in self.detections.items() if any(box.reason == outside for box in d.rejected)]
         cut = [cut[k] for k in linspace_indices(len(cut), MAX_PADDED_FRAMES)]
         self.detect_frames(
             sorted(cut), lambda _: progress(0.96), view=View(self.view.long_side, padding=self.config.view_padding)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import DecisionConfig, Label
+from ml.config import DecisionConfig, Label, ReviewReason
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import WeightsInfo, load_weights
@@ -46,10 +46,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def backbone_dtype(device: torch.device) -> torch.dtype:
-    """Where half precision is faster, that: scores stay within 0.01 of float32's (`manage.py benchmark --scoring`).
+    """Return the type in which the backbone is fastest: float16 on a GPU, bfloat16 on a CPU that has it, else float32.
 
-    bfloat16 on processors that multiply it natively, 1.8 times faster; elsewhere float32.  float16 on cards: on an H200
-    1,435 instead of 1,262 videos a second, 16 together, and no score moved by more than 0.0002.
+    Measured speed and difference of scores: docs/measurements.md#the-network-alone-and-half-precision.
     """
     if device.type == "cuda":
         return torch.float16
@@ -97,10 +96,12 @@ class Classifier:
             raise ValueError("a sequence needs at least one face")
         crops = [crop for sequence in sequences for crop in sequence]
         features = torch.cat(
-            [self._features(crops[start : start + batch_frames]) for start in range(0, len(crops), batch_frames)]
-        )
-        padded = torch.nn.utils.rnn.pad_sequence(list(features.split(lengths)), batch_first=True)  # (B, T, F)
-        logits, frame_logits = self.model.classify_features(padded, torch.tensor(lengths))
+            [self._features(crops[start : start + batch_frames]) for start in range(0, len(crops), batch_frames)], dim=1
+        )  # (V, N, F): the faces, and their mirror images where the model wants them
+        views = [torch.nn.utils.rnn.pad_sequence(list(v.split(lengths)), batch_first=True) for v in features]
+        answers = [self.model.classify_features(view, torch.tensor(lengths)) for view in views]
+        logits = torch.stack([sequence for sequence, _ in answers]).mean(0)  # (B, 2)
+        frame_logits = torch.stack([frames for _, frames in answers]).mean(0)  # (B, T, 2)
         fake = torch.softmax(logits / self.info.temperature, dim=1)[:, Label.FAKE].cpu().tolist()
         frames = torch.softmax(frame_logits, dim=2)[:, :, Label.FAKE].cpu().tolist()
         return [
@@ -108,18 +109,23 @@ class Classifier:
             for p, row, length in zip(fake, frames, lengths, strict=True)
         ]
 
+    def features_of(self, frames: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised RGB on the device -> (N, F) float32, the backbone computing in `dtype`."""
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.model.features(frames).float()
+
     def _features(self, crops: Sequence[Crop]) -> torch.Tensor:
-        """(N crops) -> (N, F) float32, halving the batch once when the card is out of memory."""
+        """(N crops) -> (V, N, F) float32, V = 2 with mirror images; halves the batch when the card is out of memory."""
+        frames = crops_to_tensor(crops, self.info.config).to(self.device)  # (N, 3, S, S)
+        views = [frames, frames.flip(3)] if self.info.config.mirror else [frames]
         try:
-            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                features = self.model.features(crops_to_tensor(crops, self.info.config).to(self.device))
-            return features.float()
+            return torch.stack([self.features_of(view) for view in views])
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
             torch.cuda.empty_cache()
             half = len(crops) // 2
-            return torch.cat([self._features(crops[:half]), self._features(crops[half:])])
+            return torch.cat([self._features(crops[:half]), self._features(crops[half:])], dim=1)
 
 
 def decide(
@@ -136,13 +142,13 @@ def decide(
     probability = scores[track].fake_probability
     reasons = []
     if abs(probability - info.threshold) < config.uncertain_margin:
-        reasons.append("near_threshold")
+        reasons.append(ReviewReason.NEAR_THRESHOLD)
     if any(len(score.frame_probabilities) < config.few_faces for score in scores):
-        reasons.append("few_faces")
+        reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
-        reasons.append("experimental_model")
+        reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
     if sensitive:
-        reasons.append("sensitive_faces")
+        reasons.append(ReviewReason.SENSITIVE_FACES)
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,

@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from detection.admin.base import video_url
+from detection.admin.base import USER_HEADER, video_url
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.admin.review.evidence import (
     Person,
@@ -58,9 +58,13 @@ WHY = {
 LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
+ANSWER_DELAY_MS = 400
+"""For so long after a video appears its page takes no answer: a double tap is meant for the video before."""
 MAX_BODY = 16 * 1024
 MOST_CLAIMS = 200
 """In one call: a contact sheet's."""
+
+_OTHER_USER = "{} is logged in now, in another tab. Log in as yourself there, or load this page again."
 
 View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
@@ -81,6 +85,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "counts": counts(user),
         "queue": wanted if wanted in TITLES else MIXED,
         "lease_s": settings.DFD_REVIEW_LEASE_S,
+        "answer_delay_ms": ANSWER_DELAY_MS,
         "decided_today": decided_today(reviewer=user).value,
     }
     context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
@@ -102,6 +107,9 @@ def call(
     @require_POST
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
+        shown_to = request.headers.get(USER_HEADER)
+        if shown_to and shown_to != str(request.user.pk):
+            return _problem("other_user", _OTHER_USER.format(request.user.get_username()), 409)
         if not (may or may_work)(request):
             return _problem("permission_denied", otherwise, 403)
         try:
@@ -113,6 +121,8 @@ def call(
         try:
             return JsonResponse(view(request, body))
         except Refused as refusal:
+            if refusal.code == "claim_lost" and _is_deleted(body.get("video")):
+                return _problem("video_deleted", "This video has been deleted.", 410)
             return _problem(refusal.code, refusal.detail, refusal.status)
 
     return answered
@@ -325,6 +335,14 @@ def uuid_of(value: Any) -> UUID:
 
 def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
     return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
+
+
+def _is_deleted(video_id: Any) -> bool:
+    """Whether a page names a video that is not there any more."""
+    try:
+        return video_id is not None and not Video.objects.filter(pk=UUID(str(video_id))).exists()
+    except ValueError:
+        return False
 
 
 def _skipped(request: HttpRequest) -> list[UUID]:

@@ -78,6 +78,10 @@ class _Analyzer:
             "verdict": None,
             "error": None,
             "faces": [],
+            "people_left_out": 0,
+            "frames_read": 0,
+            "frames_claimed": None,
+            "truncated": False,
             "timings": {},
         }
         try:
