@@ -108,6 +108,7 @@ def _best_stream(container: InputContainer) -> VideoStream:
 
 
 def check_size(width: int, height: int, config: VideoConfig) -> None:
+    """Raise VideoError where a frame has more pixels, or a longer side, than is allowed."""
     if width * height > config.max_pixels or max(width, height) > config.max_width_or_height:
         raise VideoError(
             "resolution_too_large",
