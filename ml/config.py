@@ -96,8 +96,9 @@ class FaceConfig:
     min_small_faces: int = 8
     min_small_span: float = 0.25
     """A track of small faces needs this many, over this share of the video, and nobody twice as large as clear."""
-    max_faces_per_frame: int = 8
+    max_faces_per_frame: int = 40
     max_tracks: int = 8
+    """People who are judged, the most prominent ones; how many are left out is said."""
     link_min_iou: float = 0.1
     link_max_centre_shift: float = 0.9
     """In face widths: two boxes further apart than this are never one person."""

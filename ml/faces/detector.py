@@ -14,6 +14,8 @@ from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box
 
 Image = NDArray[np.uint8]
+LANDMARK_SLACK = 0.05
+"""How far landmarks may lie outside the frame, in sides of the box: they are no more exact than that."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def rejection(face: DetectedFace, *, width: int, height: int, config: FaceConfig
     inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
     if inside < config.min_inside * (x2 - x1) * (y2 - y1):
         return RejectionReason.OUTSIDE
-    if not all(0 <= x <= width and 0 <= y <= height for x, y in face.landmarks):
+    slack = LANDMARK_SLACK * max(x2 - x1, y2 - y1)
+    if not all(-slack <= x <= width + slack and -slack <= y <= height + slack for x, y in face.landmarks):
         return RejectionReason.OUTSIDE
     return None

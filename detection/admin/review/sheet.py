@@ -28,6 +28,7 @@ from detection.admin.review.workspace import (
 )
 from detection.errors import Refused
 from detection.models import FaceFrame, ReviewBatch, ReviewLabel, SampledFrame
+from detection.selectors.blindness import redact_for
 from detection.services.reviews import workspace
 from detection.services.reviews.workspace import CHOSEN, SHEET_QUEUES, Claimed
 
@@ -61,6 +62,7 @@ def open_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     held = uuids_of(body.get("held"), MOST_CLAIMS)
     claimed = workspace.open_sheet(reviewer=user_of(request), queue=queue, chosen=chosen, held=held)
     pictures = _pictures([one.video.pk for one in claimed])
+    redact_for(user_of(request), [one.video for one in claimed])
     return {
         "items": [_item(request, one, pictures.get(one.video.pk, [])) for one in claimed],
         "left_out": max(0, len(chosen) - len(claimed)),
@@ -90,7 +92,7 @@ def revert_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _item(request: HttpRequest, claimed: Claimed, pictures: list[str]) -> dict[str, Any]:
-    """Nothing here may tell what the model says: the answers are blind."""
+    """Nothing here may tell what the model says, nor what others say to who has not answered: `video` is redacted."""
     video = claimed.video
     return {
         "claim": str(claimed.token),

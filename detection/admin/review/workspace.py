@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -114,7 +115,7 @@ def call(
             return _problem("permission_denied", otherwise, 403)
         try:
             body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return _problem("invalid_json", "The request is not JSON.", 400)
         if not isinstance(body, dict):
             return _problem("invalid_json", "The request is not a JSON object.", 400)
@@ -148,7 +149,7 @@ def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
         reviewer=user,
         token=uuid_of(body.get("claim")),
         label=str(body.get("label", "")),
-        seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
+        seconds=seconds_of(seconds),
         comment=str(body.get("comment", "")).strip(),
     )
     shown = review.verdict_id
@@ -335,6 +336,17 @@ def uuid_of(value: Any) -> UUID:
 
 def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
     return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
+
+
+def seconds_of(value: Any) -> float | None:
+    """A number as it can be stored, or None; of digits there may be any number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _is_deleted(video_id: Any) -> bool:

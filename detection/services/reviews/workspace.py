@@ -216,8 +216,12 @@ def answer_sheet(
         if label not in ReviewLabel.values:
             raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
         batch = ReviewBatch.objects.create(id=batch_id, reviewer=reviewer, label=label, comment=comment, size=confirmed)
+        answered = Review.objects.filter(reviewer=reviewer, video__in=[claim.video_id for claim in claims])
+        seen = set(answered.values_list("video_id", flat=True))
         for claim in claims:
-            reading = Reading(role=claim.role, queue=claim.queue, score_shown=False, batch=batch, claim=claim.token)
+            # Chosen were they in a list, where the scores are in sight.
+            shown = claim.queue == CHOSEN or claim.video_id in seen
+            reading = Reading(role=claim.role, queue=claim.queue, score_shown=shown, batch=batch, claim=claim.token)
             video, _ = claim.video, claim.delete()
             record_review(video=video, reviewer=reviewer, label=label, comment=comment, reading=reading)
     return batch
