@@ -29,21 +29,21 @@ CLIP = (Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4
 
 
 @pytest.fixture
-def cut_after_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """The next COMMIT is carried out by the database, but its answer gets lost."""
+def cut_after_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A COMMIT, the next unless told which, is carried out by the database, but its answer gets lost."""
     real = connection._commit  # type: ignore[attr-defined]
-    armed = False
+    left = 0
 
     def commit() -> None:
-        nonlocal armed
+        nonlocal left
         real()
-        if armed:
-            armed = False
+        left -= 1
+        if left == 0:
             raise OperationalError("server closed the connection unexpectedly")
 
-    def arm() -> None:
-        nonlocal armed
-        armed = True
+    def arm(nth: int = 1) -> None:
+        nonlocal left
+        left = nth
 
     monkeypatch.setattr(connection, "_commit", commit)
     return arm
@@ -64,7 +64,7 @@ def files() -> set[str]:
 
 
 def test_an_upload_whose_commit_is_not_answered_keeps_its_file_and_the_retry_finds_it(
-    client: User, cut_after_commit: Callable[[], None]
+    client: User, cut_after_commit: Callable[..., None]
 ) -> None:
     cut_after_commit()
     with pytest.raises(OperationalError):
@@ -97,24 +97,29 @@ def test_a_shutdown_in_a_hook_after_the_commit_keeps_the_file(client: User, monk
     assert default_storage.exists(str(Video.objects.get().file.name))
 
 
-def test_a_piece_whose_commit_is_not_answered_stays(client: User, cut_after_commit: Callable[[], None]) -> None:
-    upload = resumable.create(owner=client, length=len(CLIP), name="clip.mp4")
-    half = len(CLIP) // 2
-    cut_after_commit()
-    with pytest.raises(OperationalError):
-        resumable.append(upload=upload, offset=0, stream=BytesIO(CLIP[:half]))
-    upload = ResumableUpload.objects.get()
-    offset = resumable.offset_of(upload)
-    assert offset > 0
-    done = resumable.append(upload=upload, offset=offset, stream=BytesIO(CLIP[offset:]))
-    assert done.video_id is not None
-    video = Video.objects.get(pk=done.video_id)
-    with default_storage.open(str(video.file.name)) as stored:
-        assert stored.read() == CLIP
+def test_a_piece_whose_commit_is_not_answered_stays(client: User, cut_after_commit: Callable[..., None]) -> None:
+    half, offsets = len(CLIP) // 2, []
+    for nth in (1, 2, 3, 4):  # the bytes' count, the hold, the piece and its end are commits of their own
+        owner = User.objects.create_user(f"client {nth}")
+        created = resumable.create(owner=owner, length=len(CLIP), name="clip.mp4")
+        cut_after_commit(nth)
+        try:
+            resumable.append(upload=created, offset=0, stream=BytesIO(CLIP[:half]))
+        except OperationalError:
+            offsets.append(resumable.offset_of(ResumableUpload.objects.get(pk=created.pk)))
+        cut_after_commit(0)
+        upload = ResumableUpload.objects.get(pk=created.pk)
+        offset = resumable.offset_of(upload)
+        done = resumable.append(upload=upload, offset=offset, stream=BytesIO(CLIP[offset:]))
+        assert done.video_id is not None
+        video = Video.objects.get(pk=done.video_id)
+        with default_storage.open(str(video.file.name)) as stored:
+            assert stored.read() == CLIP
+    assert set(offsets) == {0, half}, "before the piece's own commit nothing has come, after it the piece is there"
 
 
 def test_faces_whose_commit_is_not_answered_stay(
-    video: Video, tmp_path: Path, cut_after_commit: Callable[[], None]
+    video: Video, tmp_path: Path, cut_after_commit: Callable[..., None]
 ) -> None:
     claim = claimed(analyses.queue_analysis(video=video))
     cut_after_commit()
@@ -138,7 +143,7 @@ def register(path: Path, **options: Any) -> ModelVersion:
 
 
 def test_weights_whose_commit_is_not_answered_stay_and_those_without_a_row_go(
-    db: None, tmp_path: Path, cut_after_commit: Callable[[], None]
+    db: None, tmp_path: Path, cut_after_commit: Callable[..., None]
 ) -> None:
     def fail() -> None:
         raise RuntimeError
@@ -156,7 +161,7 @@ def test_weights_whose_commit_is_not_answered_stay_and_those_without_a_row_go(
 
 
 def test_a_snapshot_that_cannot_be_written_down_leaves_no_manifest(
-    db: None, monkeypatch: pytest.MonkeyPatch, cut_after_commit: Callable[[], None]
+    db: None, monkeypatch: pytest.MonkeyPatch, cut_after_commit: Callable[..., None]
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError

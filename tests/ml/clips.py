@@ -45,6 +45,7 @@ def write_clip(
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = pixels
+        stream.codec_context.thread_count = 1  # the same pictures give the same clip, however busy the machine is
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         for number in range(frames):

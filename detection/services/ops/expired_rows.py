@@ -1,6 +1,6 @@
 """Delete rows that nobody can ask for any more, a few at each sweep, so that no table grows for ever.
 
-Each table has a term; what is within it stays.  The audit log is not among them: see `manage.py archive_audit`.
+Each table has a term; what is within it stays.  The audit log is not among them: its chain is kept from the beginning.
 """
 
 from __future__ import annotations
