@@ -87,9 +87,11 @@ def client_address(request: HttpRequest) -> str | None:
     if settings.HTTPS:
         seen = request.headers.get("X-Forwarded-For", seen).rsplit(",", 1)[-1].strip()
     try:
-        return str(ip_address(seen))
+        address = ip_address(seen.split("%", 1)[0])  # a zone means something on one machine only, and is not stored
     except ValueError:  # a Unix socket, or nonsense
         return None
+    # A server that listens on [::] sees each IPv4 client as ::ffff:a.b.c.d; it is the same client.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _os_user() -> str:

@@ -297,9 +297,12 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.make_preview": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
     "worker.tasks.retain": {"queue": "maintenance"},
-    "worker.tasks.send_webhooks": {"queue": "maintenance"},
+    # Receivers are other people's, and may be slow: nothing that recovers waits behind them.
+    "worker.tasks.send_webhooks": {"queue": "webhooks"},
     "worker.tasks.train_model": {"queue": "train"},
 }
+# More than a turn takes (`webhook_delivery.BUDGET_S` and one attempt), less than would matter to the next webhook.
+CELERY_TASK_ANNOTATIONS = {"worker.tasks.send_webhooks": {"soft_time_limit": 45, "time_limit": 60}}
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "worker.tasks.sweep",

@@ -52,7 +52,9 @@ class FaceConfig:
     full_scale_long_side: int = 1920
     """The second pass, before NO_FACE is said, runs on up to this size."""
     turned_frames: int = 6
-    """Frames tried at each quarter turn before NO_FACE is said."""
+    """Frames tried in each other view (turned, padded, lifted) before NO_FACE is said."""
+    view_padding: float = 0.25
+    """Border around the frame, as a share of its longer side, where faces may be larger than it or cut by its edge."""
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     min_face_coarse: int = 64
@@ -63,8 +65,8 @@ class FaceConfig:
     min_probability: float = 0.90
     min_size: float = 12.0
     """The shorter side of a valid box, in pixels of the full frame."""
-    min_inside: float = 0.85
-    """Share of a valid box's area that lies inside the frame."""
+    min_inside: float = 0.6
+    """Share of a valid box's area that lies inside the frame; eyes, nose and mouth must lie inside, too."""
     clear_size: float = 28.0
     """Faces of at least this size (median over the track) are clear; smaller ones must earn their place by staying."""
     min_track_faces: int = 5

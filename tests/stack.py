@@ -117,7 +117,7 @@ class Stack(Processes):
     def start_worker(
         self, *, app: str = "worker.app", concurrency: int = 1, name: str = "worker", wait: bool = True
     ) -> None:
-        queues = "extract,classify,maintenance"
+        queues = "extract,classify,maintenance,webhooks"
         celery = [sys.executable, "-m", "celery", "-q", "-A", app]
         before = self.log(name).count(" ready.")
         node = f"{self.var.name}-{name}@%h"

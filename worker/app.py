@@ -1,4 +1,4 @@
-"""The Celery application, for `celery -A worker.app worker -Q extract,classify,maintenance` and `... beat`.
+"""The Celery application, for `celery -A worker.app worker -Q extract,classify,maintenance,webhooks` and `... beat`.
 
 Everything it is told is in Django's settings (CELERY_*).  The parent process loads neither torch nor a model: a CUDA
 context does not survive a fork, so each child makes its own, at its first task.

@@ -9,7 +9,8 @@ from detection.models import Stage
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
-from detection.services.ops import hourly_stats, retention, worker_registry
+from detection.services.ops import chores, hourly_stats, retention, worker_registry
+from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable
 from worker.process import runtime
@@ -38,21 +39,31 @@ def make_preview(job_id: str) -> None:
     evidence.run(job_id, evidence.make_preview)
 
 
-@shared_task(name="worker.tasks.sweep")
-def sweep() -> None:
-    training_runs.sweep_runs()
-    evidence_jobs.sweep()
-    workspace.forget_expired()
+def _recover_analyses() -> None:
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
-    worker_registry.forget_gone()
-    quotas.forget_days()
-    hourly_stats.count_hours()
-    webhook_rows.sweep()
-    resumable.sweep()
-    perceptual_hashes.sweep()
-    erasure.sweep()
-    orphan_files.sweep()
+
+
+# What recovers comes first, what waits for storage last.
+CHORES = (
+    Chore("analyses", _recover_analyses),
+    Chore("training_runs", training_runs.sweep_runs),
+    Chore("evidence", evidence_jobs.sweep),
+    Chore("webhooks", webhook_rows.sweep),
+    Chore("review_claims", workspace.forget_expired),
+    Chore("workers", worker_registry.forget_gone),
+    Chore("quotas", quotas.forget_days),
+    Chore("hourly_stats", hourly_stats.count_hours),
+    Chore("resumable_uploads", resumable.sweep),
+    Chore("perceptual_hashes", perceptual_hashes.sweep),
+    Chore("erasure", erasure.sweep, budget_s=20.0),
+    Chore("orphan_files", orphan_files.sweep),
+)
+
+
+@shared_task(name="worker.tasks.sweep")
+def sweep() -> None:
+    chores.run_all(CHORES)
 
 
 @shared_task(name="worker.tasks.retain")

@@ -54,7 +54,9 @@ class VideoFilters(django_filters.FilterSet):
     verdict = django_filters.ChoiceFilter(
         field_name="verdict_label", choices=VerdictLabel.choices, label="What the standing verdict says"
     )
-    label = django_filters.ChoiceFilter(choices=ReviewLabel.choices, label="The newest review's label")
+    label = django_filters.ChoiceFilter(
+        choices=ReviewLabel.choices, label="What reviewers say; unsure while they differ"
+    )
     needs_review = extend_schema_field(OpenApiTypes.BOOL)(
         _BooleanFilter(label="Whether the standing verdict asks for a person")
     )

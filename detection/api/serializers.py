@@ -13,7 +13,7 @@ from rest_framework.reverse import reverse
 
 from detection.api.filters import PUBLIC_STATES
 from detection.errors import Refused
-from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, State, Verdict, Video
+from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, ReviewRole, State, Verdict, Video
 from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
 
@@ -233,7 +233,7 @@ class VideoSerializer(RowSerializer[Video]):
     status = serializers.SerializerMethodField(help_text="The newest task's state.")
     task = TaskSummarySerializer(source="current_analysis", read_only=True, allow_null=True)
     verdict = VerdictSerializer(source="current_verdict", read_only=True, allow_null=True)
-    label = serializers.SerializerMethodField(help_text="The newest review's label.")  # type: ignore[assignment]
+    label = serializers.SerializerMethodField(help_text="What reviewers say; unsure while they differ.")  # type: ignore[assignment]
     media = serializers.SerializerMethodField()
 
     class Meta:
@@ -303,8 +303,17 @@ class ReviewSerializer(RowSerializer[Review]):
     video = serializers.UUIDField(source="video_id", read_only=True)
     reviewer = serializers.CharField(source="reviewer.username", read_only=True)
     verdict = serializers.UUIDField(source="verdict_id", read_only=True, allow_null=True)
+    counts_as = serializers.SerializerMethodField(
+        help_text="`review` takes part in the video's label; `adjudication` settles it; `opinion` is what an owner"
+        " who is no reviewer thinks: it is shown, and decides nothing."
+    )
 
     class Meta:
         model = Review
-        fields = ("id", "video", "label", "comment", "reviewer", "verdict", "created_at")
+        fields = ("id", "video", "label", "comment", "reviewer", "counts_as", "verdict", "created_at")
         read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField(choices=("review", "adjudication", "opinion")))
+    def get_counts_as(self, review: Review) -> str:
+        named = {ReviewRole.OPINION: "opinion", ReviewRole.ADJUDICATION: "adjudication"}
+        return named.get(ReviewRole(review.role), "review")

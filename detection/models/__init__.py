@@ -30,7 +30,7 @@ from detection.models.learning import (
     TrainingRun,
 )
 from detection.models.limits import UploadDay
-from detection.models.operating import HourFigures, WorkerBeat
+from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
 from detection.models.removing import FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
@@ -45,6 +45,7 @@ __all__ = [
     "AuditAction",
     "AuditEntry",
     "AuditHead",
+    "ChoreRun",
     "DatasetVideo",
     "DeliveryState",
     "EvidenceJob",

@@ -128,7 +128,10 @@ class Video(models.Model):
     fake_probability = models.FloatField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
     label = models.CharField(
-        max_length=8, choices=ReviewLabel, blank=True, help_text="The newest review's, or else the data set's."
+        max_length=8,
+        choices=ReviewLabel,
+        blank=True,
+        help_text="What reviewers or a data set say; unsure while they differ.",
     )
 
     margin = models.FloatField(null=True, blank=True, help_text="Distance of the score from its threshold.")

@@ -23,6 +23,24 @@ class HourFigures(models.Model):
         return f"{self.hour:%Y-%m-%d %H}h"
 
 
+class ChoreRun(models.Model):
+    """How a recurring chore went the last time; the row `sweep` stands for a whole round of them."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    ran_at = models.DateTimeField(null=True, help_text="When it last ended, well or not.")
+    succeeded_at = models.DateTimeField(null=True)
+    seconds = models.FloatField(default=0.0, help_text="How long the last run took.")
+    runs = models.BigIntegerField(default=0)
+    failures = models.BigIntegerField(default=0)
+    last_error = models.TextField(blank=True, help_text="Of the last run; empty where it went well.")
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class WorkerBeat(models.Model):
     """A worker's newest sign of life, written by itself."""
 

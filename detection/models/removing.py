@@ -29,10 +29,12 @@ class Removal(models.Model):
 class FolderCheck(models.Model):
     """The folder of a video is to be looked through: a process that was killed may have left files there.
 
-    Written before files are (an upload), or where a worker is known to have died; gone with the look.
+    Written before files are (an upload), or where a worker is known to have died; gone with the look.  `path` is a
+    folder that is no video's (of a model's weights, of a snapshot): it goes whole unless a row names a file in it.
     """
 
     video_id = models.UUIDField(help_text="The video may not be there, or not yet.")
+    path = models.CharField(max_length=200, blank=True, db_default="", help_text="Empty: the video's folder.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

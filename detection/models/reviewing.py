@@ -17,6 +17,7 @@ class ReviewRole(models.TextChoices):
     """How somebody came to answer."""
 
     LIST = "", "From a list or over REST"
+    OPINION = "opinion", "The owner's opinion"
     FIRST = "first", "First reading"
     SECOND = "second", "Second reading"
     ADJUDICATION = "adjudication", "Adjudication"
@@ -38,8 +39,16 @@ class ReviewSet(models.QuerySet["Review"]):
         """Answers that were not taken back, nor are the taking back itself."""
         return self.given().filter(undone_by=None)
 
+    def by_reviewers(self) -> ReviewSet:
+        """Without what owners, who may not review, say of their own videos."""
+        return self.exclude(role=ReviewRole.OPINION)
+
     def deciding(self) -> ReviewSet:
-        """Answers that say what a video is: the standing ones, but not those that only check the reviewer."""
+        """Standing answers that decide what a video is: no owner's opinion, and no check of the reviewer."""
+        return self.standing().exclude(role__in=(ReviewRole.GOLD, ReviewRole.OPINION))
+
+    def told(self) -> ReviewSet:
+        """Standing answers that may be shown beside the video; a check against a known answer is kept secret."""
         return self.standing().exclude(role=ReviewRole.GOLD)
 
 

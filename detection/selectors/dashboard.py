@@ -124,7 +124,7 @@ def stability_index(before: Sequence[int], now: Sequence[int]) -> float:
 def workers_alive(*, now: datetime | None = None) -> list[QueueOfWorkers]:
     """For each queue the workers that consume it; those that have been silent for a minute are not counted."""
     now = now or timezone.now()
-    found: dict[str, list[int]] = {name: [] for name in ("extract", "classify", "train", "maintenance")}
+    found: dict[str, list[int]] = {name: [] for name in ("extract", "classify", "train", "maintenance", "webhooks")}
     rows = WorkerBeat.objects.filter(seen_at__gte=now - timedelta(seconds=ALIVE_S))
     for queues, processes in rows.values_list("queues", "processes"):
         for name in queues.split(","):

@@ -122,7 +122,7 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
 def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
     """Everything about the answers since then, of the newest `most` at most; four queries however many there are."""
     wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "verdict__label")
-    recent = Review.objects.standing().filter(created_at__gte=since)
+    recent = Review.objects.standing().by_reviewers().filter(created_at__gte=since)
     rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
     overall = Reader("")
     readers: dict[str, Reader] = defaultdict(lambda: Reader(""))

@@ -50,9 +50,18 @@ def may_see(*, user: User, video: Video) -> bool:
     return _owns(user, video) or _has(user, "detection.view_video")
 
 
-def may_review(*, user: User, video: Video) -> bool:
-    """Reviewers, and the owner: a client may have labels of its own."""
-    return _owns(user, video) or _has(user, "detection.add_review")
+def may_review(*, user: User) -> bool:
+    """Whether the user's answers are reviews, which decide what a video is."""
+    return _has(user, "detection.add_review")
+
+
+def may_adjudicate(*, user: User) -> bool:
+    return _has(user, "detection.adjudicate_review")
+
+
+def may_have_opinion(*, user: User, video: Video) -> bool:
+    """Owners who are no reviewers may say what they think; it is shown as their opinion and decides nothing."""
+    return _owns(user, video)
 
 
 def may_analyze(*, user: User, video: Video) -> bool:
@@ -140,8 +149,8 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
-    """Those that stand, newest first, with who said it."""
-    return Review.objects.deciding().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    """Those that stand, also the owner's opinion, newest first, with who said it."""
+    return Review.objects.told().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
 
 
 def is_unanswered_claim(*, video_id: UUID, reviewer_id: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,10 +10,15 @@ from typing import Any
 
 import torch
 
+from ml.config import FaceConfig
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector, people_in, search_exhaustively
+from ml.faces.frame_search import FrameDetections, Search
 from ml.faces.tracking import Box, iou
+from ml.faces.view import View
 from ml.model.inference import Classifier
+from ml.video.frame_source import FrameSource
+from ml.video.prefetch import parallel_map
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,13 @@ def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: C
     Raises ml.video.decode.VideoError for a file that cannot be judged.
     """
     found = extract_faces(path, detector=detector)
-    looks = list(search_exhaustively(path, detector=detector, stride=stride))
+    detections = list(search_exhaustively(path, detector=detector, stride=stride))
     crops = [[face.crop for face in track.faces] for track in found.tracks]
     scores = [max((s.fake_probability for s in c.score(crops)), default=None) for c in (quick, float32)]
     return Compared(
         path=path,
         people=len(found.tracks),
-        people_exhaustively=people_in(looks, found.frames_decoded, detector.config),
+        people_exhaustively=people_in(detections, found.frames_decoded, detector.config),
         overlaps=tuple(_overlaps(path, found, detector)),
         score=scores[0],
         score_float32=scores[1],
@@ -75,9 +80,34 @@ def _overlaps(path: Path, found: Extraction, detector: FaceDetector) -> list[flo
     for track in found.tracks:
         for face in track.faces:
             wanted.setdefault(face.frame_number, []).append(face.box)
-    looks = search_exhaustively(path, detector=detector, numbers=set(wanted))
+    detections = search_exhaustively(path, detector=detector, numbers=set(wanted))
     return [
-        max((iou(box, seen.shown_box) for seen in look.valid), default=0.0)
-        for look in looks
-        for box in wanted[look.number]
+        max((iou(box, seen.box) for seen in detected.valid), default=0.0)
+        for detected in detections
+        for box in wanted[detected.number]
     ]
+
+
+def search_exhaustively(
+    path: Path, *, detector: FaceDetector, stride: int = 1, numbers: set[int] | None = None
+) -> Iterator[FrameDetections]:
+    """What the detector sees at full size in every `stride`-th frame, or in those of these numbers.
+
+    To judge the quick search by, not to be used.
+    """
+    source = FrameSource(path)
+    search = Search(source, detector, detector.config, View(10**6))
+    wanted = set(range(0, source.video.max_frames, stride)) if numbers is None else numbers
+    batches = search._batches(wanted, lambda _: None, (), search.view)
+    for detections, _ in parallel_map(search._detect_batch, batches, detector.threads):
+        yield from detections
+
+
+def people_in(detections: Sequence[FrameDetections], frames_decoded: int, config: FaceConfig | None = None) -> int:
+    """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
+    config = config or FaceConfig()
+    source = FrameSource(Path())
+    source.frames_decoded = frames_decoded
+    search = Search(source, FaceDetector(config=config), config, View(1))
+    search.detections = {detected.number: detected for detected in detections}
+    return len(search.people())

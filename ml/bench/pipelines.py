@@ -17,14 +17,15 @@ import numpy as np
 import torch
 
 from ml.config import FaceConfig, ModelConfig, VideoConfig
+from ml.faces.crop import crop_face
+from ml.faces.detector import Image
 from ml.faces.extract import Extraction
-from ml.faces.frame_search import Image, crop_face
-from ml.faces.mtcnn import Cascade, Found
+from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box, iou
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import normalise, to_input_array
 from ml.video.decode import DecodedFrame, decode
-from ml.video.prefetch import side_by_side
+from ml.video.prefetch import parallel_map
 
 Seconds = dict[str, float]
 NAIVE_SIZE = 224
@@ -187,11 +188,11 @@ def _fastest_detection(
         def together(mtcnn: Any = mtcnn) -> Any:
             return mtcnn.detect(list(images))[0]
 
-        def quickly(size: int = size) -> list[Found]:
-            each = side_by_side(lambda image: cascade.detect([image], min_face=size)[0], images, os.cpu_count() or 1)
+        def quickly(size: int = size) -> list[list[DetectedFace]]:
+            each = parallel_map(lambda image: cascade.detect([image], min_face=size)[0], images, os.cpu_count() or 1)
             return list(each)
 
-        found = [[box for box, _ in seen] for seen in quickly()]
+        found = [[face.box for face in seen] for seen in quickly()]
         misses = sum(
             all(iou(box, other) < SAME for other in seen)
             for seen, kept in zip(found, boxes, strict=True)

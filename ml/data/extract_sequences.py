@@ -19,8 +19,8 @@ from ml.data.catalog.files import DatasetItem
 from ml.data.catalog.scan import DatasetError, scan
 from ml.data.crop_pack import CropRow, PackError, PackWriter
 from ml.data.splits import HOLDOUT, TRAIN, VAL
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import extract_faces
-from ml.faces.frame_search import FaceDetector
 from ml.video.decode import VideoError
 
 _ONE_ROOM = ("grid", "intel")

@@ -1,8 +1,9 @@
-"""From a video to ten faces a person: detect, link into tracks, crop.
+"""Extract faces: from a video to ten crops a person.
 
-Frames are looked at in widening passes (10 spread over the video, then 16, every third, all; each for larger faces only
-before smaller ones), until it is certain who is there and each person has ten valid faces; then at a larger scale, then
-turned, before it is said that there is no face.  A whole frame never stands in for a face.
+Frames are searched in widening passes (10 spread over the video, then 16, every third, all; each for larger faces only
+before smaller ones), until it is certain who is there and each person has ten valid faces.  Where nobody is found a few
+frames are searched again in other views (lifted, padded, turned, larger) before it is said that there is no face.  A
+whole frame never stands in for a face.
 """
 
 from __future__ import annotations
@@ -12,21 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.config import FaceConfig, VideoConfig
-from ml.faces.frame_search import FaceDetector, Image, Look, Plan, RejectedBox, Search
-from ml.faces.tracking import Box, Detection, even
-from ml.video.decode import VideoInfo, reduce, survey
-from ml.video.frame_source import Footage, Progress
+from ml.faces.detector import FaceDetector, Image, RejectedBox
+from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
+from ml.faces.tracking import Box, Detection, Points, linspace_indices
+from ml.faces.view import View, is_dark
+from ml.video.frame import downscale
+from ml.video.frame_source import FrameSource, Progress
+from ml.video.probe import VideoInfo, probe
 
 
 @dataclass(frozen=True)
 class Face:
-    """One valid face.  `box` is x1, y1, x2, y2 in pixels of the upright full frame; `crop` is (S, S, 3) RGB."""
+    """One valid face.
+
+    `box` (x1, y1, x2, y2) and the five `landmarks` (x, y) are in pixels of the full frame as shown; `crop` is (S, S, 3)
+    RGB, levelled (see ml.faces.crop).
+    """
 
     frame_number: int
     timestamp_s: float
     box: Box
     probability: float
     crop: Image
+    landmarks: Points = ()
 
 
 @dataclass(frozen=True)
@@ -78,45 +87,73 @@ def extract_faces(
     detector = detector or FaceDetector(config=config)
     report = _monotonic(progress)
     started = time.perf_counter()
-    file = survey(path, video)
+    file = probe(path, video)
     report(0.02)
 
-    plan = Plan.of(file.frames, config)
-    footage = Footage(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=plan.again)
-    upright = Search(footage, detector, config, long_side=config.detect_long_side)
-    people = upright.run(plan, lambda x: report(0.02 + 0.68 * x))
-    assert footage.first is not None  # without a frame decoding has raised
-    info = file.info(footage.first)
+    schedule = FrameSchedule.of(file.frames, config)
+    source = FrameSource(path, video, times=file.times, cut_threshold=config.cut_threshold, keep=schedule.retain)
+    upright = Search(source, detector, config, View(config.detect_long_side))
+    people = upright.run(schedule, lambda x: report(0.02 + 0.68 * x))
+    assert source.first is not None  # without a frame decoding has raised
+    info = file.info(source.first)
     searches = [upright]
     if not people:
-        # Larger first (small faces), then turned (a phone held sideways whose file does not say so).
-        tries = [(config.full_scale_long_side, 0)] if max(info.width, info.height) > config.detect_long_side else []
-        tries += [(config.detect_long_side, degrees) for degrees in (90, 270, 180)]
-        plan = Plan.of(footage.frames_decoded, config)  # a damaged file has fewer than it said
-        for number, (long_side, turned) in enumerate(tries):
-            search = Search(footage, detector, config, long_side=long_side, turned=turned)
+        schedule = FrameSchedule.of(source.frames_decoded, config)  # a damaged file has fewer than it said
+        views = _other_views(upright, config)
+        for number, view in enumerate(views, 1):
+            search = Search(source, detector, config, view)
             searches.append(search)
-            sample = config.turned_frames if turned else config.full_scale_frames
-            search.look_at([plan.first[k] for k in even(len(plan.first), sample)], lambda _: report(0.0))
-            report(0.7 + 0.28 * (number + 1) / len(tries))
-            if sum(bool(look.valid) for look in search.looks.values()) < min(3, footage.frames_decoded):
-                continue
-            people = search.run(plan, lambda _: report(0.98))
+            if _shows_somebody(search, schedule):
+                people = search.run(schedule, lambda _: report(0.98))
+            report(0.7 + 0.28 * number / len(views))
             if people:
                 break
     total = time.perf_counter() - started
     detect = sum(s.detect_s for s in searches)
-    middle = upright.looks[sorted(upright.looks)[len(upright.looks) // 2]]
+    middle = upright.detections[sorted(upright.detections)[len(upright.detections) // 2]]
     extraction = Extraction(
         info=info,
-        frames_decoded=footage.frames_decoded,
+        frames_decoded=source.frames_decoded,
         tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
         sampled_frames=() if people else _evidence(upright, config),
-        thumbnail=reduce(middle.small, 320),
+        thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
     )
     report(1.0)
     return extraction
+
+
+def _other_views(upright: Search, config: FaceConfig) -> list[View]:
+    """The views in which a video is searched before it is said that nobody is there, the cheapest first.
+
+    Padded, for faces larger than the frame or cut by its edge; turned, for a phone held sideways whose file does not
+    say so; large, for small faces.  Dark frames are lifted in all of them, and searched lifted first.
+    """
+    side = config.detect_long_side
+    frames = list(upright.detections.values())
+    views = [View(side, lift=True)] if any(is_dark(detected.small) for detected in frames) else []
+    views.append(View(round(side / (1 + 2 * config.view_padding)), padding=config.view_padding, lift=True))
+    views += [View(side, rotation=degrees, lift=True) for degrees in (90, 270, 180)]
+    if max(upright.source.first.shown_size if upright.source.first else (0, 0)) > side:
+        views.append(View(config.full_scale_long_side, lift=True))
+    return views
+
+
+def _shows_somebody(search: Search, schedule: FrameSchedule) -> bool:
+    """Search a few frames; True where three of them show a face.
+
+    The search ends after the first three without anything like a face.
+    """
+    config = search.config
+    count = config.full_scale_frames if search.view.long_side > config.detect_long_side else config.turned_frames
+    probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), count)]
+    middle = [probes[k] for k in linspace_indices(len(probes), MIN_VIEW_FRAMES)]
+    search.detect_frames(middle, lambda _: None)
+    if not any(detected.valid or detected.rejected for detected in search.detections.values()):
+        return False
+    search.detect_frames(probes, lambda _: None)
+    shown = sum(bool(detected.valid) for detected in search.detections.values())
+    return shown >= min(MIN_VIEW_FRAMES, search.source.frames_decoded)
 
 
 def _monotonic(progress: Progress | None) -> Progress:
@@ -132,24 +169,30 @@ def _monotonic(progress: Progress | None) -> Progress:
 
 
 def _track(index: int, person: list[Detection], config: FaceConfig) -> Track:
-    chosen = [person[i] for i in even(len(person), config.faces_per_track)]
-    return Track(index, tuple(Face(d.frame_number, d.timestamp_s, d.shown_box, d.probability, d.crop) for d in chosen))
+    chosen = [person[i] for i in linspace_indices(len(person), config.faces_per_track)]
+    return Track(
+        index, tuple(Face(d.frame_number, d.timestamp_s, d.box, d.probability, d.crop, d.landmarks) for d in chosen)
+    )
 
 
 def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     """The frames to show a person: those with the best rejected boxes first, then evenly."""
-    looks = [search.looks[n] for n in sorted(search.looks)]
+    detections = [search.detections[n] for n in sorted(search.detections)]
 
-    def boxes(look: Look) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.shown_box, d.probability, "short_track") for d in look.valid]
-        return tuple(sorted([*lone, *look.rejected], key=lambda b: -b.probability)[:8])
+    def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
+        lone = [RejectedBox(d.box, d.probability, "short_track") for d in detected.valid]
+        return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
-    suspicious = sorted((look for look in looks if boxes(look)), key=lambda x: -boxes(x)[0].probability)
-    chosen = {look.number: look for look in suspicious[: config.evidence_frames // 2]}
-    for index in even(len(looks), config.evidence_frames):
+    suspicious = sorted(
+        (detected for detected in detections if boxes(detected)), key=lambda x: -boxes(x)[0].probability
+    )
+    chosen = {detected.number: detected for detected in suspicious[: config.evidence_frames // 2]}
+    for index in linspace_indices(len(detections), config.evidence_frames):
         if len(chosen) < config.evidence_frames:
-            chosen.setdefault(looks[index].number, looks[index])
+            chosen.setdefault(detections[index].number, detections[index])
     return tuple(
-        SampledFrame(look.number, look.timestamp_s, reduce(look.small, config.evidence_long_side), boxes(look))
-        for look in sorted(chosen.values(), key=lambda x: x.number)
+        SampledFrame(
+            detected.number, detected.timestamp_s, downscale(detected.small, config.evidence_long_side), boxes(detected)
+        )
+        for detected in sorted(chosen.values(), key=lambda x: x.number)
     )

@@ -1,227 +1,190 @@
-"""Looking for people in one video at one scale: coarse to fine, few frames to many, linked into tracks.
+"""Search the frames of one video for people: coarse to fine, few frames to many, linked into tracks.
 
-`ml.faces.extract` decides which searches are made, and what becomes of what they find.
+`ml.faces.extract` decides in which views (`ml.faces.view`) a video is searched.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
-from ml.faces.mtcnn import MOST_PIXELS, Cascade, Found
-from ml.faces.tracking import Box, Detection, even, link
-from ml.video.decode import DecodedFrame, turn
-from ml.video.frame_source import Footage, Progress
-from ml.video.prefetch import side_by_side
+from ml.faces.crop import crop_face
+from ml.faces.detector import FaceDetector, RejectedBox, rejection
+from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
+from ml.faces.tracking import Detection, iou, link, linspace_indices
+from ml.faces.view import Copy, View
+from ml.video.frame import DecodedFrame
+from ml.video.frame_source import FrameSource, Progress
+from ml.video.prefetch import parallel_map
 
 Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class RejectedBox:
-    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track, too_many."""
-
-    box: Box
-    probability: float
-    reason: str
-
-
-class FaceDetector:
-    """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.faces.mtcnn_networks.Networks.
-
-    A search looks at `threads` frames side by side, as many as there are cores unless given.
-    """
-
-    def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
-        self.config = config or FaceConfig()
-        self.threads = threads or os.cpu_count() or 1
-        self._cascade = Cascade(device, self.config.mtcnn_thresholds)
-
-    def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[Found]:
-        """Per RGB picture (H, W, 3), all of one size: boxes in its pixels with probabilities, the most probable first.
-
-        `min_face` is the smallest face to be found, in pixels; the config's unless given.
-        """
-        return self._cascade.detect(images, min_face=min_face or self.config.min_face_detect)
-
-
-def crop_face(image: Image, box: Box, *, size: int, margin: float) -> Image:
-    """A square RGB crop centred on the box, side (1 + margin) x its longer side, `size` pixels.
-
-    Where the square leaves the frame the border is repeated, so that the face stays centred and undistorted.
-    """
-    x1, y1, x2, y2 = box
-    half = max(x2 - x1, y2 - y1) * (1 + margin) / 2
-    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
-    left, top = round(cx - half), round(cy - half)
-    side = max(2, round(2 * half))
-    height, width = image.shape[:2]
-    inner = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
-    if inner.size == 0:
-        raise ValueError("the box lies outside the image")
-    padding = (max(0, -top), max(0, top + side - height), max(0, -left), max(0, left + side - width))
-    if any(padding):
-        inner = np.asarray(cv2.copyMakeBorder(inner, *padding, cv2.BORDER_REPLICATE), dtype=np.uint8)
-    interpolation = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(inner, (size, size), interpolation=interpolation), dtype=np.uint8)
-
-
-def rejection(box: Box, probability: float, *, width: int, height: int, config: FaceConfig) -> str:
-    """Why a detection is not a valid face, or an empty string when it is one."""
-    x1, y1, x2, y2 = box
-    if probability < config.min_probability:
-        return "low_probability"
-    if min(x2 - x1, y2 - y1) < config.min_size:
-        return "too_small"
-    inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
-    if inside < config.min_inside * (x2 - x1) * (y2 - y1):
-        return "outside"
-    return ""
+SAME_FACE_IOU = 0.3
+"""Overlap from which detections of one frame in two views are one face."""
+MIN_VIEW_FRAMES = 3
+"""Frames in which a view must show a face that no other view does, before it is used for all."""
 
 
 @dataclass
-class Look:
-    """What one frame showed: valid faces, rejected boxes, and the small copy that the detector saw."""
+class FrameDetections:
+    """Detections of one frame, and the copy (H, W, 3) in which the detector searched first.
+
+    `fine` where the smallest faces were searched for, too.
+    """
 
     number: int
     timestamp_s: float
     valid: list[Detection]
     rejected: list[RejectedBox]
     small: Image
-    finely: bool
-    """Whether small faces were looked for, too."""
+    fine: bool
 
 
 @dataclass(frozen=True)
-class Part:
-    """Frames with the small copies that the detector looks at together."""
+class DetectionBatch:
+    """Frames with the copies that the detector takes in one call."""
 
-    frames: list[tuple[DecodedFrame, Image]]
-    finely: bool
+    frames: list[tuple[DecodedFrame, Copy]]
+    fine: bool
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which frames of a video are looked at, and in which order: numbers, each group in time order.
+class Pass:
+    """One step of a search: frames, those of them searched for larger faces only, progress (0 to 1) at its end."""
 
-    `ten` are looked at first, of these `probes` for the smallest faces too; then `more`; with these they are `first`.
+    numbers: Collection[int]
+    coarse: Collection[int]
+    progress: float
+
+
+@dataclass(frozen=True)
+class FrameSchedule:
+    """Frame numbers to search, in groups, each in time order.
+
+    `first_pass` is searched first, of these `fine_frames` for the smallest faces too; `first` is `first_pass` and
+    `second_pass` together.
     """
 
-    probes: list[int]
-    ten: list[int]
-    more: list[int]
+    fine_frames: list[int]
+    first_pass: list[int]
+    second_pass: list[int]
     first: list[int]
     dense: list[int]
 
     @classmethod
-    def of(cls, frames: int, config: FaceConfig) -> Plan:
+    def of(cls, frames: int, config: FaceConfig) -> FrameSchedule:
         """Of a video of so many frames."""
-        first = even(frames, config.first_pass_frames)
-        ten = [first[k] for k in even(len(first), config.faces_per_track)]
+        first = linspace_indices(frames, config.first_pass_frames)
+        first_pass = [first[k] for k in linspace_indices(len(first), config.faces_per_track)]
         return cls(
             # Not at the ends: the last look, for which nothing is decoded any more, should be a short one.
-            probes=[ten[len(ten) * (2 * k + 1) // (2 * config.fine_probes)] for k in range(config.fine_probes)],
-            ten=ten,
-            more=[number for number in first if number not in ten],
+            fine_frames=[
+                first_pass[len(first_pass) * (2 * k + 1) // (2 * config.fine_probes)] for k in range(config.fine_probes)
+            ],
+            first_pass=first_pass,
+            second_pass=[number for number in first if number not in first_pass],
             first=first,
             dense=list(range(0, frames, config.dense_stride)),
         )
 
     @property
-    def again(self) -> list[list[int]]:
+    def retain(self) -> list[list[int]]:
         """What may be asked for after the first pass, the most useful group first."""
-        return [self.more, self.ten, self.dense]
+        return [self.second_pass, self.first_pass, self.dense]
 
 
 class Search:
-    """The passes over one video at one detection scale and one turn."""
+    """The passes over one video in one view.  `detections` are those of each frame number, in the frame as shown."""
 
-    def __init__(
-        self, footage: Footage, detector: FaceDetector, config: FaceConfig, *, long_side: int, turned: int = 0
-    ) -> None:
-        self.footage, self.detector, self.config = footage, detector, config
-        self.long_side, self.turned = long_side, turned
-        self.looks: dict[int, Look] = {}
+    def __init__(self, source: FrameSource, detector: FaceDetector, config: FaceConfig, view: View) -> None:
+        self.source, self.detector, self.config, self.view = source, detector, config, view
+        self.detections: dict[int, FrameDetections] = {}
         self.detect_s = 0.0
 
-    def look_at(self, numbers: Collection[int], progress: Progress, *, coarsely: Collection[int] = ()) -> None:
-        """Look at those of these frames that have not been looked at; at `coarsely` for larger faces only."""
-        parts = self._parts([number for number in numbers if number not in self.looks], progress, coarsely)
-        for looks, seconds in side_by_side(self._looks_at, parts, self.detector.threads):
-            self.looks |= {look.number: look for look in looks}
+    def detect_frames(
+        self, numbers: Collection[int], progress: Progress, *, coarse: Collection[int] = (), view: View | None = None
+    ) -> None:
+        """Detect in those of these frames that have not been searched; in `coarse` for larger faces only.
+
+        With `view` search all of them once more in that view, and add the faces that are new.
+        """
+        wanted = list(numbers) if view else [number for number in numbers if number not in self.detections]
+        batches = self._batches(wanted, progress, coarse, view or self.view)
+        for detections, seconds in parallel_map(self._detect_batch, batches, self.detector.threads):
+            for detected in detections:
+                self._add(detected)
             self.detect_s += seconds / self.detector.threads
 
-    def _parts(self, wanted: Collection[int], progress: Progress, coarsely: Collection[int]) -> Iterator[Part]:
-        """The frames' small copies, together what the detector takes together."""
-        part = Part([], finely=True)
-        for frame in self.footage.frames(wanted, progress):
-            small = turn(frame.rgb(long_side=self.long_side), self.turned)
-            finely = frame.number not in coarsely
-            alike = part.frames and part.finely == finely and part.frames[-1][1].shape == small.shape
-            if alike and (len(part.frames) + 1) * small.shape[0] * small.shape[1] <= MOST_PIXELS:
-                part.frames.append((frame, small))
-                continue
-            if part.frames:
-                yield part
-            part = Part([(frame, small)], finely)
-        if part.frames:
-            yield part
+    def _add(self, detected: FrameDetections) -> None:
+        known = self.detections.setdefault(detected.number, detected)
+        if known is not detected:
+            known.valid += [
+                face for face in detected.valid if all(iou(face.box, d.box) < SAME_FACE_IOU for d in known.valid)
+            ]
 
-    def _looks_at(self, part: Part) -> tuple[list[Look], float]:
-        """What its frames show, and the seconds of the detector."""
+    def _batches(
+        self, wanted: Collection[int], progress: Progress, coarse: Collection[int], view: View
+    ) -> Iterator[DetectionBatch]:
+        """Render the frames' copies, grouped into what the detector takes in one call."""
+        batch = DetectionBatch([], fine=True)
+        for frame in self.source.frames(wanted, progress):
+            copy = view.render(frame)
+            fine = frame.number not in coarse
+            height, width = copy.image.shape[:2]
+            alike = batch.frames and batch.fine == fine and batch.frames[-1][1].image.shape == copy.image.shape
+            if alike and (len(batch.frames) + 1) * height * width <= MAX_BATCH_PIXELS:
+                batch.frames.append((frame, copy))
+                continue
+            if batch.frames:
+                yield batch
+            batch = DetectionBatch([(frame, copy)], fine)
+        if batch.frames:
+            yield batch
+
+    def _detect_batch(self, batch: DetectionBatch) -> tuple[list[FrameDetections], float]:
+        """Detect in one batch; returns its frames' detections and the seconds that the detector took."""
         started = time.perf_counter()
-        min_face = self.config.min_face_detect if part.finely else self.config.min_face_coarse
-        found = self.detector.detect([small for _, small in part.frames], min_face=min_face)
+        min_face = self.config.min_face_detect if batch.fine else self.config.min_face_coarse
+        found = self.detector.detect([copy.image for _, copy in batch.frames], min_face=min_face)
         seconds = time.perf_counter() - started
         return [
-            self._judged(frame, small, boxes, finely=part.finely)
-            for (frame, small), boxes in zip(part.frames, found, strict=True)
+            self._judge(frame, copy, [copy.to_frame(face) for face in faces], fine=batch.fine)
+            for (frame, copy), faces in zip(batch.frames, found, strict=True)
         ], seconds
 
-    def _judged(self, frame: DecodedFrame, small: Image, found: Found, *, finely: bool) -> Look:
-        """The boxes of one frame: valid ones with their crops from the full frame, the others with the reason."""
-        shown_width, shown_height = frame.shown_size
-        width, height = (shown_height, shown_width) if self.turned % 180 else (shown_width, shown_height)
-        scale_x, scale_y = width / small.shape[1], height / small.shape[0]
+    def _judge(self, frame: DecodedFrame, copy: Copy, faces: list[DetectedFace], *, fine: bool) -> FrameDetections:
+        """Split one frame's faces into valid ones, with their crops from the full frame, and rejected ones."""
+        width, height = frame.shown_size
         full: Image | None = None
         valid: list[Detection] = []
         rejected: list[RejectedBox] = []
-        for (x1, y1, x2, y2), probability in found:
-            box = (x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y)
-            reason = rejection(box, probability, width=width, height=height, config=self.config)
+        for face in faces:
+            box, probability, landmarks = face
+            reason = rejection(face, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                shown = turn_box(box, -self.turned, width, height)
-                rejected.append(RejectedBox(box=shown, probability=probability, reason=reason or "too_many"))
+                rejected.append(RejectedBox(box=box, probability=probability, reason=reason or "too_many"))
                 continue
             if full is None:
-                full = turn(frame.rgb(), self.turned)
-            crop = crop_face(full, box, size=self.config.crop_size, margin=self.config.margin)
-            valid.append(
-                Detection(
-                    frame.number, frame.timestamp_s, box, probability, crop, turn_box(box, -self.turned, width, height)
-                )
-            )
-        return Look(frame.number, frame.timestamp_s, valid, rejected, small, finely)
+                full = frame.rgb()
+            crop = crop_face(full, box, landmarks, size=self.config.crop_size, margin=self.config.margin)
+            valid.append(Detection(frame.number, frame.timestamp_s, box, probability, crop, landmarks))
+        return FrameDetections(frame.number, frame.timestamp_s, valid, rejected, copy.image, fine)
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
-        return link([self.looks[n].valid for n in sorted(self.looks)], self.footage.cuts, self.config)
+        return link([self.detections[n].valid for n in sorted(self.detections)], self.source.cuts, self.config)
 
     def people(self) -> list[list[Detection]]:
         """The tracks that are people: sure, and present enough for their size; the most prominent first."""
-        c, frames = self.config, max(1, self.footage.frames_decoded)
+        c, frames = self.config, max(1, self.source.frames_decoded)
         sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
         seen = {d.frame_number for t in clear for d in t}
-        if len(seen) < c.min_clear_presence * len(self.looks):
+        if len(seen) < c.min_clear_presence * len(self.detections):
             clear = []
         small = [
             t
@@ -234,7 +197,7 @@ class Search:
             small = []
         return sorted(clear + small, key=lambda t: -sum(d.area for d in t))[: c.max_tracks]
 
-    def settled(self, people: list[list[Detection]]) -> bool:
+    def is_complete(self, people: list[list[Detection]]) -> bool:
         """Ten faces for everyone, and no track that might yet turn out to be a person."""
         if not people or any(len(p) < self.config.faces_per_track for p in people):
             return False
@@ -247,87 +210,80 @@ class Search:
             for t in self.tracks()
         )
 
-    def settled_coarsely(self) -> bool:
+    def is_complete_coarse(self) -> bool:
         """Settled, and nobody else in the frames that were looked at for small faces, too."""
         people = self.people()
         known = {id(face) for person in people for face in person}
-        return self.settled(people) and all(
-            id(face) in known for look in self.looks.values() if look.finely for face in look.valid
+        return self.is_complete(people) and all(
+            id(face) in known for detected in self.detections.values() if detected.fine for face in detected.valid
         )
 
-    def run(self, plan: Plan, progress: Progress) -> list[list[Detection]]:
-        """All passes over the video; returns people.
-
-        It stops as soon as it is certain who is there, or when nothing like a face was seen.  Looking coarsely is tried
-        first, because it costs half; where it does not settle the matter it has been in vain.
-        """
-        c = self.config
-        seen_coarsely = False
-        if len(plan.ten) == c.faces_per_track and c.min_face_coarse > c.min_face_detect:
-            self.look_at(plan.ten, lambda x: progress(x * 0.3), coarsely=set(plan.ten) - set(plan.probes))
-            if self.looks.keys() >= set(plan.ten):
-                if self.settled_coarsely():
-                    return self.people()
-                if self.footage.has(plan.more):
-                    self.look_at(plan.more, lambda x: progress(0.3 + x * 0.05), coarsely=plan.more)
-                    if self.settled_coarsely():
-                        return self.people()
-            seen_coarsely = 2 * sum(bool(look.valid) for look in self.looks.values()) >= len(self.looks)
-            self._forget_coarse()
-        self.look_at(plan.first, lambda x: progress(0.35 + x * 0.1))
-        people = self.people()
-        if self.settled(people):
-            return people
-        if seen_coarsely:  # somebody moves too fast to be followed over ten frames
-            self.look_at(plan.dense, lambda x: progress(0.45 + x * 0.1), coarsely=plan.dense)
-            if self.settled_coarsely():
-                return self.people()
-            self._forget_coarse()
-        self.look_at(plan.dense, lambda x: progress(0.55 + x * 0.15))
-        people = self.people()
-        if self.settled(people) or not any(look.valid for look in self.looks.values()):
-            return people
-        self.look_at(range(self.footage.frames_decoded), lambda x: progress(0.7 + x * 0.3))
+    def run(self, schedule: FrameSchedule, progress: Progress) -> list[list[Detection]]:
+        """Search pass by pass until it is certain who is there; returns people."""
+        reached = 0.0
+        for step in self._passes(schedule):
+            self.detect_frames(step.numbers, _between(progress, reached, step.progress), coarse=step.coarse)
+            reached = step.progress
+            if self.is_complete_coarse() if step.coarse else self.is_complete(self.people()):
+                break
+        else:
+            self._search_other_views(schedule, progress)
         return self.people()
 
+    def _passes(self, schedule: FrameSchedule) -> Iterator[Pass]:
+        """Yield the passes in order, each only where those before it have not settled the matter.
+
+        Coarse ones come first because they cost half.  None follows where nothing like a face was seen.
+        """
+        c = self.config
+        seen_coarse = False
+        if len(schedule.first_pass) == c.faces_per_track and c.min_face_coarse > c.min_face_detect:
+            yield Pass(schedule.first_pass, set(schedule.first_pass) - set(schedule.fine_frames), 0.3)
+            if self.detections.keys() >= set(schedule.first_pass) and self.source.has(schedule.second_pass):
+                yield Pass(schedule.second_pass, schedule.second_pass, 0.35)
+            seen_coarse = 2 * sum(bool(d.valid) for d in self.detections.values()) >= len(self.detections)
+            self._forget_coarse()
+        yield Pass(schedule.first, (), 0.45)
+        if not self._anybody() and c.min_clear_presence * len(self.detections) >= 2:
+            return  # whoever is there for long enough to count would have been seen
+        if seen_coarse:  # somebody moves too fast to be followed over ten frames
+            yield Pass(schedule.dense, schedule.dense, 0.55)
+            self._forget_coarse()
+        yield Pass(schedule.dense, (), 0.7)
+        if self._anybody():
+            yield Pass(range(self.source.frames_decoded), (), 0.95)
+
+    def _search_other_views(self, schedule: FrameSchedule, progress: Progress) -> None:
+        """Where people come and go: search turned for those who lie, and padded for those cut by the frame's edge.
+
+        Both in a few frames first.  Nothing is done where nobody was seen at all (see `ml.faces.extract`).
+        """
+        if not self._anybody():
+            return
+        views = [View(self.view.long_side, rotation=degrees) for degrees in (90, 270)]
+        if sum(any(box.reason == "outside" for box in d.rejected) for d in self.detections.values()) >= MIN_VIEW_FRAMES:
+            views.append(View(self.view.long_side, padding=self.config.view_padding))
+        for view in views:
+            before = {number: len(d.valid) for number, d in self.detections.items()}
+            probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), self.config.turned_frames)]
+            self.detect_frames(probes, lambda _: progress(0.97), view=view)
+            new = sum(len(d.valid) > before.get(number, 0) for number, d in self.detections.items())
+            if new >= min(MIN_VIEW_FRAMES, self.source.frames_decoded):
+                rest = [number for number in schedule.dense if number not in probes]
+                self.detect_frames(rest, lambda _: progress(0.99), view=view)
+
+    def _anybody(self) -> bool:
+        return any(detected.valid for detected in self.detections.values())
+
     def _forget_coarse(self) -> None:
-        self.looks = {number: look for number, look in self.looks.items() if look.finely}
+        self.detections = {number: detected for number, detected in self.detections.items() if detected.fine}
+
+
+def _between(progress: Progress, start: float, end: float) -> Progress:
+    """Report 0 to 1 as `start` to `end`."""
+    return lambda share: progress(start + share * (end - start))
 
 
 def size_of(track: list[Detection]) -> float:
     """Median of the shorter side of a track's boxes, in pixels."""
     return float(np.median([min(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in track]))
-
-
-def turn_box(box: Box, degrees: int, width: int, height: int) -> Box:
-    """Where a box of a `width` x `height` image lies after the image is turned anticlockwise by `degrees`."""
-    x1, y1, x2, y2 = box
-    for _ in range(round(degrees / 90) % 4):
-        x1, y1, x2, y2 = y1, width - x2, y2, width - x1
-        width, height = height, width
-    return (x1, y1, x2, y2)
-
-
-def search_exhaustively(
-    path: Path, *, detector: FaceDetector, stride: int = 1, numbers: set[int] | None = None
-) -> Iterator[Look]:
-    """What the detector sees at full size in every `stride`-th frame, or in those of these numbers.
-
-    To judge the quick search by, not to be used.
-    """
-    footage = Footage(path)
-    search = Search(footage, detector, detector.config, long_side=10**6)
-    wanted = set(range(0, footage.video.max_frames, stride)) if numbers is None else numbers
-    parts = search._parts(wanted, lambda _: None, coarsely=())
-    for looks, _ in side_by_side(search._looks_at, parts, detector.threads):
-        yield from looks
-
-
-def people_in(looks: Sequence[Look], frames_decoded: int, config: FaceConfig | None = None) -> int:
-    """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
-    config = config or FaceConfig()
-    footage = Footage(Path())
-    footage.frames_decoded = frames_decoded
-    search = Search(footage, FaceDetector(config=config), config, long_side=1)
-    search.looks = {look.number: look for look in looks}
-    return len(search.people())

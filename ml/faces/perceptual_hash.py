@@ -1,8 +1,8 @@
-"""Prints: 256 bits of what a picture, or a person's face in a video, looks like; near-duplicates differ in few.
+"""Perceptual hashes: 256 bits of a picture or of a person's face in a video; near-duplicates differ in few.
 
 Each bit is the sign of one low frequency of the picture (DCT): 128 of its brightness, 64 of each colour difference; of
 a grey picture 256 of its brightness.  So it survives compression, scaling, brightness and, within limits, cropping.  A
-face's print is made of the mean of its person's crops, which depends less on which frames were taken than any one crop.
+face's hash is made of the mean of its person's crops, which depends less on which frames were taken than any one crop.
 
 Measured on 49 clips (FaceForensics++, Celeb-DF, talking heads, the demo's), each encoded anew at CRF 35 and half size,
 cropped by 10 % of its width, and both; on forgeries and compressions of one original; other people's faces also on
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
-NO_PRINT = "-"
+NO_HASH = "-"
 BITS = 256
 _SIDE = 48
 _MIN_DEVIATION = 4.0
@@ -43,12 +43,12 @@ _ZIGZAG = sorted(((i, j) for i in range(_SIDE) for j in range(_SIDE) if i + j), 
 _ROWS, _COLUMNS = (np.array(axis[:BITS]) for axis in zip(*_ZIGZAG, strict=True))
 
 
-def picture_print(image: Image) -> str:
-    """Print of an RGB image (H, W, 3): 64 hex digits, or NO_PRINT where there is no structure (a black frame)."""
+def image_hash(image: Image) -> str:
+    """Hash an RGB image (H, W, 3): 64 hex digits, or NO_PRINT where there is no structure (a black frame)."""
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     brightness, *colours = (np.asarray(channel, dtype=np.float32) for channel in cv2.split(small))
     if float(brightness.std()) < _MIN_DEVIATION:
-        return NO_PRINT
+        return NO_HASH
     if max(float(colour.std()) for colour in colours) < _MIN_COLOUR_DEVIATION:
         bits = _signs(brightness, BITS)
     else:
@@ -56,11 +56,11 @@ def picture_print(image: Image) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def face_print(crops: Sequence[Image]) -> str:
-    """Print of one person from all of their crops in a video, square and RGB; NO_PRINT as for a picture."""
+def face_hash(crops: Sequence[Image]) -> str:
+    """Hash one person from all of their crops in a video, square and RGB; NO_PRINT as for a picture."""
     small = [cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for crop in crops]
     mean: NDArray[np.float32] = np.mean(np.stack(small), axis=0, dtype=np.float32)
-    return picture_print(np.asarray(mean.round(), dtype=np.uint8))
+    return image_hash(np.asarray(mean.round(), dtype=np.uint8))
 
 
 def _signs(channel: NDArray[np.float32], count: int) -> NDArray[np.bool_]:

@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig
 
 Box = tuple[float, float, float, float]
+Points = tuple[tuple[float, float], ...]
+"""Landmarks as (x, y)."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A valid face in a frame.  `box` in pixels of the searched image, `shown_box` of the frame as shown."""
+    """A valid face in a frame.
+
+    `box` and the five `landmarks` (left eye, right eye, nose, left and right corner of the mouth, as seen) are in
+    pixels of the frame as shown; `crop` is (S, S, 3) RGB, levelled.
+    """
 
     frame_number: int
     timestamp_s: float
     box: Box
     probability: float
     crop: NDArray[np.uint8]
-    shown_box: Box
+    landmarks: Points = ()
 
     @property
     def area(self) -> float:
@@ -41,7 +47,7 @@ class Detection:
         return np.asarray(histogram / histogram.sum(), dtype=np.float32)
 
 
-def even(count: int, wanted: int) -> list[int]:
+def linspace_indices(count: int, wanted: int) -> list[int]:
     """At most `wanted` different whole numbers spread evenly over 0 .. count - 1."""
     if count <= 0:
         return []

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ml.config import LABEL_MAP, ModelConfig
 from ml.model.network import FaceSequenceClassifier
+from ml.model.weights_check import info_fault, tensors_fault
 
 FORMAT_VERSION = 1
 BASELINE = Path(__file__).parent.parent / "pretrained" / "baseline.safetensors"
@@ -88,6 +89,9 @@ def read_info(path: Path) -> WeightsInfo:
         )
     if info.config.label_map != LABEL_MAP:
         raise WeightsError(f"{path.name} has label map {info.config.label_map}; it must be {LABEL_MAP}.")
+    fault = info_fault(info)
+    if fault is not None:
+        raise WeightsError(f"{path.name} {fault}")
     return info
 
 
@@ -102,6 +106,9 @@ def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequence
     with safe_open(str(path), framework="pt") as handle:
         state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    fault = tensors_fault(state)
+    if fault is not None:
+        raise WeightsError(f"{path.name} {fault}")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

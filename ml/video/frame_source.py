@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from ml.config import VideoConfig
 from ml.video.decode import DecodedFrame, decode
-from ml.video.prefetch import ahead
+from ml.video.prefetch import prefetch
 
 Progress = Callable[[float], None]
 MOST_KEPT_BYTES = 96 * 2**20
 """Of decoded frames that may be asked for again: at 1280 x 720 all but those of the last pass, at 1920 x 1080 the 16 of
 the first.  Twice as much took the many videos that need no second pass a tenth longer, for memory that is new is not
 free, and the few that do a tenth less."""
-DECODED_AHEAD = 3
+PREFETCH_FRAMES = 3
 """Frames to be looked at that wait, decoded, while the detector is at an earlier one."""
 
 
-class Footage:
+class FrameSource:
     """The frames of a video.  The first pass decodes all that are needed, counts them, and finds the cuts.
 
-    `times` are the survey's (see `ml.video.decode.decode`); without them no frame is left out.  `keep` are groups of
+    `times` are `probe`'s (see `ml.video.decode.decode`); without them no frame is left out.  `keep` are groups of
     frames that may be asked for again, the most useful first: of these the leading groups are kept that have room as a
     whole, because a single frame that is missing costs as much as all.
     """
@@ -59,7 +59,7 @@ class Footage:
         if self.has(wanted):
             source = (self._kept[number] for number in sorted(wanted))
         else:
-            source = ahead(self._decoded(set(wanted)), DECODED_AHEAD)
+            source = prefetch(self._decoded(set(wanted)), PREFETCH_FRAMES)
         for reached, frame in enumerate(source, 1):
             progress(reached / len(wanted))
             yield frame
@@ -79,13 +79,13 @@ class Footage:
         needed = wanted.union(*self._keep)
         keep: set[int] = set()
         room = MOST_KEPT_BYTES
-        cuts = Cuts(self.cut_threshold)
+        cuts = SceneCutDetector(self.cut_threshold)
         for frame in decode(self.path, self.video, times=self.times, needed=needed):
             if self.first is None:
                 self.first = frame
                 keep = self._worth_keeping(frame.size_bytes)
                 needed &= wanted | keep
-            cuts.look_at(frame)
+            cuts.add(frame)
             self.frames_decoded = frame.number + 1
             if frame.number in keep and frame.size_bytes <= room:  # a stream may change its size half-way
                 self._kept[frame.number] = frame
@@ -93,9 +93,9 @@ class Footage:
             if frame.number in wanted:
                 yield frame
         if not cuts.certain:
-            cuts = Cuts(self.cut_threshold)
+            cuts = SceneCutDetector(self.cut_threshold)
             for frame in decode(self.path, self.video):
-                cuts.look_at(frame)
+                cuts.add(frame)
         self.cuts = cuts.found
 
     def _worth_keeping(self, frame_bytes: int) -> set[int]:
@@ -107,7 +107,7 @@ class Footage:
         return chosen
 
 
-class Cuts:
+class SceneCutDetector:
     """Where the picture changes from one frame to the next as a whole.
 
     Not `certain` where it has changed over frames that were left out: it may have been one of them, or just movement.
@@ -119,7 +119,7 @@ class Cuts:
         self.certain = True
         self._before: tuple[int, NDArray[np.float32]] | None = None
 
-    def look_at(self, frame: DecodedFrame) -> None:
+    def add(self, frame: DecodedFrame) -> None:
         """The next one."""
         now = frame.luma_signature()
         if self._before is not None:

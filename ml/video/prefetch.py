@@ -16,7 +16,7 @@ JOIN_S = 5.0
 """Then the thread hangs in the library, and whoever watches over the process ends it."""
 
 
-def ahead(items: Generator[T], depth: int) -> Iterator[T]:
+def prefetch(items: Generator[T], depth: int) -> Iterator[T]:
     """The same items in the same order, up to `depth` of them made before they are asked for.
 
     What `items` raises is raised here, after the items before it.  `items` is closed when this generator is.
@@ -44,7 +44,7 @@ def ahead(items: Generator[T], depth: int) -> Iterator[T]:
         finally:
             items.close()
 
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
     thread.start()
     try:
         while True:
@@ -61,7 +61,7 @@ def ahead(items: Generator[T], depth: int) -> Iterator[T]:
         thread.join(JOIN_S)
 
 
-def side_by_side(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def parallel_map(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
     """`work` of each item, in their order, `threads` of them at a time; items are asked for as they are needed.
 
     What `work` raises is raised here, and what has not begun then never does.

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detection import broker_health, dispatch
 from detection.api.views import health
-from detection.models import Analysis, Stage, WorkerBeat
+from detection.models import Analysis, ChoreRun, Stage, WorkerBeat
+from detection.services.ops import chores
 from tests.api.conftest import Caller, Factory
 from tests.stack import wait_for
 
@@ -63,7 +64,8 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
     monkeypatch.setattr(broker_health, "_looking", False)
     monkeypatch.setattr(dispatch, "broker_answers", slow)
     started = time.monotonic()
-    assert nobody.get("/readyz").json() == {"status": "ready", "broker": "not known yet"}
+    body = nobody.get("/readyz").json()
+    assert (body["status"], body["broker"]) == ("ready", "not known yet")
     assert nobody.get("/readyz").json()["broker"] == "not known yet"
     assert time.monotonic() - started < 5
     assert looked.wait(5)
@@ -71,8 +73,33 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
     wait_for(lambda: nobody.get("/readyz").json()["broker"] == "answers", "an answer of the broker")
     assert figures(admin)["dfd_broker_up",] == 1
     monkeypatch.setattr(broker_health, "_found", broker_health.Broker.SILENT)
-    assert nobody.get("/readyz").json() == {"status": "ready", "broker": "does not answer"}
+    body = nobody.get("/readyz").json()
+    assert (body["status"], body["broker"]) == ("ready", "does not answer")
     assert figures(admin)["dfd_broker_up",] == 0
+
+
+def test_when_the_sweep_last_ran_is_said_and_which_chores_fail(
+    nobody: Caller, admin: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    body = nobody.get("/readyz").json()
+    assert (body["last_sweep_at"], body["sweep_is_late"]) == (None, True)
+    assert figures(admin)["dfd_last_sweep_timestamp_seconds",] == 0
+    assert figures(admin)["dfd_sweep_late",] == 1
+    chores.run_all([chores.Chore("erasure", fail), chores.Chore("quotas", lambda: None)])
+    body = nobody.get("/readyz").json()
+    assert body["last_sweep_at"] is not None
+    assert not body["sweep_is_late"]
+    found = figures(admin)
+    assert found["dfd_last_sweep_timestamp_seconds",] == pytest.approx(time.time(), abs=60)
+    assert found["dfd_sweep_late",] == 0
+    assert (found["dfd_chore_failures", "erasure"], found["dfd_chore_failures", "quotas"]) == (1, 0)
+    assert found["dfd_chore_last_success_timestamp_seconds", "erasure"] == 0
+    settings.DFD_SWEEP_S = 1
+    ChoreRun.objects.update(ran_at=timezone.now() - timedelta(seconds=3))
+    assert nobody.get("/readyz").json()["sweep_is_late"]
 
 
 def test_without_its_database_it_is_not_ready(
@@ -191,6 +218,6 @@ def test_metrics_cost_the_same_queries_however_much_there_is(
     for _ in range(rows):
         factory.judged(admin.user)
         factory.video(admin.user)
-    # the token, five counts, queues, outcomes, steps, workers, seven of the reviewers' queues
-    with django_assert_num_queries(17):
+    # the token, five counts, the sweep, queues, outcomes, steps, workers, seven of the reviewers' queues
+    with django_assert_num_queries(18):
         figures(admin)

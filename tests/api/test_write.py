@@ -55,9 +55,7 @@ def test_analysing_again_counts_against_the_quota(
     problem(owner.post_json(f"/api/v1/videos/{video.pk}/analyze/"), 429, "quota_exceeded")
 
 
-def test_a_review_is_appended_and_the_newest_label_is_the_videos(
-    owner: Caller, reviewer: Caller, factory: Factory
-) -> None:
+def test_a_review_is_appended_and_what_it_counts_for_is_told(owner: Caller, reviewer: Caller, factory: Factory) -> None:
     video = factory.judged(owner.user)
     path = f"/api/v1/videos/{video.pk}/reviews/"
     first = reviewer.post_json(path, {"label": "fake", "comment": "the mouth"})
@@ -66,10 +64,13 @@ def test_a_review_is_appended_and_the_newest_label_is_the_videos(
         "label": "fake", "comment": "the mouth", "reviewer": "reviewer", "video": str(video.pk),
         "verdict": str(video.current_verdict_id),
     }.items()  # fmt: skip
-    assert owner.post_json(path, {"label": "unsure"}).status_code == 201
-    assert [row["label"] for row in owner.get(path).json()["results"]] == ["unsure", "fake"]
+    assert first.json()["counts_as"] == "review"
+    opinion = owner.post_json(path, {"label": "real"})
+    assert (opinion.status_code, opinion.json()["counts_as"]) == (201, "opinion")
+    told = [(row["label"], row["counts_as"]) for row in owner.get(path).json()["results"]]
+    assert told == [("real", "opinion"), ("fake", "review")]
     shown = owner.get(f"/api/v1/videos/{video.pk}/").json()
-    assert shown["label"] == "unsure"
+    assert shown["label"] == "fake"
     assert shown["verdict"]["needs_review"] is True  # what the verdict said stays
 
 

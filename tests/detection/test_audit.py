@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from io import StringIO
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
+from detection.audit_context import Actor
 from detection.models import AppendOnlyError, AuditAction, AuditEntry, AuditHead, ModelVersion, State, Video
 from detection.services.learning import registry
 from detection.services.ops import accounts, audit
@@ -68,6 +70,69 @@ def test_entries_are_numbered_chained_and_found_sound_in_batches(monkeypatch: py
     assert f"10:{rows[-1].hash}" in verify("--expect", f"4:{rows[3].hash}")
 
 
+@pytest.mark.parametrize(
+    ("seen", "stored"),
+    [
+        ("::ffff:203.0.113.9", "203.0.113.9"),  # a server on [::], an IPv4 client
+        ("::ffff:cb00:7109", "203.0.113.9"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("FE80:0::1", "fe80::1"),
+        ("2001:DB8::0:1", "2001:db8::1"),
+        ("64:ff9b::203.0.113.9", "64:ff9b::cb00:7109"),
+        ("::203.0.113.9", "::203.0.113.9"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("/run/web.sock", None),
+    ],
+)
+def test_whatever_a_client_is_called_the_chain_holds(seen: str, stored: str | None) -> None:
+    Client().post("/admin/login/", {"username": "x", "password": "y"}, REMOTE_ADDR=seen)
+    address = AuditEntry.objects.get().address
+    assert (address and ip_address(address)) == (stored and ip_address(stored))
+    assert "OK: 1 entries" in verify()
+
+
+@pytest.mark.parametrize("address", ["::ffff:cb00:7109", "fe80::1%eth0", "FE80::1", "::ffff:203.0.113.9"])
+def test_an_entry_is_hashed_as_it_is_read_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an address comes from elsewhere than a request."""
+    monkeypatch.setattr(audit, "who", lambda *, by=None: Actor("somebody", None, address))
+    fill(3)
+    assert "OK: 3 entries" in verify()
+
+
+@pytest.mark.parametrize("facts", [{"n": 10**30}, {"n": 1.0}, {"n": 0.1}, {"t": (1, 2)}, {"k": {1: "a"}}])
+def test_facts_are_hashed_as_they_are_read_again(facts: dict[str, Any]) -> None:
+    audit.record(AuditAction.EXPORTED, facts=facts)
+    assert "OK: 1 entries" in verify()
+
+
+def test_a_chain_of_the_version_before_with_a_mapped_address_is_sound() -> None:
+    """It hashed the address as Python had spelt it, and the database spelt it in its own way."""
+    fill(2)
+    entry = AuditEntry.objects.get(number=2)
+    entry.address = "::ffff:cb00:7109"
+    forge(2, address="::ffff:203.0.113.9", hash=audit.digest(entry))
+    AuditHead.objects.update(hash=audit.digest(entry))
+    fill(1)
+    assert "OK: 3 entries" in verify()
+    forge(2, address="::ffff:203.0.113.8")
+    with pytest.raises(CommandError, match="Entry 2 is not as it was written"):
+        verify()
+
+
+def test_every_bad_entry_is_named() -> None:
+    fill(12)
+    forge(2, actor="somebody else")
+    AuditEntry.objects.filter(number__in=(4, 5, 9))._raw_delete("default")
+    forge(11, subject="another")
+    forge(11, hash=audit.digest(AuditEntry.objects.get(number=11)))
+    assert audit.verify().broken == (
+        "Entry 2 is not as it was written.",
+        "Entries 4 to 5 are missing.",
+        "Entry 9 is missing.",
+        "Entry 12 does not follow from the one before it.",
+    )
+
+
 def test_an_empty_log_is_sound() -> None:
     assert "OK: 0 entries" in verify()
 
@@ -85,7 +150,7 @@ def test_an_empty_log_is_sound() -> None:
 def test_a_changed_entry_is_named(changes: dict[str, Any]) -> None:
     fill(6)
     forge(4, **changes)
-    with pytest.raises(CommandError, match=r"^Entry 4 is not as it was written. The 3 entries before it are sound"):
+    with pytest.raises(CommandError, match=r"^Entry 4 is not as it was written.\nThe last entry is 6:"):
         verify()
 
 

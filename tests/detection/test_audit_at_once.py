@@ -23,7 +23,7 @@ def test_writers_wait_for_each_other() -> None:
 
     at_once(write)
     checked = audit.verify()
-    assert (checked.broken, checked.entries) == ("", MANY * (EACH - 1))
+    assert (checked.broken, checked.entries) == ((), MANY * (EACH - 1))
 
 
 def test_of_many_looks_at_once_one_is_recorded() -> None:

@@ -15,10 +15,11 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import FolderCheck, Video
-from detection.services.jobs import orphan_files
+from detection.models import Analysis, FaceFrame, FolderCheck, Stage, Video
+from detection.services.jobs import analyses, attempt_files, orphan_files, sweeper
 from detection.services.jobs.attempt_files import attempt_folder
 from detection.services.uploads import uploads
+from tests.detection.conftest import claimed, extraction
 
 pytestmark = pytest.mark.django_db
 CLIP = Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4"
@@ -87,3 +88,48 @@ def test_a_storage_that_does_not_answer_is_asked_again(monkeypatch: pytest.Monke
         patch.setattr(orphan_files, "remove_tree", away)
         assert orphan_files.sweep() == 0
     assert orphan_files.sweep() == 1
+
+
+def test_the_attempt_that_is_storing_right_now_keeps_its_files(
+    video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = analyses.queue_analysis(video=video)
+    dead = analyses.claim(analysis_id=analysis.id, stage=Stage.EXTRACT, worker="dead")
+    assert dead is not None
+    default_storage.save(f"{attempt_folder(video.pk, dead.token)}/thumbnail.jpg", ContentFile(b"x"))
+    Analysis.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    sweeper.sweep()
+    Analysis.objects.update(not_before=timezone.now())
+    real = attempt_files.store
+
+    def store(*arguments: Any) -> Any:
+        stored = real(*arguments)
+        passed(hours=2)
+        assert orphan_files.sweep() == 1
+        return stored
+
+    monkeypatch.setattr(attempt_files, "store", store)
+    claim = claimed(analysis)
+    analyses.finish_extraction(claim=claim, result=extraction(tmp_path))
+    names = [*FaceFrame.objects.values_list("crop", flat=True), str(Video.objects.get().thumbnail.name)]
+    assert len(names) == 4
+    assert all(default_storage.exists(name) for name in names)
+    assert default_storage.listdir(video.folder)[0] == [claim.token.hex]
+
+
+def test_an_attempt_that_commits_while_the_folder_is_looked_through_keeps_its_files(
+    video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = analyses.queue_analysis(video=video)
+    claim = claimed(analysis)
+    real = attempt_files._list
+
+    def listed(folder: str) -> tuple[list[str], list[str]]:
+        if folder == video.folder and not FaceFrame.objects.exists():
+            analyses.finish_extraction(claim=claim, result=extraction(tmp_path))
+        return real(folder)
+
+    monkeypatch.setattr(attempt_files, "_list", listed)
+    attempt_files.prune(video.pk)
+    assert FaceFrame.objects.count() == 3
+    assert all(default_storage.exists(name) for name in FaceFrame.objects.values_list("crop", flat=True))

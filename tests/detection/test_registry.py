@@ -53,6 +53,32 @@ def test_a_file_that_is_not_what_was_said_is_refused(tmp_path: Path) -> None:
     assert not ModelVersion.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("threshold", "temperature", "code"),
+    [
+        (2.0, 1.0, "invalid_threshold"),
+        (0.0, 1.0, "invalid_threshold"),
+        (float("nan"), 1.0, "invalid_threshold"),
+        (0.5, 0.0, "invalid_temperature"),
+        (0.5, -2.0, "invalid_temperature"),
+        (0.5, float("nan"), "invalid_temperature"),
+        (0.5, float("inf"), "invalid_temperature"),
+    ],
+)
+def test_a_threshold_or_temperature_without_meaning_is_refused(
+    tmp_path: Path, threshold: float, temperature: float, code: str
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"weights")
+    with pytest.raises(Refused) as refused:
+        registry.register_model(
+            file=path, name="x", sha256=hashlib.sha256(b"weights").hexdigest(), config={}, metrics={},
+            threshold=threshold, temperature=temperature, experimental=True, training_data_sha256="", activate=False,
+        )  # fmt: skip
+    assert refused.value.code == code
+    assert not ModelVersion.objects.exists()
+
+
 def test_activating_one_model_retires_the_other(tmp_path: Path) -> None:
     first = register(tmp_path / "a", activate=True)
     second = register(tmp_path / "b", b"better", name="second", activate=True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
@@ -34,6 +35,7 @@ from detection.models import (
     Video,
 )
 from detection.services.jobs import analyses, evidence
+from detection.services.jobs.leases import lock_video
 from detection.services.learning import rescoring
 from detection.services.ops import pending_deletions, retention
 from detection.services.reviews import workspace
@@ -256,18 +258,16 @@ def test_it_goes_in_batches_oldest_first(
 def test_a_policy_that_comes_first_makes_an_analysis_look_again_at_what_is_left(
     old: Old, apply: Apply, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the decision where to begin and its transaction."""
+    """Just before the video is locked; from there on the policy waits (tests/many/test_locks.py)."""
     settings.DFD_KEEP_CROPS_DAYS = 7
     video = old()
-    decide = analyses._stage_after_extraction
 
-    def and_then_the_policy() -> Stage:
-        monkeypatch.setattr(analyses, "_stage_after_extraction", decide)
-        stage = decide()
+    def after_the_policy(video_id: UUID) -> bool:
+        monkeypatch.setattr(analyses, "lock_video", lock_video)
         apply()
-        return stage
+        return lock_video(video_id)
 
-    monkeypatch.setattr(analyses, "_stage_after_extraction", and_then_the_policy)
+    monkeypatch.setattr(analyses, "lock_video", after_the_policy)
     assert analyses.queue_analysis(video=video).stage == Stage.EXTRACT
     assert video.analyses.filter(state=State.QUEUED).count() == 1
 
@@ -290,3 +290,27 @@ def test_files_that_could_not_be_removed_are_removed_by_the_sweeper(
     (row,) = pending_deletions.waiting_for_packs()
     pending_deletions.packs_gone(removals=[row])
     assert not Removal.objects.exists()
+
+
+def test_the_second_removal_leaves_what_has_been_made_meanwhile(
+    old: Old, apply: Apply, settings: Any, model: ModelVersion, tmp_path: Path
+) -> None:
+    settings.DFD_KEEP_CROPS_DAYS = 1
+    video = old()
+    assert apply().crops == 1
+    analysis = analyses.queue_analysis(video=video, reuse_faces=False)
+    analyses.finish_extraction(claim=claimed(analysis), result=extraction(tmp_path))
+    analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
+    video.refresh_from_db()
+    reviewer = User.objects.create_user("r")
+    job = evidence.request(video=video, kind=EvidenceKind.HEATMAPS, by=reviewer)
+    claim = evidence.claim(job_id=job.pk)
+    assert claim is not None
+    jpegs = {face.pk: b"jpeg" for face in video.faces.all()}
+    evidence.finish_heatmaps(claim=claim, model_sha256=model.sha256, jpegs=jpegs)
+    Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    assert pending_deletions.sweep() == 1
+    names = evidence.heatmap_names(Video.objects.get())
+    assert len(names) == 3
+    assert all(default_storage.exists(name) for name in names.values())
+    assert "h" not in default_storage.listdir(f"{video.folder}/heatmaps")[0]

@@ -42,16 +42,18 @@ def test_each_role_may_do_its_part_and_no_more(users: dict[str, selectors.User])
     owner = users["owner"]
     assert isinstance(owner, User)
     video = make_video(owner)
-    rules = (selectors.may_see, selectors.may_review, selectors.may_analyze, selectors.may_delete)
+    rules = (selectors.may_see, selectors.may_have_opinion, selectors.may_analyze, selectors.may_delete)
     allowed = {name: [rule(user=user, video=video) for rule in rules] for name, user in users.items()}
     assert allowed == {
         "owner": [True, True, True, True],
         "uploader": [False, False, False, False],
-        "reviewer": [True, True, False, False],
-        "admin": [True, True, True, True],
+        "reviewer": [True, False, False, False],
+        "admin": [True, False, True, True],
         "left": [False, False, False, False],
         "nobody": [False, False, False, False],
     }
+    assert [name for name, user in users.items() if selectors.may_review(user=user)] == ["reviewer", "admin"]
+    assert [name for name, user in users.items() if selectors.may_adjudicate(user=user)] == ["admin"]
 
 
 def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[str, selectors.User]) -> None:

@@ -158,17 +158,19 @@ def test_when_a_deletion_is_rolled_back_the_files_stay(owner: User) -> None:
 # --- reviews ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_review_is_a_row_more_and_the_newest_label_counts(owner: User) -> None:
+def test_a_review_is_a_row_more_and_the_newest_label_of_a_reviewer_counts(owner: User) -> None:
     video = submit(owner).video
     reviewer = User.objects.create_user("reviewer")
     reviewer.groups.add(Group.objects.get(name="reviewer"))
     record_review(video=video, reviewer=reviewer, label="fake", comment="seam at the chin")
-    record_review(video=video, reviewer=owner, label="real")
+    record_review(video=video, reviewer=reviewer, label="real")
+    assert video.label == "real"
+    record_review(video=video, reviewer=owner, label="fake")
     assert video.label == "real"
     video.refresh_from_db()
     assert video.label == "real"
     assert [(r.label, r.comment) for r in video.reviews.order_by("created_at")] == [
-        ("fake", "seam at the chin"), ("real", ""),
+        ("fake", "seam at the chin"), ("real", ""), ("fake", ""),
     ]  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Machine(Processes):
         program = f"import django; django.setup()\n{code}\nimport json; print(json.dumps(answer, default=str))"
         return json.loads(self.run([sys.executable, "-c", program]).splitlines()[-1])
 
-    def start_worker(self, *, queues: str = "extract,classify,maintenance") -> None:
+    def start_worker(self, *, queues: str = "extract,classify,maintenance,webhooks") -> None:
         celery = (sys.executable, "-m", "celery", "-q", "-A", "worker.app", "worker", "-Q", queues, "-c", "1")
         self.start("worker", *celery, "-n", f"{self.name}@%h")
 

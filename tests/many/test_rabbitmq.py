@@ -57,7 +57,7 @@ def test_a_video_goes_through_from_end_to_end(machine: Machine, client: Client) 
     assert backlog(machine) == 0
     said = machine.ended([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout
     assert "The broker (DFD_BROKER_URL, RabbitMQ 3." in said
-    assert "1 workers answer and serve classify, extract, maintenance" in said
+    assert "1 workers answer and serve classify, extract, maintenance, webhooks" in said
     assert not (machine.folder / "var" / "broker").exists()  # nobody has started the embedded one
 
 

@@ -5,7 +5,7 @@ To be run again only when the package's weights or the form below change.  Needs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,18 @@ class _Graph:
         self.last = output
         return output
 
-    def model(self, size: Sequence[str | int], place: Sequence[str | int]) -> onnx.ModelProto:
-        """`size` is h, w of a picture, `place` what follows (N, channels) in the outputs."""
+    def model(self, size: Sequence[str | int], place: Sequence[str | int], extra: Mapping[str, int]) -> onnx.ModelProto:
+        """`size` is h, w of a picture, `place` what follows (N, channels) in the outputs, `extra` more outputs."""
 
         def value(name: str, shape: Sequence[str | int]) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
 
+        outputs = [value(name, [channels]) for name, channels in extra.items()]
         graph = helper.make_graph(
             self.nodes,
             self.name,
             [value("pixels", [*size, 3])],
-            [value("shifts", [4, *place]), value("scores", [1, *place])],
+            [value("regression", [4, *place]), value("scores", [1, *place]), *outputs],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -62,11 +63,13 @@ class _Graph:
         return model
 
 
-def network(name: str, *, side: int | None, pools: Sequence[int], dense: int | None) -> onnx.ModelProto:
-    """(N, h, w, 3) RGB of 0 to 255 -> `shifts` (N, 4, ...) and `scores` (N, 1, ...), the probability of a face.
+def network(
+    name: str, *, side: int | None, pools: Sequence[int], dense: int | None, landmarks: bool = False
+) -> onnx.ModelProto:
+    """(N, h, w, 3) RGB of 0 to 255 -> `regression` (N, 4, ...) and `scores` (N, 1, ...), the probability of a face.
 
     A convolution and its PReLU for each of `pools`, each with max-pooling over so many pixels (0: none); then the dense
-    layer of that number, or none.  The landmarks of the third network are left out: nobody needs them here.
+    layer of that number, or none.  With `landmarks` also those (N, 10): five x, then five y, in box sizes.
     """
     weights = package_weights(name)
     graph = _Graph(name)
@@ -87,12 +90,17 @@ def network(name: str, *, side: int | None, pools: Sequence[int], dense: int | N
     operator = "Conv" if dense is None else "Gemm"
     options: dict[str, Any] = {} if dense is None else {"transB": 1}
     seen = graph.last
-    graph.add(operator, weights[f"{last}_2.weight"], weights[f"{last}_2.bias"], to="shifts", source=seen, **options)
+    graph.add(operator, weights[f"{last}_2.weight"], weights[f"{last}_2.bias"], to="regression", source=seen, **options)
     # Of two classes, so that the softmax is the sigmoid of their difference.
     face, bias = (np.diff(weights[f"{last}_1.{kind}"], axis=0) for kind in ("weight", "bias"))
     graph.add(operator, face, bias, source=seen, **options)
     graph.add("Sigmoid", to="scores")
-    return graph.model(["h", "w"], ["y", "x"]) if side is None else graph.model([side, side], [])
+    extra = {}
+    if landmarks:
+        weight, bias = weights[f"{last}_3.weight"], weights[f"{last}_3.bias"]
+        graph.add(operator, weight, bias, to="landmarks", source=seen, **options)
+        extra = {"landmarks": len(bias)}
+    return graph.model(["h", "w"], ["y", "x"], extra) if side is None else graph.model([side, side], [], extra)
 
 
 def package_weights(name: str) -> dict[str, NDArray[np.float32]]:
@@ -109,7 +117,7 @@ def networks() -> dict[str, onnx.ModelProto]:
     return {
         "pnet": network("pnet", side=None, pools=[2, 0, 0], dense=None),
         "rnet": network("rnet", side=24, pools=[3, 3, 0], dense=4),
-        "onet": network("onet", side=48, pools=[3, 3, 2, 0], dense=5),
+        "onet": network("onet", side=48, pools=[3, 3, 2, 0], dense=5, landmarks=True),
     }
 
 

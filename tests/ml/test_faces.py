@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ml.config import FaceConfig
+from ml.faces.crop import crop_face
+from ml.faces.detector import FaceDetector, rejection
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector, crop_face, rejection, turn_box
-from ml.faces.mtcnn import Found
-from ml.faces.tracking import Detection, even, link
+from ml.faces.mtcnn import DetectedFace
+from ml.faces.tracking import Detection, link, linspace_indices
 from tests.ml.clips import DEMO, faces_of, write_clip
 
 
@@ -31,7 +32,7 @@ def one_person(detector: FaceDetector) -> Extraction:
 def look_alike(number: int, x: float, crop: np.ndarray | None = None, *, size: float = 50) -> Detection:
     box = (x, 40.0, x + size, 40.0 + size)
     plain = np.full((224, 224, 3), (180, 120, 90), np.uint8) if crop is None else crop
-    return Detection(number, number / 25, box, 0.99, plain, box)
+    return Detection(number, number / 25, box, 0.99, plain)
 
 
 def test_one_person_gives_ten_faces_in_time_order(one_person: Extraction) -> None:
@@ -52,7 +53,7 @@ def test_a_crop_is_the_face_in_rgb_and_never_the_whole_frame(one_person: Extract
         x1, y1, x2, y2 = face.box
         height, width = frames[0].shape[:2]
         assert (x2 - x1) * (y2 - y1) < 0.5 * width * height
-        again = crop_face(frames[face.frame_number], face.box, size=224, margin=0.30)
+        again = crop_face(frames[face.frame_number], face.box, face.landmarks, size=224, margin=0.30)
         assert np.abs(again.astype(int) - face.crop).mean() < 1.0
         assert face.crop[..., 0].mean() > face.crop[..., 2].mean(), "skin is redder than blue: the crop is RGB"
 
@@ -70,7 +71,7 @@ def asked(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     seen: list[tuple[int, int]] = []
     detect = detector.detect
 
-    def noted(images: Sequence[np.ndarray], *, min_face: int | None = None) -> list[Found]:
+    def noted(images: Sequence[np.ndarray], *, min_face: int | None = None) -> list[list[DetectedFace]]:
         seen.append((len(images), min_face or detector.config.min_face_detect))
         return detect(images, min_face=min_face)
 
@@ -132,7 +133,8 @@ def test_a_video_lying_on_its_side_is_turned_before_it_is_given_up(tmp_path: Pat
     assert len(turned.tracks) == len(straight.tracks) == 1
     a, b = turned.tracks[0].faces[0], straight.tracks[0].faces[0]
     assert a.frame_number == b.frame_number
-    expected = turn_box(b.box, 90, 320, 180)
+    x1, y1, x2, y2 = b.box
+    expected = (y1, 320 - x2, y2, 320 - x1)  # turned anticlockwise, the frame's width becomes its height
     assert np.abs(np.subtract(a.box, expected)).max() < 8, "boxes are given in the frame as it is shown"
     as_it_should, on_its_side = (np.abs(a.crop.astype(int) - crop).mean() for crop in (b.crop, np.rot90(b.crop)))
     assert as_it_should < on_its_side / 2, "the crop stands upright"
@@ -186,7 +188,8 @@ def test_where_two_faces_cross_both_tracks_end() -> None:
     ],
 )
 def test_a_rejected_box_says_why(box: tuple[float, float, float, float], probability: float, reason: str) -> None:
-    assert rejection(box, probability, width=100, height=100, config=FaceConfig()) == reason
+    face = DetectedFace(box, probability, ((30.0, 30.0),))
+    assert rejection(face, width=100, height=100, config=FaceConfig()) == reason
 
 
 def test_a_crop_at_the_border_stays_square_and_centred() -> None:
@@ -215,7 +218,7 @@ def test_progress_never_goes_back_and_what_it_raises_ends_the_work(detector: Fac
 
 
 def test_even_spreads_without_repeating() -> None:
-    assert even(150, 16)[0] == 0
-    assert even(150, 16)[-1] == 149
-    assert len(even(150, 16)) == 16
-    assert (even(3, 16), even(0, 16), even(1, 16)) == ([0, 1, 2], [], [0])
+    assert linspace_indices(150, 16)[0] == 0
+    assert linspace_indices(150, 16)[-1] == 149
+    assert len(linspace_indices(150, 16)) == 16
+    assert (linspace_indices(3, 16), linspace_indices(0, 16), linspace_indices(1, 16)) == ([0, 1, 2], [], [0])

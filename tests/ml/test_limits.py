@@ -61,7 +61,7 @@ def test_a_file_is_not_called_damaged_because_there_is_no_memory_for_it(
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + bytes(2000) + data[len(data) // 2 + 2000 :])
     assert 0 < len(list(decode(path))) < 60
-    monkeypatch.setattr("ml.video.decode.memory_is_short", lambda: True)
+    monkeypatch.setattr("ml.video.errors.memory_is_short", lambda: True)
     with pytest.raises(OverLimit) as refused, limited(Limits()):
         list(decode(path))
     assert refused.value.code == "out_of_memory"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,48 @@ def test_weights_that_are_not_right_are_refused_in_a_sentence(tmp_path: Path, da
     with pytest.raises(WeightsError) as refused:
         load_weights(path, sha256="0" * 64 if damage == "hash" else None)
     assert path.name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"threshold": 2.0}, "threshold 2.0"),
+        ({"threshold": -0.1}, "threshold -0.1"),
+        ({"threshold": 1.0}, "threshold 1.0"),
+        ({"threshold": float("nan")}, "threshold nan"),
+        ({"threshold": "0.5"}, "threshold '0.5'"),
+        ({"threshold": True}, "threshold True"),
+        ({"temperature": 0.0}, "temperature 0.0"),
+        ({"temperature": -1.0}, "temperature -1.0"),
+        ({"temperature": float("inf")}, "temperature inf"),
+        ({"temperature": None}, "temperature None"),
+        ({"name": 7}, "not text"),
+        ({"experimental": "no"}, "experimental = 'no'"),
+        ({"trained_on": ("ann", 3)}, "identities"),
+        ({"metrics": [1]}, "not a JSON object"),
+        ({"metrics": {"auc": float("nan")}}, "metric that is NaN"),
+    ],
+)
+def test_weights_of_which_no_verdict_can_come_are_refused_in_a_sentence(
+    tmp_path: Path, facts: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(FaceSequenceClassifier(SMALL), replace(WeightsInfo("bad", SMALL), **facts), path)
+    with pytest.raises(WeightsError, match=said) as refused:
+        load_weights(path)
+    assert str(refused.value).startswith(path.name)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e30])
+def test_weights_with_a_number_that_is_not_finite_are_refused_by_name(tmp_path: Path, number: float) -> None:
+    """Of 1e30 float16, as on disk, makes infinity."""
+    model = FaceSequenceClassifier(SMALL)
+    name, parameter = list(model.named_parameters())[-1]
+    with torch.no_grad():
+        parameter.view(-1)[0] = number
+    save_weights(model, WeightsInfo("bad", SMALL), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=rf"w\.safetensors holds NaN or infinite numbers \(1 of .*{name}"):
+        load_weights(tmp_path / "w.safetensors")
 
 
 def test_imagenet_weights_can_come_from_a_local_file(tmp_path: Path) -> None:

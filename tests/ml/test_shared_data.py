@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import extract_faces
-from ml.faces.frame_search import FaceDetector
 from ml.video.decode import VideoError
 
 ROOT = Path(os.environ.get("DFD_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

@@ -27,7 +27,7 @@ def test_every_published_task_exists_and_has_a_queue() -> None:
     published = {"extract_faces", "classify_video", "train_model", "send_webhooks", "sweep"}
     assert {f"worker.tasks.{name}" for name in published} <= set(app.tasks)
     queues = {route["queue"] for route in app.conf.task_routes.values()}
-    assert queues == {"extract", "classify", "train", "maintenance"}
+    assert queues == {"extract", "classify", "train", "maintenance", "webhooks"}
 
 
 def test_the_parent_process_loads_no_torch() -> None:

@@ -108,7 +108,7 @@ def test_the_bait_is_good_enough_for_a_decoder_that_obeys(
     with Canary(tmp_path, clips[0]) as canary:
         for obeys in (False, True):
             if obeys:
-                monkeypatch.setattr("ml.video.decode.av.open", lambda file, mode="r", **o: obey(file, mode=mode, **o))
+                monkeypatch.setattr("ml.video.probe.av.open", lambda file, mode="r", **o: obey(file, mode=mode, **o))
             touched: set[str] = set()
             for number in range(len(seeds), 700):
                 made = mutant(seeds, key=1, number=number, bait=canary.bait)

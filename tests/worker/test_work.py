@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
-from ml.faces.mtcnn import FACTOR
-from ml.faces.mtcnn_networks import CELL, Networks
+from ml.faces.boxes import PNET_CELL_PX
+from ml.faces.mtcnn import PYRAMID_FACTOR
+from ml.faces.mtcnn_networks import Networks
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import BASELINE
 from ml.video import decode as video
@@ -77,10 +78,10 @@ def person() -> list[NDArray[np.uint8]]:
 
 def pyramid(size: tuple[int, int], min_face: int) -> int:
     """Pixels of all the copies of one picture that the first network looks at."""
-    scale, pixels = CELL / min_face, 0
-    while min(size) * scale >= CELL:
+    scale, pixels = PNET_CELL_PX / min_face, 0
+    while min(size) * scale >= PNET_CELL_PX:
         pixels += int(size[0] * scale + 1) * int(size[1] * scale + 1)
-        scale *= FACTOR
+        scale *= PYRAMID_FACTOR
     return pixels
 
 

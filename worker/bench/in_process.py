@@ -12,9 +12,9 @@ from typing import Any
 
 from detection.services.jobs.results import ExtractionResult
 from ml.config import VideoConfig
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector
-from ml.video.prefetch import side_by_side
+from ml.video.prefetch import parallel_map
 from worker.process import runtime
 from worker.stages import images
 
@@ -52,7 +52,7 @@ class Product:
     def _read(self, result: ExtractionResult) -> list[list[Any]]:
         people: dict[int, list[Any]] = {}
         pngs = [face.png for face in result.faces]
-        crops = side_by_side(images.decoded_crop, pngs, self.detector.threads)
+        crops = parallel_map(images.decoded_crop, pngs, self.detector.threads)
         for face, crop in zip(result.faces, crops, strict=True):
             people.setdefault(face.track, []).append(crop)
         return list(people.values())

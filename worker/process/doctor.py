@@ -207,7 +207,7 @@ def _workers() -> Iterator[Finding]:
     except BROKEN:
         answers = {}
     served = {queue["name"] for queues in answers.values() for queue in queues}
-    missing = [name for name in ("extract", "classify", "maintenance") if name not in served]
+    missing = [name for name in ("extract", "classify", "maintenance", "webhooks") if name not in served]
     if not answers:
         yield Finding(
             Level.NOTE,

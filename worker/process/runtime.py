@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ml.config import FaceConfig
+    from ml.faces.detector import FaceDetector
     from ml.faces.extract import Extraction
-    from ml.faces.frame_search import FaceDetector
     from ml.model.inference import Classifier, TrackScore
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ def _face_config(sensitive: bool) -> FaceConfig:
 @cache
 def detector(sensitive: bool = False) -> FaceDetector:
     """With as many threads as this process may have."""
-    from ml.faces.frame_search import FaceDetector
+    from ml.faces.detector import FaceDetector
 
     # On the CPU: with small frames the card gains nothing, and each process on it costs memory.
     return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
@@ -124,12 +124,12 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 
 def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
-    from ml.faces.perceptual_hash import face_print, picture_print
-    from ml.video.prefetch import side_by_side
+    from ml.faces.perceptual_hash import face_hash, image_hash
+    from ml.video.prefetch import parallel_map
 
     info = extraction.info
     crops = [face.crop for track in extraction.tracks for face in track.faces]
-    pngs = side_by_side(partial(encode, ".png"), crops, _threads)
+    pngs = parallel_map(partial(encode, ".png"), crops, _threads)
     faces = tuple(
         FaceCrop(
             track=track.index,
@@ -173,8 +173,8 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},
-        picture_print=picture_print(extraction.thumbnail),
-        face_prints={track.index: face_print([face.crop for face in track.faces]) for track in extraction.tracks},
+        picture_print=image_hash(extraction.thumbnail),
+        face_prints={track.index: face_hash([face.crop for face in track.faces]) for track in extraction.tracks},
     )
 
 
@@ -289,9 +289,9 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
 
 def _crops_of(people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[list[NDArray[np.uint8]]]:
     """Each person's stored crops.  Raises OSError or RuntimeError where one cannot be read."""
-    from ml.video.prefetch import side_by_side
+    from ml.video.prefetch import parallel_map
 
-    crops = side_by_side(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
+    crops = parallel_map(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
     return [list(islice(crops, len(faces))) for _, faces in people]
 
 

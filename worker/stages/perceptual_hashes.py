@@ -43,7 +43,7 @@ def sweep() -> int:
 
 
 def _print(names: Sequence[str], *, face: bool = False) -> str:
-    from ml.faces.perceptual_hash import face_print, picture_print
+    from ml.faces.perceptual_hash import face_hash, image_hash
 
     images = []
     for name in names:
@@ -58,4 +58,4 @@ def _print(names: Sequence[str], *, face: bool = False) -> str:
             images.append(image)
     if not images:
         return NO_PRINT
-    return face_print(images) if face else picture_print(images[0])
+    return face_hash(images) if face else image_hash(images[0])

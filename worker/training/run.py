@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,17 +24,19 @@ from django.db import connection
 
 from detection.errors import Refused
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
-from detection.services.jobs import training_runs
+from detection.services.jobs import orphan_files, training_runs
+from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.training_runs import RunClaim
 from detection.services.learning import registry, snapshots
 from detection.services.learning.snapshots import Item
+from detection.services.stored_files import StoredFiles
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
 from ml.evaluation.html import render
 from ml.evaluation.report import build_report
 from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
-from ml.model.weights import WeightsError
+from ml.model.weights import WeightsError, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameTraining, Watch, pick_device
 from ml.training.sequence_stage import SequenceTraining
@@ -197,25 +200,30 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
         on_epoch=heart.epoch,
     )
     heart.span(85, 97)
-    candidate = _register(fitted, parent if start == "active" else None)
+    candidate = _register(fitted, parent if start == "active" else None, claim)
     judgement = snapshot_pack.judge(candidate, champion, items, watch=heart.watch)
-    report = _report(row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
-    message = str(judgement.gate["sentence"])
-    if judgement.gate["passed"] and options.promote and not options.shuffle_labels:
-        try:
-            registry.promote(model=candidate, gate=judgement.gate, by=row.requested_by)
-            message = f"{message} It is the active model now."
-        except Refused as refusal:
-            message = f"{message} {refusal.detail}"
-    training_runs.end_run(
-        claim=claim,
-        state=RunState.SUCCEEDED,
-        message=message,
-        candidate=candidate,
-        metrics=fitted.info.metrics,
-        gate=judgement.gate,
-        report=report,
-    )
+    noted = orphan_files.watch_folder(below=f"reports/{row.id}")
+    with StoredFiles(lambda: remove_tree(noted.path)) as files:
+        report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
+        message = str(judgement.gate["sentence"])
+        with files.transaction():
+            training_runs.hold(claim=claim)  # who has lost the run promotes nothing
+            if judgement.gate["passed"] and options.promote and not options.shuffle_labels:
+                try:
+                    registry.promote(model=candidate, gate=judgement.gate, by=row.requested_by)
+                    message = f"{message} It is the active model now."
+                except Refused as refusal:
+                    message = f"{message} {refusal.detail}"
+            training_runs.end_run(
+                claim=claim,
+                state=RunState.SUCCEEDED,
+                message=message,
+                candidate=candidate,
+                metrics=fitted.info.metrics,
+                gate=judgement.gate,
+                report=report,
+            )
+            orphan_files.claim(noted)
     snapshot_pack.forget_checkpoints(out)
 
 
@@ -315,8 +323,9 @@ def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: Traini
     )
 
 
-def _register(fitted: Fitted, parent: ModelVersion | None) -> ModelVersion:
-    info = fitted.info
+def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> ModelVersion:
+    # Read back as every worker will: a number too large for float16 is infinite only in the file.  Or WeightsError.
+    _, info = load_weights(fitted.path, sha256=fitted.sha256)
     return registry.register_model(
         file=fitted.path,
         name=info.name,
@@ -330,10 +339,12 @@ def _register(fitted: Fitted, parent: ModelVersion | None) -> ModelVersion:
         trained_on=info.trained_on,
         parent=parent,
         activate=False,
+        fence=partial(training_runs.hold, claim=claim),
     )
 
 
 def _report(
+    folder: str,
     row: TrainingRun,
     snapshot: Snapshot,
     candidate: ModelVersion,
@@ -344,7 +355,7 @@ def _report(
     options: RunOptions,
     start: str,
 ) -> str:
-    """HTML and JSON into storage; returns the HTML's name."""
+    """HTML and JSON into the new folder of storage; returns the HTML's name."""
     summary = snapshot.summary
     facts = {
         "Gate": judgement.gate["sentence"],
@@ -370,14 +381,13 @@ def _report(
         history=fitted.history,
     )
     report["gate"] = judgement.gate
-    return store_report(f"reports/{row.id}", report, pack)
+    return store_report(folder, report, pack)
 
 
 def store_report(folder: str, report: dict[str, Any], pack: Pack) -> str:
     """Writes `report.html` and `report.json` below `folder` in storage; returns the HTML's name."""
     html = render(report, snapshot_pack.faces_in(pack))
     for name, content in (("report.json", json.dumps(report, indent=1)), ("report.html", html)):
-        default_storage.delete(f"{folder}/{name}")  # of an attempt that was killed just here
         stored = default_storage.save(f"{folder}/{name}", ContentFile(content.encode()))
     return stored
 

@@ -18,6 +18,7 @@ from detection.admin.numbers import Number, decided_today, numbers, waiting_vide
 from detection.admin.review.workspace import TITLES, WHY, waiting_in
 from detection.models import OPEN_STATES, ModelVersion, Video
 from detection.selectors import dashboard as overview
+from detection.selectors.chores import sweep_health
 from detection.selectors.reviewer_agreement import agreement
 from detection.services.reviews.workspace import oldest_in
 
@@ -58,6 +59,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "late": counted_until is not None and now - counted_until > timedelta(hours=2),
         "counted_until": counted_until,
         "workers": overview.workers_alive(now=now),
+        "sweep": sweep_health(now=now),
         "model": model,
         "next_up": [{"video": video, "url": video_url(request, video.pk)} for video in waiting],
         "any_video": Video.objects.exists(),

@@ -54,13 +54,15 @@ def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     except Refused as refusal:
         messages.error(request, refusal.detail)
     else:
+        sentence = "Recorded: <strong>{}</strong> is labelled <strong>{}</strong>. "
+        if video.label != label:
+            sentence = "Recorded, but others say otherwise: <strong>{}</strong> stays <strong>{}</strong>. "
         messages.success(
             request,
             format_html(
-                "Recorded: <strong>{}</strong> is labelled <strong>{}</strong>. "
-                '<a class="dfd-link" href="{}">Change it</a>',
+                sentence + '<a class="dfd-link" href="{}">Change it</a>',
                 video,
-                ReviewLabel(label).label.lower(),
+                ReviewLabel(video.label).label.lower(),
                 reverse("admin:detection_video_change", args=(video.pk,)),
             ),
         )

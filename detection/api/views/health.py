@@ -25,7 +25,7 @@ from rest_framework.views import APIView
 
 from detection import broker_health
 from detection.errors import Refused
-from detection.selectors import dashboard, metrics, videos
+from detection.selectors import chores, dashboard, metrics, videos
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class HealthView(APIView):
 class ReadyView(APIView):
     """Whether uploads can be taken: database, migrations, storage.
 
-    How the broker stands is said, too, as of a moment ago; uploads are taken without it.
+    How the broker and the sweep stand is said, too; uploads are taken without them, so neither makes this fail.
     """
 
     authentication_classes = ()
@@ -60,7 +60,9 @@ class ReadyView(APIView):
             except Exception as error:
                 log.error("not_ready", check=name, error=str(error))
                 raise Refused("not_ready", f"The {name} does not answer.", status=503) from error
-        return Response({"status": "ready", "broker": broker_health.broker()})
+        sweep = chores.sweep_health()
+        facts = {"broker": broker_health.broker(), "last_sweep_at": sweep.last_at, "sweep_is_late": sweep.late}
+        return Response({"status": "ready", **facts})
 
 
 class MetricsView(APIView):
@@ -117,6 +119,7 @@ class _FromDatabase(Collector):
         yield GaugeMetricFamily(
             "dfd_broker_up", "Whether the broker answered when it was last looked at.", value=float(_broker_is_up())
         )
+        yield from _sweep()
         yield from _queues()
         yield from _last_hour()
         workers = dashboard.workers_alive()
@@ -130,6 +133,21 @@ class _FromDatabase(Collector):
 
 def _broker_is_up() -> bool:
     return broker_health.broker() == broker_health.Broker.ANSWERS
+
+
+def _sweep() -> Iterator[Metric]:
+    sweep = chores.sweep_health()
+    last = sweep.last_at.timestamp() if sweep.last_at else 0.0
+    yield GaugeMetricFamily("dfd_last_sweep_timestamp_seconds", "When a sweep last ended; 0 is never.", value=last)
+    yield GaugeMetricFamily("dfd_sweep_late", "Whether that is more than two periods ago.", value=float(sweep.late))
+    each = {row.name: row for row in sweep.chores}
+    good = {name: row.succeeded_at.timestamp() if row.succeeded_at else 0.0 for name, row in each.items()}
+    yield _gauge("dfd_chore_last_success_timestamp_seconds", "When a chore last went well.", ("chore",), good)
+    failures = {name: row.failures for name, row in each.items()}
+    yield _gauge("dfd_chore_failures", "Runs of a chore that failed, since ever.", ("chore",), failures)
+    yield _gauge(
+        "dfd_chore_seconds", "How long a chore's last run took.", ("chore",), {n: r.seconds for n, r in each.items()}
+    )
 
 
 def _queues() -> Iterator[Metric]:

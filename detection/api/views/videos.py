@@ -207,8 +207,10 @@ class ReviewsView(VideoPart, ListAPIView[Review]):
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
-        summary="Label a video",
-        description="Reviews are never changed: the newest one's label is the video's.",
+        summary="Say what a video is",
+        description="Reviews are never changed: a new one is added.  Who says it decides what it counts for, and the"
+        " answer tells (`counts_as`): what reviewers say makes the video's label, unsure while they differ, until a"
+        " senior reviewer settles it; the opinion of an owner who is no reviewer is shown, and changes no label.",
         request=ReviewRequestSerializer,
         responses={201: ReviewSerializer} | problems(400, 401, 403, 404, 413, 415),
     )

@@ -18,8 +18,8 @@ from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.services.learning import registry
 from ml.config import VideoConfig
+from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.frame_search import FaceDetector
 from ml.model.inference import Classifier, TrackScore, decide
 from ml.model.weights import BASELINE, WeightsError, file_sha256
 from ml.resource_limits import Limits, OverLimit, limited

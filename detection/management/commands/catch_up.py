@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from detection.services.jobs import verdicts
+from detection.services.reviews import reviews
 
 
 class Command(BaseCommand):
@@ -14,3 +15,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(f"{verdicts.catch_up():,} videos completed.")
+        self.stdout.write(f"{reviews.catch_up():,} labels worked out anew.")

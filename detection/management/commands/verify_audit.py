@@ -18,7 +18,7 @@ def noted(text: str) -> tuple[int, str]:
 
 
 class Command(BaseCommand):
-    help = "Walk the audit log's chain of hashes. Ends with 1 and names the first entry that is not as it was written."
+    help = "Walk the audit log's chain of hashes. Ends with 1 and names every entry that is not as it was written."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--expect", type=noted, metavar="NUMBER:HASH", help="an entry as it was noted elsewhere")
@@ -26,5 +26,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         checked = audit.verify(expect=options["expect"])
         if checked.broken:
-            raise CommandError(f"{checked.broken} The {checked.entries:,} entries before it are sound.")
+            raise CommandError("\n".join(checked.broken) + f"\nThe last entry is {checked.entries}:{checked.head}")
         self.stdout.write(f"OK: {checked.entries:,} entries. Note it elsewhere: {checked.entries}:{checked.head}")

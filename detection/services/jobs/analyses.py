@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
@@ -39,20 +39,17 @@ from detection.models import (
 )
 from detection.selectors import retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
-from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.leases import LeaseLost, lock_video
 from detection.services.jobs.perceptual_hashes import store_prints
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
 from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields
+from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
 LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
-
-
-class _Expired(Exception):
-    """What the analysis was to begin with has been removed."""
 
 
 @dataclass(frozen=True)
@@ -76,44 +73,35 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
 
     With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
     stored, the faces are extracted (with lower thresholds where `sensitive`), and replace the old ones when that has
-    succeeded.  Raises Refused `original_expired` where there is nothing to extract them from any more.
+    succeeded.  Raises Refused `original_expired` where there is nothing to extract them from any more, `not_found`
+    where the video has been deleted meanwhile.
     """
-    while True:
+    with transaction.atomic():
+        if not lock_video(video.id):
+            raise Refused("not_found", "There is no such video any more.", status=404)
         analysis = video.analyses.filter(state__in=OPEN_STATES).first()
         if analysis is not None:
             return analysis
-        stage, needed = Stage.EXTRACT, "original_removed_at"
+        stage = Stage.EXTRACT
         if reuse_faces and video.faces.exists():
-            stage, needed = _stage_after_extraction(), "pictures_removed_at"
+            stage = _stage_after_extraction()
         else:
-            retention_notices.check_original(video, then="Delete the video and upload the file again.", status=409)
-        try:
-            with transaction.atomic():
-                analysis = Analysis.objects.create(
-                    video=video,
-                    stage=stage,
-                    sensitive=sensitive,
-                    progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT,
-                )
-                now = timezone.now()
-                rows = Video.objects.filter(id=video.id)
-                still = rows.filter(**{needed: None})
-                if not still.update(current_analysis=analysis, status=State.QUEUED, updated_at=now) and rows.exists():
-                    raise _Expired
-                failed = Analysis.objects.filter(video=video, state__in=(State.FAILED, State.DEAD))
-                failed.update(replaced=True)
-                if wake:
-                    _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
-        except _Expired:  # just now, by the retention policy: see what is left
             video.refresh_from_db(fields=("original_removed_at",))
-            continue
-        except IntegrityError:  # another request was first: its analysis is the open one, or it has ended already
-            if not Video.objects.filter(id=video.id).exists():
-                raise
-            continue
-        video.current_analysis, video.status, video.updated_at = analysis, State.QUEUED, now
-        log.info("analysis_queued", analysis=str(analysis.id), video=str(video.id), stage=str(stage))
-        return analysis
+            retention_notices.check_original(video, then="Delete the video and upload the file again.", status=409)
+        analysis = Analysis.objects.create(
+            video=video,
+            stage=stage,
+            sensitive=sensitive,
+            progress=0 if stage == Stage.EXTRACT else EXTRACTED_PERCENT,
+        )
+        now = timezone.now()
+        Video.objects.filter(id=video.id).update(current_analysis=analysis, status=State.QUEUED, updated_at=now)
+        Analysis.objects.filter(video=video, state__in=(State.FAILED, State.DEAD)).update(replaced=True)
+        if wake:
+            _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
+    video.current_analysis, video.status, video.updated_at = analysis, State.QUEUED, now
+    log.info("analysis_queued", analysis=str(analysis.id), video=str(video.id), stage=str(stage))
+    return analysis
 
 
 def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
@@ -131,6 +119,9 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
     """Take the stage, or None: it is another's, not due, at another stage, finished, or gone (a duplicate message)."""
     now, token = timezone.now(), uuid4()
     with transaction.atomic():
+        video_id = Analysis.objects.filter(id=analysis_id).values_list("video_id", flat=True).first()
+        if video_id is None or not lock_video(video_id):
+            return None
         taken = (
             Analysis.objects.filter(id=analysis_id, stage=stage)
             .filter(
@@ -312,6 +303,7 @@ def give_back(
 
     `rows` is the one row, with the conditions under which it may be taken.  Raises LeaseLost when they fail by now.
     """
+    lock_video(video_id)
     now = timezone.now()
     changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
     if attempt < settings.DFD_MAX_ATTEMPTS:
@@ -369,6 +361,7 @@ def _mine(claim: Claim) -> QuerySet[Analysis]:
 
 def _settle(claim: Claim, **changes: Any) -> None:
     """Leave `running`, if the claim still holds; to be called first in a transaction."""
+    lock_video(claim.video_id)
     if not _mine(claim).update(token=None, lease_until=None, **changes):
         raise LeaseLost(str(claim.analysis_id))
 
@@ -380,13 +373,13 @@ def _mirror(analysis_id: UUID, video_id: UUID, **changes: Any) -> None:
 
 
 def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
-    """Files first, then all rows in one transaction; without it the files go again."""
+    """Files first, then all rows in one transaction; without it the files go again, by `prune` at the latest."""
     folder = attempt_files.attempt_folder(claim.video_id, claim.token)
     facts = result.facts
-    try:
+    with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
         clip, thumbnail, faces, frames = attempt_files.store(folder, claim.video_id, result)
         now = timezone.now()
-        with transaction.atomic():
+        with files.transaction():
             settle(now)
             if Video.objects.filter(id=claim.video_id).exclude(thumbnail="").exists():
                 orphan_files.watch(video_id=claim.video_id)  # who dies before `prune` would leave the old pictures
@@ -412,7 +405,3 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
             )
             store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
             _on_commit(partial(attempt_files.prune, claim.video_id))
-    except BaseException:  # a time limit or a shutdown may strike anywhere, even just after the commit
-        if not attempt_files.is_current(claim.video_id, folder):
-            attempt_files.remove_tree(folder)
-        raise

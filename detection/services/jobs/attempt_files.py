@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
-from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, SampledFrame, State, Video
+from detection.models import OPEN_STATES, Analysis, EvidenceJob, EvidenceKind, FaceFrame, SampledFrame, State, Video
 from detection.services.jobs.results import ExtractionResult
 
 THUMBNAIL = "thumbnail.jpg"
@@ -31,6 +31,12 @@ def attempt_folder(video_id: UUID, token: UUID) -> str:
 
 def heatmap_folder(video_id: UUID) -> str:
     return f"{Video(id=video_id).folder}/heatmaps"
+
+
+def heatmap_attempts(video_id: UUID) -> list[str]:
+    """The folders of all attempts at heat maps that are in storage now."""
+    folder = heatmap_folder(video_id)
+    return [f"{folder}/{name}" for name in _list(folder)[0]]
 
 
 def preview_folder(video_id: UUID) -> str:
@@ -76,21 +82,24 @@ def store(
     return clip, thumbnail, faces, frames
 
 
-def is_current(video_id: UUID, folder: str) -> bool:
-    """Whether the video's rows point into `folder`."""
-    return Video.objects.filter(id=video_id, thumbnail=f"{folder}/{THUMBNAIL}").exists()
-
-
 def prune(video_id: UUID) -> None:
-    """Remove the folders of all attempts but the one that the video's rows point into.  Call it after the commit."""
+    """Remove the folders of attempts that neither the video's rows point into nor a running claim is of.
+
+    Call it after the commit.
+    """
+    folder = Video(id=video_id).folder
+    # Folders, then claims, then rows: whoever has a folder had claimed before, and who gives up the claim by
+    # succeeding names the folder in the same transaction.
+    folders = [name for name in _list(folder)[0] if _is_attempt(name)]
+    running = Analysis.objects.filter(video_id=video_id, state=State.RUNNING).values_list("token", flat=True)
+    keep = {token.hex for token in running if token is not None}
     # The retention policy may have removed either.
     named = Video.objects.filter(id=video_id).values_list("thumbnail", "clip").first()
     if named is None:
         return
-    keep = {PurePosixPath(name).parent.name for name in named if name}
-    folder = Video(id=video_id).folder
-    for name in _list(folder)[0]:
-        if name not in keep and _is_attempt(name):
+    keep |= {PurePosixPath(name).parent.name for name in named if name}
+    for name in folders:
+        if name not in keep:
             remove_tree(f"{folder}/{name}")
     prune_evidence(video_id)
 

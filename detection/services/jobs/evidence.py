@@ -34,7 +34,8 @@ from detection.selectors import retention_notices
 from detection.selectors.videos import User as AnyUser
 from detection.selectors.videos import is_unanswered_claim
 from detection.services.jobs import attempt_files
-from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.leases import LeaseLost, lock_video
+from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
 
@@ -133,33 +134,27 @@ def heartbeat(*, claim: EvidenceClaim, progress: int = 0) -> None:
 def finish_heatmaps(*, claim: EvidenceClaim, model_sha256: str, jpegs: Mapping[UUID, bytes]) -> None:
     """Store a picture for each face (its id -> JPEG).  Raises LeaseLost, and then leaves no file."""
     folder = f"{attempt_files.heatmap_folder(claim.video_id)}/{claim.token.hex}"
-    try:
+    with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
         names = {
             str(face): default_storage.save(f"{folder}/{face}.jpg", ContentFile(jpeg)) for face, jpeg in jpegs.items()
         }
-        with transaction.atomic():
+        with files.transaction():
+            lock_video(claim.video_id)
             _settle(claim, State.SUCCEEDED, result={"model": model_sha256, "faces": names}, last_error="")
             _prune_on_commit(claim.video_id)
-    except BaseException:  # a time limit or a shutdown may strike anywhere, even just after the commit
-        if not _has_ended_well(claim):
-            attempt_files.remove_tree(folder)
-        raise
 
 
 def finish_preview(*, claim: EvidenceClaim, path: Path) -> None:
     """Store the local file as the video's preview.  Raises LeaseLost, and then leaves no file."""
     name = f"{attempt_files.preview_folder(claim.video_id)}/{claim.token.hex}{path.suffix}"
-    try:
+    with StoredFiles(lambda: default_storage.delete(name)) as files:
         with path.open("rb") as handle:
             stored = default_storage.save(name, File(handle))
-        with transaction.atomic():
+        with files.transaction():
+            lock_video(claim.video_id)
             _settle(claim, State.SUCCEEDED, last_error="")
             Video.objects.filter(id=claim.video_id).update(preview=stored)
             _prune_on_commit(claim.video_id)
-    except BaseException:
-        if not _has_ended_well(claim):
-            default_storage.delete(name)
-        raise
 
 
 def finish_failed(*, claim: EvidenceClaim, code: str, detail: str) -> None:
@@ -260,11 +255,6 @@ def _give_back(rows: QuerySet[EvidenceJob], video_id: UUID, *, attempt: int, err
         raise LeaseLost(str(video_id))
     _prune_on_commit(video_id)
     log.warning("evidence_given_back", video=str(video_id), attempt=attempt, state=str(changes["state"]))
-
-
-def _has_ended_well(claim: EvidenceClaim) -> bool:
-    """Whether this very attempt's result is the job's."""
-    return EvidenceJob.objects.filter(id=claim.job_id, token=claim.token, state=State.SUCCEEDED).exists()
 
 
 def _lease() -> Any:

@@ -26,7 +26,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
-from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.leases import LeaseLost, lock_models
 
 OPEN_RUNS = (RunState.QUEUED, RunState.RUNNING)
 
@@ -46,8 +46,7 @@ def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = T
     Raises Refused `training_open` while another is queued or running: two at once would only slow each other down.
     """
     with transaction.atomic():
-        # The active model's row is the lock: two requests at once must not both find nothing open.
-        list(ModelVersion.objects.select_for_update().filter(active=True))
+        lock_models()  # two requests at once must not both find nothing open
         busy = TrainingRun.objects.filter(state__in=OPEN_RUNS).first()
         if busy is not None:
             raise Refused(
@@ -90,6 +89,16 @@ def beat(*, claim: RunClaim, phase: str = "", progress: int | None = None) -> No
     if progress is not None:
         changes["progress"] = max(0, min(100, progress))
     _update(claim, **changes)
+
+
+def hold(*, claim: RunClaim) -> None:
+    """In the transaction that changes something for the run: nobody takes it away until the end of that.
+
+    Raises LeaseLost when somebody has.
+    """
+    rows = TrainingRun.objects.select_for_update(no_key=True)
+    if not rows.filter(id=claim.run_id, token=claim.token, state=RunState.RUNNING).values_list("pk"):
+        raise LeaseLost(str(claim.run_id))
 
 
 def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:

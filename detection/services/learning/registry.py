@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,10 +19,13 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import AuditAction, ModelVersion, Promotion, PromotionKind
+from detection.models import AuditAction, FolderCheck, ModelVersion, Promotion, PromotionKind
 from detection.selectors.videos import model_before
-from detection.services.jobs import sweeper
+from detection.services.jobs import orphan_files, sweeper
+from detection.services.jobs.attempt_files import remove_tree
+from detection.services.jobs.leases import lock_models
 from detection.services.ops import audit
+from detection.services.stored_files import StoredFiles
 
 
 def register_model(
@@ -38,13 +42,23 @@ def register_model(
     activate: bool,
     trained_on: Sequence[str] = (),
     parent: ModelVersion | None = None,
+    fence: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
     """Store the file and its facts; the same file again is the version that exists.
 
+    `fence` is called in the transaction that adds the version: what it raises leaves neither row nor file.
+
     `activate` is for an installation's first model, by whoever sets it up; later ones pass the gate (see `promote`).
 
-    Raises Refused when the file is not the one whose sha256 is given.
+    Raises Refused when the file is not the one whose sha256 is given, and `invalid_threshold` or `invalid_temperature`
+    where no verdict could come of them.
     """
+    if not 0 < threshold < 1:  # not so for NaN either
+        raise Refused(
+            "invalid_threshold", f"The threshold of {name[:100]} is {threshold}; it must lie between 0 and 1."
+        )
+    if not 0 < temperature < math.inf:
+        raise Refused("invalid_temperature", f"The temperature of {name[:100]} is {temperature}; it must be above 0.")
     found = _sha256(file)
     if found != sha256:
         raise Refused("hash_mismatch", f"{file.name} has sha256 {found}, not {sha256}.")
@@ -52,6 +66,7 @@ def register_model(
     if model is None:
         model = _create(
             file,
+            fence,
             name=name[:100],
             sha256=sha256,
             config=dict(config),
@@ -97,10 +112,12 @@ def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
 
     Twice in a row goes back twice: the way is the list of promotions, without those that were rolled back.
     """
-    before = model_before()
-    if before is None:
-        raise Refused("nothing_before", "There is no earlier model to go back to.", status=409)
-    return activate_model(model=before, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
+    with transaction.atomic():
+        lock_models()  # what was before is looked at under the lock under which it comes back
+        before = model_before()
+        if before is None:
+            raise Refused("nothing_before", "There is no earlier model to go back to.", status=409)
+        return activate_model(model=before, kind=PromotionKind.ROLLBACK, by=by, reason=reason)
 
 
 def activate_model(
@@ -117,8 +134,8 @@ def activate_model(
     With `champion` (an id, or None for no model) it is refused as `stale_gate` unless that is the active one.
     """
     with transaction.atomic():
-        # All of them, in one order: two activations at once must neither deadlock nor both find the same one active.
-        rows = {row.id: row for row in ModelVersion.objects.select_for_update().order_by("id")}
+        lock_models()  # two activations at once must not both find the same one active
+        rows = {row.id: row for row in ModelVersion.objects.select_for_update(no_key=True).order_by("id")}
         previous = next((row for row in rows.values() if row.active), None)
         if champion != "" and champion != (str(previous.id) if previous else None):
             raise Refused("stale_gate", "Another model has become active meanwhile; compare again.", status=409)
@@ -199,11 +216,19 @@ def _mend(model: ModelVersion, file: Path) -> None:
     except OSError:
         sound = False
     if not sound:
-        default_storage.delete(str(model.file.name))
-        with file.open("rb") as handle:
-            stored = default_storage.save(f"models/{model.sha256}.safetensors", File(handle))
-        model.file.name = stored
-        model.save(update_fields=["file"])
+        damaged = str(model.file.name)
+        check, folder = _new_folder()
+        with StoredFiles(lambda: remove_tree(folder)) as files, file.open("rb") as handle:
+            model.file.name = default_storage.save(f"{folder}/{model.sha256}.safetensors", File(handle))
+            with files.transaction():
+                model.save(update_fields=["file"])
+                orphan_files.claim(check)
+        default_storage.delete(damaged)
+
+
+def _new_folder() -> tuple[FolderCheck, str]:
+    check = orphan_files.watch_folder(below="models")
+    return check, check.path
 
 
 def _sha256(path: Path) -> str:
@@ -211,13 +236,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _create(file: Path, **fields: Any) -> ModelVersion:
+def _create(file: Path, fence: Callable[[], object], **fields: Any) -> ModelVersion:
     """The row and its file; whoever comes second with the same file gets the first one's row."""
-    with file.open("rb") as handle:
-        stored = default_storage.save(f"models/{fields['sha256']}.safetensors", File(handle))
+    check, folder = _new_folder()
     try:
-        with transaction.atomic():
-            return ModelVersion.objects.create(file=stored, **fields)
+        with StoredFiles(lambda: remove_tree(folder)) as files, file.open("rb") as handle:
+            stored = default_storage.save(f"{folder}/{fields['sha256']}.safetensors", File(handle))
+            with files.transaction():
+                fence()
+                model = ModelVersion.objects.create(file=stored, **fields)
+                orphan_files.claim(check)
     except IntegrityError:
-        default_storage.delete(stored)
         return ModelVersion.objects.get(sha256=fields["sha256"])
+    return model

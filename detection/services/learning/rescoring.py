@@ -81,11 +81,14 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
     """
     now = timezone.now()
     with transaction.atomic():
-        if not ModelVersion.objects.select_for_update().filter(id=model.id, active=True).exists():
+        # No key: a worker that has locked a video and stores a verdict of this model must not wait for us.
+        active = ModelVersion.objects.select_for_update(no_key=True).filter(id=model.id, active=True)
+        if not active.values_list("pk"):
             return 0  # another model has become active: its verdicts are wanted now
         ids = [stored.video_id for stored, _ in results]
+        # Locked first, looked at then: none of them is taken in hand from here on.
+        list(Video.objects.select_for_update(no_key=True).filter(id__in=ids).order_by("id").values_list("id"))
         free = set(outdated(model=model).filter(id__in=ids).values_list("id", flat=True))
-        list(Video.objects.select_for_update().filter(id__in=free).order_by("id").values_list("id"))
         present = {str(pk) for pk in FaceFrame.objects.filter(video_id__in=free).values_list("id", flat=True)}
         earlier = {v.video_id: v for v in Verdict.objects.filter(video_id__in=free, model_version=model)}
         fresh: list[Verdict] = []

@@ -1,7 +1,7 @@
 """Training-set snapshots: which videos teach, calibrate and judge, frozen and hashed.
 
-A label counts when it is known: a data set's, or the reviewers' where all who said real or fake say the same (each
-person's newest answer; an adjudicator's stands for all).  Unsure, no-face and disputed never count.  Identities are
+A label counts when it is known: real or fake by `detection.services.reviews.consensus`, the rule that makes a video's
+label, too.  Unsure, no-face and disputed never count, nor what an owner thinks of the own video.  Identities are
 dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
 join two sides is left out.
 """
@@ -25,17 +25,19 @@ from detection.models import (
     IdentitySide,
     Review,
     ReviewLabel,
-    ReviewRole,
     Snapshot,
     VerdictLabel,
     Video,
 )
+from detection.services.jobs import orphan_files
+from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
 from detection.services.learning.identity_splits import HOLDOUT, Deal, Linked, components, deal_sides
+from detection.services.reviews.consensus import TEACHING, Answer, settle
+from detection.services.stored_files import StoredFiles
 
 UPLOADS = "uploads"
 """The data set's name for videos that people have labelled here."""
-DECISIVE = (ReviewLabel.REAL, ReviewLabel.FAKE)
 FINGERPRINT_BITS = 256
 NEAR_BITS = 20
 """Pictures whose prints (see ml.faces.perceptual_hash) differ in at most this many of 256 bits show the same shot.
@@ -99,22 +101,32 @@ def freeze_snapshot(*, deal: Deal, seen: Iterable[str] = ()) -> Snapshot:
     `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
     Every video must have its fingerprint (see `unprinted`).  New identities get their side in the same transaction.
     """
-    with transaction.atomic():
-        candidates, left_out = _candidates()
-        items, bridges = _deal(candidates, deal, set(seen))
-        left_out["joins people of two sides, or a test video of someone who trains"] += bridges
-        content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
-        sha256 = hashlib.sha256(content).hexdigest()
-        snapshot = Snapshot.objects.filter(sha256=sha256).first()
-        if snapshot is not None:
-            return snapshot
-        name = default_storage.save(f"snapshots/{sha256}.jsonl", ContentFile(content))
-        try:
-            with transaction.atomic():
-                return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
-        except IntegrityError:  # two at once; the other's file is the same
-            default_storage.delete(name)
-            return Snapshot.objects.get(sha256=sha256)
+    check = orphan_files.watch_folder(below="snapshots")
+    folder = check.path
+    with StoredFiles(lambda: remove_tree(folder)) as files:
+        with files.transaction():
+            snapshot = _frozen(folder, deal, set(seen))
+            orphan_files.claim(check)
+        if not str(snapshot.manifest.name).startswith(f"{folder}/"):  # it was here before, or another's is the same
+            remove_tree(folder)
+    return snapshot
+
+
+def _frozen(folder: str, deal: Deal, seen: set[str]) -> Snapshot:
+    candidates, left_out = _candidates()
+    items, bridges = _deal(candidates, deal, seen)
+    left_out["joins people of two sides, or a test video of someone who trains"] += bridges
+    content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    snapshot = Snapshot.objects.filter(sha256=sha256).first()
+    if snapshot is not None:
+        return snapshot
+    name = default_storage.save(f"{folder}/{sha256}.jsonl", ContentFile(content))
+    try:
+        with transaction.atomic():
+            return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
+    except IntegrityError:  # two at once; the other's file is the same
+        return Snapshot.objects.get(sha256=sha256)
 
 
 def read_snapshot(*, snapshot: Snapshot) -> list[Item]:
@@ -141,45 +153,36 @@ def unprinted() -> list[Video]:
 
 
 def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.deciding().filter(label__in=DECISIVE).values_list("video_id", flat=True).distinct()
+    reviewed = Review.objects.deciding().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
-    answers: dict[Any, dict[str, str]] = defaultdict(dict)
+    answers: dict[Any, list[Answer]] = defaultdict(list)
     rows = Review.objects.deciding().order_by("created_at", "id")
-    settled: dict[Any, tuple[str, str]] = {}
-    for video_id, reviewer, label, role in rows.values_list(
-        "video_id", "reviewer__username", "label", "role"
-    ).iterator():
-        answers[video_id][reviewer] = label  # the newest of each person
-        if role == ReviewRole.ADJUDICATION:
-            settled[video_id] = (reviewer, label)
-    for video_id, (reviewer, label) in settled.items():
-        answers[video_id] = {reviewer: label}  # who settles a disagreement speaks for all
+    for video_id, *answer in rows.values_list("video_id", "reviewer__username", "label", "role").iterator():
+        answers[video_id].append(Answer(*answer))
     datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
     with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
     left_out: Counter[str] = Counter()
     found: list[_Candidate] = []
     ids = {*answers, *datasets}
     for video in Video.objects.filter(id__in=ids).order_by("id").iterator():
-        said = answers.get(video.id, {})
-        decisive = {name: label for name, label in said.items() if label in DECISIVE}
         row = datasets.get(video.id)
-        labels = set(decisive.values()) | ({row.label} if row else set())
-        if len(labels) > 1:
+        consensus = settle(answers.get(video.id, ()), dataset_label=row.label if row else "")
+        if consensus.disputed:
             left_out["disputed"] += 1
-        elif ReviewLabel.NO_FACE in said.values():
+        elif consensus.label == ReviewLabel.NO_FACE:
             left_out["called no face"] += 1
-        elif not labels:
+        elif consensus.label not in TEACHING:
             left_out["unsure"] += 1
         elif video.id not in with_faces:
             left_out["without stored faces"] += 1
         else:
-            label = labels.pop()
+            said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
             identity = row.identity if row else f"upload {video.sha256[:32]}"
-            found.append(_Candidate(video, label, identity, row.donor if row else "", row, tuple(sorted(decisive))))
+            found.append(_Candidate(video, consensus.label, identity, row.donor if row else "", row, said_by))
     return found, left_out
 
 
@@ -224,7 +227,7 @@ def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple
                 donor=c.donor,
                 dataset=videos[k].dataset,
                 path=row.path if row else c.video.original_name,
-                method=row.method if row else "",
+                method=row.method if row and row.label == c.label else "",
                 compression=row.compression if row else "",
                 height=c.video.height or 0,
                 labelled_by=c.reviewers,

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection.audit_context import Actor, who
@@ -73,47 +75,68 @@ def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """`broken` is a sentence that names the first entry that is not as it was written; empty where all are."""
+    """`broken` has a sentence for each entry that is missing or not as it was written; empty where all are sound.
+
+    `entries` is the number of the last entry, and `head` its hash.
+    """
 
     entries: int
     head: str
-    broken: str = ""
+    broken: tuple[str, ...] = ()
 
 
 def verify(*, expect: tuple[int, str] | None = None) -> Checked:
-    """Walk the chain, in batches.  `expect`: the number and hash of an entry, as noted at an earlier time."""
-    count, previous = 0, BEGINNING
+    """Walk the chain to its end, in batches.  `expect`: number and hash of an entry, as noted at an earlier time."""
+    count, previous, broken = 0, BEGINNING, list[str]()
     for entry in _entries():
-        if entry.number != count + 1:
-            return Checked(count, previous, f"Entry {count + 1} is missing.")
-        if entry.previous != previous:
-            return Checked(count, previous, f"Entry {entry.number} does not follow from the one before it.")
-        if entry.hash != digest(entry):
-            return Checked(count, previous, f"Entry {entry.number} is not as it was written.")
+        gap = entry.number - count - 1
+        if gap:
+            broken.append(_missing(count + 1, entry.number - 1))
+        elif entry.previous != previous:
+            broken.append(f"Entry {entry.number} does not follow from the one before it.")
+        if entry.hash not in _digests(entry):
+            broken.append(f"Entry {entry.number} is not as it was written.")
         if expect and expect[0] == entry.number and expect[1] != entry.hash:
-            return Checked(count, previous, f"Entry {entry.number} is not the one that was noted.")
+            broken.append(f"Entry {entry.number} is not the one that was noted.")
         count, previous = entry.number, entry.hash
     head = AuditHead.objects.first()  # read after the entries: it can only be further on
     if head is None and count:
-        return Checked(count, previous, f"The head of the chain is missing; the last entry is {count}.")
-    if head is not None and (head.number < count or (head.number == count and head.hash != previous)):
-        return Checked(count, previous, f"Entry {count} is not where the chain's head says that it ends.")
-    if head is not None and head.number > count and not AuditEntry.objects.filter(number=head.number).exists():
-        return Checked(count, previous, f"Entry {count + 1} is missing: the chain's head says {head.number}.")
+        broken.append(f"The head of the chain is missing; the last entry is {count}.")
+    elif head is not None and (head.number < count or (head.number == count and head.hash != previous)):
+        broken.append(f"Entry {count} is not where the chain's head says that it ends.")
+    elif head is not None and head.number > count and not AuditEntry.objects.filter(number=head.number).exists():
+        broken.append(f"{_missing(count + 1, head.number)[:-1]}: the chain's head says {head.number}.")
     if expect and expect[0] > count:
-        return Checked(count, previous, f"Entry {expect[0]}, which was noted, is missing.")
-    return Checked(count, previous)
+        broken.append(f"Entry {expect[0]}, which was noted, is missing.")
+    return Checked(count, previous, tuple(broken))
 
 
-def digest(entry: AuditEntry) -> str:
-    """SHA-256 (hex) of the hash before and the entry as canonical JSON."""
+def _missing(first: int, last: int) -> str:
+    return f"Entry {first} is missing." if first == last else f"Entries {first} to {last} are missing."
+
+
+def _digests(entry: AuditEntry) -> list[str]:
+    """The hashes that are right for the entry.
+
+    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database spelt it anew.
+    """
+    spellings = {entry.address}
+    address = ip_address(entry.address) if entry.address else None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        high, low = divmod(int(address.ipv4_mapped), 1 << 16)
+        spellings |= {str(address), f"::ffff:{high:x}:{low:x}", f"::ffff:{address.ipv4_mapped}"}
+    return [digest(entry, address=spelling) for spelling in spellings]
+
+
+def digest(entry: AuditEntry, *, address: str | None = None) -> str:
+    """SHA-256 (hex) of the hash before and the entry as canonical JSON; with `address` in that spelling."""
     content = {
         "number": entry.number,
         "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
         "action": str(entry.action),
         "actor": entry.actor,
         "actor_id": entry.actor_id,
-        "address": entry.address,
+        "address": address or entry.address,
         "subject": entry.subject,
         "facts": entry.facts,
     }
@@ -151,6 +174,11 @@ def _add(head: AuditHead, action: AuditAction, subject: str, actor: Actor, facts
     )
     entry.hash = digest(entry)
     entry.save(force_insert=True)
+    # What counts is what a reader gets: a database may spell an address, a number or a moment in its own way.
+    entry = AuditEntry.objects.get(pk=entry.pk)
+    if entry.hash != digest(entry):
+        entry.hash = digest(entry)
+        QuerySet(AuditEntry).filter(pk=entry.pk).update(hash=entry.hash)
     AuditHead.objects.filter(pk=head.pk).update(number=entry.number, hash=entry.hash)
     line = {"number": entry.number, "action": str(action), "actor": entry.actor, "subject": subject}
     transaction.on_commit(partial(log.info, "audit", hash=entry.hash, **line), robust=True)

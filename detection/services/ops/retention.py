@@ -30,17 +30,16 @@ from detection.models import (
     EvidenceJob,
     EvidenceKind,
     Print,
-    ReviewLabel,
     Video,
 )
-from detection.services.jobs.attempt_files import heatmap_folder
+from detection.services.jobs.attempt_files import heatmap_attempts
 from detection.services.jobs.perceptual_hashes import NO_PRINT
 from detection.services.ops import audit, pending_deletions
+from detection.services.reviews.consensus import TEACHING
 from detection.services.uploads.uploads import delete_video
 
 BATCH = 200
 BUDGET_S = 30.0
-TEACHING = (ReviewLabel.REAL, ReviewLabel.FAKE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,8 @@ def _remove_crops(due: QuerySet[Video], video_id: UUID) -> bool:
             *video.faces.values_list("crop", flat=True),
             *video.sampled_frames.values_list("image", flat=True),
             str(video.thumbnail.name or ""),
-            heatmap_folder(video_id),
+            # Each by its attempt's name, never used again: newer ones may lie beside when they are removed once more.
+            *heatmap_attempts(video_id),
         ]
         video.faces.all().delete()
         video.sampled_frames.all().delete()

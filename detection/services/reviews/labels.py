@@ -25,6 +25,7 @@ from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 from detection.errors import Refused
 from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
 from detection.services.ops.audit import record
+from detection.services.reviews.consensus import Answer, settle
 from detection.services.reviews.reviews import record_review
 
 FORMATS = ("csv", "jsonl")
@@ -40,7 +41,6 @@ REVIEW_COLUMNS = (
 
 CHUNK = 500
 """Rows that are fetched at once."""
-DECISIVE = (ReviewLabel.REAL, ReviewLabel.FAKE)
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (some spreadsheets take the wide ones)
 """A cell that begins like this is run as a formula by spreadsheets."""
 WRITTEN = {"0": ReviewLabel.REAL, "1": ReviewLabel.FAKE} | {label.value: label for label in ReviewLabel}
@@ -86,18 +86,19 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     )
     for video in videos.iterator(chunk_size=CHUNK):
         reviews_of = list(video.reviews.all())
-        newest = {review.reviewer.get_username(): review.label for review in reviews_of}
         of_dataset: DatasetVideo | None = getattr(video, "dataset_video", None)
-        answers = {label for label in newest.values() if label in DECISIVE}
-        answers |= {of_dataset.label} if of_dataset else set()
+        consensus = settle(
+            (Answer(review.reviewer.get_username(), review.label, review.role) for review in reviews_of),
+            dataset_label=of_dataset.label if of_dataset else "",
+        )
         last = reviews_of[-1].created_at if reviews_of else of_dataset.created_at if of_dataset else video.updated_at
         source = "review" if reviews_of or of_dataset is None else f"dataset:{of_dataset.dataset}"
         yield {
             **_of_video(video),
             "label": video.label,
             "label_source": source,
-            "reviewers": ",".join(sorted(newest)),
-            "disputed": "yes" if len(answers) > 1 else "no",
+            "reviewers": ",".join(sorted(str(answer.reviewer) for answer in consensus.answers)),
+            "disputed": "yes" if consensus.disputed else "no",
             "n_reviews": len(reviews_of),
             **_of_dataset(of_dataset),
             **_of_verdict(video.current_verdict),
@@ -108,7 +109,8 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
 def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Every review that was ever given, to the last field; what the model said is what it said at that time.
 
-    `counts` is no for what was taken back, for the taking back itself, and for checks against known answers.
+    `counts` is no for what was taken back, for the taking back itself, for checks against known answers and for what
+    an owner thinks of the own video (role `opinion`).
     """
     reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
@@ -118,7 +120,8 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
         "model_version__config",
     )  # fmt: skip
     for review in reviews.iterator(chunk_size=CHUNK):
-        counts = review.undone is None and not review.undoes_id and review.role != ReviewRole.GOLD
+        counts = review.undone is None and not review.undoes_id
+        counts = counts and review.role not in (ReviewRole.GOLD, ReviewRole.OPINION)
         yield {
             "review_id": str(review.pk),
             **_of_video(review.video),

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db import transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from detection.errors import Refused
@@ -24,7 +25,8 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
-from detection.selectors.videos import may_review
+from detection.selectors.videos import may_adjudicate, may_have_opinion, may_review
+from detection.services.reviews.consensus import Answer, Consensus, settle
 from detection.services.validation import is_storable
 
 MAX_COMMENT = 2000
@@ -52,19 +54,24 @@ def record_review(
     comment: str = "",
     reading: Reading | None = None,
 ) -> Review:
-    """Append one review, link it to the verdict that stands, and make its label the video's.
+    """Append one review, link it to the verdict that stands, and work out the video's label anew (see `consensus`).
 
+    Who says it decides what it may decide: an owner who may not review has an opinion (`ReviewRole.OPINION`), which
+    decides nothing; and what was adjudicated is adjudicated anew by who may do that, whatever page they answer on.
     The verdict and its `needs_review` stay as they were: a video waits for a person while it needs a review and has
-    no label.  Raises Refused: `permission_denied` (neither the owner nor a reviewer), `invalid_label`,
-    `invalid_comment`, `not_found` (the video was deleted meanwhile).
+    no label.  Raises Refused: `permission_denied` (neither the owner nor a reviewer, or an adjudication by somebody
+    who may not settle disagreements), `invalid_label`, `invalid_comment`, `not_found` (the video was deleted).
     """
-    if reviewer.pk is None or not may_review(user=reviewer, video=video):
+    reading = reading or Reading()
+    opinion = not may_review(user=reviewer)
+    if reviewer.pk is None or (opinion and not may_have_opinion(user=reviewer, video=video)):
         raise Refused("permission_denied", "Only the owner of a video and reviewers may label it.", status=403)
+    if reading.role == ReviewRole.ADJUDICATION and not may_adjudicate(user=reviewer):
+        raise Refused("permission_denied", "Only who settles disagreements may settle this one.", status=403)
     if label not in ReviewLabel.values:
         raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
     if len(comment) > MAX_COMMENT or not is_storable(comment):
         raise Refused("invalid_comment", f"A comment has at most {MAX_COMMENT} characters and no NUL.")
-    reading = reading or Reading()
     seconds = reading.seconds
     with transaction.atomic():
         locked = _locked(video.pk)
@@ -81,7 +88,7 @@ def record_review(
             score_shown=reading.score_shown,
             seconds=None if seconds is None else max(0.0, min(seconds, MAX_SECONDS)),
             queue=reading.queue,
-            role=reading.role,
+            role=ReviewRole.OPINION if opinion else _role(locked, reading, reviewer),
             batch=reading.batch,
         )
         now = _mirror(locked)
@@ -93,10 +100,13 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
     """Take one's own answer back, by a row that says so.  The label that stood before stands again.
 
     With `batch`, as a part of reverting a decision for many videos, whose rights were looked at there.
-    Raises Refused: `permission_denied`, `nothing_to_undo` (taken back already).
+    Raises Refused: `permission_denied` (also for an adjudication by somebody who has lost the right to it),
+    `nothing_to_undo` (taken back already).
     """
     if by.pk is None or (batch is None and review.reviewer_id != by.pk):
         raise Refused("permission_denied", "Only one's own answer can be taken back.", status=403)
+    if review.role == ReviewRole.ADJUDICATION and not may_adjudicate(user=by):
+        raise Refused("permission_denied", "Only who settles disagreements may take this answer back.", status=403)
     with transaction.atomic():
         locked = _locked(review.video_id)
         if not Review.objects.standing().filter(pk=review.pk).exists():
@@ -111,11 +121,37 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
 def answers_of(video_id: UUID) -> dict[int, Review]:
     """Reviewer -> their newest answer that counts, in the order in which these were given."""
     found: dict[int, Review] = {}
-    rows = Review.objects.deciding().filter(video_id=video_id).select_related("reviewer")
-    for row in rows.order_by("created_at", "id"):
+    for row in _deciding(video_id).select_related("reviewer"):
         found.pop(row.reviewer_id, None)
         found[row.reviewer_id] = row
     return found
+
+
+def consensus_of(video_id: UUID) -> Consensus:
+    """What a video's answers and its data set make of it now."""
+    rows = _deciding(video_id).values_list("reviewer_id", "label", "role")
+    of_dataset = DatasetVideo.objects.filter(video_id=video_id).values_list("label", flat=True).first()
+    return settle((Answer(*row) for row in rows), dataset_label=of_dataset or "")
+
+
+def catch_up() -> int:
+    """Complete what processes of the version before wrote, whose owners' opinions counted; returns for how many videos.
+
+    An owner's answer from a list or over REST becomes an opinion where they may not review, and labels that the
+    answers do not bear out are worked out anew.
+    """
+    owned = Review.objects.filter(role=ReviewRole.LIST, undoes=None, reviewer=F("video__owner")).order_by()
+    owners = User.objects.filter(pk__in=owned.values("reviewer"))
+    stale = owned.filter(reviewer__in=[user.pk for user in owners if not may_review(user=user)])
+    Review.objects.filter(pk__in=list(stale.values_list("pk", flat=True))).update(role=ReviewRole.OPINION)
+    changed = 0
+    for video_id in list(Review.objects.order_by().values_list("video", flat=True).distinct()):
+        with transaction.atomic():
+            video = Video.objects.select_for_update(of=("self",)).defer("metadata").filter(pk=video_id).first()
+            if video is not None and video.label != consensus_of(video_id).label:
+                _mirror(video)
+                changed += 1
+    return changed
 
 
 def _locked(video_id: Any) -> Video:
@@ -131,28 +167,36 @@ def _locked(video_id: Any) -> Video:
     return locked
 
 
+def _deciding(video_id: UUID) -> QuerySet[Review]:
+    return Review.objects.deciding().filter(video_id=video_id).order_by("created_at", "id")
+
+
+def _role(video: Video, reading: Reading, reviewer: AbstractBaseUser | AnonymousUser) -> str:
+    """How the answer counts: what was adjudicated is overturned by another adjudication only."""
+    if reading.role in (ReviewRole.GOLD, ReviewRole.ADJUDICATION) or not may_adjudicate(user=reviewer):
+        return reading.role
+    return ReviewRole.ADJUDICATION if consensus_of(video.pk).adjudicated else reading.role
+
+
 def _mirror(video: Video) -> datetime:
     """The video's label and whose turn it is, from the answers that stand."""
-    answers = list(answers_of(video.pk).values())
-    if answers:
-        video.label = answers[-1].label
-    else:
-        video.label = DatasetVideo.objects.filter(video_id=video.pk).values_list("label", flat=True).first() or ""
-    video.review_next = _whose_turn(video, answers)
+    consensus = consensus_of(video.pk)
+    video.label, video.review_next = consensus.label, _whose_turn(video, consensus)
     now = timezone.now()
     Video.objects.filter(pk=video.pk).update(label=video.label, review_next=video.review_next, updated_at=now)
     return now
 
 
-def _whose_turn(video: Video, answers: list[Review]) -> ReviewNext:
+def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
     """A second reader for those drawn by lot (from the other end than the audit) and where the model says otherwise."""
-    if any(answer.role == ReviewRole.ADJUDICATION for answer in answers):
+    if consensus.adjudicated:
         return ReviewNext.NOBODY
-    said = [answer for answer in answers if answer.label != ReviewLabel.UNSURE]
-    if len({answer.label for answer in said}) > 1:
+    if consensus.disputed:
         return ReviewNext.ADJUDICATE
-    if len(answers) == 1 and said and answers[0].role in (ReviewRole.FIRST, ReviewRole.SHEET):
-        against = said[0].label in VerdictLabel.values and video.verdict_label not in ("", said[0].label)
+    if len(consensus.answers) == 1 and consensus.label != ReviewLabel.UNSURE:
+        if consensus.answers[0].role not in (ReviewRole.FIRST, ReviewRole.SHEET):
+            return ReviewNext.NOBODY
+        against = consensus.label in VerdictLabel.values and video.verdict_label not in ("", consensus.label)
         drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
         if against or drawn:
             return ReviewNext.SECOND

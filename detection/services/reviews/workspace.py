@@ -147,14 +147,14 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
             return again
         claim = _mine(reviewer, token)
         video = claim.video
-        seen = Review.objects.filter(video=video, reviewer=reviewer).exclude(role=ReviewRole.LIST).exists()
+        seen = Review.objects.filter(video=video, reviewer=reviewer).exists()
         claim.delete()
         return record_review(
             video=video,
             reviewer=reviewer,
             label=label,
             comment=comment,
-            # Whoever answers again, after taking an answer back, has been told what the model says.
+            # Whoever has answered before, here or from a list, has been told what the model says.
             reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen, claim=token),
         )
 
@@ -270,7 +270,8 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
     Raises Refused `nothing_to_undo`.
     """
     with transaction.atomic():
-        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None).exclude(role=ReviewRole.LIST)
+        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None)
+        rows = rows.exclude(role__in=(ReviewRole.LIST, ReviewRole.OPINION))
         last = rows.order_by("-created_at", "-id").first()
         if last is None:
             raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)

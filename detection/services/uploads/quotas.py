@@ -36,11 +36,16 @@ def count_upload(*, owner_id: int, size_bytes: int) -> None:
 
     One at a time per owner, so that the limits hold for uploads that arrive together.
     """
-    get_user_model().objects.select_for_update().get(pk=owner_id)
+    lock_owner(owner_id)
     check_quota(owner_id=owner_id)
     _check_bytes(_sent_today(owner_id), size_bytes)
     UploadDay.objects.get_or_create(owner_id=owner_id, day=_today())
     UploadDay.objects.filter(owner_id=owner_id, day=_today()).update(bytes=F("bytes") + size_bytes)
+
+
+def lock_owner(owner_id: int) -> None:
+    """Whoever checks what limits a user, and then uses it up, does both under this lock, until the transaction ends."""
+    list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner_id).values_list("pk"))
 
 
 def check_quota(*, owner_id: int) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -195,11 +195,17 @@ def sweep() -> int:
 
 
 def _folders() -> list[UUID]:
+    """Folders of uploads.  Whatever else lies there (`lost+found`, a backup's) is not ours to remove."""
     try:
         names = default_storage.listdir(FOLDER)[0]
     except FileNotFoundError:
         return []
-    return [UUID(name) for name in names]
+    found = []
+    for name in names:
+        with suppress(ValueError):
+            if str(upload_id := UUID(name)) == name:
+                found.append(upload_id)
+    return found
 
 
 def _folder(upload: ResumableUpload) -> str:
@@ -318,7 +324,9 @@ class _Receiver:
         with transaction.atomic():
             self.hold.change(arrived=self._end, touched_at=now, held_until=now + HELD)
             ResumablePiece.objects.bulk_create(self._stored)
-        self._stored.clear()
+            # Before COMMIT: an error from here on does not say whether the rows are there (see `StoredFiles`).  What
+            # they do not name goes with the upload's folder.
+            self._stored.clear()
         self.upload.arrived, self.upload.touched_at = self._end, now
         if before < HEAD_BYTES <= self._end and sniff(_head(self.upload)) is None:
             _remove(self.upload)

@@ -1,8 +1,8 @@
 """Videos come in, are analysed again, and go.
 
 Order of an upload: look whether it is here already, move the file into storage, then write all rows in one
-transaction.  Whatever fails after the move takes the file away again, and where the process dies `leftovers` does, so
-storage holds nothing without a row.
+transaction.  Whatever fails between the two takes the file away again, and where the process dies or the commit is in
+doubt `orphan_files` does, so storage holds nothing without a row.
 A data set's videos come in by the same steps (`check_content`, `content_sha256`, `store_video`), see `datasets`.
 """
 
@@ -31,7 +31,8 @@ from detection.services.jobs import orphan_files
 from detection.services.jobs.analyses import queue_analysis
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.ops import audit, pending_deletions
-from detection.services.uploads.quotas import check_queue, check_quota, check_upload, count_upload
+from detection.services.stored_files import StoredFiles
+from detection.services.uploads.quotas import check_queue, check_quota, check_upload, count_upload, lock_owner
 from detection.services.validation import is_storable
 
 log = structlog.get_logger(__name__)
@@ -108,24 +109,29 @@ def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Cal
     """Put the file into the new video's folder, then let `write` make all rows in one transaction, or undo both."""
     check = orphan_files.watch(video_id=video.pk)
     try:
-        upload.seek(0)
-        video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
-        with transaction.atomic():
-            write()
-            check.delete()
+        with StoredFiles(lambda: remove_tree(video.folder)) as files:
+            upload.seek(0)
+            video.file = default_storage.save(f"{video.folder}/original{kind.suffix}", upload)
+            with files.transaction():
+                write()
+                orphan_files.claim(check)
     except BaseException as error:
-        remove_tree(video.folder)
         if has_no_room(error):
             raise storage_full() from error
         raise
 
 
 def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
-    """A new task for the video, or the one that is still open.  Raises Refused `quota_exceeded` or `queue_full`."""
-    if not has_open_analysis(video=video):
-        check_queue()
-        check_quota(owner_id=video.owner_id)
-    return queue_analysis(video=video, reuse_faces=reuse_faces)
+    """A new task for the video, or the one that is still open.
+
+    Raises Refused `quota_exceeded`, `queue_full`, `original_expired`, or `not_found` if it has been deleted meanwhile.
+    """
+    with transaction.atomic():
+        lock_owner(video.owner_id)  # before the video, as an upload; requests at once are counted one by one
+        if not has_open_analysis(video=video):
+            check_queue()
+            check_quota(owner_id=video.owner_id)
+        return queue_analysis(video=video, reuse_faces=reuse_faces)
 
 
 def delete_video(*, video: Video) -> None:
@@ -135,9 +141,7 @@ def delete_video(*, video: Video) -> None:
     once more.  Faces of it in training packs go at a later sweep (see `removals`).
     """
     with transaction.atomic():
-        # The same order of locks as a worker that finishes: its analysis first, then what belongs to the video.
-        list(Analysis.objects.select_for_update().filter(video_id=video.pk).values_list("pk", flat=True))
-        Video.objects.select_for_update().filter(pk=video.pk).first()
+        list(Video.objects.select_for_update().filter(pk=video.pk).values_list("pk"))
         deleted, _ = Video.objects.filter(pk=video.pk).delete()
         pending_deletions.schedule(video_id=video.pk, paths=[video.folder], packs=True)
         if deleted:

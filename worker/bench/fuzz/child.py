@@ -16,7 +16,8 @@ from ml.bench.fuzz.mutate import Seed, mutant
 from ml.bench.fuzz.scripts import Bait
 from ml.config import VideoConfig
 from ml.resource_limits import Limits, OverLimit, limited
-from ml.video.decode import VideoError, decode, survey
+from ml.video.decode import VideoError, decode
+from ml.video.probe import probe
 from ml.video.trim import clip_suffix, trim
 from worker.process.host import peak_bytes
 
@@ -99,7 +100,7 @@ def look(path: Path, config: VideoConfig) -> str:
         start = handle.read(container_format.STILL_CHECK_BYTES)
     if container_format.sniff(start[: container_format.HEAD_BYTES]) is not None:
         container_format.is_still_picture(start)
-    file = survey(path, config)
+    file = probe(path, config)
     info = None
     for frame in decode(path, config, times=file.times, needed=range(0, config.max_frames, 2)):
         frame.luma_signature()

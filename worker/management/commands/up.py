@@ -21,7 +21,13 @@ from worker.process import embedded_broker
 from worker.process.host import cores
 from worker.process.supervisor import Child, ChildKeepsDyingError, Supervisor
 
-QUEUES = "extract,classify,maintenance,train"
+WORKERS = {
+    "worker": ("extract,classify,train", []),
+    # Of their own: neither a long video nor a slow receiver of webhooks keeps the sweeper waiting.
+    "sweeper": ("maintenance", ["--concurrency=1"]),
+    "webhooks": ("webhooks", ["--concurrency=2"]),
+}
+"""The queues of each, and its size where it is not DFD_CONCURRENCY."""
 READY_TIMEOUT_S = 60
 MOST_WEB_PROCESSES = 2
 
@@ -80,8 +86,12 @@ def _children(port: int) -> list[Child]:
     # One process does no more than a core's work: 200 clients that poll want nearly that (`loadtest`).
     processes = f"--workers={min(MOST_WEB_PROCESSES, cores())}"
     web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", processes, "--threads=8", f"--bind={address}"]
+    worker = ["celery", "-q", "-A", "worker.app", "worker"]
     return [
-        Child("worker", [*python, "celery", "-q", "-A", "worker.app", "worker", "-Q", QUEUES, "-n", "up@%h"], celery),
+        *(
+            Child(name, [*python, *worker, "-Q", queues, "-n", f"up-{name}@%h", *options], celery)
+            for name, (queues, options) in WORKERS.items()
+        ),
         Child("beat", [*python, "celery", "-q", "-A", "worker.app", "beat"], celery),
         Child("web", [*python, *web, "--timeout=120", "--graceful-timeout=10", "--no-control-socket"]),
     ]

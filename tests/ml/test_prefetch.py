@@ -8,11 +8,11 @@ from collections.abc import Generator
 
 import pytest
 
-from ml.video.prefetch import ahead, side_by_side
+from ml.video.prefetch import parallel_map, prefetch
 
 
 def threads() -> int:
-    return sum(thread.name == "ahead" for thread in threading.enumerate())
+    return sum(thread.name == "prefetch" for thread in threading.enumerate())
 
 
 def test_they_come_in_order_and_some_are_made_before_they_are_asked_for() -> None:
@@ -23,7 +23,7 @@ def test_they_come_in_order_and_some_are_made_before_they_are_asked_for() -> Non
             made.append(k)
             yield k
 
-    found = ahead(items(), 3)
+    found = prefetch(items(), 3)
     assert next(found) == 0
     time.sleep(0.2)
     assert 3 <= len(made) <= 6
@@ -36,7 +36,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise ValueError("damaged")
 
-    found = ahead(items(), 3)
+    found = prefetch(items(), 3)
     assert next(found) == 1
     with pytest.raises(ValueError, match="damaged"):
         next(found)
@@ -53,7 +53,7 @@ def test_whoever_stops_early_ends_the_thread_and_closes_the_source() -> None:
         finally:
             closed.set()
 
-    found = ahead(items(), 2)
+    found = prefetch(items(), 2)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert closed.is_set()
@@ -72,13 +72,13 @@ def test_side_by_side_keeps_the_order_and_asks_for_items_as_they_are_needed() ->
         time.sleep(0.02 if k % 2 else 0.001)
         return k, threading.current_thread().name
 
-    found = side_by_side(slowly, items(), 2)
+    found = parallel_map(slowly, items(), 2)
     first = next(found)
     assert len(asked) <= 4
     rest = [first, *found]
     assert [k for k, _ in rest] == list(range(20))
     assert len({name for _, name in rest}) == 2
-    assert {name for _, name in side_by_side(slowly, range(3), 1)} == {threading.current_thread().name}
+    assert {name for _, name in parallel_map(slowly, range(3), 1)} == {threading.current_thread().name}
 
 
 def test_side_by_side_begins_nothing_after_an_error() -> None:
@@ -90,7 +90,7 @@ def test_side_by_side_begins_nothing_after_an_error() -> None:
             raise ValueError("damaged")
         return k
 
-    found = side_by_side(work, range(100), 2)
+    found = parallel_map(work, range(100), 2)
     assert next(found) == 0
     with pytest.raises(ValueError, match="damaged"):
         list(found)

@@ -1,4 +1,4 @@
-"""The batched cascade sees what facenet-pytorch's own detector sees, box for box."""
+"""The batched cascade sees what facenet-pytorch's own detector sees, box for box and point for point."""
 
 from __future__ import annotations
 
@@ -33,28 +33,31 @@ def cascade() -> Cascade:
 
 @pytest.mark.parametrize("name", ["one-person.mp4", "two-people.mp4", "no-face.mp4"])
 @pytest.mark.parametrize("min_face", [20, 40])
-def test_the_boxes_are_the_librarys(cascade: Cascade, name: str, min_face: int) -> None:
+def test_boxes_and_landmarks_are_the_librarys(cascade: Cascade, name: str, min_face: int) -> None:
     pictures = frames(name)
     mtcnn = MTCNN(keep_all=True, min_face_size=min_face, thresholds=[0.6, 0.7, 0.7], post_process=False)
     for picture, found in zip(pictures, cascade.detect(pictures, min_face=min_face), strict=True):
-        boxes, probabilities = mtcnn.detect(picture)
-        theirs = [] if boxes is None else list(zip(boxes.tolist(), probabilities.tolist(), strict=True))
+        boxes, probabilities, points = mtcnn.detect(picture, landmarks=True)
+        theirs = [] if boxes is None else list(zip(boxes.tolist(), probabilities.tolist(), points, strict=True))
         assert len(found) == len(theirs)
-        for box, probability in found:
-            overlap, other = max((iou(box, tuple(their)), p) for their, p in theirs)
+        for box, probability, landmarks in found:
+            overlap, other, others = max(
+                ((iou(box, tuple(their)), p, its) for their, p, its in theirs), key=lambda each: each[0]
+            )
             assert overlap > 0.999
+            assert np.abs(np.subtract(landmarks, others)).max() < 0.01 * (box[2] - box[0])
             assert probability == pytest.approx(other, abs=1e-3)
-        assert [p for _, p in found] == sorted((p for _, p in found), reverse=True)
+        assert [face.probability for face in found] == sorted((face.probability for face in found), reverse=True)
 
 
 def test_a_picture_is_seen_alone_as_among_others(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = frames("two-people.mp4")
     together = cascade.detect(pictures, min_face=20)
-    monkeypatch.setattr("ml.faces.mtcnn.MOST_PIXELS", 1)
+    monkeypatch.setattr("ml.faces.mtcnn.MAX_BATCH_PIXELS", 1)
     alone = cascade.detect(pictures, min_face=20)
     assert [len(found) for found in together] == [len(found) for found in alone]
     for a, b in zip(together, alone, strict=True):
-        for (box, p), (other, q) in zip(a, b, strict=True):
+        for (box, p, _), (other, q, _) in zip(a, b, strict=True):
             assert np.allclose(box, other, atol=0.05)
             assert p == pytest.approx(q, abs=1e-4)
 
@@ -101,13 +104,13 @@ import numpy as np
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.faces.mtcnn_networks import Networks
 networks = Networks()
-networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+networks.pnet(np.zeros((1, 64, 64, 3), np.float32))
 try:
     with limited(Limits(memory_bytes=100 * 2**20, cpu_s=60)):
-        networks.propose(np.zeros((1, 3000, 3000, 3), np.float32))
+        networks.pnet(np.zeros((1, 3000, 3000, 3), np.float32))
 except OverLimit as error:
     print(error.code)
-networks.propose(np.zeros((1, 64, 64, 3), np.float32))
+networks.pnet(np.zeros((1, 64, 64, 3), np.float32))
 print("goes on")
 """
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ml.config import VideoConfig
 from ml.video import decode as video
-from ml.video.decode import DecodedFrame, decode, survey
-from ml.video.frame_source import Footage
+from ml.video.decode import DecodedFrame, decode
+from ml.video.frame_source import FrameSource
+from ml.video.probe import probe
 from tests.ml.clips import Picture, quadrants, write_clip
 
 WITH_SPARE_FRAMES = {"bf": "3", "b_strategy": "0"}
@@ -42,7 +43,7 @@ def test_what_is_left_out_changes_nothing_of_the_rest(
 ) -> None:
     path = write_clip(tmp_path / f"a{suffix}", frames=30, codec=codec, options=options)
     whole = {frame.number: contents(frame) for frame in decode(path)}
-    found = survey(path)
+    found = probe(path)
     assert found.frames == len(found.times) == len(whole) == 30
     some = {frame.number: contents(frame) for frame in decode(path, times=found.times, needed=NEEDED)}
     assert some.keys() >= NEEDED
@@ -62,7 +63,7 @@ def test_where_nothing_is_spare_for_certain_all_is_decoded(
     tmp_path: Path, suffix: str, codec: str, options: dict[str, str]
 ) -> None:
     path = write_clip(tmp_path / f"a{suffix}", frames=30, codec=codec, options=options)
-    times = survey(path).times
+    times = probe(path).times
     assert times == ()
     frames = [frame.number for frame in decode(path, times=times, needed=NEEDED)]
     assert frames == [frame.number for frame in decode(path)]
@@ -74,18 +75,18 @@ def test_the_first_frames_are_the_same_ones_where_the_video_is_longer(tmp_path: 
     path = write_clip(tmp_path / "long.mp4", frames=60, options=WITH_SPARE_FRAMES)
     for most in range(28, 36):
         config = replace(VideoConfig(), max_frames=most)
-        found = survey(path, config)
+        found = probe(path, config)
         assert found.frames == len(found.times) == most
         some = [frame.number for frame in decode(path, config, times=found.times, needed={0, most - 1})]
         assert (some[0], some[-1]) == (0, most - 1)
-        footage = Footage(path, config, times=found.times)
-        assert [frame.number for frame in footage.frames([0, 5, most - 1])] == [0, 5, most - 1]
-        assert footage.frames_decoded == most
+        source = FrameSource(path, config, times=found.times)
+        assert [frame.number for frame in source.frames([0, 5, most - 1])] == [0, 5, most - 1]
+        assert source.frames_decoded == most
 
 
 def test_times_that_fit_no_picture_cost_time_and_no_frame(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=30, options=WITH_SPARE_FRAMES)
-    times = survey(path).times
+    times = probe(path).times
     whole = [contents(frame) for frame in decode(path)]
     shifted = [time + times[-1] + 1 for time in times]
     assert [contents(frame) for frame in decode(path, times=shifted, needed=NEEDED)] == whole
@@ -96,7 +97,7 @@ def test_a_last_frame_that_never_comes_does_not_lead_into_the_rest_of_a_long_vid
 ) -> None:
     path = write_clip(tmp_path / "long.mp4", frames=200, options=WITH_SPARE_FRAMES)
     config = replace(VideoConfig(), max_frames=30)
-    times = survey(path, config).times
+    times = probe(path, config).times
     made: list[int] = []
     pictures = video._pictures
 
@@ -115,7 +116,7 @@ def test_a_last_frame_that_never_comes_does_not_lead_into_the_rest_of_a_long_vid
 def test_interlaced_pictures_are_all_decoded(tmp_path: Path) -> None:
     options = {"flags": "+ilme+ildct", "x264-params": "tff=1:bframes=3:b-adapt=0"}
     path = write_clip(tmp_path / "fields.mp4", frames=40, options=options)
-    frames = list(decode(path, times=survey(path).times, needed=NEEDED))
+    frames = list(decode(path, times=probe(path).times, needed=NEEDED))
     assert frames[0].frame.interlaced_frame
     assert len(frames) >= 36, "all but those that had been asked for before the first one was seen"
 
@@ -133,7 +134,7 @@ def moving(number: int) -> NDArray[np.uint8]:
 def test_cuts_are_where_they_are_seen_with_all_frames(tmp_path: Path, picture: Picture, cuts: list[int]) -> None:
     options = WITH_SPARE_FRAMES | {"x264-params": "scenecut=0:keyint=250"}
     path = write_clip(tmp_path / "cut.mp4", frames=60, picture=picture, options=options)
-    for times in (survey(path).times, ()):
-        footage = Footage(path, times=times, cut_threshold=0.18)
-        assert [frame.number for frame in footage.frames([0, 59])] == [0, 59]
-        assert footage.cuts == cuts
+    for times in (probe(path).times, ()):
+        source = FrameSource(path, times=times, cut_threshold=0.18)
+        assert [frame.number for frame in source.frames([0, 59])] == [0, 59]
+        assert source.cuts == cuts

@@ -1,0 +1,38 @@
+"""When the sweep last ran, and which of its chores fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from detection.models import ChoreRun
+from detection.services.ops.chores import SWEEP
+
+LATE_PERIODS = 2
+
+
+@dataclass(frozen=True)
+class SweepHealth:
+    """`last_at` is when a whole round last ended; `late` is true two periods after that, or if there was none."""
+
+    last_at: datetime | None
+    late: bool
+    chores: tuple[ChoreRun, ...]
+
+    @property
+    def failing(self) -> tuple[ChoreRun, ...]:
+        """Chores whose last run failed."""
+        return tuple(chore for chore in self.chores if chore.last_error)
+
+
+def sweep_health(*, now: datetime | None = None) -> SweepHealth:
+    """How the sweep stands, in one query of a dozen rows."""
+    now = now or timezone.now()
+    rows = {row.name: row for row in ChoreRun.objects.all()}
+    whole = rows.pop(SWEEP, None)
+    last_at = whole.ran_at if whole else None
+    late = last_at is None or now - last_at > LATE_PERIODS * timedelta(seconds=settings.DFD_SWEEP_S)
+    return SweepHealth(last_at, late, tuple(rows.values()))

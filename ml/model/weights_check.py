@@ -1,0 +1,51 @@
+"""What a set of weights must hold to be usable at all, each fault in a sentence: other people write weights too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from ml.model.weights import WeightsInfo
+
+
+def info_fault(info: WeightsInfo) -> str | None:
+    """What is wrong with the metadata, in words that follow the file's name; None where nothing is.
+
+    The threshold lies between 0 and 1 (both excluded: every video would get the same label), the temperature above 0.
+    """
+    if not _is_number(info.threshold) or not 0 < info.threshold < 1:
+        return f"has the threshold {info.threshold!r}; it must be a number between 0 and 1."
+    if not _is_number(info.temperature) or not info.temperature > 0:
+        return f"has the temperature {info.temperature!r}; it must be a number above 0."
+    if not isinstance(info.name, str) or not isinstance(info.training_data_sha256, str):
+        return "has a name or a training data hash that is not text."
+    if not isinstance(info.experimental, bool):
+        return f"has experimental = {info.experimental!r}; it must be true or false."
+    if not all(isinstance(identity, str) for identity in info.trained_on):
+        return "has a list of identities that are not all text."
+    if not isinstance(info.metrics, dict):
+        return "has metrics that are not a JSON object."
+    try:
+        json.dumps(info.metrics, allow_nan=False)  # what a database takes as JSON
+    except (TypeError, ValueError):
+        return "has a metric that is NaN, infinite, or no JSON value."
+    return None
+
+
+def tensors_fault(state: Mapping[str, torch.Tensor]) -> str | None:
+    """The same for the tensors: None where all of them are finite numbers."""
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
+    if not bad:
+        return None
+    return (
+        f"holds NaN or infinite numbers ({len(bad)} of {len(state)} tensors, first {bad[0]}); no score comes of them."
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,210 @@
+"""Open video files, check them against the limits and read their facts, without decoding a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from ml.config import VideoConfig
+from ml.video.errors import VideoError, reraise_out_of_memory
+from ml.video.frame import DecodedFrame
+
+# PyAV's own log callback needs the GIL inside FFmpeg's threads and can deadlock with frame threading (seen within 60
+# files).  FFmpeg's default callback, silenced, cannot: bad files are expected, what matters comes back as VideoError.
+av.logging.restore_default_callback()
+av.logging.set_libav_level(av.logging.PANIC)
+
+DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
+)
+MOST_REORDERED = 32
+"""Packets from which pictures may come that are shown before an earlier packet's."""
+CODECS_WITH_NONREF_FLAG = frozenset({"h264", "mpeg4", "mpeg2video"})
+"""Codecs whose packets say that no other picture is made from this one.  HEVC's may mean: none of the same layer."""
+NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
+_UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says.  Width and height are pixels as shown: after pixel aspect and rotation."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    """Degrees anticlockwise by which the stored picture is turned before it is shown: 0, 90, 180 or 270."""
+    fps: float | None
+    duration_s: float | None
+    mirrored: bool = False
+    """True where the stored picture is mirrored left to right before it is turned."""
+
+
+@contextmanager
+def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream, checked against the limits.  Raises VideoError."""
+    if not path.is_file():
+        raise VideoError("not_a_video", "There is no file of this name.")
+    if path.stat().st_size == 0:
+        raise VideoError("empty_file", "The file is empty.")
+    try:
+        container = av.open(
+            str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
+        )
+    except (FFmpegError, ValueError, UnicodeDecodeError) as error:
+        reraise_out_of_memory(error)
+        raise VideoError(*_why_it_does_not_open(path)) from error
+    with container:
+        stream = _best_stream(container)
+        context = stream.codec_context
+        if context is None:
+            raise VideoError("corrupt_video", f"No decoder for the video's codec ({_codec_name(stream)}) is installed.")
+        check_size(context.width, context.height, config)
+        duration = _duration_s(container, stream)
+        if duration is not None and duration > config.max_duration_s:
+            raise VideoError(
+                "video_too_long",
+                f"The video says it lasts {duration:.0f} s; at most {config.max_duration_s:.0f} s are taken.",
+            )
+        # The decoder itself refuses a frame that turns out larger than the header said.
+        context.options = {"max_pixels": str(config.max_pixels)}
+        context.thread_type = "AUTO"
+        context.thread_count = min(4, os.cpu_count() or 1)
+        yield container, stream
+
+
+def _why_it_does_not_open(path: Path) -> tuple[str, str]:
+    """An unfinished recording has a video's first bytes but no index; anything else is not a video."""
+    with path.open("rb") as handle:
+        head = handle.read(16)
+    riff_video = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    if head[4:8] == b"ftyp" or riff_video or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u"):
+        return (
+            "corrupt_video",
+            "The file begins like a video but cannot be opened: it is damaged or was never finished.",
+        )
+    return "not_a_video", "The content of the file is not a video, whatever its name says."
+
+
+def _best_stream(container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    if not streams:
+        if any(container.streams) or container.format.name.startswith("mov"):
+            raise VideoError("no_video_stream", "The file holds no video stream.")
+        raise VideoError("not_a_video", "The content of the file is not a video, whatever its name says.")
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in streams else streams[0]
+
+
+def check_size(width: int, height: int, config: VideoConfig) -> None:
+    if width * height > config.max_pixels or max(width, height) > config.max_width_or_height:
+        raise VideoError(
+            "resolution_too_large",
+            f"A frame of {width} x {height} pixels is larger than is taken; reduce the video first.",
+        )
+
+
+def _codec_name(stream: VideoStream) -> str:
+    context = stream.codec_context
+    return str(context.codec.canonical_name) if context else "unknown"
+
+
+def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a file says before any picture is decoded; `frames`: how many decoding may yield, at most `max_frames`.
+
+    `times`: when each of them is shown, in order and in the stream's own unit; empty where not every packet says it,
+    and where no frame could be left out (see `decode`), as none is decoded before one that is shown earlier.
+    """
+
+    container: str
+    codec: str
+    fps: float | None
+    duration_s: float | None
+    frames: int
+    times: tuple[int, ...]
+
+    def info(self, first: DecodedFrame) -> VideoInfo:
+        """With what only a decoded picture knows."""
+        width, height = first.shown_size
+        return VideoInfo(
+            container=self.container,
+            codec=self.codec,
+            width=width,
+            height=height,
+            rotation=first.orientation.rotation,
+            mirrored=first.orientation.mirrored,
+            fps=self.fps,
+            duration_s=self.duration_s,
+        )
+
+
+def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
+    """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
+    config = config or VideoConfig()
+    with open_container(path, config) as (container, stream):
+        packets = video_packets(container, stream, config, most=config.max_frames + MOST_REORDERED)
+        stated = [packet.pts for packet in packets]
+        if not stated:
+            raise VideoError("corrupt_video", NO_FRAME)
+        times = sorted({time for time in stated if time is not None})
+        codec = _codec_name(stream)
+        # AVI counts pictures as they are decoded, which looks as if none were shown in another order.
+        told = len(times) == len(stated) and times != stated and codec in CODECS_WITH_NONREF_FLAG
+        return ProbeResult(
+            container=container.format.name,
+            codec=codec,
+            fps=float(stream.average_rate) if stream.average_rate else None,
+            duration_s=_duration_s(container, stream),
+            frames=min(len(stated), config.max_frames),
+            times=tuple(times[: config.max_frames]) if told else (),
+        )
+
+
+def stream_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    """All packets of the stream, and the empty one that flushes its decoder.  Raises FFmpegError."""
+    try:
+        yield from container.demux(stream)
+    except IndexError:
+        # At its very end PyAV flushes streams too that have appeared while it read (sound that sets in late, or damage,
+        # in a transport stream), and does not find them.  Ours has been flushed by then.
+        return
+
+
+def has_decode_order_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether packets may be timed in the order in which they are decoded, as in AVI and ASF, and not shown."""
+    return container.format.name in ("avi", "asf") and bool(stream.codec_context.has_b_frames)
+
+
+def video_packets(
+    container: InputContainer, stream: VideoStream, config: VideoConfig, *, most: int
+) -> Iterator[av.Packet[VideoStream]]:
+    """The first packets of the stream, until the end or the first damage."""
+    taken = 0
+    try:
+        for read, packet in enumerate(stream_packets(container, stream)):
+            if read >= config.max_probe_packets:
+                return
+            if packet.size == 0:
+                continue
+            yield packet
+            taken += 1
+            if taken >= most:
+                return
+    except FFmpegError as error:
+        reraise_out_of_memory(error)

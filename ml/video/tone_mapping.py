@@ -1,0 +1,83 @@
+"""HDR pictures (HLG and PQ, BT.2020) as SDR (BT.709): the colours that the same scene has in an SDR recording.
+
+Sources: ITU-R BT.2100-2 (transfer functions, OOTF of HLG for a display of 1,000 nits), BT.2087-0 (primaries), BT.1886
+(SDR displays), BT.2408 (SDR's white lies between 100 and 203 nits).  Not every build of FFmpeg has zscale, so this is
+numpy.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PQ, HLG = 16, 18
+"""Transfer characteristics (ITU-T H.273)."""
+WHITE_NITS = (100.0, 203.0)
+"""Luminance that becomes SDR's white: that of the brightest hundredth of the picture, within these bounds."""
+KNEE = 0.85
+"""Of white: what is darker keeps its luminance, what is brighter is compressed into the rest."""
+_HLG_PEAK_NITS, _PQ_PEAK_NITS, _HLG_GAMMA = 1000.0, 10000.0, 1.2
+_LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
+_TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
+_LEVELS = 4096
+"""Entries of a table: more than the 1,024 levels that a stream has."""
+_BLOCK_PIXELS = 2**15
+"""Converted together: what a processor's cache holds."""
+_LINEAR_LEVELS = 65536
+"""Of linear light: the darkest tenth of the signal lies in its first 260."""
+
+
+def to_sdr(rgb: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
+    """Return RGB (H, W, 3) of 8 bits from R'G'B' (H, W, 3) of 16 bits in BT.2020 with this transfer."""
+    _, luminance = _light(rgb[::4, ::4], transfer)
+    white = float(np.clip(np.percentile(luminance, 99), *WHITE_NITS))
+    out = np.empty(rgb.shape, np.uint8)
+    rows = max(1, _BLOCK_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), rows):
+        light, _ = _light(rgb[top : top + rows], transfer)
+        linear = cv2.transform(light, _TO_709 / np.float32(white))
+        brightest = linear.max(axis=2)
+        over = brightest > KNEE
+        if over.any():  # of all three alike, so that hues stay
+            peak = brightest[over]
+            compressed = KNEE + (1.0 - KNEE) * (1.0 - np.exp((KNEE - peak) / (1.0 - KNEE)))
+            linear[over] *= (compressed / peak)[:, None]
+        np.clip(linear, 0.0, 1.0, out=linear)
+        linear *= _LINEAR_LEVELS - 1
+        np.take(_signal_1886(), linear.astype(np.uint16), out=out[top : top + rows], mode="clip")
+    return out
+
+
+def _light(rgb: NDArray[np.uint16], transfer: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Light (H, W, 3) that a display emits, and its luminance (H, W), both in nits."""
+    light = _table(transfer).take(rgb >> 4, mode="clip")
+    luminance = cv2.transform(light, _LUMA_2020[None])
+    if transfer == HLG:  # the OOTF: a display's gamma, by luminance
+        gain = _HLG_PEAK_NITS * cv2.pow(np.maximum(luminance, np.float32(1e-6)), _HLG_GAMMA - 1)
+        light *= gain[..., None]
+        luminance = luminance * gain
+    return light, np.asarray(luminance, dtype=np.float32)
+
+
+@cache
+def _table(transfer: int) -> NDArray[np.float32]:
+    """Light of each level of the signal: nits for PQ, light of the scene, 0 to 1, for HLG."""
+    signal = np.arange(_LEVELS) / (_LEVELS - 1)
+    if transfer == PQ:
+        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+        power = signal ** (1 / m2)
+        light = _PQ_PEAK_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+    else:
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    return np.asarray(light, dtype=np.float32)
+
+
+@cache
+def _signal_1886() -> NDArray[np.uint8]:
+    """Signal of an SDR display (ITU-R BT.1886: gamma 2.4), 0 to 255, for linear light of 0 to 1."""
+    linear = np.arange(_LINEAR_LEVELS) / (_LINEAR_LEVELS - 1)
+    return np.asarray(np.rint(linear ** (1 / 2.4) * 255), dtype=np.uint8)

@@ -1,0 +1,100 @@
+"""A trainer that has lost its run changes nothing: no model becomes active, none is added, no report is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import ModelVersion, Promotion, RunState, Snapshot, TrainingRun
+from detection.services.jobs import training_runs
+from detection.services.jobs.leases import LeaseLost
+from detection.services.learning import snapshots
+from ml.model.weights import read_info
+from tests.weights import save_tiny
+from worker.training import run as runs
+from worker.training import snapshot_pack
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.VAR_DIR = tmp_path / "var"
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+
+
+@pytest.fixture
+def champion() -> ModelVersion:
+    return ModelVersion.objects.create(name="m", sha256="a" * 64, file="models/m", threshold=0.5, active=True)
+
+
+@pytest.fixture
+def row(champion: ModelVersion) -> TrainingRun:
+    return training_runs.request_run(options={}, publish=False)
+
+
+def give_up(row: TrainingRun) -> None:
+    """What the sweeper does after the last attempt's lease has run out."""
+    TrainingRun.objects.filter(pk=row.pk).update(
+        state=RunState.FAILED, token=None, lease_until=None, finished_at=timezone.now(), message="Given up."
+    )
+
+
+def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
+    row: TrainingRun, champion: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps before are stubs; that the run is lost is what counts."""
+    candidate = ModelVersion.objects.create(name="c", sha256="c" * 64, file="models/c", threshold=0.5)
+    snapshot = Snapshot.objects.create(sha256="0" * 64, manifest="x")
+
+    def judge(*_: Any, **__: Any) -> Any:
+        give_up(row)
+        gate = {"passed": True, "sentence": "Passed.", "champion": str(champion.pk)}
+        return SimpleNamespace(gate=gate)
+
+    def report(folder: str, *_: Any) -> str:
+        return default_storage.save(f"{folder}/report.html", ContentFile(b"html"))
+
+    fitted = SimpleNamespace(info=SimpleNamespace(metrics={}))
+    for owner, name, stub in (
+        (snapshot_pack, "freeze", lambda **_: snapshot),
+        (snapshot_pack, "pack_of", lambda *_, **__: None),
+        (snapshot_pack, "judge", judge),
+        (snapshots, "read_snapshot", lambda **_: []),
+        (runs, "describe", lambda *_: []),
+        (runs, "check", lambda _: None),
+        (runs, "_start", lambda *_: (None, "active", ())),
+        (runs, "_fit_options", lambda *_: None),
+        (runs, "fit", lambda *_, **__: fitted),
+        (runs, "_register", lambda *_: candidate),
+        (runs, "_report", report),
+    ):
+        monkeypatch.setattr(owner, name, stub)
+    assert runs.run(str(row.pk))
+    row.refresh_from_db()
+    assert (row.state, row.message, row.candidate, row.report.name) == (RunState.FAILED, "Given up.", None, "")
+    assert ModelVersion.objects.get(active=True) == champion
+    assert not Promotion.objects.exists()
+    assert default_storage.listdir(f"reports/{row.pk}") == ([], [])
+
+
+def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_path: Path) -> None:
+    claim = training_runs.claim_run(run_id=row.pk, worker="slow")
+    assert claim is not None
+    path = tmp_path / "c.safetensors"
+    sha256 = save_tiny(path, name="c", seed=1)
+    info = read_info(path)
+    fitted: Any = SimpleNamespace(info=info, path=path, sha256=sha256)
+    give_up(row)
+    with pytest.raises(LeaseLost):
+        runs._register(fitted, None, claim)
+    assert ModelVersion.objects.count() == 1
+    assert not default_storage.exists("models") or default_storage.listdir("models") == ([], [])
