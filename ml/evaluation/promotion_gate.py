@@ -192,6 +192,11 @@ def compare_alone(
     return gate.result(WON, sentence, figures)
 
 
+def enough(videos: Sequence[ScoredVideo], config: GateConfig | None = None) -> bool:
+    """Tell whether there are enough videos of enough people for the gate to compare on."""
+    return _Gate(videos, 1, config or GateConfig()).too_small() is None
+
+
 class _Gate:
     """The videos, the look and what it may spend, in numbers and in words."""
 
