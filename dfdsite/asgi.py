@@ -8,5 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 application = get_asgi_application()
 
 from detection import dispatch  # noqa: E402 (it needs Django to be set up)
+from detection.services.uploads import uploads  # noqa: E402
 
 dispatch.publish_in_background()  # a request never waits for the broker
+uploads.remove_abandoned_uploads()  # of web processes that were killed

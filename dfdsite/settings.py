@@ -112,6 +112,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "detection.api.middleware.LengthRequired",
     "dfdsite.csp.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -155,11 +156,12 @@ DATABASES: dict[str, dict[str, Any]] = {
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL lets readers go on while a worker writes; IMMEDIATE takes the write lock at BEGIN, where the busy timeout
-    # applies, and not at the first write, where SQLite would fail at once.
+    # applies, and not at the first write, where SQLite would fail at once.  FULL syncs the log at each commit: with
+    # NORMAL, which does not in WAL mode, a power cut could take back an upload that was answered with 202.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
@@ -170,7 +172,7 @@ else:
 
 # --- files: private storage, never served by path ------------------------------------------------------------------
 S3_BUCKET = env.str("DFD_S3_BUCKET", default="")
-_default_storage: dict[str, Any] = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+_default_storage: dict[str, Any] = {"BACKEND": "dfdsite.durable_storage.DurableFileSystemStorage"}
 if S3_BUCKET:
     _default_storage = s3.storage(bucket=S3_BUCKET, endpoint=env.str("DFD_S3_ENDPOINT", default=""))
 STORAGES = {

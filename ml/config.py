@@ -7,7 +7,7 @@ the importer inverts it, nothing else does.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -126,29 +126,48 @@ class FaceConfig:
         )
 
 
+class Alignment(StrEnum):
+    """What happens to a stored crop before the network sees it."""
+
+    NONE = "none"
+    """The square about the detector's box as it is stored: weights of before crops were levelled."""
+    LANDMARKS_68 = "landmarks68"
+    """Levelled and framed by 68 landmarks, see `ml.faces.alignment`."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture and preprocessing; stored with every set of weights."""
+    """Architecture and preprocessing; stored with every set of weights, so that each is scored with its own."""
 
-    arch: str = "resnext50_32x4d"
+    backbone: str = "resnext50_32x4d"
+    """Any name that `timm.create_model` knows."""
     feature_dim: int = 2048
+    """Numbers that the backbone gives for a face; `ml.model.network.model_config` asks the backbone."""
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4
     frame_mean: bool = False
     """Whether the sequence's logits are the mean of its frames' plus what the recurrence adds to it."""
     input_size: int = 112
-    """Side of the square the network sees; crops are stored larger and reduced to it."""
+    """Side of the square the network sees, in pixels."""
+    alignment: Alignment = Alignment.LANDMARKS_68
+    mirror: bool = False
+    """Whether a score is the mean over the faces and their mirror images."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     label_map: dict[str, int] = field(default_factory=lambda: dict(LABEL_MAP))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote, of this and earlier versions.  Raises TypeError or ValueError."""
         known: dict[str, Any] = {k: tuple(v) if k in ("mean", "std") else v for k, v in data.items()}
+        if "arch" in known:  # its name before there were backbones of other families
+            known["backbone"] = known.pop("arch")
+        known["alignment"] = Alignment(known.get("alignment", Alignment.NONE))
         return cls(**known)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from ml.config import ModelConfig
+from ml.config import Alignment, ModelConfig
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights
 
-TINY = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+# Its crops are drawn, and have no landmarks.
+TINY = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32, alignment=Alignment.NONE)
 
 
 def save_tiny(path: Path, *, name: str = "tiny", seed: int = 0) -> str:

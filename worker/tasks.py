@@ -12,7 +12,7 @@ from detection.services.jobs import webhook_deliveries as webhook_rows
 from detection.services.ops import chores, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
-from detection.services.uploads import quotas, resumable
+from detection.services.uploads import quotas, resumable, uploads
 from worker.process import runtime
 from worker.stages import attempt, erasure, evidence, perceptual_hashes, webhook_delivery
 
@@ -53,6 +53,7 @@ CHORES = (
     Chore("review_claims", workspace.forget_expired),
     Chore("workers", worker_registry.forget_gone),
     Chore("quotas", quotas.forget_days),
+    Chore("abandoned_uploads", uploads.remove_abandoned_uploads),
     Chore("hourly_stats", hourly_stats.count_hours),
     Chore("resumable_uploads", resumable.sweep),
     Chore("perceptual_hashes", perceptual_hashes.sweep),

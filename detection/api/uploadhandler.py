@@ -12,12 +12,14 @@ from django.core.files.uploadhandler import FileUploadHandler
 
 from detection.container_format import HEAD_BYTES, sniff
 from detection.errors import Refused, has_no_room, storage_full
-from detection.services.uploads.quotas import check_queue
-from detection.services.uploads.uploads import display_name, not_a_video, too_large
+from detection.services.uploads.quotas import Arrival, check_queue
+from detection.services.uploads.uploads import display_name, not_a_video, tidy_now_and_then, too_large
 
 FIELD = "file"
 FORM_OVERHEAD_BYTES = 1024 * 1024
 """What a request may have on top of the file: part headers and the other fields."""
+FORM_FIELDS_BYTES = 64 * 1024
+"""What it has at most where it is honest; for an early guess at the size of the file."""
 # A refused upload is still read for a while, and thrown away: a client that is in the middle of sending often does not
 # look for the answer, and closing the connection on it would lose the answer.
 DRAIN_BYTES = 16 * 1024 * 1024
@@ -43,6 +45,7 @@ class VideoUploadHandler(FileUploadHandler):
         super().__init__(request)
         self.received: ReceivedFile | None = None
         self.done: ReceivedFile | None = None
+        self.arrival: Arrival | None = None
         self.refusal: Refused | None = None
         self.drained = 0
         self.refused_at = 0.0
@@ -59,10 +62,15 @@ class VideoUploadHandler(FileUploadHandler):
         if content_length > settings.DFD_MAX_UPLOAD_BYTES + FORM_OVERHEAD_BYTES:
             self._refuse(too_large())
             return
+        user = getattr(self.request, "user", None)
         try:
             check_queue()
+            if user is not None and user.is_authenticated:
+                announced = content_length - FORM_FIELDS_BYTES
+                self.arrival = Arrival(owner_id=user.pk, announced_bytes=announced)
         except Refused as refusal:
             self._refuse(refusal)
+        tidy_now_and_then()
 
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
         super().new_file(field_name, file_name, content_type, *args, **kwargs)
@@ -88,6 +96,12 @@ class VideoUploadHandler(FileUploadHandler):
             raise self.refusal
         if self.received is None:
             return None
+        if self.arrival is not None:
+            try:
+                self.arrival.count()
+            except Refused as refusal:
+                self._refuse(refusal)
+                raise
         received, self.received = self.received, None
         received.name = display_name(self.file_name or "")
         received.size = self.size
@@ -120,6 +134,12 @@ class VideoUploadHandler(FileUploadHandler):
             if len(self.head) >= HEAD_BYTES and sniff(self.head) is None:
                 self._refuse(not_a_video())
                 return
+        try:
+            if self.arrival is not None:
+                self.arrival.add(len(data))
+        except Refused as refusal:
+            self._refuse(refusal)
+            return
         self.hash.update(data)
         try:
             received.write(data)

@@ -23,7 +23,7 @@ from ml.faces.extract import Extraction
 from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box, iou
 from ml.model.network import FaceSequenceClassifier
-from ml.model.preprocessing import normalise, to_input_array
+from ml.model.preprocessing import normalise, to_input_arrays
 from ml.video.decode import DecodedFrame, decode
 from ml.video.prefetch import parallel_map
 
@@ -204,7 +204,7 @@ def _fastest_detection(
 
 
 def _fastest_forward(model: FaceSequenceClassifier, crops: Sequence[Image]) -> Callable[[], Any]:
-    arrays = np.stack([to_input_array(crop, model.config.input_size) for crop in crops])
+    arrays = to_input_arrays(crops, model.config)
     lengths = torch.tensor([len(arrays)])
 
     def forward(dtype: torch.dtype) -> Callable[[], Any]:

@@ -29,7 +29,7 @@ from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import normalise
 from ml.training.fit import FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameTraining, autocast, pick_device, seed_everything
+from ml.training.frame_stage import FrameStageConfig, autocast, pick_device, seed_everything
 
 BARE_STEPS = 8
 
@@ -79,7 +79,7 @@ def bench_full(folder: Path, *, steps: int, rounds: int, batch: int, workers: in
     options = FitOptions(
         crops=steps * rounds * batch,
         batch_size=batch,
-        frames=FrameTraining(steps_per_epoch=steps, ema=0.99, workers=workers, val_crops=0),
+        frames=FrameStageConfig(steps_per_epoch=steps, ema=0.99, workers=workers, val_crops=0),
     )
     train_frame_stage(model, pack, options, folder / "bench.ckpt", on_epoch=bare_round)
     return {

@@ -1,6 +1,6 @@
 """`python -m ml.data`: build and look at packs of face crops."""
 
-from ml.data.build import main
+from ml.data.prepare import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

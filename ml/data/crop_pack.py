@@ -2,15 +2,18 @@
 
 A pack is a safetensors file (no pickle, memory-mapped) with three byte tensors: `blob`, the encoded images end to end
 (JPEG as the data set had it, or PNG for crops that the product's own extraction cut); `offsets`, int64, where each
-begins; `table`, the rows as JSON, column by column.  A crop comes out as (H, W, 3) uint8 **RGB**.
+begins; `table`, the rows as JSON, column by column.  Some have a fourth, `landmarks` (N, 68, 2) float16.  A crop comes
+out as (H, W, 3) uint8 **RGB**.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from ml.config import Label
 
 PACK_VERSION = "1"
 SPOOL_BYTES = 64 * 1024 * 1024
+LANDMARKS, LANDMARK_BATCH = 68, 64
+Points = NDArray[np.float32]
 
 
 class PackError(Exception):
@@ -61,6 +66,14 @@ class CropRow:
     """People who are linked, where whoever made the pack knows more than `group` and `donor` say."""
 
 
+def decode_crop(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """Decode an image file's bytes: (H, W, 3) uint8 RGB.  Raises PackError, which calls the crop by `name`."""
+    bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise PackError(f"{name} cannot be decoded")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
 class PackWriter:
     """Collects encoded crops and rows, and writes the file at once.  Images wait on disk, not in memory."""
 
@@ -68,13 +81,18 @@ class PackWriter:
         self._images = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 (closed with the writer)
         self._lengths: list[int] = []
         self._rows: list[CropRow] = []
+        self._landmarks: list[Points | None] = []
 
-    def add_encoded(self, image: bytes, row: CropRow) -> None:
-        """`image` is a JPEG or PNG file's bytes, kept as they are: compression is part of the evidence."""
+    def add_encoded(self, image: bytes, row: CropRow, landmarks: Points | None = None) -> None:
+        """Add a JPEG or PNG file's bytes, kept as they are: compression is part of the evidence.
+
+        `landmarks` are the face's 68 points (68, 2) in pixels of the crop, where they have been looked for.
+        """
         Label(row.label)  # refuses anything but 0 and 1
         self._images.write(image)
         self._lengths.append(len(image))
         self._rows.append(row)
+        self._landmarks.append(landmarks)
 
     def add_crop(self, crop: NDArray[np.uint8], row: CropRow) -> None:
         """`crop` is (H, W, 3) uint8 RGB, stored lossless."""
@@ -83,6 +101,22 @@ class PackWriter:
             raise PackError("a crop could not be encoded as PNG")
         self.add_encoded(encoded.tobytes(), row)
 
+    def find_landmarks(self) -> None:
+        """Find the 68 points of every crop that has none yet, so that they are written with it."""
+        from ml.faces.landmarks import face_landmarks  # brings torch, which writing a pack does not need
+
+        missing = [i for i, points in enumerate(self._landmarks) if points is None]
+        starts = np.concatenate([[0], np.cumsum(self._lengths)])
+        for first in range(0, len(missing), LANDMARK_BATCH):
+            some = missing[first : first + LANDMARK_BATCH]
+            crops = []
+            for i in some:
+                self._images.seek(int(starts[i]))
+                crops.append(decode_crop(np.frombuffer(self._images.read(self._lengths[i]), np.uint8), f"crop {i}"))
+            for i, points in zip(some, face_landmarks(crops, batch=LANDMARK_BATCH), strict=True):
+                self._landmarks[i] = points
+        self._images.seek(0, os.SEEK_END)
+
     def write(self, path: Path) -> Path:
         """Atomic.  Raises PackError when there is nothing to write."""
         if not self._rows:
@@ -90,10 +124,21 @@ class PackWriter:
         columns = {f.name: [getattr(row, f.name) for row in self._rows] for f in fields(CropRow)}
         offsets = np.concatenate([[0], np.cumsum(self._lengths)]).astype("<i8").tobytes()
         table = json.dumps(columns).encode()
+        unknown = np.full((LANDMARKS, 2), np.nan, np.float32)
+        landmarks = b""
+        if any(points is not None for points in self._landmarks):
+            known = [unknown if points is None else points for points in self._landmarks]
+            landmarks = np.stack(known).astype("<f2").tobytes()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(path.suffix + ".partial")
         with partial.open("wb") as out:
-            out.write(_header(offsets=len(offsets), table=len(table), blob=sum(self._lengths)))
+            out.write(
+                _header(
+                    len(self._rows), landmarks=len(landmarks), offsets=len(offsets), table=len(table),
+                    blob=sum(self._lengths),
+                )
+            )  # fmt: skip
+            out.write(landmarks)
             out.write(offsets)
             out.write(table)
             self._images.seek(0)
@@ -102,13 +147,20 @@ class PackWriter:
         return path
 
 
-def _header(*, offsets: int, table: int, blob: int) -> bytes:
-    """A safetensors header; written here because the library wants every tensor in memory at once."""
-    ends = np.cumsum([0, offsets, table, blob]).tolist()
+def _header(rows: int, *, landmarks: int, offsets: int, table: int, blob: int) -> bytes:
+    """Write a safetensors header for parts of so many bytes; the library wants every tensor in memory at once."""
+    parts = {
+        "landmarks": ("F16", [rows, LANDMARKS, 2], landmarks),
+        "offsets": ("I64", [offsets // 8], offsets),
+        "table": ("U8", [table], table),
+        "blob": ("U8", [blob], blob),
+    }
     body: dict[str, object] = {"__metadata__": {"pack_version": PACK_VERSION}}
-    shapes = {"offsets": ("I64", [offsets // 8]), "table": ("U8", [table]), "blob": ("U8", [blob])}
-    for k, (name, (dtype, shape)) in enumerate(shapes.items()):
-        body[name] = {"dtype": dtype, "shape": shape, "data_offsets": [ends[k], ends[k + 1]]}
+    end = 0
+    for name, (dtype, shape, size) in parts.items():
+        if size or name != "landmarks":
+            body[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+            end += size
     encoded = json.dumps(body).encode()
     encoded += b" " * (-len(encoded) % 8)
     return len(encoded).to_bytes(8, "little") + encoded
@@ -129,6 +181,8 @@ class Pack:
                 self._blob = handle.get_tensor("blob").numpy()
                 self._offsets = handle.get_tensor("offsets").numpy()
                 columns = json.loads(handle.get_tensor("table").numpy().tobytes())
+                stored = set(handle.keys())
+                points = handle.get_tensor("landmarks").float().numpy() if "landmarks" in stored else None
         except (SafetensorError, OSError, ValueError) as error:
             raise PackError(f"{path.name} cannot be read as a pack: {error}") from error
         self.path = path
@@ -137,6 +191,9 @@ class Pack:
             CropRow(**dict(zip(names, values, strict=True)))
             for values in zip(*(columns[name] for name in names), strict=True)
         ]
+        self._landmarks: Points = (
+            np.full((len(self.rows), LANDMARKS, 2), np.nan, np.float32) if points is None else points
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,10 +201,23 @@ class Pack:
     def crop(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB.  Raises PackError when the stored bytes are no image."""
         data = self._blob[self._offsets[index] : self._offsets[index + 1]]
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise PackError(f"crop {index} of {self.path.name} cannot be decoded")
-        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return decode_crop(data, f"crop {index} of {self.path.name}")
+
+    def landmarks(self, indices: Sequence[int], *, watch: Callable[[float], None] | None = None) -> Points:
+        """Return the 68 points of these crops, (N, 68, 2) float32 in pixels of each.
+
+        What the file lacks is looked for now, some hundred crops a second, and kept in memory.  `watch` is told how far
+        that is, 0 to 1.
+        """
+        from ml.faces.landmarks import face_landmarks  # brings torch, which reading a pack does not need
+
+        missing = [i for i in indices if np.isnan(self._landmarks[i, 0, 0])]
+        for start in range(0, len(missing), LANDMARK_BATCH):
+            some = missing[start : start + LANDMARK_BATCH]
+            self._landmarks[some] = face_landmarks([self.crop(i) for i in some], batch=LANDMARK_BATCH)
+            if watch:
+                watch(start / len(missing))
+        return self._landmarks[list(indices)]
 
     def encoded(self, index: int) -> bytes:
         """The image file's bytes."""

@@ -5,8 +5,8 @@ So training resumes exactly where it stopped, with any number of loader processe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,15 +14,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ml.config import Label
-from ml.data.augment import AugmentConfig, augment, self_blend
-from ml.data.crop_pack import Pack
-from ml.model.preprocessing import to_input_array
+from ml.config import Label, ModelConfig
+from ml.data.augment import AugmentConfig, augment
+from ml.data.crop_pack import CropRow, Pack
+from ml.data.self_blend import self_blend
+from ml.faces.alignment import Crop, Jitter, Points, align_face, transform_points
+from ml.model.preprocessing import input_matrix
+
+IGNORE = -1
+"""A target that a head is not trained on."""
+BLENDED, FORGED = 0, 1
+"""Columns of the targets: the head that tells self-blended from real, the one that tells forged from real."""
 
 
 @dataclass(frozen=True)
-class FramePlan:
-    """How the batches of a run are composed; progress runs from 0 to 1 over the run."""
+class BatchSchedule:
+    """How the batches of a run are composed."""
 
     batch_size: int
     total_steps: int
@@ -30,13 +37,14 @@ class FramePlan:
     sizes: tuple[tuple[int, float], ...]
     """(input side in pixels, share of the run's steps), in order: small pictures first are a cheap start."""
     source_weights: tuple[tuple[str, float], ...] = ()
-    """Share of pairs drawn from each source; by default in proportion to the square root of its crops."""
-    blend_share: tuple[float, float] = (0.1, 0.25)
-    """Share of a two-label source's fakes that are self-blended, at the start and at the end."""
-    blend_strength: tuple[float, float] = (2.0, 1.0)
-    """From coarse artefacts to fine ones."""
+    """Share of groups drawn from each source; by default in proportion to the square root of its crops."""
+    blend_strength: tuple[float, float] = (0.6, 1.3)
+    """Range that the strength of self-blending is drawn from; 1 is the paper's."""
+    self_blend: bool = True
+    """Off in a check for leaks with shuffled labels: what is self-blended is a true label."""
 
     def size_at(self, step: int) -> int:
+        """Return the input side at this step, in pixels."""
         done = 0.0
         for size, share in self.sizes:
             done += share
@@ -44,99 +52,145 @@ class FramePlan:
                 return size
         return self.sizes[-1][0]
 
-    def progress(self, step: int) -> float:
-        return min(1.0, step / max(1, self.total_steps - 1))
 
+class GroupSampler:
+    """Draw a real crop, and a forgery of the same clip or person where the source has forgeries.
 
-class PairSampler:
-    """Draws (real, fake) pairs within one source.
-
-    A fake comes with a real crop of the same clip, or else of the same person, so that neither the person nor the place
-    gives the label away.  A source with reals only pairs each with a self-blended copy of itself: the source
-    never leaks as the label.  One with fewer forged clips than real ones is filled up in the same way, or its few fakes
-    would be learnt by heart.  A source with fakes only cannot be used and is refused.
+    Each real crop also becomes a self-blended fake, so no source is all real: neither the person, nor the place, nor
+    the source gives the label away.  Videos are drawn evenly within a source, and so are methods among its forgeries.
+    A source with fewer forged clips than real ones leaves its forgery out in proportion, or its few fakes would be
+    learnt by heart.  A source with fakes only is refused.
     """
 
-    def __init__(self, pack: Pack, indices: Sequence[int], plan: FramePlan) -> None:
-        self.plan = plan
-        self.reals: dict[str, list[int]] = {}
-        self.fakes: dict[str, list[int]] = {}
-        self._by_key: dict[str, list[int]] = {}
+    def __init__(self, pack: Pack, indices: Sequence[int], schedule: BatchSchedule) -> None:
         self._rows = pack.rows
+        reals: dict[str, dict[str, list[int]]] = {}
+        fakes: dict[str, dict[tuple[str, str], dict[str, list[int]]]] = {}
+        self._mates: dict[tuple[str, str, str], list[int]] = {}
+        counts: dict[str, int] = {}
         for i in indices:
             row = pack.rows[i]
-            (self.fakes if row.label == Label.FAKE else self.reals).setdefault(row.source, []).append(i)
-            if row.label == Label.REAL:
-                for key in (f"o:{row.source}:{row.origin}", f"g:{row.source}:{row.group}"):
-                    self._by_key.setdefault(key, []).append(i)
-        only_fakes = sorted(set(self.fakes) - set(self.reals))
-        if only_fakes:
+            counts[row.source] = counts.get(row.source, 0) + 1
+            clip = row.video or row.origin or str(i)
+            if row.label == Label.FAKE:
+                methods = fakes.setdefault(row.source, {})
+                methods.setdefault((row.method, row.compression), {}).setdefault(clip, []).append(i)
+            else:
+                reals.setdefault(row.source, {}).setdefault(clip, []).append(i)
+                self._mates.setdefault((row.source, "clip", row.origin), []).append(i)
+                self._mates.setdefault((row.source, "person", row.group), []).append(i)
+        if only_fakes := sorted(set(fakes) - set(reals)):
             raise ValueError(f"no real crop in {', '.join(only_fakes)}: the source alone would give the label away.")
-        if not self.reals:
+        if not reals:
             raise ValueError("there is no real crop to train on.")
-        clips = {s: len({pack.rows[i].origin or str(i) for i in self.reals[s]}) for s in self.reals}
-        forged = {s: len({pack.rows[i].video or str(i) for i in self.fakes.get(s, [])}) for s in self.reals}
-        self.scarcity = {s: max(0.0, 1.0 - forged[s] / clips[s]) for s in self.reals}
-        given = dict(plan.source_weights)
-        self.sources = sorted(self.reals)
-        counts = {s: len(self.reals[s]) + len(self.fakes.get(s, [])) for s in self.sources}
-        weights = np.array([given.get(s, counts[s] ** 0.5 if not given else 0.0) for s in self.sources], dtype=float)
+        self._reals = {source: list(clips.values()) for source, clips in reals.items()}
+        self._fakes = {
+            source: [list(clips.values()) for clips in methods.values()] for source, methods in fakes.items()
+        }
+        forged = {source: sum(map(len, methods)) for source, methods in self._fakes.items()}
+        self.forged_share = {s: min(1.0, forged.get(s, 0) / len(clips)) for s, clips in self._reals.items()}
+        given = dict(schedule.source_weights)
+        self.sources = sorted(self._reals)
+        if not schedule.self_blend:
+            self.sources = sorted(self._fakes)
+            self.forged_share = dict.fromkeys(self.sources, 1.0)
+            if not self.sources:
+                raise ValueError("there is no forged crop to train on.")
+        weights = np.array([given.get(s, 0.0) if given else counts[s] ** 0.5 for s in self.sources], dtype=float)
         if weights.sum() <= 0:
             raise ValueError(f"the source weights name none of {', '.join(self.sources)}.")
         self.weights = weights / weights.sum()
 
-    def draw(self, rng: np.random.Generator, progress: float) -> tuple[int, int, bool]:
-        """(index of a real crop, index the fake is made from, whether it is to be self-blended)."""
+    def draw(self, rng: np.random.Generator) -> tuple[int, int | None]:
+        """Return the indices of a real crop and of a forgery to set against it, or None for the latter."""
         source = self.sources[int(rng.choice(len(self.sources), p=self.weights))]
-        start, end = self.plan.blend_share
-        blend = rng.random() < max(start + (end - start) * progress, self.scarcity[source])
-        if blend:
-            real = int(rng.choice(self.reals[source]))
-            return real, real, True
-        fake = int(rng.choice(self.fakes[source]))
-        row = self._rows[fake]
-        mates = self._by_key.get(f"o:{source}:{row.origin}") if row.origin else None
-        mates = mates or self._by_key.get(f"g:{source}:{row.group}") or self.reals[source]
-        return int(rng.choice(mates)), fake, False
+        if rng.random() >= self.forged_share[source]:
+            return _pick(self._reals[source], rng), None
+        methods = self._fakes[source]
+        fake = _pick(methods[int(rng.integers(len(methods)))], rng)
+        return self._mate(self._rows[fake], rng), fake
+
+    def _mate(self, row: CropRow, rng: np.random.Generator) -> int:
+        """Draw a real crop of the forgery's own clip, at about the same moment, else of its person, else of its
+        source."""
+        mates = self._mates.get((row.source, "clip", row.origin)) if row.origin else None
+        mates = mates or self._mates.get((row.source, "person", row.group))
+        if not mates:
+            return _pick(self._reals[row.source], rng)
+        if row.sequence:
+            mates = sorted(mates, key=lambda i: abs(self._rows[i].order - row.order))[:2]
+        return int(rng.choice(mates))
+
+
+def _pick(clips: Sequence[Sequence[int]], rng: np.random.Generator) -> int:
+    return int(rng.choice(clips[int(rng.integers(len(clips)))]))
 
 
 class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
-    """`batches[step]` -> (N, S, S, 3) uint8 RGB, (N,) int64 labels; N = batch_size, half of each label."""
+    """`batches[step]` -> (N, S, S, 3) uint8 RGB and (N, 2) int64 targets; N = batch_size.
+
+    Column BLENDED has REAL for real crops, FAKE for self-blended ones and IGNORE for forgeries; column FORGED has REAL
+    and FAKE for the reals and forgeries of sources that have both, and is as the other column elsewhere, so that
+    there, too, the source does not give the label away.
+    """
 
     def __init__(
-        self, pack: Pack, indices: Sequence[int], plan: FramePlan, config: AugmentConfig | None = None
+        self,
+        pack: Pack,
+        indices: Sequence[int],
+        schedule: BatchSchedule,
+        model: ModelConfig,
+        augmentation: AugmentConfig | None = None,
+        *,
+        watch: Callable[[float], None] | None = None,
     ) -> None:
-        self.pack, self.plan, self.augment_config = pack, plan, config
-        self.sampler = PairSampler(pack, indices, plan)
+        self.pack, self.schedule, self.model, self.augmentation = pack, schedule, model, augmentation
+        self.sampler = GroupSampler(pack, indices, schedule)
+        pack.landmarks(indices, watch=watch)  # before loader processes are forked: they share what is found
 
     def __len__(self) -> int:
-        return self.plan.total_steps
+        return self.schedule.total_steps
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         cv2.setNumThreads(0)  # the cores belong to the network
-        plan = self.plan
-        size, progress = plan.size_at(step), plan.progress(step)
-        strong, fine = plan.blend_strength
-        strength = strong + (fine - strong) * progress
-        rng = np.random.default_rng([plan.seed, step])
-        images, labels = [], []
-        for _ in range(plan.batch_size // 2):
-            real, fake, blend = self.sampler.draw(rng, progress)
-            seed = int(rng.integers(0, 2**31))
-            real_crop, fake_crop = self.pack.crop(real), self.pack.crop(fake)
-            if blend:
-                fake_crop = self_blend(fake_crop, rng, strength=strength)
-            for crop, label in ((real_crop, Label.REAL), (fake_crop, Label.FAKE)):
-                changed = augment(crop, np.random.default_rng(seed), self.augment_config)
-                images.append(to_input_array(changed, size))
-                labels.append(int(label))
-        return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+        schedule = self.schedule
+        model = replace(self.model, input_size=schedule.size_at(step))
+        rng = np.random.default_rng([schedule.seed, step])
+        images: list[Crop] = []
+        targets: list[tuple[int, int]] = []
+        while len(images) < schedule.batch_size:
+            real, forged = self.sampler.draw(rng)
+            jitter = Jitter.draw(rng)
+            aligned, points = self._aligned(real, model, jitter)
+            group = [aligned]
+            targets.append((Label.REAL, Label.REAL))
+            if schedule.self_blend:
+                strength = float(rng.uniform(*schedule.blend_strength))
+                blended, changed = self_blend(aligned, points, rng, strength=strength)
+                group = [changed, blended]
+                targets.append((Label.FAKE, Label.FAKE if forged is None else IGNORE))
+            if forged is not None:
+                group.append(self._aligned(forged, model, jitter)[0])
+                targets.append((IGNORE if schedule.self_blend else Label.FAKE, Label.FAKE))
+            images += augment(group, rng, self.augmentation)
+        n = schedule.batch_size
+        return torch.from_numpy(np.stack(images[:n])), torch.tensor(targets[:n])
+
+    def _aligned(self, index: int, model: ModelConfig, jitter: Jitter) -> tuple[Crop, Points]:
+        """Return the crop as the network sees it, and its landmarks there."""
+        crop, points = self.pack.crop(index), self.pack.landmarks([index])[0]
+        matrix = input_matrix(crop, points, model, jitter)
+        return align_face(crop, matrix, model.input_size), transform_points(points, matrix)
 
     def loader(self, first_step: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches from `first_step` to the end, loaded ahead by `workers` processes (0: in this one)."""
+        """Yield batches from `first_step` to the end, loaded ahead by `workers` processes (0: in this one)."""
         steps = range(first_step, len(self))
-        return iter(
-            DataLoader(
-                self, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=8 if workers else None
-            )
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=8 if workers else None,
+            generator=torch.Generator(),  # or it draws from torch's own, and a resumed run gets other dropout
         )
+        return iter(loader)

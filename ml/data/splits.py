@@ -6,9 +6,16 @@ A component is everybody who is linked by a fake (target and donor) or by a near
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
+from scipy.cluster.hierarchy import DisjointSet
+from torch import Tensor
+
+from ml.config import Label
+from ml.data.crop_pack import CropRow, Pack, PackError
+from ml.faces.tracking import linspace_indices
 
 TRAIN, VAL, HOLDOUT = "train", "val", "holdout"
 SHARES: dict[str, float] = {TRAIN: 0.60, VAL: 0.15, HOLDOUT: 0.25}
@@ -59,3 +66,55 @@ def straddling(components: Sequence[str], splits: Sequence[str], but: Collection
         if split not in but:
             sides[component].add(split)
     return sorted(name for name, found in sides.items() if len(found) > 1)
+
+
+def subsample(indices: Sequence[int], count: int) -> list[int]:
+    """Return at most `count` of the indices, evenly spaced, so that every source and label is among them."""
+    return [indices[i] for i in linspace_indices(len(indices), count)]
+
+
+def class_weights(labels: Iterable[int]) -> Tensor:
+    """Return (2,) float32 for CrossEntropyLoss: total / (2 x count).  Raises ValueError when a class is missing."""
+    counts = Counter(int(label) for label in labels)
+    missing = [label.name for label in Label if counts[label] == 0]
+    if missing:
+        raise ValueError(f"no {' and no '.join(missing)} in the training split: nothing to learn from one side only.")
+    total = counts[Label.REAL] + counts[Label.FAKE]
+    return torch.tensor([total / (2 * counts[label]) for label in Label], dtype=torch.float32)
+
+
+def connected_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Map each identity to the name of its component: two that share a fake (target and donor) are one component.
+
+    `pairs` are (group, donor); an empty donor links nothing.  A component is named after the first of its names.
+    """
+    linked = DisjointSet()
+    for group, donor in pairs:
+        linked.add(group)
+        if donor:
+            linked.add(donor)
+            linked.merge(group, donor)
+    return {name: min(subset) for subset in linked.subsets() for name in subset}
+
+
+def row_components(rows: Sequence[CropRow]) -> list[str]:
+    """Return the component of each row: rows with different components share no identity, neither as target nor as
+    donor."""
+    links = [(row.group, row.donor) for row in rows] + [(row.group, row.component) for row in rows if row.component]
+    component = connected_groups(links)
+    return [component[row.group] for row in rows]
+
+
+def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:
+    """Return the indices of the crops that train, validate and are held out, disjoint by component.
+
+    A row's own `split` is kept, and takes its component along; the rest is dealt by `SHARES`, source by
+    source.  Raises PackError when a component would stand on both sides.
+    """
+    components = row_components(pack.rows)
+    fixed = {component: row.split for component, row in zip(components, pack.rows, strict=True) if row.split}
+    dealt = assign_splits(components, [(row.source, row.label) for row in pack.rows], fixed=fixed, seed=seed)
+    splits = [row.split or split for row, split in zip(pack.rows, dealt, strict=True)]
+    if shared := straddling(components, splits):
+        raise PackError(f"these people stand in training and in validation: {', '.join(shared[:5])}")
+    return {name: [i for i, split in enumerate(splits) if split == name] for name in (TRAIN, VAL, HOLDOUT)}

@@ -97,10 +97,12 @@ class Classifier:
             raise ValueError("a sequence needs at least one face")
         crops = [crop for sequence in sequences for crop in sequence]
         features = torch.cat(
-            [self._features(crops[start : start + batch_frames]) for start in range(0, len(crops), batch_frames)]
-        )
-        padded = torch.nn.utils.rnn.pad_sequence(list(features.split(lengths)), batch_first=True)  # (B, T, F)
-        logits, frame_logits = self.model.classify_features(padded, torch.tensor(lengths))
+            [self._features(crops[start : start + batch_frames]) for start in range(0, len(crops), batch_frames)], dim=1
+        )  # (V, N, F): the faces, and their mirror images where the model wants them
+        views = [torch.nn.utils.rnn.pad_sequence(list(v.split(lengths)), batch_first=True) for v in features]
+        answers = [self.model.classify_features(view, torch.tensor(lengths)) for view in views]
+        logits = torch.stack([sequence for sequence, _ in answers]).mean(0)  # (B, 2)
+        frame_logits = torch.stack([frames for _, frames in answers]).mean(0)  # (B, T, 2)
         fake = torch.softmax(logits / self.info.temperature, dim=1)[:, Label.FAKE].cpu().tolist()
         frames = torch.softmax(frame_logits, dim=2)[:, :, Label.FAKE].cpu().tolist()
         return [
@@ -108,18 +110,23 @@ class Classifier:
             for p, row, length in zip(fake, frames, lengths, strict=True)
         ]
 
+    def features_of(self, frames: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised RGB on the device -> (N, F) float32, the backbone computing in `dtype`."""
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.model.features(frames).float()
+
     def _features(self, crops: Sequence[Crop]) -> torch.Tensor:
-        """(N crops) -> (N, F) float32, halving the batch once when the card is out of memory."""
+        """(N crops) -> (V, N, F) float32, V = 2 with mirror images; halves the batch when the card is out of memory."""
+        frames = crops_to_tensor(crops, self.info.config).to(self.device)  # (N, 3, S, S)
+        views = [frames, frames.flip(3)] if self.info.config.mirror else [frames]
         try:
-            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                features = self.model.features(crops_to_tensor(crops, self.info.config).to(self.device))
-            return features.float()
+            return torch.stack([self.features_of(view) for view in views])
         except torch.cuda.OutOfMemoryError:
             if len(crops) == 1:
                 raise
             torch.cuda.empty_cache()
             half = len(crops) // 2
-            return torch.cat([self._features(crops[:half]), self._features(crops[half:])])
+            return torch.cat([self._features(crops[:half]), self._features(crops[half:])], dim=1)
 
 
 def decide(

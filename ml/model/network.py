@@ -1,19 +1,21 @@
-"""The classifier: ResNeXt-50 features of each face, an LSTM over the faces of one person, two logits.
+"""The classifier: features of each face, an LSTM over the faces of one person, two logits.
 
-Shapes: B sequences (one person in one video each), T faces in time order, 3 x S x S pixels, F = 2048 features.
+Shapes: B sequences (one person in one video each), T faces in time order, 3 x S x S pixels, F features a face.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import timm
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from ml.config import ModelConfig
+from ml.config import Alignment, ModelConfig
 
 
 class FaceSequenceClassifier(nn.Module):
-    """ResNeXt-50 + LSTM over one person's faces; logits are ordered (REAL, FAKE).
+    """A timm backbone (ResNeXt-50 unless told otherwise) and an LSTM over one person's faces; logits are (REAL, FAKE).
 
     Besides the sequence's logits it has a linear head on each frame's features.  The frame head is what the
     backbone is trained with first, and gives a reviewer the per-frame scores; the verdict is the sequence's.
@@ -23,8 +25,11 @@ class FaceSequenceClassifier(nn.Module):
         super().__init__()
         self.config = config or ModelConfig()
         c = self.config
-        self.backbone = torchvision.models.get_model(c.arch, weights=None)
-        self.backbone.fc = nn.Identity()  # -> (N, F)
+        backbone: Any = timm.create_model(c.backbone, num_classes=0)  # -> (N, F)
+        self.backbone = backbone
+        found = int(backbone.num_features)
+        if found != c.feature_dim:
+            raise ValueError(f"{c.backbone} gives {found} features, not {c.feature_dim}.")
         self.frame_head = nn.Linear(c.feature_dim, 2)
         # Keywords only: the 4th positional argument of nn.LSTM is `bias`, not `bidirectional`.  batch_first, or the
         # recurrence would run across the videos of a batch.
@@ -61,19 +66,22 @@ class FaceSequenceClassifier(nn.Module):
         return self.classify_features(features.view(b, t, -1), lengths)
 
 
-def imagenet_backbone_state(path: str | None = None) -> dict[str, Tensor]:
-    """ImageNet weights of torchvision's ResNeXt-50, without its classifier.
+def model_config(backbone: str, *, input_size: int, mirror: bool = False) -> ModelConfig:
+    """Describe a new classifier on this backbone, with the backbone's own width, mean and deviation.
 
-    From `path` (a torchvision state dict: .safetensors, or .pth read with weights_only) or, without one, from
-    torchvision's hub.  Raises OSError when neither can be had: the caller says so and trains from scratch.
+    Raises ValueError for a name that timm does not know.
     """
-    if path and path.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    elif path:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    else:
-        weights = torchvision.models.ResNeXt50_32X4D_Weights.DEFAULT
-        state = dict(weights.get_state_dict(progress=False, check_hash=True))
-    return {k: v for k, v in state.items() if not k.startswith("fc.")}
+    if not timm.is_model(backbone):
+        raise ValueError(f"timm knows no backbone {backbone!r}.")
+    with torch.device("meta"):
+        network: Any = timm.create_model(backbone, num_classes=0)
+    return ModelConfig(
+        backbone=backbone,
+        feature_dim=int(network.num_features),
+        frame_mean=True,
+        input_size=input_size,
+        alignment=Alignment.LANDMARKS_68,
+        mirror=mirror,
+        mean=tuple(network.default_cfg["mean"]),
+        std=tuple(network.default_cfg["std"]),
+    )

@@ -1,11 +1,12 @@
-"""Trains the classifier from one packed file of crops (see ml.data.build).
+"""Train the classifier from one packed file of crops (see `ml.data`).
 
-    python -m ml.train PACK --out DIR
+    python -m ml.train PACK --out DIR --recipe baseline
 
 writes `DIR/weights.safetensors` and `DIR/history.json`.  Stage `frames` trains the backbone and the frame head on
 single crops, with checkpoints (`--resume` goes on from the last one); stage `sequence` trains the heads on cached
-features of the videos' faces, calibrates them, judges them on people held out, and writes the weights.  It needs torch,
-torchvision, numpy, OpenCV, scikit-learn and safetensors, nothing else.
+features of the videos' faces, calibrates them, judges them on people held out, and writes the weights.  It needs
+torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and tqdm, nothing else; with PyAV, crops are
+compressed as H.264 does it, too.
 """
 
 from __future__ import annotations
@@ -14,75 +15,75 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ml.config import ModelConfig
-from ml.data.build import split_rows
 from ml.data.crop_pack import Pack, PackError
-from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.data.splits import split_rows
+from ml.model.imagenet import imagenet_state
+from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameTraining, pick_device, seed_everything
-from ml.training.sequence_stage import SequenceTraining
-
-
-def parse_sizes(text: str) -> tuple[tuple[int, float], ...]:
-    """`64:0.7,112:0.3` -> ((64, 0.7), (112, 0.3)): input side in pixels and share of the steps."""
-    pairs = tuple((int(size), float(share)) for size, share in (item.split(":") for item in text.split(",")))
-    if abs(sum(share for _, share in pairs) - 1.0) > 1e-6:
-        raise argparse.ArgumentTypeError(f"the shares of {text} do not add up to 1")
-    return pairs
+from ml.training.frame_stage import FrameStageConfig, pick_device, seed_everything
+from ml.training.recipes import RECIPES
+from ml.training.sequence_stage import SequenceStageConfig
 
 
 def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
-    """`dfdc:0.85,web_colour:0.15`."""
+    """Read `dfdc:0.85,web_colour:0.15`."""
     return tuple((name, float(share)) for name, share in (item.split(":") for item in text.split(",") if item))
 
 
 def start_model(
-    config: ModelConfig, *, weights: Path | None, backbone: str | None, scratch: bool
+    config: ModelConfig, *, weights: Path | None, start: str, imagenet: str | None
 ) -> FaceSequenceClassifier:
-    """A model with the features of `weights`, else ImageNet's where they can be had; prints which start it is.
+    """Return a model with the features of `weights`, else ImageNet's unless `start` is scratch; print which start it
+    is.
 
     Only the backbone and the frame head are taken from `weights`: what reads sequences begins anew.
     """
     model = FaceSequenceClassifier(config)
     if weights is not None:
         given, info = load_weights(weights)
-        if (info.config.arch, info.config.feature_dim) != (config.arch, config.feature_dim):
-            raise ValueError(f"{weights.name} is a {info.config.arch}, and {config.arch} is to be trained (--arch).")
+        if info.config.backbone != config.backbone:
+            raise ValueError(
+                f"{weights.name} is a {info.config.backbone}, and {config.backbone} is to be trained (--backbone)."
+            )
         model.backbone.load_state_dict(given.backbone.state_dict())
         model.frame_head.load_state_dict(given.frame_head.state_dict())
         print(f"start: the backbone and frame head of {info.name} ({weights.name})")
         return model
-    if scratch or (backbone is None and config.arch != ModelConfig.arch):
+    if start == "scratch":
         print("start: from scratch")
         return model
     try:
-        model.backbone.load_state_dict(imagenet_backbone_state(backbone))
-        print(f"start: ImageNet weights from {backbone or 'the torchvision hub'}")
-    except OSError as error:
+        state, source = imagenet_state(config.backbone, imagenet)
+        model.backbone.load_state_dict(state)
+        print(f"start: ImageNet weights from {source}")
+    except (OSError, RuntimeError) as error:
         print(f"start: from scratch, because ImageNet weights cannot be had: {error}")
     return model
 
 
 def options_of(args: argparse.Namespace) -> FitOptions:
+    """Gather what a training does from the command line."""
     return FitOptions(
         name=args.name,
         full=args.stage != "sequence",
         seed=args.seed,
         crops=args.crops,
         batch_size=args.batch_size,
-        sizes=args.sizes,
+        sizes=((args.size, 1.0),),
         source_weights=args.source_weights,
-        frames=FrameTraining(
+        frames=FrameStageConfig(
             lr=args.lr,
             ema=args.ema,
             workers=args.workers,
             steps_per_epoch=args.steps_per_epoch,
             val_crops=args.val_crops,
         ),
-        sequence=SequenceTraining(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
+        sequence=SequenceStageConfig(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
         pseudo_crops=args.pseudo_crops,
         pseudo_count=args.pseudo_sequences,
         held_crops=args.final_val_crops,
@@ -93,27 +94,33 @@ def options_of(args: argparse.Namespace) -> FitOptions:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Describe the command's options; those of a recipe are put in as defaults by `main`."""
     parser = argparse.ArgumentParser(
         prog="python -m ml.train", description="Train the classifier from a pack of crops."
     )
     parser.add_argument("pack", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, history and weights")
+    parser.add_argument(
+        "--recipe", choices=sorted(RECIPES), help="defaults of all that follows (ml/training/recipes.py)"
+    )
+    parser.add_argument("--smoke", action="store_true", help="the recipe in a minute: few and small crops")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto; on cuda a recipe takes more of everything")
     parser.add_argument("--stage", choices=("frames", "sequence", "all"), default="all")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--name", default="baseline", help="name written into the weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights of this program to start from")
-    parser.add_argument("--backbone", help="torchvision state dict to start from, instead of the hub's")
-    parser.add_argument("--scratch", action="store_true", help="do not look for ImageNet weights")
-    parser.add_argument("--arch", default=ModelConfig.arch)
-    parser.add_argument("--feature-dim", type=int, default=ModelConfig.feature_dim)
+    parser.add_argument("--weights", type=Path, help="weights of this program to start from")
+    parser.add_argument("--start", choices=("imagenet", "scratch"), default="imagenet", help="without --weights")
+    parser.add_argument("--imagenet", metavar="FILE", help="ImageNet weights, instead of a package's or the hub's")
+    parser.add_argument("--backbone", default=ModelConfig.backbone, help="any name that timm knows")
+    parser.add_argument("--size", type=int, default=ModelConfig.input_size, help="side of the network's input, pixels")
+    parser.add_argument("--mirror", action="store_true", help="scores are means over faces and mirror images")
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     frames = parser.add_argument_group("frame stage")
     frames.add_argument("--crops", type=int, default=200_000, help="crops seen in all")
     frames.add_argument("--batch-size", type=int, default=32)
-    frames.add_argument("--sizes", type=parse_sizes, default=((112, 1.0),), help="such as 64:0.7,112:0.3")
     frames.add_argument("--source-weights", type=parse_weights, default=(), help="such as dfdc:0.85,web_colour:0.15")
-    frames.add_argument("--lr", type=float, default=1e-3)
+    frames.add_argument("--lr", type=float, default=FrameStageConfig.lr)
     frames.add_argument("--ema", type=float, default=0.0, help="decay of the weights' average; 0 is off")
     frames.add_argument("--steps-per-epoch", type=int, default=100)
     frames.add_argument("--val-crops", type=int, default=512, help="validation crops after each epoch")
@@ -130,22 +137,37 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line over the recipe's defaults."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.recipe:
+        recipe = RECIPES[args.recipe]
+        if args.smoke:
+            recipe = recipe.for_smoke()
+        elif pick_device(args.device).type == "cuda":
+            recipe = recipe.for_cuda()
+        parser.set_defaults(**asdict(recipe))
+        args = parser.parse_args(argv)
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    """Run the command; return its exit status."""
+    args = parse_args(argv)
     options = options_of(args)
     try:
         pack = Pack(args.pack)
         seed_everything(args.seed)
-        config = ModelConfig(
-            arch=args.arch, feature_dim=args.feature_dim, input_size=args.sizes[-1][0], frame_mean=True
-        )
+        device = pick_device(args.device)
+        config = model_config(args.backbone, input_size=args.size, mirror=args.mirror)
         counts = {name: len(rows) for name, rows in split_rows(pack, seed=args.seed).items()}
-        print(f"crops, no person on two sides: {counts}", flush=True)
+        print(f"crops, no person in two splits: {counts}", flush=True)
         if args.stage == "sequence":
-            model = FaceSequenceClassifier(config).to(pick_device())
+            model = FaceSequenceClassifier(config).to(device)
         else:
-            model = start_model(config, weights=args.start, backbone=args.backbone, scratch=args.scratch)
-            model.to(pick_device())
+            model = start_model(config, weights=args.weights, start=args.start, imagenet=args.imagenet)
+            model.to(device)
         if args.stage == "frames":
             checkpoint = args.out / FRAMES_CHECKPOINT
             train_frame_stage(model, pack, options, checkpoint, resume=args.resume, stop_after=args.stop_after)
@@ -157,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options,
             resume=args.resume,
             frames_done=args.stage == "sequence",
-            seen_before=read_info(args.start).trained_on if args.start else (),
+            seen_before=read_info(args.weights).trained_on if args.weights else (),
         )
     except (PackError, WeightsError, ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)

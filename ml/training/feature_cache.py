@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ml.data.erasure import owner_folder
 from ml.model.network import FaceSequenceClassifier
-from ml.training.frame_stage import Watch, frame_features
+from ml.training.frame_stage import frame_features
+from ml.training.progress import ProgressCallback
 
 CHUNK = 64
 """Sequences computed, then stored: what a kill costs at most."""
@@ -40,8 +41,9 @@ def _load_at(places: Sequence[tuple[Crops, int]], n: int) -> NDArray[np.uint8]:
 
 def backbone_sha256(model: FaceSequenceClassifier) -> str:
     """Hex digest of what features depend on besides the crops: the backbone's weights and the preprocessing."""
-    config = model.config
-    digest = hashlib.sha256(str((config.arch, config.input_size, config.mean, config.std)).encode())
+    c = model.config
+    preprocessing = (c.backbone, c.input_size, c.mean, c.std, c.alignment.value)
+    digest = hashlib.sha256(str(preprocessing).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
@@ -54,7 +56,7 @@ class FeatureCache:
         self.folder = folder / backbone_sha256(model)[:24]
         self.model = model
 
-    def get(self, wanted: Sequence[Crops], *, watch: Watch | None = None) -> list[Tensor]:
+    def get(self, wanted: Sequence[Crops], *, watch: ProgressCallback | None = None) -> list[Tensor]:
         """(count, F) float32 of each; what is missing is computed.  Values are rounded to half precision, so that a
         first and a second reading are the same numbers."""
         found = [self._read(item) for item in wanted]

@@ -20,10 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import Label
-from ml.data.build import class_weights, row_components, split_rows
 from ml.data.crop_pack import Pack, PackError
-from ml.data.frame_batches import FramePlan
-from ml.data.splits import HOLDOUT, TRAIN, VAL
+from ml.data.frame_batches import BatchSchedule
+from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample
 from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import choose_threshold, fit_temperature, probabilities
@@ -31,18 +30,17 @@ from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import (
-    FrameTraining,
-    OnEpoch,
-    Watch,
-    load_checkpoint,
+    EpochCallback,
+    FrameStageConfig,
+    load_frame_stage,
     seed_everything,
-    spread,
     train_frames,
 )
+from ml.training.progress import ProgressCallback
 from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,
-    SequenceTraining,
+    SequenceStageConfig,
     pseudo_sequences,
     sequence_margins,
     train_sequence_head,
@@ -66,8 +64,8 @@ class FitOptions:
     batch_size: int = 32
     sizes: tuple[tuple[int, float], ...] = ((112, 1.0),)
     source_weights: tuple[tuple[str, float], ...] = ()
-    frames: FrameTraining = field(default_factory=FrameTraining)
-    sequence: SequenceTraining = field(default_factory=SequenceTraining)
+    frames: FrameStageConfig = field(default_factory=FrameStageConfig)
+    sequence: SequenceStageConfig = field(default_factory=SequenceStageConfig)
     pseudo_crops: int = 4000
     """Single crops whose features make pseudo-sequences."""
     pseudo_count: int = 600
@@ -121,52 +119,45 @@ def train_frame_stage(
     *,
     resume: bool = False,
     stop_after: int | None = None,
-    watch: Watch | None = None,
-    on_epoch: OnEpoch | None = None,
+    watch: ProgressCallback | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, Any]]:
-    """Stage 1: backbone and frame head on single crops and on the videos' faces; the result is left in `model`.
+    """Train stage 1: backbone and frame head on single crops and on the videos' faces; the result is left in `model`.
 
-    Pairs hold each label once, so the counts of what is drawn are even and the loss's weights are 1.  Raises ValueError
-    when there are fewer crops than one batch.
+    Raises ValueError when there are fewer crops than one batch.
     """
     splits = split_rows(pack, seed=options.seed)
     pack = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
     steps = options.crops // options.batch_size
     if steps < 1:
         raise ValueError(f"{options.crops} crops are not one batch of {options.batch_size}.")
-    plan = FramePlan(
+    schedule = BatchSchedule(
         batch_size=options.batch_size,
         total_steps=steps,
         seed=options.seed,
         sizes=options.sizes,
         source_weights=options.source_weights,
+        self_blend=not options.shuffle_labels,
     )
     history = train_frames(
         model,
         pack,
         splits[TRAIN],
         splits[VAL],
-        plan=plan,
-        settings=options.frames,
-        weights=class_weights(list(Label) * (plan.batch_size // 2)),
+        schedule=schedule,
+        config=options.frames,
         checkpoint=checkpoint,
         resume=resume,
         stop_after=stop_after,
         watch=watch,
         on_epoch=on_epoch,
     )
-    load_frames(model, checkpoint)
     return [{"stage": "frames", **entry} for entry in history]
 
 
-def load_frames(model: FaceSequenceClassifier, checkpoint: Path) -> list[dict[str, Any]]:
-    """The frame stage's result (its averaged weights, if it kept an average) into `model`; returns its history."""
-    state = load_checkpoint(checkpoint)
-    model.load_state_dict(state["average"] or state["model"])
-    return [{"stage": "frames", **entry} for entry in state["history"]]
-
-
-def single_features(pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: Watch | None) -> torch.Tensor:
+def single_features(
+    pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: ProgressCallback | None
+) -> torch.Tensor:
     """(N, F) features of single crops."""
     wanted = [
         Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i), pack.rows[i].video)
@@ -190,8 +181,8 @@ def fit(
     resume: bool = False,
     frames_done: bool = False,
     seen_before: Sequence[str] = (),
-    watch: Watch | None = None,
-    on_epoch: OnEpoch | None = None,
+    watch: ProgressCallback | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> Fitted:
     """Trains `model` in place and writes `out/weights.safetensors`.
 
@@ -205,7 +196,7 @@ def fit(
     history: list[dict[str, Any]] = []
     checkpoint = out / FRAMES_CHECKPOINT
     if frames_done:
-        history = load_frames(model, checkpoint)
+        history = [{"stage": "frames", **entry} for entry in load_frame_stage(model, checkpoint)]
     elif options.full:
         history = train_frame_stage(model, pack, options, checkpoint, resume=resume, watch=watch, on_epoch=on_epoch)
     history += _train_heads(model, pack, splits, out, options, cache or out / "features", watch, on_epoch)
@@ -215,7 +206,7 @@ def fit(
     holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, watch=watch)
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
     crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
-    held = spread(crops[HOLDOUT] or crops[VAL], options.held_crops)
+    held = subsample(crops[HOLDOUT] or crops[VAL], options.held_crops)
     metrics["score_bins"] = score_bins(holdout)
     metrics["frames"] = frame_report(
         model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
@@ -255,7 +246,7 @@ def scored_split(
     options: FitOptions,
     *,
     temperature: float,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> list[ScoredVideo]:
     """The videos on one side of the split, as the model scores them."""
     names = _names(pack, split_rows(pack, seed=options.seed)[split])
@@ -278,8 +269,8 @@ def _train_heads(
     out: Path,
     options: FitOptions,
     folder: Path,
-    watch: Watch | None,
-    on_epoch: OnEpoch | None,
+    watch: ProgressCallback | None,
+    on_epoch: EpochCallback | None,
 ) -> list[dict[str, Any]]:
     """Stage 2.  Pixels, and so features, are the same for shuffled labels; only what the heads are told changes."""
     features = FeatureCache(folder, model)
@@ -288,7 +279,7 @@ def _train_heads(
     train = video_sequences(
         told, _names(told, splits[TRAIN]), features, blend=not options.shuffle_labels, seed=options.seed, watch=watch
     )
-    singles = spread([i for i in splits[TRAIN] if not told.rows[i].sequence], options.pseudo_crops)
+    singles = subsample([i for i in splits[TRAIN] if not told.rows[i].sequence], options.pseudo_crops)
     train += pseudo_sequences(
         single_features(told, singles, features, watch), told, singles, count=options.pseudo_count, seed=options.seed
     )
@@ -309,10 +300,14 @@ def _train_heads(
 
 
 def _validation(
-    pack: Pack, splits: dict[str, list[int]], features: FeatureCache, options: FitOptions, watch: Watch | None
+    pack: Pack,
+    splits: dict[str, list[int]],
+    features: FeatureCache,
+    options: FitOptions,
+    watch: ProgressCallback | None,
 ) -> list[FeatureSequence]:
     """Videos of validation people, and pseudo-sequences of single crops of theirs."""
-    singles = spread([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
+    singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
     return [
         *video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch),
         *pseudo_sequences(single_features(pack, singles, features, watch), pack, singles, count=100, seed=options.seed),
@@ -325,7 +320,7 @@ def _calibrate(
     splits: dict[str, list[int]],
     features: FeatureCache,
     options: FitOptions,
-    watch: Watch | None,
+    watch: ProgressCallback | None,
 ) -> tuple[float, float]:
     """(temperature, threshold) on validation; (1.0, 0.5) where that lacks a class."""
     val = _validation(pack, splits, features, options, watch)

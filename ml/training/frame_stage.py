@@ -1,13 +1,17 @@
-"""The frame network's training: plain functions over a model, a stream of batches and a checkpoint file."""
+"""The frame network's training: plain functions over a model, a stream of batches and a checkpoint file.
+
+Two linear heads share the backbone while it trains: one tells self-blended faces from real ones, the other forged from
+real. In one label they pull against each other (arXiv 2507.21530; `docs/measurements.md` has our own figures).  At the
+end the model's frame head is the mean of the two, which is linear again, so inference knows one head.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import math
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +20,27 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from ml.config import Label
 from ml.data.crop_pack import Pack
-from ml.data.frame_batches import FrameBatches, FramePlan
+from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches
+from ml.data.splits import subsample
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor, normalise
+from ml.training.progress import ProgressBar, ProgressCallback
+
+EpochCallback = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class FrameTraining:
-    """Settings of the frame stage that are not in the plan."""
+class FrameStageConfig:
+    """Settings of the frame stage that are not in the schedule of its batches."""
 
-    lr: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.03
+    lr: float = 6e-4
+    weight_decay: float = 0.03
+    warmup: float = 0.05
     """Share of the steps."""
     steps_per_epoch: int = 100
     """An epoch here is a fixed number of steps: history is written and a checkpoint made after each."""
@@ -38,66 +48,78 @@ class FrameTraining:
     ema: float = 0.0
     """Decay per step of an average of the weights, used for validation and as the result; 0 is off."""
     val_crops: int = 512
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.02
+    max_norm: float = 5.0
+    """Of the gradient, which is clipped to it."""
 
 
-Watch = Callable[[str, float], None]
-"""Told what is being done and how far it is (0 to 1).  It may raise, and so stop the work."""
-OnEpoch = Callable[[dict[str, Any]], None]
+class TwoHeadNetwork(nn.Module):
+    """A classifier's backbone under the two heads of its frame stage."""
+
+    def __init__(self, model: FaceSequenceClassifier) -> None:
+        super().__init__()
+        self.config = model.config
+        self.backbone = copy.deepcopy(model.backbone)  # what trains is apart from what is asked for its features
+        features = model.config.feature_dim
+        self.dropout = nn.Dropout(0.2)
+        self.blended = nn.Linear(features, 2)
+        self.forged = nn.Linear(features, 2)
+        for head in (self.blended, self.forged):  # so a training that goes on begins where the last one ended
+            head.load_state_dict(model.frame_head.state_dict())
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N, 3, S, S) -> logits (N, 2, 2): the heads BLENDED and FORGED, each (REAL, FAKE)."""
+        features = self.dropout(self.backbone(frames))
+        return torch.stack([self.blended(features), self.forged(features)], dim=1)
+
+    @torch.no_grad()
+    def write_into(self, model: FaceSequenceClassifier) -> None:
+        """Copy the backbone and the mean of the heads into a classifier."""
+        model.backbone.load_state_dict(self.backbone.state_dict())
+        model.frame_head.weight.copy_((self.blended.weight + self.forged.weight) / 2)
+        model.frame_head.bias.copy_((self.blended.bias + self.forged.bias) / 2)
 
 
-class Progress:
-    """A bar on a terminal, plain lines elsewhere; with `watch`, that is told instead."""
-
-    def __init__(
-        self, total: int, what: str, *, done: int = 0, every_s: float = 60.0, watch: Watch | None = None
-    ) -> None:
-        self._bar: Any = None
-        self._watch = watch
-        self._total, self._what, self._done, self._every = total, what, done, every_s
-        self._start = self._last = time.monotonic()
-        self._first = done
-        if watch is None and sys.stderr.isatty():
-            with contextlib.suppress(ImportError):  # a bare machine may lack it
-                from tqdm import tqdm
-
-                self._bar = tqdm(total=total, initial=done, desc=what)
-
-    def step(self, note: str = "") -> None:
-        self._done += 1
-        if self._watch is not None:
-            self._watch(f"{self._what} {note}".strip(), self._done / max(1, self._total))
-        elif self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(1)
-        elif time.monotonic() - self._last > self._every:
-            self._last = time.monotonic()
-            rate = (self._done - self._first) / max(1e-9, self._last - self._start)
-            left = (self._total - self._done) / max(1e-9, rate) / 60
-            print(f"{self._what}: {self._done}/{self._total} {note} ({left:.1f} min left)", flush=True)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def pick_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(wanted: str = "auto") -> torch.device:
+    """Return the named device; `auto` is the first CUDA card where there is one, else the CPU."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
 
 
 def seed_everything(seed: int) -> None:
+    """Seed torch's and numpy's global generators."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
 
 
 def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
-    """bfloat16 on the CPU, float16 on a GPU."""
+    """Compute in bfloat16 on the CPU, in float16 on a GPU."""
     dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
+def learning_rate(step: int, total: int, warmup: float) -> float:
+    """Return the factor of the peak rate: a linear warm-up over that share of the steps, then a cosine to zero."""
+    warm = max(1, round(warmup * total))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def ema_update(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Return an `avg_fn` for AveragedModel: an exponential average with a short memory while everything moves."""
+
+    def update(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        return averaged.lerp(current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return update
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Atomic: a kill leaves the old one.  Read back with `load_checkpoint`."""
+    """Write atomically: a kill leaves the old one.  Read back with `load_checkpoint`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
@@ -105,34 +127,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only: nothing in the file is executed."""
+    """Read tensors and plain values only: nothing in the file is executed."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def learning_rate(step: int, total: int, settings: FrameTraining) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    warm = max(1, round(settings.warmup * total))
-    if step < warm:
-        return settings.lr * (step + 1) / warm
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-class WeightAverage:
-    """Exponential average of a model's floating-point state, batch statistics included."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))  # a short memory while everything moves
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
 
 
 @torch.inference_mode()
@@ -143,14 +140,13 @@ def frame_features(
     device = next(model.parameters()).device
     model.eval()
     parts = []
-    progress = Progress(-(-count // batch), "features")
-    for start in range(0, count, batch):
-        crops = [load(i) for i in range(start, min(start + batch, count))]
-        x = crops_to_tensor(crops, model.config).to(device).contiguous(memory_format=torch.channels_last)
-        with autocast(device):
-            parts.append(model.features(x).float().cpu())
-        progress.step()
-    progress.close()
+    with ProgressBar(-(-count // batch), "features") as progress:
+        for start in range(0, count, batch):
+            crops = [load(i) for i in range(start, min(start + batch, count))]
+            x = crops_to_tensor(crops, model.config).to(device).contiguous(memory_format=torch.channels_last)
+            with autocast(device):
+                parts.append(model.features(x).float().cpu())
+            progress.step()
     return torch.cat(parts) if parts else torch.zeros(0, model.config.feature_dim)
 
 
@@ -162,20 +158,121 @@ def frame_scores(model: FaceSequenceClassifier, features: Tensor) -> NDArray[np.
     return np.asarray((logits[:, Label.FAKE] - logits[:, Label.REAL]).numpy(), dtype=np.float64)
 
 
-def spread(indices: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the indices, evenly spaced, so that every source and label is among them."""
-    if len(indices) <= count:
-        return list(indices)
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, count).round().astype(int)]
-
-
-def validate_frames(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) -> dict[str, float]:
-    """Loss, accuracy at 0.5 and AUC of the frame head."""
+def evaluate(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) -> dict[str, float]:
+    """Return loss, accuracy at 0.5 and AUC of the frame head on these crops."""
     scores = frame_scores(model, frame_features(model, lambda k: pack.crop(indices[k]), len(indices)))
     labels = pack.labels()[list(indices)]
     loss = np.logaddexp(0, np.where(labels == Label.FAKE, -scores, scores)).mean()
     auc = roc_auc_score(labels, scores) if len(set(labels.tolist())) == 2 else float("nan")
     return {"val_loss": float(loss), "val_accuracy": float(((scores > 0) == labels).mean()), "val_auc": float(auc)}
+
+
+def two_head_loss(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """(N, 2, 2) logits, (N, 2) targets -> the sum of both heads' class-weighted cross entropies.
+
+    The weights of a class come from its count in the batch, so that both classes weigh the same.
+    """
+    total = logits.new_zeros(())
+    for head in (BLENDED, FORGED):
+        known = targets[:, head] != IGNORE
+        y = targets[known, head]
+        counts = torch.bincount(y, minlength=len(Label)).clamp(min=1)
+        weight = (len(y) / (len(Label) * counts)).to(logits.dtype)
+        total = total + nn.functional.cross_entropy(
+            logits[known, head], y, weight=weight, label_smoothing=label_smoothing
+        )
+    return total
+
+
+class FrameTrainer:
+    """Everything that a frame stage changes, to be saved and restored as a whole."""
+
+    def __init__(self, model: FaceSequenceClassifier, schedule: BatchSchedule, config: FrameStageConfig) -> None:
+        self.config = config
+        self.device = next(model.parameters()).device
+        self.network = TwoHeadNetwork(model).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parameters = list(self.network.parameters())
+        decayed = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]  # batch norms and biases
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=True)
+        self.scheduler = LambdaLR(self.optimizer, lambda step: learning_rate(step, schedule.total_steps, config.warmup))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == "cuda")
+        self.average = (
+            AveragedModel(self.network, avg_fn=ema_update(config.ema), use_buffers=True) if config.ema else None
+        )
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def result(self) -> TwoHeadNetwork:
+        """The network whose weights are the outcome: the average where one is kept."""
+        averaged: TwoHeadNetwork | None = self.average.module if self.average is not None else None  # type: ignore[assignment]
+        return averaged or self.network
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it as tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else {},
+            "rng": torch.get_rng_state(),
+            "step": self.step,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, the generator of torch included."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None and state["average"]:
+            self.average.load_state_dict(state["average"])
+        torch.set_rng_state(state["rng"])
+        self.step, self.history = state["step"], state["history"]
+
+
+def train_one_epoch(
+    trainer: FrameTrainer, batches: Iterator[tuple[Tensor, Tensor]], *, steps: int, progress: ProgressBar
+) -> dict[str, float]:
+    """Train on so many batches; return the mean loss, the accuracy over both heads and the speed."""
+    network, config, device = trainer.network, trainer.config, trainer.device
+    network.train()
+    seen, judged, hits, loss_sum, started = 0, 0, 0, 0.0, time.monotonic()
+    rate = trainer.optimizer.param_groups[0]["lr"]
+    for _ in range(steps):
+        images, targets = next(batches)
+        x = normalise(images.to(device, non_blocking=True), network.config)
+        y = targets.to(device)
+        with autocast(device):
+            logits = network(x)
+        loss = two_head_loss(logits.float(), y, config.label_smoothing)
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.scaler.scale(loss).backward()
+        trainer.scaler.unscale_(trainer.optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), config.max_norm)
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        trainer.scheduler.step()
+        trainer.step += 1
+        if trainer.average is not None:
+            trainer.average.update_parameters(network)
+        known = y != IGNORE
+        judged += int(known.sum())
+        hits += int(((logits.argmax(2) == y) & known).sum())
+        seen += len(y)
+        loss_sum += float(loss.detach()) * len(y)
+        progress.step(f"loss {loss_sum / seen:.3f} accuracy {hits / judged:.3f}")
+    return {
+        "input_size": images.shape[1],
+        "lr": rate,
+        "train_loss": loss_sum / seen,
+        "train_accuracy": hits / judged,
+        "crops_per_s": seen / (time.monotonic() - started),
+    }
 
 
 def train_frames(
@@ -184,110 +281,56 @@ def train_frames(
     train: Sequence[int],
     val: Sequence[int],
     *,
-    plan: FramePlan,
-    settings: FrameTraining,
-    weights: Tensor,
+    schedule: BatchSchedule,
+    config: FrameStageConfig,
     checkpoint: Path,
     resume: bool = False,
     stop_after: int | None = None,
-    watch: Watch | None = None,
-    on_epoch: OnEpoch | None = None,
+    watch: ProgressCallback | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
-    """Trains backbone and frame head in place; returns the history, one entry an epoch.
+    """Train backbone and frame head of `model` in place; return the history, one entry an epoch.
 
-    `weights` are the class weights of the loss, (2,).  With `resume` it goes on from `checkpoint` if that exists, and
-    ends with the same weights as an uninterrupted run (on a CPU with the same number of threads).  `stop_after` ends
-    early, at that step, with a checkpoint.  Without validation crops the history has no `val_*`.
+    With `resume` it goes on from `checkpoint` if that exists, and ends with the same weights as an uninterrupted run
+    (on a CPU with the same number of threads).  `stop_after` ends early, at that step, with a checkpoint.  Without
+    validation crops the history has no `val_*`.
     """
-    device = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)
-    criterion = nn.CrossEntropyLoss(weight=weights.to(device), label_smoothing=settings.label_smoothing)
-    trained = [*model.backbone.parameters(), *model.frame_head.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-    average = WeightAverage(model, settings.ema) if settings.ema else None
-    history: list[dict[str, float]] = []
-    step = 0
+    trainer = FrameTrainer(model, schedule, config)
     if resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        if average and state["average"]:
-            average.state = {k: v.to(device) for k, v in state["average"].items()}
-        torch.set_rng_state(state["rng"])
-        step, history = state["step"], state["history"]
-        print(f"resumed at step {step} of {plan.total_steps}", flush=True)
-    batches = FrameBatches(pack, train, plan)
-    end = plan.total_steps if stop_after is None else min(stop_after, plan.total_steps)
-    progress = Progress(plan.total_steps, "frames", done=step, watch=watch)
-    stream = batches.loader(step, settings.workers)
-    few_val = spread(val, settings.val_crops)
-    total, hits, loss_sum, started = 0, 0, 0.0, time.monotonic()
-
-    def snapshot() -> None:
-        save_checkpoint(
-            checkpoint,
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "average": average.state if average else {},
-                "rng": torch.get_rng_state(),
-                "step": step,
-                "epoch": len(history),
-                "history": history,
-                "plan": {k: str(v) for k, v in asdict(plan).items()},
-                "settings": asdict(settings),
-            },
-        )
-
-    while step < end:
-        model.train()
-        images, labels = next(stream)
-        x = normalise(images.to(device, non_blocking=True), model.config)
-        y = labels.to(device)
-        rate = learning_rate(step, plan.total_steps, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with autocast(device):
-            logits = model.frame_head(model.features(x))
-        loss = criterion(logits.float(), y)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(trained, 5.0)
-        scaler.step(optimizer)
-        scaler.update()
-        step += 1
-        if average:
-            average.update(model, step)
-        total += len(y)
-        hits += int((logits.argmax(1) == y).sum())
-        loss_sum += float(loss.detach()) * len(y)
-        progress.step(f"loss {loss_sum / total:.3f} accuracy {hits / total:.3f}")
-        if step % settings.steps_per_epoch == 0 or step == plan.total_steps:
-            speed = total / (time.monotonic() - started)
-            entry: dict[str, float] = {"epoch": len(history) + 1, "step": step, "input_size": images.shape[1]}
-            entry |= {"train_loss": loss_sum / total, "train_accuracy": hits / total, "crops_per_s": speed}
-            live = {k: v.clone() for k, v in model.state_dict().items()} if average else None
-            if average:
-                model.load_state_dict(average.state)
-            if few_val:
-                entry |= validate_frames(model, pack, few_val)
-            if live is not None:
-                model.load_state_dict(live)
-            history.append(entry)
-            snapshot()
-            if on_epoch:
+        trainer.load_state_dict(load_checkpoint(checkpoint))
+        print(f"resumed at step {trainer.step} of {schedule.total_steps}", flush=True)
+    batches = FrameBatches(
+        pack, train, schedule, model.config, watch=(lambda share: watch("landmarks", share)) if watch else None
+    )
+    end = schedule.total_steps if stop_after is None else min(stop_after, schedule.total_steps)
+    stream = batches.loader(trainer.step, config.workers)
+    few_val = subsample(val, config.val_crops)
+    with ProgressBar(schedule.total_steps, "frames", done=trainer.step, watch=watch) as progress:
+        while trainer.step < end:
+            epoch_end = min((trainer.step // config.steps_per_epoch + 1) * config.steps_per_epoch, end)
+            entry = train_one_epoch(trainer, stream, steps=epoch_end - trainer.step, progress=progress)
+            whole = trainer.step % config.steps_per_epoch == 0 or trainer.step == schedule.total_steps
+            if whole:
+                trainer.result.write_into(model)
+                entry = {"epoch": len(trainer.history) + 1, "step": trainer.step, **entry}
+                entry |= evaluate(model, pack, few_val) if few_val else {}
+                trainer.history.append(entry)
+            save_checkpoint(checkpoint, trainer.state_dict())
+            if whole and on_epoch:
                 on_epoch({"stage": "frames", **entry})
-            else:
+            elif whole:
                 print(" ".join(f"{k} {v:.4g}" for k, v in entry.items()), flush=True)
-            total, hits, loss_sum, started = 0, 0, 0.0, time.monotonic()
-    progress.close()
-    if step % settings.steps_per_epoch and step != plan.total_steps:
-        snapshot()
-    if average and step == plan.total_steps:
-        model.load_state_dict(average.state)
+    trainer.result.write_into(model)
     model.eval()
+    return trainer.history
+
+
+def load_frame_stage(model: FaceSequenceClassifier, checkpoint: Path) -> list[dict[str, float]]:
+    """Copy a finished frame stage's result from its checkpoint into `model`; return its history."""
+    state = load_checkpoint(checkpoint)
+    network = TwoHeadNetwork(model)
+    averaged = {k.removeprefix("module."): v for k, v in state["average"].items() if k != "n_averaged"}
+    network.load_state_dict(averaged or state["network"])
+    network.write_into(model)
+    history: list[dict[str, float]] = state["history"]
     return history

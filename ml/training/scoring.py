@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ml.data.build import row_components
 from ml.data.crop_pack import Pack
+from ml.data.splits import row_components
 from ml.evaluation.metrics import evaluate_scores
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import probabilities

@@ -15,9 +15,9 @@ from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 from knox.models import AuthToken
 
-from detection.api import counts, throttle
+from detection.api import counts, throttle, uploadhandler
 from detection.models import Analysis, Stage, State, UploadDay, Video
-from detection.services.uploads import quotas, uploads
+from detection.services.uploads import quotas
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
@@ -69,18 +69,81 @@ def test_what_was_deleted_since_counts_all_the_same(owner: Caller, settings: Any
     problem(owner.upload(mp4(size=200)), 429, "daily_bytes_exceeded")
 
 
-def test_what_is_here_already_costs_nothing(owner: Caller, settings: Any) -> None:
-    settings.DFD_MAX_BYTES_A_DAY = 300
+def test_what_is_here_already_counts_as_it_arrives(owner: Caller, settings: Any, problem: Check) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 500
     content = mp4(size=200)
-    assert [owner.upload(content).status_code for _ in range(3)] == [202, 200, 200]
-    assert UploadDay.objects.get().bytes == 200
+    assert [owner.upload(content).status_code for _ in range(2)] == [202, 200]
+    problem(owner.upload(content), 429, "daily_bytes_exceeded")
+    assert UploadDay.objects.get().bytes == 400
 
 
-def test_a_refused_upload_costs_nothing(owner: Caller, settings: Any) -> None:
+def test_whoever_has_used_up_the_day_is_refused_before_a_byte_is_stored(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 300_000
+    assert owner.upload(mp4(size=200_000)).status_code == 202
+    written: list[int] = []
+    monkeypatch.setattr(uploadhandler.ReceivedFile, "write", lambda self, data: written.append(len(data)))
+    problem(owner.upload(mp4(size=200_000)), 429, "daily_bytes_exceeded")
+    assert written == []
+
+
+def test_a_body_is_stopped_where_the_days_bytes_end_however_it_is_sent(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 1_000_000
+    monkeypatch.setattr(uploadhandler, "FORM_FIELDS_BYTES", 10_000_000)  # its length says nothing
+    monkeypatch.setattr(quotas.Arrival, "STEP_BYTES", 300_000)
+    written: list[int] = []
+
+    def write(received: Any, data: bytes) -> None:
+        written.append(len(data))
+        received.file.write(data)
+
+    monkeypatch.setattr(uploadhandler.ReceivedFile, "write", write)
+    problem(owner.upload(mp4(size=3_000_000)), 429, "daily_bytes_exceeded")
+    assert sum(written) <= 1_000_000
+    assert UploadDay.objects.get().bytes >= 500_000  # but for the last step
+
+
+def test_pieces_count_though_their_upload_is_given_up(owner: Caller, settings: Any, problem: Check) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 1000
+    tus = {"Tus-Resumable": "1.0.0"}
+    content = mp4(size=900)
+
+    def begin() -> Any:
+        return owner.request("post", "/api/v1/uploads/", headers=tus | {"Upload-Length": "900"})
+
+    path = str(begin()["Location"]).removeprefix("http://testserver")
+    headers = tus | {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    sent = owner.request("patch", path, data=content[:-1], content_type=headers["Content-Type"], headers=headers)
+    assert (sent.status_code, UploadDay.objects.get().bytes) == (204, 899)
+    assert owner.request("delete", path, headers=tus).status_code == 204
+    assert UploadDay.objects.get().bytes == 899
+    problem(begin(), 429, "daily_bytes_exceeded")
+
+
+def test_pieces_that_are_sent_again_and_again_end_with_the_days_bytes(
+    owner: Caller, settings: Any, problem: Check
+) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 1000
+    tus = {"Tus-Resumable": "1.0.0"}
+    begun = owner.request("post", "/api/v1/uploads/", headers=tus | {"Upload-Length": "400"})
+    path = str(begun["Location"]).removeprefix("http://testserver")
+    kind = "application/offset+octet-stream"
+    wrong = tus | {"Upload-Offset": "0", "Content-Type": kind, "Upload-Checksum": f"md5 {'A' * 22}=="}
+    codes = [
+        owner.request("patch", path, data=mp4(size=400), content_type=kind, headers=wrong).status_code for _ in range(4)
+    ]
+    assert codes == [460, 460, 460, 429]
+    assert UploadDay.objects.get().bytes == 1200
+
+
+def test_a_refused_upload_costs_what_has_arrived_of_it(owner: Caller, settings: Any) -> None:
     settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
     assert [owner.upload().status_code for _ in range(2)] == [202, 429]
     assert owner.upload(b"no video at all").status_code == 415
-    assert UploadDay.objects.get().bytes == 200
+    assert UploadDay.objects.get().bytes == 200 + 200 + len(b"no video at all")
 
 
 def test_the_next_day_begins_with_nothing(owner: Caller, settings: Any) -> None:
@@ -94,15 +157,16 @@ def test_the_limit_holds_for_an_upload_that_another_has_overtaken(
     owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DFD_MAX_BYTES_A_DAY = 300
-    store = uploads.store_video
+    count = quotas.Arrival.count
 
-    def overtaken(**kwargs: Any) -> None:
+    def overtaken(arrival: quotas.Arrival) -> None:
         UploadDay.objects.create(owner=owner.user, day=today(), bytes=200)
-        store(**kwargs)
+        count(arrival)
 
-    monkeypatch.setattr(uploads, "store_video", overtaken)
+    monkeypatch.setattr(quotas.Arrival, "count", overtaken)
     problem(owner.upload(mp4(size=200)), 429, "daily_bytes_exceeded")
     assert not Video.objects.exists()
+    assert UploadDay.objects.get().bytes == 200
 
 
 def test_counts_of_long_ago_are_forgotten(owner: Caller) -> None:

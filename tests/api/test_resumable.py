@@ -6,6 +6,7 @@ import base64
 import errno
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from io import BytesIO
@@ -22,7 +23,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection.errors import Refused
 from detection.models import ResumablePiece, ResumableUpload, UploadDay, Video
-from detection.services.uploads import quotas, resumable, uploads
+from detection.services.uploads import holds, quotas, resumable, uploads
 from detection.services.uploads.resumable import Checksum
 from tests.api.conftest import Caller, mp4
 
@@ -141,7 +142,7 @@ def test_the_same_content_again_is_the_same_video(owner: Caller, parts: Parts) -
     assert send(owner, path, content, 0).status_code == 204
     assert owner.get(path).json()["video"] == first["id"]
     assert parts() == []
-    assert UploadDay.objects.get().bytes == 500
+    assert UploadDay.objects.get().bytes == 1000  # both have arrived
 
 
 def test_what_the_server_can_is_said(owner: Caller, settings: Any) -> None:
@@ -218,7 +219,7 @@ def test_of_a_piece_with_a_checksum_nothing_stays_unless_it_is_right(owner: Call
 
 def test_one_request_at_a_time(owner: Caller, problem: Check) -> None:
     path = begun(owner, 500)
-    with resumable._held(ResumableUpload.objects.get()):
+    with holds.held(ResumableUpload.objects.get()):
         problem(send(owner, path, mp4(size=500), 0), 423, "upload_busy")
         problem(owner.request("delete", path, headers=TUS), 423, "upload_busy")
         assert look(owner, path)["Upload-Offset"] == "0"
@@ -421,7 +422,7 @@ def test_abandoned_ones_are_removed_after_a_day(owner: Caller, parts: Parts) -> 
     old = timezone.now() - timedelta(hours=25)
     ids = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
     ResumableUpload.objects.filter(pk__in=ids[:2]).update(touched_at=old)
-    with resumable._held(ResumableUpload.objects.get(pk=ids[1])):
+    with holds.held(ResumableUpload.objects.get(pk=ids[1])):
         assert resumable.sweep() == 1
     assert {look(owner, path).status_code for path in paths[1:]} == {200}
     assert look(owner, paths[0]).status_code == 404
@@ -469,3 +470,59 @@ def test_a_client_that_others_wrote_sends_breaks_off_and_goes_on(
     assert video.sha256 == hashlib.sha256(content).hexdigest()
     assert (video.original_name, video.external_id) == ("clip.mp4", "case 9")
     assert parts() == []
+
+
+def test_a_key_that_names_a_file_of_another_length_is_refused_before_anything_is_sent(
+    owner: Caller, problem: Check
+) -> None:
+    assert owner.upload(mp4(size=200), key="k").status_code == 202
+    problem(begin(owner, 300, Idempotency_Key="k"), 422, "idempotency_key_reused")
+    assert not ResumableUpload.objects.exists()
+    assert begin(owner, 200, Idempotency_Key="k").status_code == 201  # it may be the same file
+
+
+def test_a_key_that_names_another_file_of_the_same_length_ends_the_upload(owner: Caller, problem: Check) -> None:
+    assert owner.upload(mp4(size=200), key="k").status_code == 202
+    path = begun(owner, 200, Idempotency_Key="k")
+    problem(send(owner, path, mp4(size=200), 0), 422, "idempotency_key_reused")
+    assert not ResumableUpload.objects.exists()
+    assert not ResumablePiece.objects.exists()
+
+
+def test_an_upload_that_is_removed_at_its_very_end_is_a_video_all_the_same(
+    owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage so slow that the hold ran out; then somebody deleted the upload."""
+    submit = uploads.submit_video
+
+    def slow(**given: Any) -> Any:
+        submission = submit(**given)
+        ResumableUpload.objects.update(held_until=timezone.now() - timedelta(seconds=1))
+        assert owner.request("delete", path, headers=TUS).status_code == 204
+        return submission
+
+    monkeypatch.setattr(uploads, "submit_video", slow)
+    path = begun(owner, 200)
+    answer = send(owner, path, mp4(size=200), 0)
+    assert (answer.status_code, answer["Upload-Offset"]) == (204, "200")
+    assert Video.objects.count() == 1
+    assert "/tasks/" in answer["Location"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_hold_is_kept_while_storage_takes_its_time(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holds, "HELD", timedelta(seconds=0.6))
+    submit = uploads.submit_video
+    answers: list[int] = []
+
+    def slow(**given: Any) -> Any:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            answers.append(owner.request("delete", path, headers=TUS).status_code)
+            time.sleep(0.1)
+        return submit(**given)
+
+    monkeypatch.setattr(uploads, "submit_video", slow)
+    path = begun(owner, 200)
+    assert send(owner, path, mp4(size=200), 0).status_code == 204
+    assert set(answers) == {423}

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.storage import default_storage
@@ -383,3 +386,38 @@ def test_deleting_a_video_frees_its_content_and_its_key(owner: Caller) -> None:
     again = owner.upload(content, key="k")
     assert again.status_code == 202
     assert again.json()["id"] != first
+
+
+def test_a_body_without_a_length_is_refused_as_such(owner: Caller, problem: Any) -> None:
+    for method, path in (
+        ("post", "/api/v1/videos/"),
+        ("patch", f"/api/v1/uploads/{uuid4()}/"),
+        ("post", "/admin/login/"),
+    ):
+        answer = owner.request(method, path, headers={"Transfer-Encoding": "chunked"})
+        problem(answer, 411, "length_required")
+
+
+def test_what_a_killed_process_left_goes_while_a_long_lived_one_takes_uploads(
+    owner: Caller, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
+    left, fresh = tmp_path / "left.upload", tmp_path / "fresh.upload"
+    for path in (left, fresh):
+        path.write_bytes(b"x")
+    os.utime(left, (0, 0))
+    monkeypatch.setattr(uploads, "_tidied_at", -2 * uploads.TIDY_EVERY_S)
+    assert owner.upload().status_code == 202
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_both_entry_points_of_a_web_process_tidy_up_when_it_begins(tmp_path: Path) -> None:
+    for name in ("wsgi", "asgi"):
+        incoming = tmp_path / name / "incoming"
+        incoming.mkdir(parents=True)
+        left = incoming / "left.upload"
+        left.write_bytes(b"x")
+        os.utime(left, (0, 0))
+        environment = {**os.environ, "DFD_VAR": str(tmp_path / name), "DATABASE_URL": "sqlite://:memory:"}
+        subprocess.run([sys.executable, "-c", f"import dfdsite.{name}"], env=environment, check=True, timeout=120)
+        assert not left.exists()

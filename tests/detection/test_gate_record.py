@@ -37,7 +37,8 @@ def test_a_record_is_read_as_it_was_written_and_those_of_earlier_versions_too() 
     found = GateRecord.from_json(old)
     assert found is not None
     assert (found.passed, found.champion, found.facts["n_components"]) == (True, None, 9)
-    assert [GateRecord.from_json(nothing) for nothing in ({}, None, "text")] == [None, None, None]
+    empty: tuple[object, ...] = ({}, None, "text")
+    assert [GateRecord.from_json(value) for value in empty] == [None, None, None]
     odd = GateRecord.from_json({"passed": "yes", "sentence": None})
     assert odd is not None
     assert (odd.passed, odd.sentence) == (False, "")

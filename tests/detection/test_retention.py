@@ -7,13 +7,13 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import call_command
+from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
@@ -35,7 +35,6 @@ from detection.models import (
     Video,
 )
 from detection.services.jobs import analyses, evidence
-from detection.services.jobs.leases import lock_video
 from detection.services.learning import rescoring
 from detection.services.ops import pending_deletions, retention
 from detection.services.reviews import workspace
@@ -258,16 +257,17 @@ def test_it_goes_in_batches_oldest_first(
 def test_a_policy_that_comes_first_makes_an_analysis_look_again_at_what_is_left(
     old: Old, apply: Apply, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Just before the video is locked; from there on the policy waits (tests/many/test_locks.py)."""
+    """Between the reading of the video and the lock; from there on the policy waits (tests/many/test_locks.py)."""
     settings.DFD_KEEP_CROPS_DAYS = 7
     video = old()
+    real = QuerySet.select_for_update
 
-    def after_the_policy(video_id: UUID) -> bool:
-        monkeypatch.setattr(analyses, "lock_video", lock_video)
+    def after_the_policy(rows: Any, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(QuerySet, "select_for_update", real)
         apply()
-        return lock_video(video_id)
+        return real(rows, *arguments, **options)
 
-    monkeypatch.setattr(analyses, "lock_video", after_the_policy)
+    monkeypatch.setattr(QuerySet, "select_for_update", after_the_policy)
     assert analyses.queue_analysis(video=video).stage == Stage.EXTRACT
     assert video.analyses.filter(state=State.QUEUED).count() == 1
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 from ml.config import LABEL_MAP, Label
-from ml.data.build import class_weights, connected_groups, main, split_rows
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.extract_sequences import official_side, one_room
-from ml.data.splits import SHARES
+from ml.data.prepare import main
+from ml.data.splits import SHARES, class_weights, connected_groups, split_rows
+from ml.faces.landmarks import face_landmarks
 from tests.ml.packs import drawn_face, small_pack
+
+CLIPS = Path(__file__).parents[2] / "demo" / "clips"
 
 
 def test_labels_are_real_0_and_fake_1() -> None:
@@ -123,7 +128,7 @@ def test_the_command_counts_a_pack_and_names_what_a_data_folder_lacks(
     pack = small_pack(tmp_path / "p.safetensors", people=4, videos=1)
     assert main(["show", str(pack.path)]) == 0
     assert "lab          FAKE  single: 12" in capsys.readouterr().out
-    assert main(["build-pack", "--data", str(tmp_path), "--out", str(tmp_path / "q"), "--parts", "dfdc"]) == 1
+    assert main(["prepare", "--data", str(tmp_path), "--out", str(tmp_path / "q"), "--parts", "dfdc"]) == 1
     assert "labels.csv" in capsys.readouterr().err
 
 
@@ -133,10 +138,63 @@ def test_web_photos_are_packed_as_real_with_their_person(tmp_path: Path) -> None
     for name in ("0_0_anna_0001", "1_0_anna_0002", "77"):
         cv2.imwrite(str(folder / f"{name}.jpg"), drawn_face(3))
     out = tmp_path / "p.safetensors"
-    assert main(["build-pack", "--data", str(tmp_path), "--out", str(out), "--parts", "web_colour"]) == 0
+    assert main(["prepare", "--data", str(tmp_path), "--out", str(out), "--parts", "web_colour"]) == 0
     pack = Pack(out)
     assert [(row.label, row.group, row.split) for row in pack.rows] == [
         (0, "web_anna", "train"),
         (0, "web_anna", "train"),
         (0, "web_unnamed", "train"),
     ]
+
+
+def test_a_pack_keeps_landmarks_and_finds_those_it_lacks(tmp_path: Path) -> None:
+    portrait = cv2.resize(data.astronaut()[20:220, 120:320], (160, 160), interpolation=cv2.INTER_AREA)
+    writer = PackWriter()
+    given = np.full((68, 2), 7.0, np.float32)
+    writer.add_encoded(cv2.imencode(".png", portrait[:, :, ::-1])[1].tobytes(), CropRow(0, "a", "s"), given)
+    writer.add_crop(portrait, CropRow(0, "b", "s"))
+    path = writer.write(tmp_path / "some.safetensors")
+    pack = Pack(path)
+    assert np.array_equal(pack.landmarks([0])[0], given)
+    found = pack.landmarks([1, 0])
+    assert np.array_equal(found[1], given)
+    assert np.array_equal(found[0], face_landmarks([portrait], batch=64)[0])
+    writer = PackWriter()
+    writer.add_crop(portrait, CropRow(0, "b", "s"))
+    writer.find_landmarks()
+    stored = Pack(writer.write(tmp_path / "all.safetensors"))
+    assert np.abs(stored.landmarks([0])[0] - found[0]).max() < 0.1, "float16 on disk"
+    assert stored.content_sha256() != pack.content_sha256()
+
+
+def test_collected_files_are_packed_as_crops_photos_and_videos(tmp_path: Path) -> None:
+    folder = tmp_path / "found" / "somebody+set"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "crop.png"), drawn_face(1))
+    cv2.imwrite(str(folder / "photo.png"), data.astronaut()[:, :, ::-1])
+    cv2.imwrite(str(folder / "nobody.png"), np.full((200, 200, 3), 90, np.uint8))
+    shutil.copy(CLIPS / "one-person.mp4", folder / "clip.mp4")
+    columns = "repo,commit,path,label,set,method,group,original,kind,split"
+    lines = [
+        "somebody/set,0,crop.png,FAKE,dfdc,swap,actor,other,crop,train",
+        "somebody/set,0,photo.png,REAL,portraits,photo,astronaut,,image,",
+        "somebody/set,0,nobody.png,REAL,portraits,photo,nobody,,image,",
+        "somebody/set,0,clip.mp4,REAL,web clips,talk,speaker,,video,",
+        "somebody/set,0,gone.png,REAL,portraits,photo,gone,,crop,",
+    ]
+    sources = tmp_path / "sources.csv"
+    sources.write_text("\n".join([columns, *lines]))
+    out = tmp_path / "p.safetensors"
+    command = ["prepare", "--data", str(tmp_path), "--parts", "--sources", str(sources), "--out", str(out)]
+    assert main([*command, "--collected", str(tmp_path / "found"), "--frames", "12", "--workers", "1"]) == 0
+    pack = Pack(out)
+    assert [(r.source, r.label, r.method) for r in pack.rows[:2]] == [("dfdc", 1, "swap"), ("portraits", 0, "")]
+    assert pack.rows[0].origin == "other"
+    assert pack.crop(1).shape == (224, 224, 3)
+    assert pack.rows[1].face_px > 50
+    (sequence,) = pack.sequences().values()
+    assert len(sequence) == 12, "as many faces as were asked for"
+    assert {pack.rows[i].source for i in sequence} == {"talker"}
+    assert not np.isnan(pack.landmarks(range(len(pack)))).any()
+    sources.write_text("path,label\nx,REAL")
+    assert main([*command, "--collected", str(tmp_path / "found")]) == 1

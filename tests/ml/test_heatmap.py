@@ -1,4 +1,4 @@
-"""Grad-CAM: maps of the right size that lie where the score comes from."""
+"""Occlusion maps: of the right size, and where the score comes from."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ml.config import Label, ModelConfig
-from ml.model.gradcam import blend, face_heatmaps
+from ml.config import Alignment, Label, ModelConfig
+from ml.model.heatmap import blend, face_heatmaps
 from ml.model.inference import Classifier, TrackScore
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo
 
-CONFIG = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=8, input_size=128)  # maps of 4 x 4
+CONFIG = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=8, input_size=128, alignment=Alignment.NONE)
 CPU = torch.device("cpu")
 Crop = NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ class Planted(torch.nn.Module):
 def planted(sign: float = 1.0) -> Classifier:
     """The more red there is anywhere, the more FAKE (or with -1 the less)."""
     model = FaceSequenceClassifier(CONFIG)
-    for part in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"):
+    for part in ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3"):
         setattr(model.backbone, part, torch.nn.Identity())
     model.backbone.layer4 = Planted()
     with torch.no_grad():

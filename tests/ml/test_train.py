@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ml.config import Label, ModelConfig
-from ml.data.build import class_weights, split_rows
 from ml.data.crop_pack import CropRow, Pack, PackWriter
-from ml.data.frame_batches import FrameBatches, FramePlan, PairSampler
+from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches, GroupSampler
+from ml.data.splits import split_rows
 from ml.evaluation.report import why_experimental
 from ml.model.calibration import choose_threshold, fit_temperature, probabilities
 from ml.model.inference import Classifier
@@ -21,10 +21,18 @@ from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights, save_weights
 from ml.training.__main__ import main
 from ml.training.fit import with_shuffled_labels
-from ml.training.frame_stage import FrameTraining, learning_rate, load_checkpoint, seed_everything, train_frames
+from ml.training.frame_stage import (
+    FrameStageConfig,
+    learning_rate,
+    load_checkpoint,
+    load_frame_stage,
+    seed_everything,
+    train_frames,
+    two_head_loss,
+)
 from tests.ml.packs import drawn_face, small_pack
 
-SMALL = ModelConfig(arch="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+SMALL = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +40,9 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Pack:
     return small_pack(tmp_path_factory.mktemp("pack") / "pack.safetensors")
 
 
-def plan(**changes: object) -> FramePlan:
+def schedule(**changes: object) -> BatchSchedule:
     values: dict[str, object] = {"batch_size": 8, "total_steps": 4, "seed": 3, "sizes": ((32, 1.0),)} | changes
-    return FramePlan(**values)  # type: ignore[arg-type]
+    return BatchSchedule(**values)  # type: ignore[arg-type]
 
 
 def trained(
@@ -49,9 +57,8 @@ def trained(
         pack,
         train,
         val,
-        plan=plan(),
-        settings=FrameTraining(steps_per_epoch=10, workers=0, ema=ema),
-        weights=class_weights([0, 1]),
+        schedule=schedule(),
+        config=FrameStageConfig(steps_per_epoch=10, workers=0, ema=ema),
         checkpoint=checkpoint,
         resume=resume,
         stop_after=stop_after,
@@ -67,8 +74,12 @@ def test_a_run_stopped_after_two_steps_and_resumed_ends_with_the_uninterrupted_r
     trained(pack, tmp_path / "cut.ckpt", ema=ema, stop_after=2)
     assert load_checkpoint(tmp_path / "cut.ckpt")["step"] == 2
     resumed = trained(pack, tmp_path / "cut.ckpt", ema=ema, resume=True)
-    for (name, one), two in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        assert torch.allclose(one, two, atol=1e-6), name
+    read = FaceSequenceClassifier(SMALL)
+    load_frame_stage(read, tmp_path / "cut.ckpt")
+    for name, one in whole.state_dict().items():
+        if name.startswith(("backbone.", "frame_head.")):
+            assert torch.allclose(one, resumed.state_dict()[name], atol=1e-6), name
+            assert torch.allclose(one, read.state_dict()[name], atol=1e-6), name
 
 
 def test_training_moves_the_backbone_and_the_frame_head_and_leaves_the_recurrence(pack: Pack, tmp_path: Path) -> None:
@@ -80,36 +91,47 @@ def test_training_moves_the_backbone_and_the_frame_head_and_leaves_the_recurrenc
     assert torch.equal(before["lstm.weight_ih_l0"], after["lstm.weight_ih_l0"])
 
 
-def test_every_source_shows_both_labels_equally_often_and_fakes_come_with_a_real_of_their_clip(pack: Pack) -> None:
-    train = split_rows(pack)["train"]
-    sampler = PairSampler(pack, train, plan(blend_share=(0.0, 0.0)))
+def test_every_real_is_self_blended_and_forgeries_come_with_a_real_of_their_clip(pack: Pack) -> None:
+    sampler = GroupSampler(pack, split_rows(pack)["train"], schedule())
     rng = np.random.default_rng(0)
     seen: dict[str, set[bool]] = {}
     for _ in range(200):
-        real, fake, blend = sampler.draw(rng, 0.5)
-        one, two = pack.rows[real], pack.rows[fake]
+        real, forged = sampler.draw(rng)
+        one = pack.rows[real]
         assert one.label == Label.REAL
-        assert one.source == two.source
-        if blend:
-            assert real == fake
-        else:
+        if forged is not None:
+            two = pack.rows[forged]
             assert two.label == Label.FAKE
-            assert one.group == two.group
+            assert (one.source, one.group) == (two.source, two.group)
             assert one.source == "film" or one.origin == two.origin  # the same clip, where one is known
-        seen.setdefault(one.source, set()).add(blend)
-    assert seen == {"lab": {False}, "film": {False}, "web": {True}}  # web has no fakes of its own: each is self-blended
+            if one.sequence:
+                assert abs(one.order - two.order) <= 1, "about the same moment"
+        seen.setdefault(one.source, set()).add(forged is not None)
+    assert seen == {"lab": {True}, "film": {True}, "web": {False}}  # web has no fakes of its own
 
 
-def test_a_source_with_few_forged_clips_is_filled_up_with_self_blended_fakes(tmp_path: Path) -> None:
+def test_a_source_with_few_forged_clips_leaves_its_forgery_out_in_proportion(tmp_path: Path) -> None:
     writer = PackWriter()
     for k in range(10):
         writer.add_crop(drawn_face(k), CropRow(0, f"r{k}", "s", origin=f"real{k}", video=f"real{k}"))
     for k in range(20):  # twenty crops of one clip
         writer.add_crop(drawn_face(k), CropRow(1, "f", "s", origin="fake", video="fake"))
     pack = Pack(writer.write(tmp_path / "p.safetensors"))
-    sampler = PairSampler(pack, range(30), plan(blend_share=(0.0, 0.0)))
+    sampler = GroupSampler(pack, range(30), schedule())
     rng = np.random.default_rng(0)
-    assert sum(sampler.draw(rng, 0.5)[2] for _ in range(1000)) == pytest.approx(900, abs=40)
+    assert sum(sampler.draw(rng)[1] is None for _ in range(1000)) == pytest.approx(900, abs=40)
+
+
+def test_methods_are_drawn_evenly_however_many_clips_each_has(tmp_path: Path) -> None:
+    writer = PackWriter()
+    for k in range(12):
+        writer.add_crop(drawn_face(k), CropRow(0, f"p{k}", "s", origin=f"c{k}", video=f"c{k}"))
+        method = "rare" if k == 0 else "common"
+        writer.add_crop(drawn_face(k), CropRow(1, f"p{k}", "s", method=method, origin=f"c{k}", video=f"f{k}"))
+    pack = Pack(writer.write(tmp_path / "p.safetensors"))
+    sampler, rng = GroupSampler(pack, range(24), schedule()), np.random.default_rng(0)
+    drawn = [pack.rows[forged].method for _, forged in (sampler.draw(rng) for _ in range(400)) if forged is not None]
+    assert drawn.count("rare") == pytest.approx(200, abs=40)
 
 
 def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
@@ -118,25 +140,56 @@ def test_a_source_with_fakes_only_is_refused(tmp_path: Path) -> None:
     writer.add_crop(drawn_face(2), CropRow(1, "b", "leaky"))
     pack = Pack(writer.write(tmp_path / "p.safetensors"))
     with pytest.raises(ValueError, match="leaky"):
-        PairSampler(pack, [0, 1], plan())
+        GroupSampler(pack, [0, 1], schedule())
 
 
-def test_a_batch_depends_on_seed_and_step_alone_and_holds_each_label_half(pack: Pack) -> None:
+def test_a_batch_depends_on_seed_and_step_alone(pack: Pack) -> None:
     train = split_rows(pack)["train"]
-    batches = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))
-    images, labels = batches[1]
-    again, _ = FrameBatches(pack, train, plan(total_steps=4, sizes=((24, 0.5), (32, 0.5))))[1]
+    two_sizes = schedule(sizes=((24, 0.5), (32, 0.5)))
+    batches = FrameBatches(pack, train, two_sizes, SMALL)
+    images, targets = batches[1]
+    again, _ = FrameBatches(pack, train, two_sizes, SMALL)[1]
     assert torch.equal(images, again)
-    assert labels.tolist().count(1) == labels.tolist().count(0) == 4
     assert not torch.equal(images, batches[0][0])
     assert [batches[k][0].shape[1] for k in range(4)] == [24, 24, 32, 32]
+    assert targets.shape == (8, 2)
     loaded = [images for images, _ in batches.loader(1, 1)]
     assert torch.equal(loaded[0], images)
 
 
+def test_each_head_sees_as_many_of_each_label_in_every_source_as_it_can(pack: Pack) -> None:
+    batches = FrameBatches(pack, split_rows(pack)["train"], schedule(batch_size=300, total_steps=1), SMALL)
+    _, targets = batches[0]
+    for head in (BLENDED, FORGED):
+        counts = [int((targets[:, head] == label).sum()) for label in (0, 1)]
+        assert abs(counts[0] - counts[1]) <= 1
+    assert int((targets[:, BLENDED] == IGNORE).sum()) > 50, "forgeries teach the other head"
+    plain = schedule(batch_size=60, total_steps=1, self_blend=False)
+    _, told = FrameBatches(pack, split_rows(pack)["train"], plain, SMALL)[0]
+    assert torch.equal(told[:, BLENDED], told[:, FORGED])
+    assert told[:, 0].tolist() == [0, 1] * 30
+
+
+def test_the_loss_of_a_head_ignores_what_is_not_its_own_and_weighs_both_classes_alike() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(6, 2, 2)
+    targets = torch.tensor([[0, 0], [1, IGNORE], [IGNORE, 1], [0, 0], [0, 0], [1, 1]])
+    loss = two_head_loss(logits, targets, 0.0)
+    expected = 0.0
+    for head in (BLENDED, FORGED):
+        for label in (0, 1):
+            chosen = logits[targets[:, head] == label, head]
+            same = torch.full((len(chosen),), label)
+            expected += float(torch.nn.functional.cross_entropy(chosen, same)) / 2
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+    changed = logits.clone()
+    changed[1, FORGED] += 5
+    changed[2, BLENDED] -= 5
+    assert torch.equal(two_head_loss(changed, targets, 0.0), loss)
+
+
 def test_learning_rate_warms_up_and_ends_near_zero() -> None:
-    settings = FrameTraining(lr=1.0, warmup=0.1)
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -162,8 +215,8 @@ def test_threshold_parts_the_classes_where_it_can() -> None:
         choose_threshold(scores, np.ones(5, dtype=np.int64))
 
 
-COMMAND = ["--scratch", "--arch", "resnet18", "--feature-dim", "512", "--crops", "320", "--batch-size", "16"]
-COMMAND += ["--sizes", "32:1", "--workers", "0", "--steps-per-epoch", "10", "--sequence-epochs", "4", "--ema", "0.8"]
+COMMAND = ["--start", "scratch", "--backbone", "resnet18", "--crops", "320", "--batch-size", "16"]
+COMMAND += ["--size", "32", "--workers", "0", "--steps-per-epoch", "10", "--sequence-epochs", "4", "--ema", "0.8"]
 COMMAND += ["--sequence-draws", "128", "--pseudo-sequences", "10", "--bootstrap", "50"]
 
 
@@ -173,7 +226,7 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     classifier = Classifier.load(tmp_path / "weights.safetensors", device="cpu")
     info = classifier.info
     splits = split_rows(pack)
-    assert info.config.arch == "resnet18"
+    assert info.config.backbone == "resnet18"
     assert info.training_data_sha256 == pack.content_sha256()
     held = {pack.rows[i].video for i in splits["holdout"] if pack.rows[i].sequence}
     assert info.metrics["videos"]["n"] == len(held) > 0  # self-blended copies are not counted
@@ -204,7 +257,7 @@ def test_training_can_start_from_the_features_of_earlier_weights(
     start = tmp_path / "given.safetensors"
     save_weights(given, WeightsInfo(name="given", config=given.config, trained_on=("somebody",)), start, half=False)
     command = [str(pack.path), "--out", str(tmp_path / "run"), *COMMAND]
-    command += ["--crops", "32", "--start", str(start), "--lr", "0"]
+    command += ["--crops", "32", "--weights", str(start), "--lr", "0"]
     assert main(command) == 0
     model, info = load_weights(tmp_path / "run" / "weights.safetensors")
     assert "somebody" in info.trained_on
@@ -212,7 +265,7 @@ def test_training_can_start_from_the_features_of_earlier_weights(
     assert torch.allclose(model.state_dict()[first], given.state_dict()[first], atol=1e-3)
     second = "lstm.weight_ih_l0"
     assert not torch.allclose(model.state_dict()[second], given.state_dict()[second], atol=1e-3)
-    assert main([*command, "--arch", "resnet34"]) == 1
+    assert main([*command, "--backbone", "resnet34"]) == 1
     assert "resnet18" in capsys.readouterr().err
 
 

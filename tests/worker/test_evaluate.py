@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from django.core.management import CommandError, call_command
 
 from detection import dispatch
 from detection.models import DatasetVideo, IdentitySide, Video
-from ml.config import ModelConfig
-from ml.model.network import FaceSequenceClassifier
+from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError
 from tests.learning import dataset, register_blind
 from tests.weights import save_tiny
@@ -72,29 +72,31 @@ def test_a_folder_of_videos_is_evaluated_without_leaving_a_row(tmp_path: Path) -
     assert not list((tmp_path / "var").rglob("*.pack"))
 
 
-def test_a_training_starts_at_imagenet_where_it_can_be_had_else_at_the_active_model_else_from_scratch(
+def test_a_training_goes_on_from_the_active_model_else_starts_at_imagenet_else_from_scratch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_hub(path: str | None) -> Any:
-        raise OSError("no way out")
+    def nowhere(backbone: str, path: str | None) -> Any:
+        raise OSError("no way out.")
 
-    monkeypatch.setattr(training, "imagenet_backbone_state", no_hub)
+    monkeypatch.setattr(training, "imagenet_state", nowhere)
     said: list[str] = []
     active = register_blind(tmp_path)
+    small = RunOptions(full=True, backbone="resnet18", input_size=32)
     assert training._start(RunOptions(full=True), active, said.append)[1] == "active"
-    assert "cannot be had" in said[0]
-    assert training._start(RunOptions(full=True, start="scratch", input_size=32), active, said.append)[1] == "scratch"
-    assert training._start(RunOptions(full=True), None, said.append)[1] == "scratch"
+    assert training._start(replace(small, start="scratch"), active, said.append)[1] == "scratch"
+    assert training._start(small, None, said.append)[1] == "scratch"
+    assert any("cannot be had" in line for line in said)
     with pytest.raises(training.NotEnough, match="register_model"):
         training._start(RunOptions(), None, said.append)
-    with pytest.raises(WeightsError, match="--backbone"):
-        training._start(RunOptions(full=True, start="imagenet"), active, said.append)
-    seen: list[str | None] = []
+    with pytest.raises(WeightsError, match="--imagenet"):
+        training._start(replace(small, start="imagenet"), active, said.append)
+    seen: list[tuple[str, str | None]] = []
 
-    def local(path: str | None) -> Any:
-        seen.append(path)
-        return FaceSequenceClassifier(ModelConfig()).backbone.state_dict()
+    def local(backbone: str, path: str | None) -> Any:
+        seen.append((backbone, path))
+        return FaceSequenceClassifier(model_config("resnet18", input_size=32)).backbone.state_dict(), "a file"
 
-    monkeypatch.setattr(training, "imagenet_backbone_state", local)
-    assert training._start(RunOptions(full=True, backbone="w.pth"), active, said.append)[1] == "imagenet"
-    assert seen == ["w.pth"]
+    monkeypatch.setattr(training, "imagenet_state", local)
+    chosen = replace(small, imagenet="w.pth")
+    assert training._start(chosen, None, said.append)[1] == "imagenet"
+    assert seen == [("resnet18", "w.pth")]

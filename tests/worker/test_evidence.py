@@ -15,7 +15,7 @@ from detection import dispatch
 from detection.models import EvidenceJob, EvidenceKind, ModelVersion, State, Video
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs.leases import LeaseLost
-from ml.model import gradcam
+from ml.model import heatmap
 from ml.video.decode import decode
 from tests.ml.clips import quadrants, write_clip
 from tests.worker.test_runtime import CLIPS, analyse, register, upload
@@ -83,13 +83,13 @@ def test_the_maps_are_of_the_verdicts_model_and_the_active_one_stays_loaded(
     active = register(tmp_path, "second", seed=2)
     loaded = runtime.load_classifier(active)
     used: list[str] = []
-    real = gradcam.face_heatmaps
+    real = heatmap.face_heatmaps
 
     def note(classifier: Any, crops: Any) -> Any:
         used.append(classifier.info.name)
         return real(classifier, crops)
 
-    monkeypatch.setattr(gradcam, "face_heatmaps", note)
+    monkeypatch.setattr(heatmap, "face_heatmaps", note)
     job = ask(video, EvidenceKind.HEATMAPS, maria)
     assert (job.result["model"], used) == (model.sha256, ["first"])
     assert runtime.load_classifier(active) is loaded
@@ -172,7 +172,7 @@ def test_a_worker_that_is_stopped_gives_the_work_back_uncounted(
     def stopped(classifier: Any, crops: Any) -> Any:
         raise SystemExit(1)
 
-    monkeypatch.setattr(gradcam, "face_heatmaps", stopped)
+    monkeypatch.setattr(heatmap, "face_heatmaps", stopped)
     job = evidence_jobs.request(video=Video.objects.get(), kind=EvidenceKind.HEATMAPS, by=maria)
     with pytest.raises(SystemExit):
         evidence.run(str(job.id), evidence.make_heatmaps)

@@ -118,7 +118,9 @@ def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figure
     told = [entry["train_accuracy"] for entry in row.history]
     true = [entry["train_accuracy"] for entry in good.runs.get().history]
     # Told anyhow, a colour means nothing, and what is learnt by heart comes slower: how slowly, the processor decides.
-    assert all(shuffled < right - 0.05 for shuffled, right in zip(told, true, strict=False))
+    # In the first epoch both have hardly begun: half of the true run's fakes are self-blended, and hard to tell.
+    assert all(shuffled < right for shuffled, right in zip(told, true, strict=False))
+    assert all(shuffled < right - 0.1 for shuffled, right in list(zip(told, true, strict=False))[1:])
     assert told[0] < 0.55
     assert max(true) > 0.65
     with pytest.raises(CommandError, match=r"Refused.* 0\.\d+"):

@@ -33,7 +33,7 @@ def run(job_id: str, work: Callable[[EvidenceClaim, Heart], None]) -> None:
 def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
     """Of every face of the video, by the model version of its verdict."""
     runtime.prepare()
-    from ml.model.gradcam import blend, face_heatmaps
+    from ml.model.heatmap import blend, face_heatmaps
 
     verdict = Video.objects.select_related("current_verdict__model_version").get(id=claim.video_id).current_verdict
     faces = list(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))

@@ -35,11 +35,14 @@ from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
 from ml.evaluation.html import render
 from ml.evaluation.report import build_report
-from ml.model.network import FaceSequenceClassifier, imagenet_backbone_state
+from ml.model.imagenet import imagenet_state
+from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
-from ml.training.frame_stage import FrameTraining, Watch, pick_device
-from ml.training.sequence_stage import SequenceTraining
+from ml.training.frame_stage import FrameStageConfig, pick_device
+from ml.training.progress import ProgressCallback
+from ml.training.recipes import BASELINE
+from ml.training.sequence_stage import SequenceStageConfig
 from worker.training import snapshot_pack
 
 log = structlog.get_logger(__name__)
@@ -69,8 +72,11 @@ class RunOptions:
     input_size: int = 0
     """Only for a start from scratch or ImageNet; 0 is the parent's, or the default."""
     start: str = "auto"
-    """auto (ImageNet for a full training where it can be had, else the active model), active, imagenet, scratch."""
+    """auto (the active model, else ImageNet's weights where they can be had, else nothing), active, imagenet,
+    scratch."""
     backbone: str = ""
+    """A timm name, only for a start from scratch or ImageNet; empty is the recipe's."""
+    imagenet: str = ""
     """A local file of ImageNet weights."""
     fake_recall: float = 0.8
     shuffle_labels: bool = False
@@ -143,7 +149,7 @@ class RunHeart:
             connection.close()
 
 
-def run(run_id: str, *, say: Say | None = None, bar: Watch | None = None) -> bool:
+def run(run_id: str, *, say: Say | None = None, bar: ProgressCallback | None = None) -> bool:
     """Work on the run if it can be claimed; false where somebody else is at it or it has ended."""
     claim = training_runs.claim_run(run_id=UUID(run_id), worker=f"{socket.gethostname()}:{os.getpid()}")
     if claim is None:
@@ -273,36 +279,44 @@ def check(items: Sequence[Item]) -> None:
 def _start(
     options: RunOptions, parent: ModelVersion | None, say: Say
 ) -> tuple[FaceSequenceClassifier, str, Sequence[str]]:
-    """(model to train, imagenet / active / scratch, identities its weights have seen)."""
+    """Return the model to train, where it starts (active, imagenet or scratch) and the identities its weights have
+    seen.
+
+    Left to itself a training goes on from the active model, which knows forgeries; ImageNet's weights know none.
+    """
     wanted = options.start
-    if wanted in ("auto", "imagenet") and (options.full or wanted == "imagenet"):
-        model = FaceSequenceClassifier(_fresh_config(options))
-        try:
-            model.backbone.load_state_dict(imagenet_backbone_state(options.backbone or None))
-            say(f"Start: ImageNet weights from {options.backbone or 'the torchvision hub'}.")
-            return model.to(pick_device()), "imagenet", ()
-        except (OSError, RuntimeError) as error:
-            if wanted == "imagenet":
-                raise WeightsError(
-                    f"ImageNet weights cannot be had: {error}. Give a local file with --backbone."
-                ) from error
-            say("ImageNet weights cannot be had here (no hub, no --backbone file).")
-    if wanted != "scratch" and parent is not None:
+    if wanted in ("auto", "active") and parent is not None:
         model, info = snapshot_pack.load_version(parent)
         say(f"Start: the active model {parent}.")
         return model, "active", info.trained_on
-    if not options.full:
+    if not options.full and wanted != "imagenet":
         raise NotEnough(
             "There is no active model whose features could be used. Register one (manage.py register_model), or train"
             " everything with --full."
         )
+    config = _fresh_config(options)
+    model = FaceSequenceClassifier(config)
+    if wanted != "scratch":
+        try:
+            state, source = imagenet_state(config.backbone, options.imagenet or None)
+            model.backbone.load_state_dict(state)
+            say(f"Start: ImageNet weights from {source}.")
+            return model.to(pick_device()), "imagenet", ()
+        except (OSError, RuntimeError) as error:
+            if wanted == "imagenet":
+                raise WeightsError(
+                    f"ImageNet weights cannot be had: {error} Give a local file with --imagenet."
+                ) from error
+            say("ImageNet weights cannot be had here (no package, no hub, no --imagenet file).")
     say("Start: from scratch.")
-    return FaceSequenceClassifier(_fresh_config(options)).to(pick_device()), "scratch", ()
+    return model.to(pick_device()), "scratch", ()
 
 
 def _fresh_config(options: RunOptions) -> ModelConfig:
-    size = options.input_size or ModelConfig.input_size
-    return ModelConfig(input_size=size, frame_mean=True)
+    recipe = BASELINE
+    return model_config(
+        options.backbone or recipe.backbone, input_size=options.input_size or recipe.size, mirror=recipe.mirror
+    )
 
 
 def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: TrainingRun) -> FitOptions:
@@ -314,10 +328,10 @@ def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: Traini
         crops=options.crops,
         batch_size=options.batch_size,
         sizes=((model.config.input_size, 1.0),),
-        frames=FrameTraining(
+        frames=FrameStageConfig(
             lr=options.lr, ema=0.99, workers=options.workers, steps_per_epoch=max(1, min(100, steps // 10 or 1))
         ),
-        sequence=SequenceTraining(epochs=options.epochs, seed=options.seed),
+        sequence=SequenceStageConfig(epochs=options.epochs, seed=options.seed),
         fake_recall=options.fake_recall,
         shuffle_labels=options.shuffle_labels,
     )

@@ -33,7 +33,8 @@ from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
-from ml.training.frame_stage import Watch, pick_device
+from ml.training.frame_stage import pick_device
+from ml.training.progress import ProgressCallback
 from worker.stages import perceptual_hashes
 
 KEEP_PACKS = 3
@@ -54,7 +55,7 @@ def feature_folder() -> Path:
 # --- snapshot --------------------------------------------------------------------------------------------------------
 
 
-def freeze(*, seed: int, seen: Iterable[str], watch: Watch | None = None) -> Snapshot:
+def freeze(*, seed: int, seen: Iterable[str], watch: ProgressCallback | None = None) -> Snapshot:
     """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
     missing = snapshots.unprinted()
     for start in range(0, len(missing), PRINT_BATCH):
@@ -66,7 +67,7 @@ def freeze(*, seed: int, seen: Iterable[str], watch: Watch | None = None) -> Sna
     )
 
 
-def pack_of(items: Sequence[Item], *, watch: Watch | None = None) -> Pack:
+def pack_of(items: Sequence[Item], *, watch: ProgressCallback | None = None) -> Pack:
     """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
     drop_outdated_packs()
     digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
@@ -138,7 +139,7 @@ def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, Weights
     return model.to(pick_device()), info
 
 
-def score_holdout(version: ModelVersion, pack: Pack, *, watch: Watch | None = None) -> list[ScoredVideo]:
+def score_holdout(version: ModelVersion, pack: Pack, *, watch: ProgressCallback | None = None) -> list[ScoredVideo]:
     """The holdout videos of the pack as this version scores them."""
     model, info = load_version(version)
     features = FeatureCache(feature_folder(), model)
@@ -159,7 +160,7 @@ def judge(
     items: Sequence[Item],
     *,
     snapshot: Snapshot,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Judgement:
     """Ask the gate: both models on the snapshot's holdout, less the people that either was trained on.
 

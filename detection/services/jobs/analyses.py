@@ -77,7 +77,8 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
     where the video has been deleted meanwhile.
     """
     with transaction.atomic():
-        if not lock_video(video.id):
+        locked = Video.objects.select_for_update(no_key=True).filter(id=video.id).only("original_removed_at").first()
+        if locked is None:
             raise Refused("not_found", "There is no such video any more.", status=404)
         analysis = video.analyses.filter(state__in=OPEN_STATES).first()
         if analysis is not None:
@@ -86,8 +87,7 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
         if reuse_faces and video.faces.exists():
             stage = _stage_after_extraction()
         else:
-            video.refresh_from_db(fields=("original_removed_at",))
-            retention_notices.check_original(video, then="Delete the video and upload the file again.", status=409)
+            retention_notices.check_original(locked, then="Delete the video and upload the file again.", status=409)
         analysis = Analysis.objects.create(
             video=video,
             stage=stage,
@@ -119,8 +119,12 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
     """Take the stage, or None: it is another's, not due, at another stage, finished, or gone (a duplicate message)."""
     now, token = timezone.now(), uuid4()
     with transaction.atomic():
-        video_id = Analysis.objects.filter(id=analysis_id).values_list("video_id", flat=True).first()
-        if video_id is None or not lock_video(video_id):
+        # See `lock_video`; the analysis says which.
+        if (
+            not Video.objects.select_for_update(no_key=True, of=("self",))
+            .filter(analyses=analysis_id)
+            .values_list("pk")
+        ):
             return None
         taken = (
             Analysis.objects.filter(id=analysis_id, stage=stage)

@@ -1,4 +1,7 @@
-"""How much one user, and all together, may bring in.  Each refusal says when it is worth trying again."""
+"""How much one user, and all together, may bring in.  Each refusal says when it is worth trying again.
+
+Bytes count as they arrive, also of a file that is here already, is deleted again or never completed.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +24,64 @@ QUEUE_LOOK_S = 1.0
 KEPT = timedelta(days=35)
 
 
-def check_upload(*, owner_id: int, size_bytes: int, promised_bytes: int = 0) -> None:
-    """Before the file is stored: raises Refused `queue_full`, `quota_exceeded` or `daily_bytes_exceeded`.
-
-    `promised_bytes` are of uploads that have begun and are not counted yet.
-    """
+def check_upload(*, owner_id: int) -> None:
+    """Before a file is stored: raises Refused `queue_full` or `quota_exceeded`."""
     check_queue()
     check_quota(owner_id=owner_id)
-    _check_bytes(_sent_today(owner_id) + promised_bytes, size_bytes)
 
 
-def count_upload(*, owner_id: int, size_bytes: int) -> None:
-    """The same once more, and for good: in the transaction that adds the video.  Raises Refused.
+def check_bytes(*, owner_id: int, size_bytes: int, promised_bytes: int = 0) -> int:
+    """Before so many bytes are received: how many may be.  Raises Refused `daily_bytes_exceeded` where too few.
 
-    One at a time per owner, so that the limits hold for uploads that arrive together.
+    `promised_bytes` are still to come of uploads that have begun.
     """
-    lock_owner(owner_id)
-    check_quota(owner_id=owner_id)
-    _check_bytes(_sent_today(owner_id), size_bytes)
-    UploadDay.objects.get_or_create(owner_id=owner_id, day=_today())
-    UploadDay.objects.filter(owner_id=owner_id, day=_today()).update(bytes=F("bytes") + size_bytes)
+    left = settings.DFD_MAX_BYTES_A_DAY - _sent_today(owner_id) - promised_bytes
+    if size_bytes > left:
+        raise daily_bytes_exceeded(left=left, size_bytes=size_bytes)
+    return left
+
+
+def count_bytes(*, owner_id: int, size_bytes: int, refuse: bool = True) -> None:
+    """Count bytes that have arrived, whatever becomes of them.  Raises Refused `daily_bytes_exceeded`, and counts none.
+
+    The check and the count are one UPDATE, so that the limit holds for requests at once.  Without `refuse` they are
+    counted in any case.
+    """
+    if size_bytes <= 0:
+        return
+    limit = settings.DFD_MAX_BYTES_A_DAY
+    rows = UploadDay.objects.filter(owner_id=owner_id, day=_today())
+    within = rows.filter(bytes__lte=limit - size_bytes) if refuse else rows
+    if not rows.exists():
+        UploadDay.objects.get_or_create(owner_id=owner_id, day=_today())
+    if not within.update(bytes=F("bytes") + size_bytes) and refuse:
+        raise daily_bytes_exceeded(left=limit - _sent_today(owner_id), size_bytes=size_bytes)
+
+
+class Arrival:
+    """Counts the bytes of one request as they arrive, in steps; stops them where the day's limit is reached."""
+
+    STEP_BYTES = 4 * 1024 * 1024
+    """A refused request may cost nothing up to here."""
+
+    def __init__(self, *, owner_id: int, announced_bytes: int) -> None:
+        """Raises Refused `daily_bytes_exceeded` where that many may not come, before any has."""
+        self._owner_id = owner_id
+        self._left = check_bytes(owner_id=owner_id, size_bytes=max(1, announced_bytes))
+        self._arrived = self._counted = 0
+
+    def add(self, size_bytes: int) -> None:
+        """Raises Refused `daily_bytes_exceeded`."""
+        self._arrived += size_bytes
+        if self._arrived > self._left:
+            raise daily_bytes_exceeded(left=self._left, size_bytes=self._arrived)
+        if self._arrived - self._counted >= self.STEP_BYTES:
+            self.count()
+
+    def count(self) -> None:
+        """What has arrived and is not counted yet.  Raises Refused `daily_bytes_exceeded`."""
+        uncounted, self._counted = self._arrived - self._counted, self._arrived
+        count_bytes(owner_id=self._owner_id, size_bytes=uncounted)
 
 
 def lock_owner(owner_id: int) -> None:
@@ -93,17 +134,15 @@ def _sent_today(owner_id: int) -> int:
     return UploadDay.objects.filter(owner_id=owner_id, day=_today()).values_list("bytes", flat=True).first() or 0
 
 
-def _check_bytes(sent: int, size_bytes: int) -> None:
-    limit = settings.DFD_MAX_BYTES_A_DAY
-    if sent + size_bytes > limit:
-        now = timezone.now().astimezone(UTC)
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        left = max(0, limit - sent)
-        raise _too_many(
-            "daily_bytes_exceeded",
-            f"You may send {limit:,} bytes a day (UTC); {left:,} are left today, and this file has {size_bytes:,}.",
-            int((midnight - now).total_seconds()) + 1,
-        )
+def daily_bytes_exceeded(*, left: int, size_bytes: int) -> Refused:
+    now = timezone.now().astimezone(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return _too_many(
+        "daily_bytes_exceeded",
+        f"You may send {settings.DFD_MAX_BYTES_A_DAY:,} bytes a day (UTC); {max(0, left):,} are left today, and this"
+        f" upload has at least {size_bytes:,}.",
+        int((midnight - now).total_seconds()) + 1,
+    )
 
 
 def _too_many(code: str, detail: str, retry_s: int, status: int = 429) -> Refused:

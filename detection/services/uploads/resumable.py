@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -25,14 +24,15 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
 from detection.container_format import HEAD_BYTES, sniff
 from detection.errors import Refused, has_no_room, storage_full
 from detection.models import ResumablePiece, ResumableUpload
 from detection.services.jobs.attempt_files import remove_tree
-from detection.services.uploads import quotas, uploads
+from detection.services.uploads import holds, quotas, uploads
+from detection.services.uploads.holds import GONE, Hold, gone, held
 
 log = structlog.get_logger(__name__)
 
@@ -42,17 +42,14 @@ MAX_OPEN = 20
 MAX_PIECES = 10_000
 KEPT = timedelta(days=1)
 """Since the last byte of it."""
-HELD = timedelta(seconds=15)
-"""After this long without a byte another request may go on."""
 CHUNK = 64 * 1024
 """A connection that breaks off costs at most this much of what had arrived."""
 PIECE_BYTES = 8 * 1024 * 1024
 """A process that is killed costs at most this much: so much is kept in memory before it is stored."""
 BATCH = 500
 RETRY_S = 60
-GONE = "upload_gone"
-# The file itself is at fault: nothing can come of this upload any more.
-FATAL = frozenset({"empty_file", "file_too_large", "not_a_video"})
+# The file itself, or the key that names another, is at fault: nothing can come of this upload any more.
+FATAL = frozenset({"empty_file", "file_too_large", "not_a_video", "idempotency_key_reused"})
 
 
 class Stream(Protocol):
@@ -114,8 +111,10 @@ def create(
                 status=429,
                 headers={"Retry-After": str(RETRY_S)},
             )
-        promised = unfinished.aggregate(total=Sum("length"))["total"] or 0
-        quotas.check_upload(owner_id=owner.pk, size_bytes=length, promised_bytes=promised)
+        promised = unfinished.aggregate(total=Sum(F("length") - F("arrived")))["total"] or 0
+        quotas.check_upload(owner_id=owner.pk)
+        quotas.check_bytes(owner_id=owner.pk, size_bytes=length, promised_bytes=promised)
+        uploads.check_key_of_length(owner_id=owner.pk, key=idempotency_key, length=length)
         return ResumableUpload.objects.create(
             owner_id=owner.pk,
             length=length,
@@ -150,11 +149,13 @@ def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Ch
     Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
     `too_many_pieces`, `storage_full`, and whatever `submit_video` refuses.
     """
-    with _held(upload) as hold:
+    with held(upload) as hold:
         _check_offset(offset, offset_of(upload))
         if upload.video_id is None:
             if upload.pieces.count() >= MAX_PIECES:
                 raise Refused("too_many_pieces", f"An upload has at most {MAX_PIECES:,} pieces; send larger ones.")
+            if upload.arrived < upload.length:
+                quotas.check_bytes(owner_id=upload.owner_id, size_bytes=1)
             _receive(hold, stream, checksum)
             if upload.arrived == upload.length:
                 _submit(hold)
@@ -164,7 +165,7 @@ def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Ch
 def remove(*, upload: ResumableUpload) -> None:
     """Forget the upload and its bytes; a video that it became stays.  Raises Refused `upload_busy`."""
     try:
-        with _held(upload):
+        with held(upload):
             _remove(upload)
     except Refused as refusal:
         if refusal.code != GONE:
@@ -176,7 +177,7 @@ def sweep() -> int:
     removed = 0
     for upload in ResumableUpload.objects.filter(touched_at__lt=timezone.now() - KEPT).order_by("touched_at")[:BATCH]:
         try:
-            with _held(upload):
+            with held(upload):
                 if upload.touched_at >= timezone.now() - KEPT:  # more has arrived just now
                     continue
                 _remove(upload)
@@ -217,44 +218,7 @@ def _check_offset(said: int, arrived: int) -> None:
         raise Refused("offset_mismatch", f"{arrived:,} bytes have arrived, not {said:,}.", status=409)
 
 
-class _Hold:
-    """The right to add to an upload, for as long as `token` is the row's."""
-
-    def __init__(self, upload: ResumableUpload, token: UUID) -> None:
-        self.upload, self.token = upload, token
-        self._kept_at = time.monotonic()
-
-    def keep(self) -> None:
-        """Say, now and then, that somebody is still at it.  Raises Refused `upload_busy` if another is by now."""
-        if time.monotonic() - self._kept_at > HELD.total_seconds() / 3:
-            self._kept_at = time.monotonic()
-            self.change(held_until=timezone.now() + HELD)
-
-    def change(self, **fields: Any) -> None:
-        """Raises Refused `upload_busy` if another holds it by now."""
-        rows = ResumableUpload.objects.filter(pk=self.upload.pk, holder=self.token)
-        if not rows.update(**fields):
-            raise _busy()
-
-
-@contextmanager
-def _held(upload: ResumableUpload) -> Iterator[_Hold]:
-    """Nobody else's for as long; the row is read again.  Raises Refused."""
-    now, token = timezone.now(), uuid4()
-    row = ResumableUpload.objects.filter(pk=upload.pk)
-    if not row.filter(Q(held_until=None) | Q(held_until__lt=now)).update(holder=token, held_until=now + HELD):
-        raise _busy() if row.exists() else _gone()
-    try:
-        try:
-            upload.refresh_from_db()
-        except ResumableUpload.DoesNotExist as error:
-            raise _gone() from error
-        yield _Hold(upload, token)
-    finally:
-        row.filter(holder=token).update(holder=None, held_until=None)
-
-
-def _receive(hold: _Hold, stream: Stream, checksum: Checksum | None) -> None:
+def _receive(hold: Hold, stream: Stream, checksum: Checksum | None) -> None:
     """Store what the stream has, behind what is there."""
     receiver = _Receiver(hold, checksum)
     try:
@@ -273,7 +237,7 @@ def _receive(hold: _Hold, stream: Stream, checksum: Checksum | None) -> None:
 class _Receiver:
     """Stores a request's body in parts.  They count at once, or, under a checksum, all together once it is right."""
 
-    def __init__(self, hold: _Hold, checksum: Checksum | None) -> None:
+    def __init__(self, hold: Hold, checksum: Checksum | None) -> None:
         self.hold, self.upload, self.checksum = hold, hold.upload, checksum
         self._digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
         self._buffer = bytearray()
@@ -302,7 +266,9 @@ class _Receiver:
             self._store()
 
     def drop(self) -> None:
-        """Remove what is stored and will never count."""
+        """Remove what is stored and will never count for the upload; what has arrived counts for the day."""
+        quotas.count_bytes(owner_id=self.upload.owner_id, size_bytes=len(self._buffer), refuse=False)
+        self._buffer.clear()
         for piece in self._stored:
             default_storage.delete(piece.name)
         self._stored.clear()
@@ -312,6 +278,7 @@ class _Receiver:
         self._buffer.clear()
         if not data:
             return
+        quotas.count_bytes(owner_id=self.upload.owner_id, size_bytes=len(data))
         wanted = f"{_folder(self.upload)}/{self._end:015}-{self.hold.token.hex[:8]}.part"
         name = default_storage.save(wanted, ContentFile(data))
         self._stored.append(ResumablePiece(upload=self.upload, offset=self._end, length=len(data), name=name))
@@ -322,7 +289,7 @@ class _Receiver:
     def _count(self) -> None:
         before, now = self.upload.arrived, timezone.now()
         with transaction.atomic():
-            self.hold.change(arrived=self._end, touched_at=now, held_until=now + HELD)
+            self.hold.change(arrived=self._end, touched_at=now, held_until=now + holds.HELD)
             ResumablePiece.objects.bulk_create(self._stored)
             # Before COMMIT: an error from here on does not say whether the rows are there (see `StoredFiles`).  What
             # they do not name goes with the upload's folder.
@@ -340,7 +307,7 @@ def _pieces(upload: ResumableUpload) -> Iterator[bytes]:
             with default_storage.open(name) as piece:
                 yield from piece.chunks(1024 * 1024)
         except FileNotFoundError as error:
-            raise _gone() from error
+            raise gone() from error
 
 
 def _head(upload: ResumableUpload) -> bytes:
@@ -352,7 +319,7 @@ def _head(upload: ResumableUpload) -> bytes:
     return head[:HEAD_BYTES]
 
 
-def _submit(hold: _Hold) -> None:
+def _submit(hold: Hold) -> None:
     upload, digest = hold.upload, hashlib.sha256()
     # Of a suffix that the next web process here removes, should this one be killed.
     with tempfile.NamedTemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR, suffix=".upload", delete=False) as whole:
@@ -363,13 +330,14 @@ def _submit(hold: _Hold) -> None:
                 digest.update(data)
                 hold.keep()
             whole.flush()
-            submission = uploads.submit_video(
-                owner=upload.owner,
-                upload=_Whole(whole, upload.name, path, digest.hexdigest()),
-                external_id=upload.external_id,
-                metadata=upload.metadata,
-                idempotency_key=upload.idempotency_key,
-            )
+            with hold.kept():
+                submission = uploads.submit_video(
+                    owner=upload.owner,
+                    upload=_Whole(whole, upload.name, path, digest.hexdigest()),
+                    external_id=upload.external_id,
+                    metadata=upload.metadata,
+                    idempotency_key=upload.idempotency_key,
+                )
         except OSError as error:
             if has_no_room(error):
                 raise storage_full() from error
@@ -381,7 +349,11 @@ def _submit(hold: _Hold) -> None:
         finally:
             path.unlink(missing_ok=True)
     upload.video_id, upload.touched_at = submission.video.pk, timezone.now()
-    upload.save(update_fields=("video_id", "touched_at"))
+    try:
+        hold.change(video_id=upload.video_id, touched_at=upload.touched_at)
+    except Refused:  # taken over or removed meanwhile: the video is in all the same, and the pieces are not ours
+        log.warning("upload_lost_at_its_end", upload=str(upload.pk), video=str(upload.video_id))
+        return
     upload.pieces.all().delete()
     remove_tree(_folder(upload))
 
@@ -389,11 +361,3 @@ def _submit(hold: _Hold) -> None:
 def _remove(upload: ResumableUpload) -> None:
     ResumableUpload.objects.filter(pk=upload.pk).delete()
     remove_tree(_folder(upload))
-
-
-def _busy() -> Refused:
-    return Refused("upload_busy", "Another request is at this upload.", status=423)
-
-
-def _gone() -> Refused:
-    return Refused(GONE, "There is no such upload any more; begin a new one.", status=410)

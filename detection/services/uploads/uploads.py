@@ -32,7 +32,7 @@ from detection.services.jobs.analyses import queue_analysis
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.ops import audit, pending_deletions
 from detection.services.stored_files import StoredFiles
-from detection.services.uploads.quotas import check_queue, check_quota, check_upload, count_upload, lock_owner
+from detection.services.uploads.quotas import check_queue, check_quota, check_upload, lock_owner
 from detection.services.validation import is_storable
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,8 @@ log = structlog.get_logger(__name__)
 MAX_EXTERNAL_ID = 200
 MAX_KEY = 200
 MAX_NAME = 255
-ABANDONED_AFTER_S = 24 * 3600
+ABANDONED_AFTER_S = 24 * 3600.0
+TIDY_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def submit_video(
     `upload` is moved where it lies in a temporary file (`temporary_file_path`) and copied otherwise; its `sha256`
     attribute (lower-case hex) is used where the receiver has computed it on the way.  Raises Refused:
     `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`,
-    `daily_bytes_exceeded`, `queue_full`.
+    `queue_full`.  The bytes are counted where they arrive (`quotas.Arrival`).
     """
     facts = dict(metadata or {})
     check_facts(external_id=external_id, metadata=facts, idempotency_key=idempotency_key)
@@ -75,7 +76,7 @@ def submit_video(
     if existing is not None:
         return Submission(video=existing, created=False)
     size: int = upload.size
-    check_upload(owner_id=owner.pk, size_bytes=size)
+    check_upload(owner_id=owner.pk)
 
     video = Video(
         owner_id=owner.pk,
@@ -87,7 +88,8 @@ def submit_video(
     )
 
     def write() -> None:
-        count_upload(owner_id=owner.pk, size_bytes=size)
+        lock_owner(owner.pk)
+        check_quota(owner_id=owner.pk)  # once more, one upload at a time
         video.save(force_insert=True)
         if idempotency_key:
             UploadKey.objects.create(owner_id=owner.pk, key=idempotency_key, video=video)
@@ -162,6 +164,17 @@ def remove_abandoned_uploads(*, older_than_s: float = ABANDONED_AFTER_S) -> int:
     return removed
 
 
+_tidied_at = -ABANDONED_AFTER_S
+
+
+def tidy_now_and_then() -> None:
+    """The same, at most once an hour by a process: called where uploads arrive, so that long-lived ones do it, too."""
+    global _tidied_at
+    if time.monotonic() - _tidied_at > TIDY_EVERY_S:
+        _tidied_at = time.monotonic()
+        remove_abandoned_uploads()
+
+
 # --- checks, for the API to use early --------------------------------------------------------------------------------
 
 
@@ -192,6 +205,14 @@ def check_key(key: str) -> None:
     """Raises Refused unless the key is empty or at most 200 visible ASCII characters."""
     if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
         raise Refused("invalid_idempotency_key", f"An Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters.")
+
+
+def check_key_of_length(*, owner_id: int, key: str, length: int) -> None:
+    """Raises Refused `idempotency_key_reused` where the key names a file of another length: that cannot be this one."""
+    if key:
+        used = UploadKey.objects.filter(owner_id=owner_id, key=key).exclude(video__size_bytes=length)
+        if used.exists():
+            raise _key_reused()
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -247,10 +268,12 @@ def _existing(owner: AbstractBaseUser, sha256: str, key: str) -> Video | None:
         if used is not None:
             if used.video.sha256 == sha256:
                 return used.video
-            raise Refused(
-                "idempotency_key_reused", "This Idempotency-Key has been used with another file before.", status=422
-            )
+            raise _key_reused()
     video = Video.objects.filter(owner_id=owner.pk, sha256=sha256).first()
     if video is not None and key:
         UploadKey.objects.get_or_create(owner_id=owner.pk, key=key, defaults={"video": video})
     return video
+
+
+def _key_reused() -> Refused:
+    return Refused("idempotency_key_reused", "This Idempotency-Key has been used with another file before.", status=422)

@@ -43,7 +43,8 @@ class Command(BaseCommand):
         add("--batch-size", type=int, default=default.batch_size)
         add("--lr", type=float, default=default.lr, help="of --full")
         add("--start", choices=("auto", "active", "imagenet", "scratch"), default=default.start)
-        add("--backbone", default="", metavar="FILE", help="ImageNet weights of ResNeXt-50, a local file")
+        add("--backbone", default="", metavar="NAME", help="any name that timm knows, for a new start")
+        add("--imagenet", default="", metavar="FILE", help="ImageNet weights of the backbone, a local file")
         add("--input-size", type=int, default=0, help="side of the picture the network sees, for a new start")
         add("--fake-recall", type=share, default=default.fake_recall, help="share of fakes to catch (0.8)")
         add("--shuffle-labels", action="store_true", help="a check for leaks: the answer must be chance")
@@ -79,6 +80,7 @@ class Command(BaseCommand):
             lr=options["lr"],
             start=options["start"],
             backbone=options["backbone"],
+            imagenet=options["imagenet"],
             input_size=options["input_size"],
             fake_recall=options["fake_recall"],
             shuffle_labels=options["shuffle_labels"],

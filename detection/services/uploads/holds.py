@@ -1,0 +1,92 @@
+"""The right to add to a resumable upload: one request's at a time, kept alive while it works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from django.db import DatabaseError, connection
+from django.db.models import Q
+from django.utils import timezone
+
+from detection.errors import Refused
+from detection.models import ResumableUpload
+
+log = structlog.get_logger(__name__)
+
+HELD = timedelta(seconds=15)
+"""After this long without a byte another request may go on."""
+GONE = "upload_gone"
+
+
+class Hold:
+    """The right to add to an upload, for as long as `token` is the row's."""
+
+    def __init__(self, upload: ResumableUpload, token: UUID) -> None:
+        self.upload, self.token = upload, token
+        self._kept_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Say, now and then, that somebody is still at it.  Raises Refused `upload_busy` if another is by now."""
+        if time.monotonic() - self._kept_at > HELD.total_seconds() / 3:
+            self._kept_at = time.monotonic()
+            self.change(held_until=timezone.now() + HELD)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep it while something else takes its time, e.g. a slow storage."""
+        done = threading.Event()
+
+        def keep_on() -> None:
+            try:
+                while not done.wait(HELD.total_seconds() / 3):
+                    self.change(held_until=timezone.now() + HELD)
+            except (Refused, DatabaseError) as error:  # how it ends, `_submit` finds out
+                log.warning("hold_not_kept", upload=str(self.upload.pk), error=str(error))
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=keep_on, name="upload-hold", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def change(self, **fields: Any) -> None:
+        """Raises Refused `upload_busy` if another holds it by now."""
+        rows = ResumableUpload.objects.filter(pk=self.upload.pk, holder=self.token)
+        if not rows.update(**fields):
+            raise busy()
+
+
+@contextmanager
+def held(upload: ResumableUpload) -> Iterator[Hold]:
+    """Nobody else's for as long; the row is read again.  Raises Refused."""
+    now, token = timezone.now(), uuid4()
+    row = ResumableUpload.objects.filter(pk=upload.pk)
+    if not row.filter(Q(held_until=None) | Q(held_until__lt=now)).update(holder=token, held_until=now + HELD):
+        raise busy() if row.exists() else gone()
+    try:
+        try:
+            upload.refresh_from_db()
+        except ResumableUpload.DoesNotExist as error:
+            raise gone() from error
+        yield Hold(upload, token)
+    finally:
+        row.filter(holder=token).update(holder=None, held_until=None)
+
+
+def busy() -> Refused:
+    return Refused("upload_busy", "Another request is at this upload.", status=423)
+
+
+def gone() -> Refused:
+    return Refused(GONE, "There is no such upload any more; begin a new one.", status=410)

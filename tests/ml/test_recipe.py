@@ -1,0 +1,130 @@
+"""The recipe of the shipped weights goes its whole way on clips that are made here, and survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from skimage import data
+
+from ml.data.crop_pack import CropRow, Pack, PackWriter
+from ml.data.self_blend import self_blend
+from ml.faces.landmarks import face_landmarks
+from ml.model.inference import Classifier
+from ml.training.frame_stage import load_checkpoint
+from ml.training.recipes import BASELINE, RECIPES
+
+ROOT = Path(__file__).parents[2]
+SIDE = 128
+
+
+def portrait(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One person: the portrait in colours, proportions and a framing of their own."""
+    face = data.astronaut()[30:190, 145:305]
+    wide, high = rng.uniform(0.9, 1.1, 2)
+    turn = cv2.getRotationMatrix2D((80.0, 80.0), float(rng.uniform(-8, 8)), 1.0)
+    turn[0] *= wide
+    turn[1] *= high
+    turned = cv2.warpAffine(face, turn, (160, 160), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    coloured = turned * rng.uniform(0.7, 1.2, 3) + rng.uniform(-15, 15, 3)
+    small = cv2.resize(np.clip(coloured, 0, 255).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+def clip_pack(path: Path, *, people: int = 24, frames: int = 6) -> Pack:
+    """A real clip and a forged one of each person; the forgery pastes a changed face, alike in every frame."""
+    writer = PackWriter()
+    for person in range(people):
+        rng = np.random.default_rng([7, person])
+        still = portrait(rng)
+        points = face_landmarks([still])[0]
+        split = ("train", "train", "val", "holdout")[person % 4]
+        for label in (0, 1):
+            for frame in range(frames):
+                picture = still
+                if label:
+                    picture, _ = self_blend(still, points, np.random.default_rng([9, person]), strength=1.6)
+                noise = np.random.default_rng([person, label, frame]).normal(0, 2, still.shape)
+                moved = np.roll(np.clip(picture + noise, 0, 255).astype(np.uint8), frame - 3, axis=1)
+                name = f"{person}-{label}"
+                writer.add_crop(
+                    moved,
+                    CropRow(
+                        label, f"person {person}", "film", method="paste" if label else "", split=split,
+                        sequence=name, order=frame, origin=f"clip {person}", video=name,
+                    ),
+                )  # fmt: skip
+    writer.find_landmarks()
+    return Pack(writer.write(path))
+
+
+def train(pack: Pack, out: Path, *extra: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ml.train", str(pack.path), "--out", str(out), "--recipe", "baseline", "--smoke"]
+    return subprocess.Popen(
+        [*command, "--workers", "0", *extra],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    )
+
+
+@pytest.mark.slow
+def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_seen(tmp_path: Path) -> None:
+    pack = clip_pack(tmp_path / "clips.pack")
+    process = train(pack, tmp_path / "run", "--device", "cpu")
+    said, _ = process.communicate(timeout=170)
+    assert process.returncode == 0, said
+    assert "ImageNet weights from the package" in said
+    info = Classifier.load(tmp_path / "run" / "weights.safetensors", device="cpu").info
+    assert info.config.backbone == BASELINE.backbone
+    assert info.config.mirror
+    assert info.metrics["videos"]["n"] == 12
+    assert info.metrics["summary"]["auc"]["value"] > 0.8
+    held = {f"person {k}" for k in range(24) if k % 4 == 3}
+    assert not held & set(info.trained_on)
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    pack = clip_pack(tmp_path / "clips.pack", people=8)
+    short = ["--stage", "frames", "--crops", "128", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "2"]
+    whole = train(pack, tmp_path / "whole", *short)
+    assert whole.communicate(timeout=120)[0]
+    assert whole.returncode == 0
+    cut = train(pack, tmp_path / "cut", *short)
+    checkpoint = tmp_path / "cut" / "frames.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert time.monotonic() < deadline
+        assert cut.poll() is None
+        time.sleep(0.02)
+    cut.send_signal(signal.SIGKILL)
+    cut.wait()
+    resumed = train(pack, tmp_path / "cut", *short, "--resume")
+    said, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert "resumed at step" in said
+    one, two = load_checkpoint(tmp_path / "whole" / "frames.ckpt"), load_checkpoint(checkpoint)
+    assert one["step"] == two["step"] == 8
+    for part in ("network", "average"):
+        assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
+
+
+def test_every_recipe_names_shares_that_add_up_and_has_a_larger_form_for_a_gpu() -> None:
+    for recipe in RECIPES.values():
+        assert sum(share for _, share in recipe.source_weights) == pytest.approx(1.0, abs=0.02)
+        large = recipe.for_cuda()
+        assert (large.size, large.crops, large.batch_size) > (recipe.size, recipe.crops, recipe.batch_size)
+        assert large.source_weights == recipe.source_weights
+        assert recipe.for_smoke().backbone == recipe.backbone
