@@ -18,8 +18,23 @@ from detection.errors import Refused
 MAX_URL = 500
 PORTS = {"https": 443, "http": 80}
 ALLOWED_PORTS = frozenset({80, 443, 8080, 8443})
-# Addresses that carry an IPv4 address within them, which a gateway may unwrap.
-_TUNNELS = [ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48", "::/96")]
+# What is nobody's on the internet, from the IANA registries of special-purpose addresses (2024): written out here, for
+# what the interpreter calls private differs from one of its versions to the next (CVE-2024-4032).
+_NOT_PUBLIC_4 = [
+    ipaddress.IPv4Network(net)
+    for net in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # not in the registries: a cloud's own services, as seen from its machines
+    )
+]  # fmt: skip
+# Of IPv6 only what is given out as global unicast is public, less what is special within it or carries an IPv4 address
+# that a gateway may unwrap (Teredo, 6to4, NAT64 lies outside).
+_GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = [
+    ipaddress.IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
+]
 
 
 @dataclass(frozen=True)
@@ -76,9 +91,8 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if ip.is_site_local or any(ip in net for net in _TUNNELS):
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback)
+        return ip in _GLOBAL_6 and not any(ip in net for net in _NOT_PUBLIC_6)
+    return not any(ip in net for net in _NOT_PUBLIC_4)
 
 
 def _check_literal(target: Target) -> None:

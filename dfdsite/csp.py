@@ -50,12 +50,14 @@ class PagePolicy(CSPMiddleware):
     """The admin's policy below /admin/, `NOTHING` (settings.CONTENT_SECURITY_POLICY) everywhere else."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Add the Permissions-Policy header beside the content policy."""
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         return super().process_response(request, response)
 
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
     ) -> PolicyParts:
+        """Return the policy's parts: the admin's own below /admin/, else the settings'."""
         parts = super().get_policy_parts(request, response, report_only)
         if not report_only and parts.config is None and request.path_info.startswith("/admin/"):
             parts.config = ADMIN

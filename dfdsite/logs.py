@@ -22,6 +22,7 @@ class OneLineARequest(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Return False for the event `request_started`."""
         return not (isinstance(record.msg, dict) and record.msg.get("event") == "request_started")
 
 

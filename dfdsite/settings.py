@@ -129,6 +129,7 @@ WSGI_APPLICATION = "dfdsite.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "detection" / "templates"],  # before unfold's, of which one is replaced
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -373,6 +374,7 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("detection/favicon.svg")},
     ],
     "STYLES": [lambda request: static("detection/admin.css")],
+    "SCRIPTS": [lambda request: static("detection/admin.js")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "detection.admin.pages.dashboard.dashboard",

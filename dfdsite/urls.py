@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from detection.admin.login import login
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
@@ -11,6 +13,7 @@ urlpatterns = [
     path("admin/review/", include("detection.admin.review.workspace")),
     path("admin/review/", include("detection.admin.review.sheet")),
     path("admin/review/", include("detection.admin.review.reviewer_figures")),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
 ]
 

@@ -1,11 +1,14 @@
-"""Video to faces to verdict, without Django and without Celery: usable from a notebook."""
+"""Video to faces to verdict, without Django or Celery.  Importing it sets OpenMP's wait policy and malloc's arenas.
+
+Usable from a notebook.
+"""
 
 import ctypes
 import os
 import sys
 
-# Before torch loads OpenMP: threads that wait must sleep.  Spinning ones, on a machine with other work to do, made the
-# detection of one short clip take 23 s where it takes 2.4 s asleep (2 cores, measured).
+# Before torch loads OpenMP: threads that wait must sleep.  Spinning ones slow everything on a machine with
+# other work to do: docs/measurements.md#threads-that-spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 M_ARENA_MAX = -8

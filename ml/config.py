@@ -18,6 +18,25 @@ class Label(IntEnum):
     FAKE = 1
 
 
+class ReviewReason(StrEnum):
+    """Why a person must see a verdict."""
+
+    NEAR_THRESHOLD = "near_threshold"
+    FEW_FACES = "few_faces"
+    EXPERIMENTAL_MODEL = "experimental_model"
+    SENSITIVE_FACES = "sensitive_faces"
+
+
+class RejectionReason(StrEnum):
+    """Why a detection is not a valid face."""
+
+    LOW_PROBABILITY = "low_probability"
+    TOO_SMALL = "too_small"
+    OUTSIDE = "outside"
+    SHORT_TRACK = "short_track"
+    TOO_MANY = "too_many"
+
+
 LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}
 
 
@@ -77,8 +96,9 @@ class FaceConfig:
     min_small_faces: int = 8
     min_small_span: float = 0.25
     """A track of small faces needs this many, over this share of the video, and nobody twice as large as clear."""
-    max_faces_per_frame: int = 8
+    max_faces_per_frame: int = 40
     max_tracks: int = 8
+    """People who are judged, the most prominent ones; how many are left out is said."""
     link_min_iou: float = 0.1
     link_max_centre_shift: float = 0.9
     """In face widths: two boxes further apart than this are never one person."""
@@ -100,13 +120,10 @@ class FaceConfig:
 
     @classmethod
     def sensitive(cls) -> FaceConfig:
-        """For a second look at a video in which nobody was found: smaller, fewer and shorter faces, and more frames.
+        """Return the settings of a sensitive rescan, for a video in which nobody was found.
 
-        Of the demo's and other clips that the defaults find nobody in, it finds the people where they are seen in 4 or
-        8 of 100 frames, or their faces are 11 pixels wide; not in near-darkness (6 % of the light) or in a blur of 12 %
-        of the face.  Of 7 videos of cars, animals and screens, 6 stay without a face, and in the seventh people are
-        seen for a moment.  A track must be as sure as ever: at 0.8 on average, a spoon and a house front became
-        people.  It takes two to five times as long.
+        Smaller, fewer and shorter faces, more frames; a track must be as sure as ever.  What it finds and costs:
+        docs/measurements.md#the-sensitive-rescan.
         """
         return cls(
             first_pass_frames=32,

@@ -9,7 +9,7 @@ from detection.models import Stage
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
-from detection.services.ops import chores, hourly_stats, retention, worker_registry
+from detection.services.ops import chores, expired_rows, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
@@ -53,6 +53,7 @@ CHORES = (
     Chore("review_claims", workspace.forget_expired),
     Chore("workers", worker_registry.forget_gone),
     Chore("quotas", quotas.forget_days),
+    Chore("expired_rows", expired_rows.forget),
     Chore("abandoned_uploads", uploads.remove_abandoned_uploads),
     Chore("hourly_stats", hourly_stats.count_hours),
     Chore("resumable_uploads", resumable.sweep),

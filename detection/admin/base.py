@@ -23,6 +23,8 @@ from unfold.decorators import display
 
 COUNT_LIMIT = 10_000
 NOTHING = "-"
+PAGE_HEADER = "X-DFD-Page"
+USER_HEADER = "X-DFD-User"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -106,13 +108,23 @@ def moment(value: datetime | None) -> SafeString | str:
         '<time class="dfd-nowrap" datetime="{}" title="{}">{}</time>',
         value.isoformat(),
         local.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        date_format(local, "j M Y, H:i"),
+        date_format(local, "j M Y, H:i T"),
     )
 
 
 def video_url(request: HttpRequest, video_id: object) -> str:
-    """The detail page of a video, with the way back to the list (filters, page, search) that it was opened from."""
-    return video_url_from(request.get_full_path(), video_id)
+    """The detail page of a video, with the way back to the list (filters, page, search) that it was opened from.
+
+    A page that was itself opened from a list hands on the way back to that one, so that addresses do not grow.  A call
+    says in a header on which page its answer is shown: its own address is no page.
+    """
+    if request.method == "POST":
+        page = safe_next(
+            request, request.headers.get(PAGE_HEADER), fallback=reverse("admin:detection_video_changelist")
+        )
+    else:
+        page = safe_next(request, request.GET.get("back"), fallback=request.get_full_path())
+    return video_url_from(page, video_id)
 
 
 def video_url_from(back: str, video_id: object) -> str:

@@ -16,6 +16,7 @@ from detection.admin.review.evidence import score_level, score_texts
 from detection.admin.review.labelling import LabellingMixin, button_context
 from detection.admin.search import SEARCH_HELP, TOO_MANY, search_videos
 from detection.models import FaceFrame, Verdict
+from detection.selectors.blindness import redact_for, withheld_from
 
 STATUS_TONES = {
     "queued": "grey",
@@ -25,11 +26,20 @@ STATUS_TONES = {
     "failed": "red",
     "dead": "red",
 }
+TELLING = {"verdict_label", "label", "needs_review", "view"}
+"""Filters by what may be withheld from the reader."""
 LABEL_TONES = {"real": "green", "fake": "red", "no_face": "violet", "unsure": "amber"}
 
 
 class VideoChangeList(PageChangeList):
-    """Counts the faces of the rows on this page, in one query."""
+    """Counts the faces of the rows on this page, in one query, and takes from them what the reader must not be told."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        rows = super().get_queryset(request, *args, **kwargs)
+        if not TELLING & {name.split("__", 1)[0] for name in request.GET}:
+            return rows
+        # A list that is filtered by it would tell it.
+        return rows.exclude(pk__in=withheld_from(request.user).order_by().values("pk"))
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -40,8 +50,10 @@ class VideoChangeList(PageChangeList):
             .values_list("video")
             .annotate(Count("pk"))
         )
+        withheld = redact_for(request.user, rows)
         for row in rows:
             row.faces_found = counts.get(row.pk, 0)
+            row.withheld = row.pk in withheld
 
 
 class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from typing import Any
 
@@ -55,21 +56,33 @@ def beginning(field: str, term: Any, end: Any = None) -> Q:
     return Q(**{f"{field}__startswith": term})
 
 
+def spellings(term: str) -> list[str]:
+    """How a name that somebody means by `term` may be stored: composed or not, and in capitals that SQLite keeps."""
+    if term.isascii():
+        return [term]
+    forms = [unicodedata.normalize(form, term) for form in ("NFC", "NFD")]
+    cases = (str, str.lower, str.capitalize, str.title, str.upper) if connection.vendor == "sqlite" else (str,)
+    return list(dict.fromkeys(case(form) for form in forms for case in cases))
+
+
 def _ways(term: str) -> list[QuerySet[Video]]:
     """The surest first."""
-    # Lower-cased by the database, as the names were: SQLite knows no capitals but A to Z.
-    key, end = Lower(Value(term)), Lower(Value(f"{term}\U0010ffff"))
-    names = Video.objects.filter(beginning("name_key", key, end))
     clients = Video.objects.filter(beginning("external_id", term))
     # In the order of their index.  Postgres would sort by the rules of a language, of which the index knows nothing.
     sqlite = connection.vendor == "sqlite"
-    names = names.order_by("name_key", "-created_at") if sqlite else names.order_by()
     clients = clients.order_by("external_id", "-created_at") if sqlite else clients.order_by()
-    within = Video.objects.filter(name_key__contains=key)
+    within, names = Q(), []
+    for spelling in spellings(term):
+        # Lower-cased by the database, as the names were: SQLite knows no capitals but A to Z.
+        key, end = Lower(Value(spelling)), Lower(Value(f"{spelling}\U0010ffff"))
+        rows = Video.objects.filter(beginning("name_key", key, end))
+        names.append(rows.order_by("name_key", "-created_at") if sqlite else rows.order_by())
+        within |= Q(name_key__contains=key)
+    parts = Video.objects.filter(within)
     oldest = Video.objects.values_list("created_at", flat=True)[NEWEST - 1 : NEWEST].first()
     if oldest is not None:
-        within = within.filter(created_at__gte=oldest)
-    ways = [clients, within, names]
+        parts = parts.filter(created_at__gte=oldest)
+    ways = [clients, parts, *names]
     prefix = term.lower()
     if _HEX.match(prefix):
         ways.insert(0, Video.objects.filter(sha256__gte=prefix, sha256__lt=prefix + "g").order_by("sha256"))

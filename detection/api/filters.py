@@ -68,6 +68,12 @@ class VideoFilters(django_filters.FilterSet):
         model = Video
         fields: list[str] = []
 
+    def filter_queryset(self, queryset: QuerySet[Video]) -> QuerySet[Video]:
+        """What is withheld from who asks is not to be told by being in a list or not."""
+        rows = super().filter_queryset(queryset)
+        told = (self.form.cleaned_data.get(name) for name in ("verdict", "label", "needs_review"))
+        return rows.filter(withheld=False) if any(value not in (None, "") for value in told) else rows
+
     def by_status(self, queryset: QuerySet[Video], name: str, value: str) -> QuerySet[Video]:
         if value == State.FAILED:
             return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD))

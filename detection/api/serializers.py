@@ -14,6 +14,7 @@ from rest_framework.reverse import reverse
 from detection.api.filters import PUBLIC_STATES
 from detection.errors import Refused
 from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, ReviewRole, State, Verdict, Video
+from detection.selectors.blindness import redact
 from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
 
@@ -87,7 +88,11 @@ class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any])
 class UploadSerializer(serializers.Serializer[Any]):
     """The form of an upload."""
 
-    file = serializers.FileField(allow_empty_file=True, help_text="The video.  What it is, is read from its content.")
+    file = serializers.FileField(
+        allow_empty_file=True,
+        help_text="The video.  What it is, is read from its content.",
+        error_messages={"required": "No file was submitted, or its name is not UTF-8."},
+    )
     external_id = serializers.CharField(
         max_length=MAX_EXTERNAL_ID, required=False, allow_blank=True, default="", trim_whitespace=False,
         help_text="Your own name for it.",
@@ -219,6 +224,12 @@ class TaskSerializer(TaskSummarySerializer):
         fields = (*TaskSummarySerializer.Meta.fields, "verdict")
         read_only_fields = fields
 
+    def to_representation(self, instance: Analysis) -> dict[str, Any]:
+        if getattr(instance, "withheld", False):
+            instance = copy(instance)
+            instance.verdict = None
+        return super().to_representation(instance)
+
 
 class MediaSerializer(serializers.Serializer[Any]):
     original = serializers.URLField(allow_null=True)
@@ -235,16 +246,27 @@ class VideoSerializer(RowSerializer[Video]):
     verdict = VerdictSerializer(source="current_verdict", read_only=True, allow_null=True)
     label = serializers.SerializerMethodField(help_text="What reviewers say; unsure while they differ.")  # type: ignore[assignment]
     media = serializers.SerializerMethodField()
+    withheld = serializers.BooleanField(
+        read_only=True,
+        default=False,
+        help_text="True where you are to read this video and have not answered yet: `verdict`, `needs_review` and"
+        " `label` then tell nothing.",
+    )
 
     class Meta:
         model = Video
         fields = (
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
             "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
-            "status", "task", "verdict", "needs_review", "label", "media", "original_removed_at", "pictures_removed_at",
-            "created_at", "updated_at",
+            "status", "task", "verdict", "needs_review", "label", "withheld", "media",
+            "original_removed_at", "pictures_removed_at", "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields = fields
+
+    def to_representation(self, instance: Video) -> dict[str, Any]:
+        if getattr(instance, "withheld", False):
+            instance = redact(copy(instance))
+        return super().to_representation(instance)
 
     @extend_schema_field(serializers.ChoiceField(choices=PUBLIC_STATES))
     def get_status(self, video: Video) -> str:

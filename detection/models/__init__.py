@@ -31,7 +31,7 @@ from detection.models.learning import (
 )
 from detection.models.limits import UploadDay
 from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
-from detection.models.removing import FolderCheck, Removal
+from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
@@ -45,6 +45,7 @@ __all__ = [
     "AuditAction",
     "AuditEntry",
     "AuditHead",
+    "CacheHolder",
     "ChoreRun",
     "DatasetVideo",
     "DeliveryState",

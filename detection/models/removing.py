@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import models
 from django.utils import timezone
 
@@ -24,6 +26,21 @@ class Removal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.video_id}: {len(self.paths)} names"
+
+
+class CacheHolder(models.Model):
+    """A machine's folder of training packs and cached features.  A Removal is over when each has erased its own."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(max_length=200)
+    erased_until = models.DateTimeField(null=True, help_text="Removals up to here are carried out there.")
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("host", "id")
+
+    def __str__(self) -> str:
+        return self.host
 
 
 class FolderCheck(models.Model):

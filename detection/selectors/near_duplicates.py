@@ -1,11 +1,8 @@
-"""Videos that look the same: by their content's hash, the print of their picture, or that of a person's face.
+"""Select near-duplicates of a video: the same content hash, or a close perceptual hash of its picture or of a face.
 
-Nothing here writes; `detection.services.jobs.perceptual_hashes` does, and `ml.faces.perceptual_hash` says what a print
-is and how far apart prints of the same footage are.  Prints are found by four bands of 12 bits: those 48 of the 256
-bits that flip least when a video is encoded anew and are set for about half of all faces, so that a band has one in 940
-of other people's faces.  Of the same footage's prints within the thresholds these share a band, and are found: in other
-compressions and forgeries of one original 100 % of the pictures and 98 % of the faces; at half the size 100 and 88 %;
-cropped by 10 % of the width 87 and 97 %; both 89 and 94 %.  The rest are missed: this is help, not proof.
+Nothing here writes; `detection.services.jobs.perceptual_hashes` does.  Candidates share one of four bands of 12 bits,
+those that flip least when a video is re-encoded, so some near-duplicates are missed: a help, not a proof.  Measured
+recall: docs/measurements.md#thresholds-of-near-duplicates.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
-from django.db.models import Count, F, Min, QuerySet
+from django.db.models import BooleanField, Count, ExpressionWrapper, F, Min, QuerySet
 from django.utils import timezone
 
 from detection.models import (
@@ -22,7 +21,7 @@ from detection.models import (
     Promotion,
     PromotionKind,
     Review,
-    ReviewClaim,
+    ReviewNext,
     SampledFrame,
     Stage,
     State,
@@ -30,47 +29,8 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
-
-User = AbstractBaseUser | AnonymousUser
-"""Whoever asks: a user, or nobody."""
-
-
-def _has(user: User, permission: str) -> bool:
-    return isinstance(user, PermissionsMixin) and user.has_perm(permission)
-
-
-def _owns(user: User, video: Video) -> bool:
-    return bool(user.is_authenticated) and video.owner_id == user.pk
-
-
-# --- who may ---------------------------------------------------------------------------------------------------------
-
-
-def may_see(*, user: User, video: Video) -> bool:
-    return _owns(user, video) or _has(user, "detection.view_video")
-
-
-def may_review(*, user: User) -> bool:
-    """Whether the user's answers are reviews, which decide what a video is."""
-    return _has(user, "detection.add_review")
-
-
-def may_adjudicate(*, user: User) -> bool:
-    return _has(user, "detection.adjudicate_review")
-
-
-def may_have_opinion(*, user: User, video: Video) -> bool:
-    """Owners who are no reviewers may say what they think; it is shown as their opinion and decides nothing."""
-    return _owns(user, video)
-
-
-def may_analyze(*, user: User, video: Video) -> bool:
-    return _owns(user, video) or _has(user, "detection.change_video")
-
-
-def may_delete(*, user: User, video: Video) -> bool:
-    return _owns(user, video) or _has(user, "detection.delete_video")
-
+from detection.selectors import blindness
+from detection.selectors.permissions import User, has
 
 # --- videos and tasks ------------------------------------------------------------------------------------------------
 
@@ -79,14 +39,18 @@ def visible_videos(*, user: User) -> QuerySet[Video]:
     """The videos that the user may see; an anonymous one sees none."""
     if not user.is_authenticated:
         return Video.objects.none()
-    if _has(user, "detection.view_video"):
+    if has(user, "detection.view_video"):
         return Video.objects.all()
     return Video.objects.filter(owner_id=user.pk)
 
 
 def videos_with_answers(*, user: User) -> QuerySet[Video]:
-    """Visible videos with all that their representation shows, in one query however many there are."""
-    return visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
+    """Visible videos with all that their representation shows, in one query however many there are.
+
+    `withheld` says of each whether the user must not be told what the model and others say of it (see `blindness`).
+    """
+    videos = visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
+    return videos.annotate(withheld=ExpressionWrapper(blindness.is_withheld_expression(user), BooleanField()))
 
 
 _NOT_OF_A_TASK = (
@@ -101,18 +65,26 @@ _NOT_OF_A_TASK = (
 def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
     """The task with its verdict, or None where its video is not the user's to see.
 
-    The poll of an owner is the commonest request there is: their permissions are not looked up for it, and columns
-    that the API does not show are not read.
+    `withheld` says whether the verdict must not be told (see `blindness`).  The poll of an owner is the commonest
+    request there is: their permissions are not looked up for it, and columns that the API does not show are not read.
     """
-    tasks = Analysis.objects.select_related("verdict__model_version").annotate(owner_id=F("video__owner_id"))
-    tasks = tasks.defer(*_NOT_OF_A_TASK)
+    tasks = Analysis.objects.select_related("verdict__model_version").defer(*_NOT_OF_A_TASK)
+    tasks = tasks.annotate(
+        owner_id=F("video__owner_id"),
+        review_next=F("video__review_next"),
+        claimed=ExpressionWrapper(blindness.has_unanswered_claim(user, video="video_id"), BooleanField()),
+    )
     try:
         task = tasks.get(pk=task_id)
     except Analysis.DoesNotExist:
         return None
     if not user.is_authenticated:
         return None
-    return task if task.owner_id == user.pk or _has(user, "detection.view_video") else None
+    if task.owner_id != user.pk and not has(user, "detection.view_video"):
+        return None
+    second = task.review_next == ReviewNext.SECOND and blindness.is_withheld(user, task.video_id)
+    task.withheld = task.claimed or second  # type: ignore[attr-defined]
+    return task
 
 
 def open_analyses(*, owner_id: int) -> int:
@@ -151,12 +123,6 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 def reviews_of(*, video: Video) -> QuerySet[Review]:
     """Those that stand, also the owner's opinion, newest first, with who said it."""
     return Review.objects.told().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
-
-
-def is_unanswered_claim(*, video_id: UUID, reviewer_id: int | None) -> bool:
-    """Whether the reviewer has this video before them in the workspace, and has never said what it is."""
-    claims = ReviewClaim.objects.filter(video_id=video_id, reviewer_id=reviewer_id, until__gte=timezone.now())
-    return claims.exists() and not Review.objects.filter(video_id=video_id, reviewer_id=reviewer_id).exists()
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:

@@ -110,4 +110,4 @@ def people_in(detections: Sequence[FrameDetections], frames_decoded: int, config
     source.frames_decoded = frames_decoded
     search = Search(source, FaceDetector(config=config), config, View(1))
     search.detections = {detected.number: detected for detected in detections}
-    return len(search.people())
+    return min(config.max_tracks, len(search.people()))

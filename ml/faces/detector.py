@@ -9,20 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import FaceConfig
+from ml.config import FaceConfig, RejectionReason
 from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box
 
 Image = NDArray[np.uint8]
+LANDMARK_SLACK = 0.05
+"""How far landmarks may lie outside the frame, in sides of the box: they are no more exact than that."""
 
 
 @dataclass(frozen=True)
 class RejectedBox:
-    """A detection that does not count.  Reasons: low_probability, too_small, outside, short_track, too_many."""
+    """A detection that does not count."""
 
     box: Box
     probability: float
-    reason: str
+    reason: RejectionReason
 
 
 class FaceDetector:
@@ -49,19 +51,20 @@ class FaceDetector:
         ]
 
 
-def rejection(face: DetectedFace, *, width: int, height: int, config: FaceConfig) -> str:
-    """Return why a detection in a frame of `width` x `height` is not a valid face, or "" when it is one.
+def rejection(face: DetectedFace, *, width: int, height: int, config: FaceConfig) -> RejectionReason | None:
+    """Return why a detection in a frame of `width` x `height` is not a valid face, None when it is one.
 
     A face that the frame cuts counts as long as eyes, nose and mouth are inside and `min_inside` of its box is.
     """
     x1, y1, x2, y2 = face.box
     if face.probability < config.min_probability:
-        return "low_probability"
+        return RejectionReason.LOW_PROBABILITY
     if min(x2 - x1, y2 - y1) < config.min_size:
-        return "too_small"
+        return RejectionReason.TOO_SMALL
     inside = max(0.0, min(x2, width) - max(x1, 0)) * max(0.0, min(y2, height) - max(y1, 0))
     if inside < config.min_inside * (x2 - x1) * (y2 - y1):
-        return "outside"
-    if not all(0 <= x <= width and 0 <= y <= height for x, y in face.landmarks):
-        return "outside"
-    return ""
+        return RejectionReason.OUTSIDE
+    slack = LANDMARK_SLACK * max(x2 - x1, y2 - y1)
+    if not all(-slack <= x <= width + slack and -slack <= y <= height + slack for x, y in face.landmarks):
+        return RejectionReason.OUTSIDE
+    return None

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.config import FaceConfig, VideoConfig
+from ml.config import FaceConfig, RejectionReason, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
 from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
 from ml.faces.tracking import Box, Detection, Points, linspace_indices
@@ -20,6 +20,9 @@ from ml.faces.view import View, is_dark
 from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.probe import VideoInfo, probe
+
+MIN_READABLE = 0.95
+"""Share of the claimed frames; the last few may be missing in sound files."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ class SampledFrame:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was found.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
+    """The people of a video.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
 
-    `frames_decoded` are the video's frames up to the last that was decoded, those included that were left out.
+    `frames_decoded` counts the video's frames up to the last that was decoded, skipped ones included;
+    `frames_claimed` those that the file says it has, both at most `VideoConfig.max_frames`.  `people_left_out` are
+    people beyond `FaceConfig.max_tracks`, less prominent than those in `tracks`.
     """
 
     info: VideoInfo
@@ -69,6 +74,14 @@ class Extraction:
     sampled_frames: tuple[SampledFrame, ...]
     thumbnail: Image
     timings: dict[str, float]
+    frames_claimed: int | None = None
+    people_left_out: int = 0
+
+    @property
+    def truncated(self) -> bool:
+        """True where clearly fewer frames could be read than the file says it has: a broken upload, or damage."""
+        claimed = self.frames_claimed
+        return claimed is not None and self.frames_decoded < MIN_READABLE * claimed - 1
 
 
 def extract_faces(
@@ -108,13 +121,16 @@ def extract_faces(
             report(0.7 + 0.28 * number / len(views))
             if people:
                 break
+    judged = people[: config.max_tracks]
     total = time.perf_counter() - started
     detect = sum(s.detect_s for s in searches)
     middle = upright.detections[sorted(upright.detections)[len(upright.detections) // 2]]
     extraction = Extraction(
         info=info,
         frames_decoded=source.frames_decoded,
-        tracks=tuple(_track(index, person, config) for index, person in enumerate(people)),
+        frames_claimed=file.claimed,
+        people_left_out=len(people) - len(judged),
+        tracks=tuple(_track(index, person, config) for index, person in enumerate(judged)),
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
@@ -180,7 +196,7 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     detections = [search.detections[n] for n in sorted(search.detections)]
 
     def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.box, d.probability, "short_track") for d in detected.valid]
+        lone = [RejectedBox(d.box, d.probability, RejectionReason.SHORT_TRACK) for d in detected.valid]
         return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
     suspicious = sorted(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import FaceConfig
+from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
 from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
@@ -25,6 +25,8 @@ from ml.video.prefetch import parallel_map
 Image = NDArray[np.uint8]
 SAME_FACE_IOU = 0.3
 """Overlap from which detections of one frame in two views are one face."""
+MAX_PADDED_FRAMES = 30
+"""Frames with faces cut by the edge that are searched again, padded."""
 MIN_VIEW_FRAMES = 3
 """Frames in which a view must show a face that no other view does, before it is used for all."""
 
@@ -114,10 +116,12 @@ class Search:
         """
         wanted = list(numbers) if view else [number for number in numbers if number not in self.detections]
         batches = self._batches(wanted, progress, coarse, view or self.view)
-        for detections, seconds in parallel_map(self._detect_batch, batches, self.detector.threads):
+        large = (view or self.view).long_side > self.config.detect_long_side
+        threads = 1 if large else self.detector.threads  # two large pictures at a time take 100 MB more
+        for detections, seconds in parallel_map(self._detect_batch, batches, threads):
             for detected in detections:
                 self._add(detected)
-            self.detect_s += seconds / self.detector.threads
+            self.detect_s += seconds / threads
 
     def _add(self, detected: FrameDetections) -> None:
         known = self.detections.setdefault(detected.number, detected)
@@ -166,7 +170,7 @@ class Search:
             box, probability, landmarks = face
             reason = rejection(face, width=width, height=height, config=self.config)
             if reason or len(valid) >= self.config.max_faces_per_frame:
-                rejected.append(RejectedBox(box=box, probability=probability, reason=reason or "too_many"))
+                rejected.append(RejectedBox(box, probability, reason or RejectionReason.TOO_MANY))
                 continue
             if full is None:
                 full = frame.rgb()
@@ -179,7 +183,7 @@ class Search:
         return link([self.detections[n].valid for n in sorted(self.detections)], self.source.cuts, self.config)
 
     def people(self) -> list[list[Detection]]:
-        """The tracks that are people: sure, and present enough for their size; the most prominent first."""
+        """Return the tracks that are people: sure, and present enough for their size; the most prominent first."""
         c, frames = self.config, max(1, self.source.frames_decoded)
         sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
@@ -195,12 +199,15 @@ class Search:
         ]
         if any(size_of(t) >= 2 * c.clear_size for t in clear):
             small = []
-        return sorted(clear + small, key=lambda t: -sum(d.area for d in t))[: c.max_tracks]
+        return sorted(clear + small, key=lambda t: -sum(d.area for d in t))
 
     def is_complete(self, people: list[list[Detection]]) -> bool:
-        """Ten faces for everyone, and no track that might yet turn out to be a person."""
-        if not people or any(len(p) < self.config.faces_per_track for p in people):
+        """True when everyone who will be judged has ten faces and no other track might yet become a person."""
+        most = self.config.max_tracks
+        if not people or any(len(p) < self.config.faces_per_track for p in people[:most]):
             return False
+        if len(people) >= most:
+            return True  # whoever else is there would be left out
         largest = max(size_of(p) for p in people)
         known = {id(d) for p in people for d in p}
         return not any(
@@ -211,8 +218,10 @@ class Search:
         )
 
     def is_complete_coarse(self) -> bool:
-        """Settled, and nobody else in the frames that were looked at for small faces, too."""
+        """True when also the frames searched for small faces show nobody outside these people's tracks."""
         people = self.people()
+        if len(people) >= self.config.max_tracks:
+            return self.is_complete(people)
         known = {id(face) for person in people for face in person}
         return self.is_complete(people) and all(
             id(face) in known for detected in self.detections.values() if detected.fine for face in detected.valid
@@ -254,18 +263,21 @@ class Search:
             yield Pass(range(self.source.frames_decoded), (), 0.95)
 
     def _search_other_views(self, schedule: FrameSchedule, progress: Progress) -> None:
-        """Where people come and go: search turned for those who lie, and padded for those cut by the frame's edge.
+        """Where people come and go: search padded for those cut by the frame's edge, and turned for those who lie.
 
-        Both in a few frames first.  Nothing is done where nobody was seen at all (see `ml.faces.extract`).
+        Nothing is done where nobody was seen at all (see `ml.faces.extract`).
         """
         if not self._anybody():
             return
-        views = [View(self.view.long_side, rotation=degrees) for degrees in (90, 270)]
-        if sum(any(box.reason == "outside" for box in d.rejected) for d in self.detections.values()) >= MIN_VIEW_FRAMES:
-            views.append(View(self.view.long_side, padding=self.config.view_padding))
-        for view in views:
+        outside = RejectionReason.OUTSIDE
+        cut = [n for n, d in self.detections.items() if any(box.reason == outside for box in d.rejected)]
+        cut = [cut[k] for k in linspace_indices(len(cut), MAX_PADDED_FRAMES)]
+        self.detect_frames(
+            sorted(cut), lambda _: progress(0.96), view=View(self.view.long_side, padding=self.config.view_padding)
+        )
+        probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), self.config.turned_frames)]
+        for view in (View(self.view.long_side, rotation=degrees) for degrees in (90, 270)):
             before = {number: len(d.valid) for number, d in self.detections.items()}
-            probes = [schedule.first[k] for k in linspace_indices(len(schedule.first), self.config.turned_frames)]
             self.detect_frames(probes, lambda _: progress(0.97), view=view)
             new = sum(len(d.valid) > before.get(number, 0) for number, d in self.detections.items())
             if new >= min(MIN_VIEW_FRAMES, self.source.frames_decoded):

@@ -38,6 +38,7 @@ class SeparableConv(nn.Module):
         self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels_in, S, S) to (N, channels_out, S / stride, S / stride), rounded up."""
         return self.pointwise(self.depthwise(pad_same(x, self.stride)))
 
 
@@ -81,6 +82,7 @@ class LandmarkNetwork(nn.Module):
         self.fc = nn.Linear(CHANNELS[-1], 136)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Map pixels (N, 3, 112, 112), 0 to 255, to landmarks (N, 68, 2), shares of the sides."""
         mean = torch.tensor(MEAN, device=pixels.device)[:, None, None]
         x = self.blocks((pixels - mean) / 255)  # (N, 256, 7, 7)
         return self.fc(x.mean((2, 3))).view(-1, 68, 2)

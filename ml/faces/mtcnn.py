@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ml.faces.boxes import (
     PNET_CELL_PX,
+    PNET_STRIDE_PX,
     Floats,
     Indices,
     apply_regression,
@@ -40,6 +41,8 @@ MAX_BATCH_PIXELS = 2**18
 processor and take memory: 30 MB for four pictures."""
 
 
+MAX_PNET_PIXELS = 2**18
+"""Of a picture in one pass through P-Net, whose activations take some 350 bytes for each."""
 ONET_SIDE = 48
 UPRIGHT_WITHIN_DEG = 20.0
 """Faces tilted by more go through O-Net again, levelled: beyond 40 degrees landmarks and box are off."""
@@ -150,7 +153,7 @@ class Cascade:
         scale, boxes, index = PNET_CELL_PX / min_face, [], []
         while min(height, width) * scale >= PNET_CELL_PX:
             level = _resized(sums, int(height * scale + 1), int(width * scale + 1))
-            regression, scores = self._networks.pnet(level)
+            regression, scores = self._pnet(level)
             some, images = decode_proposals(regression, scores, scale, self.thresholds[0])
             kept = nms(some, images, 0.5)
             boxes.append(some[kept])
@@ -162,6 +165,23 @@ class Cascade:
         size = np.tile(all_boxes[:, 2:4] - all_boxes[:, :2], (1, 2))
         moved = all_boxes[:, :4] + all_boxes[:, 5:9] * size
         return to_square(np.concatenate([moved, all_boxes[:, 4:5]], axis=1)), all_index
+
+    def _pnet(self, level: Floats) -> tuple[Floats, Floats]:
+        """P-Net over pictures (B, h, w, 3) of any size, in strips where its activations would take much memory.
+
+        An output row needs 12 rows of the picture and neighbouring ones are 2 apart, so strips overlap by 10.
+        """
+        height, width = level.shape[1:3]
+        if height * width <= MAX_PNET_PIXELS:
+            return self._networks.pnet(level)
+        rows = max(1, MAX_PNET_PIXELS // width // PNET_STRIDE_PX)
+        overlap = PNET_CELL_PX - PNET_STRIDE_PX
+        strips = [
+            self._networks.pnet(level[:, PNET_STRIDE_PX * top : PNET_STRIDE_PX * (top + rows) + overlap])
+            for top in range(0, (height - overlap + 1) // PNET_STRIDE_PX, rows)
+        ]
+        regression, scores = zip(*strips, strict=True)
+        return np.concatenate(regression, axis=2), np.concatenate(scores, axis=1)
 
     def _refine(self, sums: Sums, boxes: Floats, index: Indices) -> tuple[Floats, Indices]:
         """R-Net: the boxes that pass, moved and square, and their image_index."""
@@ -200,7 +220,8 @@ def _integrals(images: Sequence[Image]) -> Sums:
     """Integral images (B, H + 1, W + 1, 3): exact sums of all pixels above and left of each corner."""
     height, width = images[0].shape[:2]
     depth = cv2.CV_32S if height * width * 255 < 2**31 else cv2.CV_64F
-    return np.stack([cv2.integral(image, sdepth=depth) for image in images])
+    sums = [cv2.integral(image, sdepth=depth) for image in images]
+    return sums[0][None] if len(sums) == 1 else np.stack(sums)  # a large picture is not copied
 
 
 def _bins(size: Indices | int, parts: int) -> tuple[Indices, Indices]:

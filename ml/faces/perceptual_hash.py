@@ -4,23 +4,7 @@ Each bit is the sign of one low frequency of the picture (DCT): 128 of its brigh
 a grey picture 256 of its brightness.  So it survives compression, scaling, brightness and, within limits, cropping.  A
 face's hash is made of the mean of its person's crops, which depends less on which frames were taken than any one crop.
 
-Measured on 49 clips (FaceForensics++, Celeb-DF, talking heads, the demo's), each encoded anew at CRF 35 and half size,
-cropped by 10 % of its width, and both; on forgeries and compressions of one original; other people's faces also on
-6,000 crops of DFDC (18 million pairs).  Bits that differ: median and 95 % of the same footage, or median and nearest
-0.1 % of other footage:
-
-| pairs | picture | face |
-|---|---|---|
-| CRF 35, half size | 12, 30 | 28, 58 |
-| cropped | 32, 55 | 9, 21 |
-| both | 38, 61 | 22, 55 |
-| c23, c40 and forgeries of one original | 7, 14 | 26, 56 |
-| other footage | 126, 98 (of 6,924 pairs the nearest 64) | 113, 80 (of 4,376 pairs the nearest 73) |
-| DFDC, other people | | 119, 78 |
-
-So detection.selectors.near_duplicates calls a picture the same up to 60 bits (100, 98, 94 and 100 % of the rows above)
-and a face up to 50 (94, 100, 94 and 88 %; one in 900,000 pairs of other people, and one in 125 of the same actor in
-another video).  At equal recall a difference hash of faces takes twenty times as many other people for the same.
+Measured recall and false matches: docs/measurements.md#perceptual-hashes.
 """
 
 from __future__ import annotations
@@ -44,7 +28,7 @@ _ROWS, _COLUMNS = (np.array(axis[:BITS]) for axis in zip(*_ZIGZAG, strict=True))
 
 
 def image_hash(image: Image) -> str:
-    """Hash an RGB image (H, W, 3): 64 hex digits, or NO_PRINT where there is no structure (a black frame)."""
+    """Hash an RGB image (H, W, 3): 64 hex digits, or NO_HASH where there is no structure (a black frame)."""
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     brightness, *colours = (np.asarray(channel, dtype=np.float32) for channel in cv2.split(small))
     if float(brightness.std()) < _MIN_DEVIATION:
@@ -57,7 +41,7 @@ def image_hash(image: Image) -> str:
 
 
 def face_hash(crops: Sequence[Image]) -> str:
-    """Hash one person from all of their crops in a video, square and RGB; NO_PRINT as for a picture."""
+    """Hash one person from all of their crops in a video, square and RGB; NO_HASH as for a picture."""
     small = [cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for crop in crops]
     mean: NDArray[np.float32] = np.mean(np.stack(small), axis=0, dtype=np.float32)
     return image_hash(np.asarray(mean.round(), dtype=np.uint8))

@@ -37,6 +37,7 @@ class Detection:
 
     @property
     def area(self) -> float:
+        """Area of the box, in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
     @cached_property

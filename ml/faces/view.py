@@ -89,11 +89,12 @@ def lifted(image: Image) -> Image:
     if not is_dark(image):
         return image
     smooth = cv2.GaussianBlur(image, (3, 3), 0)
-    low, high = np.percentile(smooth, (0.5, 99.5))
-    stretched = np.clip((smooth.astype(np.float32) - low) / max(8.0, high - low), 0, 1)
-    mean = float(stretched.mean())
-    gamma = float(np.clip(math.log(LIFTED_TO / 255) / math.log(max(mean, 1e-3)), 0.3, 1.0))
-    lab = cv2.cvtColor((stretched**gamma * 255).astype(np.uint8), cv2.COLOR_RGB2LAB)
+    counts = np.bincount(smooth[::2, ::2].reshape(-1), minlength=256)
+    low, high = np.searchsorted(counts.cumsum() / counts.sum(), (0.005, 0.995))
+    stretched = np.clip((np.arange(256) - low) / max(8, high - low), 0, 1)  # of each level
+    mean = float((counts * stretched).sum() / counts.sum())
+    gamma = float(np.clip(math.log(LIFTED_TO / 255) / math.log(min(0.99, max(mean, 1e-3))), 0.3, 1.0))
+    lab = cv2.cvtColor(cv2.LUT(smooth, (stretched**gamma * 255).astype(np.uint8)), cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4)).apply(lab[..., 0])
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
 

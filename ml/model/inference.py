@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import DecisionConfig, Label
+from ml.config import DecisionConfig, Label, ReviewReason
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import WeightsInfo, load_weights
@@ -46,10 +46,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def backbone_dtype(device: torch.device) -> torch.dtype:
-    """Where half precision is faster, that: scores stay within 0.01 of float32's (`manage.py benchmark --scoring`).
+    """Return the type in which the backbone is fastest: float16 on a GPU, bfloat16 on a CPU that has it, else float32.
 
-    bfloat16 on processors that multiply it natively, 1.8 times faster; elsewhere float32.  float16 on cards: on an H200
-    1,435 instead of 1,262 videos a second, 16 together, and no score moved by more than 0.0002.
+    Measured speed and difference of scores: docs/measurements.md#the-network-alone-and-half-precision.
     """
     if device.type == "cuda":
         return torch.float16
@@ -143,13 +142,13 @@ def decide(
     probability = scores[track].fake_probability
     reasons = []
     if abs(probability - info.threshold) < config.uncertain_margin:
-        reasons.append("near_threshold")
+        reasons.append(ReviewReason.NEAR_THRESHOLD)
     if any(len(score.frame_probabilities) < config.few_faces for score in scores):
-        reasons.append("few_faces")
+        reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
-        reasons.append("experimental_model")
+        reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
     if sensitive:
-        reasons.append("sensitive_faces")
+        reasons.append(ReviewReason.SENSITIVE_FACES)
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,

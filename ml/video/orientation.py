@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from numpy.typing import NDArray
 
 
@@ -41,7 +41,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation | None:
     FFmpeg makes one of the container's matrix (on every frame) and of the stream's own message, the SEI display
     orientation of H.264 and HEVC (on the frames that carry it).  Angles are taken to the nearest quarter turn.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would keep the container in the frame: a cycle, so that frames of 3 MB pile up until they are
+    # collected.
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if not isinstance(data, SideData):
         return None
     values = np.frombuffer(memoryview(data), np.int32)  # (9,)

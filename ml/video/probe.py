@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ MOST_REORDERED = 32
 """Packets from which pictures may come that are shown before an earlier packet's."""
 CODECS_WITH_NONREF_FLAG = frozenset({"h264", "mpeg4", "mpeg2video"})
 """Codecs whose packets say that no other picture is made from this one.  HEVC's may mean: none of the same layer."""
+MIN_REACHED = 0.9
+"""Share of a Matroska file's duration that its packets reach, unless it has been cut off."""
 NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
 
@@ -106,6 +108,7 @@ def _best_stream(container: InputContainer) -> VideoStream:
 
 
 def check_size(width: int, height: int, config: VideoConfig) -> None:
+    """Raise VideoError where a frame has more pixels, or a longer side, than is allowed."""
     if width * height > config.max_pixels or max(width, height) > config.max_width_or_height:
         raise VideoError(
             "resolution_too_large",
@@ -138,6 +141,8 @@ class ProbeResult:
     duration_s: float | None
     frames: int
     times: tuple[int, ...]
+    claimed: int | None = None
+    """Frames that the container says it has, at most `max_frames`; None where it does not say."""
 
     def info(self, first: DecodedFrame) -> VideoInfo:
         """With what only a decoded picture knows."""
@@ -173,6 +178,7 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
             duration_s=_duration_s(container, stream),
             frames=min(len(stated), config.max_frames),
             times=tuple(times[: config.max_frames]) if told else (),
+            claimed=_claimed_frames(container, stream, config, times),
         )
 
 
@@ -189,6 +195,26 @@ def stream_packets(container: InputContainer, stream: VideoStream) -> Iterator[a
 def has_decode_order_times(container: InputContainer, stream: VideoStream) -> bool:
     """Whether packets may be timed in the order in which they are decoded, as in AVI and ASF, and not shown."""
     return container.format.name in ("avi", "asf") and bool(stream.codec_context.has_b_frames)
+
+
+def _claimed_frames(
+    container: InputContainer, stream: VideoStream, config: VideoConfig, times: Sequence[int]
+) -> int | None:
+    """Return how many of the first `max_frames` the container claims; None where it makes no claim of its own.
+
+    AVI counts frames; so do MP4 and MOV, whose edit list may show fewer, which the duration knows.  Matroska states a
+    duration for all of its streams together.  The other containers' duration is FFmpeg's own, from what it can read.
+    """
+    rate, duration = stream.average_rate, _duration_s(container, stream)
+    lasting = round(duration * float(rate)) if rate and duration else None
+    if stream.frames:
+        shown = lasting if lasting is not None and container.format.name.startswith("mov") else stream.frames
+        return min(stream.frames, shown, config.max_frames)
+    if container.format.name.startswith("matroska") and len(container.streams) == 1 and times and stream.time_base:
+        reached = float((times[-1] - times[0]) * stream.time_base)
+        whole = duration is None or len(times) >= config.max_frames or reached >= MIN_REACHED * duration
+        return min(lasting or 0, config.max_frames) if not whole else None
+    return None
 
 
 def video_packets(

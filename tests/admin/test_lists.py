@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
 
-from detection.admin.base import BoundedPaginator
+from detection.admin.base import BoundedPaginator, video_url
 from detection.models import State, Video
 from detection.services.reviews.reviews import record_review
 from tests.admin.conftest import Rows
@@ -259,3 +260,18 @@ def test_a_user_who_has_videos_is_not_deleted_and_the_videos_are_not_loaded_to_s
     idle = rows.user("idle")
     root_client.post(reverse("admin:auth_user_delete", args=(idle.pk,)), {"post": "yes"})
     assert not User.objects.filter(pk=idle.pk).exists()
+
+
+def test_the_way_back_does_not_grow_from_video_to_video_and_never_leads_to_a_call(rf: RequestFactory) -> None:
+    listed = "/admin/detection/video/?q=clip&p=2"
+    address = video_url(rf.get(listed), "a")
+    for _ in range(20):  # from look-alike to look-alike
+        again = video_url(rf.get(address), "a")
+        assert again == address
+        address = again
+    call = "/admin/review/next/"
+    told = video_url(rf.post(call, headers={"X-DFD-Page": "/admin/review/?queue=audit"}), "a")
+    assert parse_qs(urlsplit(told).query)["back"] == ["/admin/review/?queue=audit"]
+    for page in ("", "https://elsewhere.example/", "//elsewhere.example"):
+        told = video_url(rf.post(call, headers={"X-DFD-Page": page}), "a")
+        assert parse_qs(urlsplit(told).query)["back"] == ["/admin/detection/video/"]

@@ -77,10 +77,13 @@ def test_what_others_have_before_them_is_on_nobody_elses_sheet(
     theirs = workspace.open_sheet(reviewer=other, queue="uncertain")
     shown = [one.video.original_name for one in (single, *mine, *theirs)]
     assert shown == ["v0", "v1", "v2", "v3", "v4"]
-    # Going on in the workspace does not give the sheet away, and a new sheet gives the old one back.
+    # Going on in the workspace does not give the sheet away; a new sheet gives the page's old one back, not a tab's.
     workspace.next_item(reviewer=other, queue="uncertain", held=[single.token])
     assert ReviewClaim.objects.filter(reviewer=other, sheet=True).count() == 2
-    assert [one.video for one in workspace.open_sheet(reviewer=reviewer, queue="uncertain")] == videos[1:3]
+    assert workspace.open_sheet(reviewer=reviewer, queue="uncertain") == []
+    assert workspace.beat(reviewer=reviewer, tokens=[one.token for one in mine]) == []
+    held = [one.token for one in mine]
+    assert [one.video for one in workspace.open_sheet(reviewer=reviewer, queue="uncertain", held=held)] == videos[1:3]
 
 
 def test_a_lost_claim_stores_nothing_at_all(videos: list[Video], rows: Rows, reviewer: User) -> None:

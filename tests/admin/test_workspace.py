@@ -114,7 +114,7 @@ def test_a_queue_walks_an_index_in_its_order(rows: Rows, queue: str) -> None:
 
 
 def test_two_reviewers_get_different_videos_and_a_page_that_was_closed_gets_its_own_again(
-    rows: Rows, reviewer: User
+    rows: Rows, reviewer: User, settings: Any
 ) -> None:
     model = rows.model()
     for k in range(3):
@@ -126,13 +126,31 @@ def test_two_reviewers_get_different_videos_and_a_page_that_was_closed_gets_its_
     assert ahead is not None
     assert ahead.video not in (first.video, second.video)
     assert workspace.next_item(reviewer=other, held=[second.token]) is None
-    again = claim(reviewer)  # the page was loaded anew and holds nothing
+    silent = timezone.now() + timedelta(seconds=settings.DFD_REVIEW_LEASE_S / 3)
+    ReviewClaim.objects.filter(token=first.token).update(until=silent)  # the page was closed and could not say so
+    again = claim(reviewer)
     assert again.video == first.video
     assert again.token != first.token
     with pytest.raises(Refused) as lost:
         workspace.answer(reviewer=reviewer, token=first.token, label="fake")
     assert lost.value.code == "claim_lost"
     assert not Review.objects.exists()
+
+
+def test_two_tabs_of_one_reviewer_leave_each_other_their_videos(rows: Rows, reviewer: User, settings: Any) -> None:
+    model = rows.model()
+    for k in range(20):
+        rows.with_verdict(str(k), model=model, score=0.5 + k / 100)
+    first, second = claim(reviewer), claim(reviewer)
+    assert first.video != second.video
+    ahead = workspace.next_item(reviewer=reviewer, held=[first.token])
+    assert ahead is not None
+    assert workspace.beat(reviewer=reviewer, tokens=[first.token, second.token, ahead.token]) == []
+    workspace.answer(reviewer=reviewer, token=first.token, label="fake")
+    workspace.answer(reviewer=reviewer, token=second.token, label="real")
+    for _ in range(14):  # a browser that restores a dozen tabs, again and again, does not hide the queue from others
+        claim(reviewer)
+    assert ReviewClaim.objects.filter(reviewer=reviewer).count() <= workspace.MOST_HELD + 1
 
 
 def test_a_claim_runs_out_and_is_somebody_elses_then(rows: Rows, reviewer: User) -> None:
@@ -145,9 +163,9 @@ def test_a_claim_runs_out_and_is_somebody_elses_then(rows: Rows, reviewer: User)
     theirs = claim(other)
     assert theirs.video == mine.video
     assert workspace.beat(reviewer=reviewer, tokens=[mine.token]) == [mine.token]
-    with pytest.raises(Refused, match="no longer with you"):
+    with pytest.raises(Refused, match="no longer with this page"):
         workspace.answer(reviewer=reviewer, token=mine.token, label="real")
-    with pytest.raises(Refused, match="no longer with you"):
+    with pytest.raises(Refused, match="no longer with this page"):
         workspace.answer(reviewer=reviewer, token=theirs.token, label="real")  # another's token is nobody's right
     workspace.answer(reviewer=other, token=theirs.token, label="real")
     assert Review.objects.get().reviewer == other

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
+from detection.admin.review import workspace
 from detection.models import Review, ReviewClaim, ReviewNext, Video
 from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
@@ -43,10 +44,14 @@ def shown(tab: Any) -> str:
 
 def press(tab: Any, key: str) -> float:
     """Press, and wait until the next video stands there; milliseconds, as the page itself sees them."""
+    tab.wait_for_timeout(workspace.ANSWER_DELAY_MS)  # as a person would, who looks at a video first
     return float(tab.evaluate(PRESS, key))
 
 
-def test_fifty_videos_by_keyboard(live_server: LiveServer, page: Any, settings: Any) -> None:
+def test_fifty_videos_by_keyboard(
+    live_server: LiveServer, page: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "ANSWER_DELAY_MS", 0)  # nobody reads this fast
     settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
     rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
     maria, ben = (rows.reader(name) for name in ("maria", "ben"))

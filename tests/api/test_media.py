@@ -222,3 +222,41 @@ def test_from_s3_only_the_part_that_is_asked_for_is_fetched(
     )
     assert body(owner.get(path, headers={"Range": "bytes=10-19"})) == CONTENT[10:20]
     assert asked == ["bytes=10-19"]
+
+
+def test_a_file_that_is_deleted_before_it_is_read_is_sent_whole(owner: Caller, path: str) -> None:
+    """It is open when the headers go out, so a deletion that comes between them and the first byte does no harm."""
+    response = owner.get(path)
+    for name in Video.objects.values_list("clip", flat=True):
+        default_storage.delete(name)
+    assert body(response) == CONTENT
+
+
+@pytest.mark.parametrize("asked", [{}, {"Range": "bytes=10-19"}])
+def test_a_file_that_is_deleted_before_the_headers_is_not_there(
+    owner: Caller, path: str, problem: Problem, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    """After its size was looked up: an answer of 200 could not be taken back."""
+    size = default_storage.size
+
+    def deleted_meanwhile(name: str) -> int:
+        found = size(name)
+        default_storage.delete(name)
+        return found
+
+    monkeypatch.setattr(media, "default_storage", SimpleNamespace(size=deleted_meanwhile, open=default_storage.open))
+    problem(owner.get(path, headers=asked), 404, "not_found")
+
+
+def test_a_file_is_closed_when_nobody_reads_it_to_its_end(
+    owner: Caller, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def noted(name: str) -> Any:
+        opened.append(default_storage.open(name))
+        return opened[-1]
+
+    monkeypatch.setattr(media, "default_storage", SimpleNamespace(size=default_storage.size, open=noted))
+    owner.get(path).close()
+    assert [file.closed for file in opened] == [True]

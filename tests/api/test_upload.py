@@ -257,7 +257,9 @@ def test_only_so_many_videos_of_an_owner_wait_at_once(
 
 def test_a_request_without_a_file_says_which_field_is_missing(owner: Caller, problem: Problem) -> None:
     body = problem(owner.request("post", "/api/v1/videos/", data={"external_id": "x"}), 400, "validation_error")
-    assert body["errors"] == [{"field": "file", "code": "required", "detail": "No file was submitted."}]
+    assert body["errors"] == [
+        {"field": "file", "code": "required", "detail": "No file was submitted, or its name is not UTF-8."}
+    ]
     problem(owner.request("post", "/api/v1/videos/", data={"file": "not a file"}), 400, "validation_error")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Any
 
@@ -45,6 +46,23 @@ def test_addresses_of_others_on_the_internet(address: str) -> None:
 )  # fmt: skip
 def test_all_others(address: str) -> None:
     assert not outbound_urls.is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.0.0.192", "192.0.0.8", "192.88.99.1", "168.63.129.16", "100.100.100.200", "3fff::1", "2001:2::1",
+        "2001:20::1", "64:ff9b:1::1", "5f00::1", "4000::1", "::ffff:192.0.0.192",
+    ],
+)  # fmt: skip
+def test_what_is_public_does_not_depend_on_the_interpreter(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before CVE-2024-4032 was repaired Python called some of these global."""
+    for family in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(family, "is_global", property(lambda self: True))
+        monkeypatch.setattr(family, "is_private", property(lambda self: False))
+        monkeypatch.setattr(family, "is_reserved", property(lambda self: False))
+    assert not outbound_urls.is_public(address)
+    assert outbound_urls.is_public("8.8.8.8")
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_register_model_takes_name_and_facts_from_the_file(tiny: Path) -> None:
     out = run("register_model", str(tiny))
     model = ModelVersion.objects.get()
     assert (model.name, model.active, model.experimental) == ("tiny", False, True)
-    assert model.config["arch"] == "resnet18"
+    assert model.config["backbone"] == "resnet18"
     assert "not active" in out
     assert "tiny" in run("promote", model.sha256[:8])
     model.refresh_from_db()
@@ -156,7 +156,10 @@ def test_analyze_prints_one_json_object_a_line_and_a_bad_file_is_an_answer(tiny:
     lines = [json.loads(line) for line in run("analyze", str(tmp_path), "--json", "--weights", str(tiny)).splitlines()]
     empty, people, notes = lines
     for line in lines:
-        assert set(line) == {"path", "state", "verdict", "error", "faces", "timings"}
+        assert set(line) == {
+            *("path", "state", "verdict", "error", "faces", "timings"),
+            *("people_left_out", "frames_read", "frames_claimed", "truncated"),
+        }
     assert (empty["state"], empty["error"]["code"], empty["verdict"]) == ("failed", "empty_file", None)
     assert (notes["state"], notes["error"]["code"]) == ("failed", "not_a_video")
     assert (people["state"], people["error"]) == ("succeeded", None)
@@ -165,6 +168,7 @@ def test_analyze_prints_one_json_object_a_line_and_a_bad_file_is_an_answer(tiny:
     assert {face["track"] for face in people["faces"]} == {0, 1}
     assert people["verdict"]["fake_probability"] == max(p["fake_probability"] for p in people["verdict"]["people"])
     assert people["timings"]["total"] > 0
+    assert (people["frames_read"], people["frames_claimed"], people["truncated"]) == (150, 150, False)
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Group, User
 
 from detection.models import Analysis, FaceFrame, SampledFrame, Video
+from detection.selectors import permissions
 from detection.selectors import videos as selectors
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +24,7 @@ def make_video(owner: User) -> Video:
 
 
 @pytest.fixture
-def users(db: None) -> dict[str, selectors.User]:
+def users(db: None) -> dict[str, permissions.User]:
     reviewer = User.objects.create_user("reviewer")
     reviewer.groups.add(Group.objects.get(name="reviewer"))
     uploader = User.objects.create_user("uploader")
@@ -38,11 +39,11 @@ def users(db: None) -> dict[str, selectors.User]:
     }
 
 
-def test_each_role_may_do_its_part_and_no_more(users: dict[str, selectors.User]) -> None:
+def test_each_role_may_do_its_part_and_no_more(users: dict[str, permissions.User]) -> None:
     owner = users["owner"]
     assert isinstance(owner, User)
     video = make_video(owner)
-    rules = (selectors.may_see, selectors.may_have_opinion, selectors.may_analyze, selectors.may_delete)
+    rules = (permissions.may_see, permissions.may_have_opinion, permissions.may_analyze, permissions.may_delete)
     allowed = {name: [rule(user=user, video=video) for rule in rules] for name, user in users.items()}
     assert allowed == {
         "owner": [True, True, True, True],
@@ -52,11 +53,11 @@ def test_each_role_may_do_its_part_and_no_more(users: dict[str, selectors.User])
         "left": [False, False, False, False],
         "nobody": [False, False, False, False],
     }
-    assert [name for name, user in users.items() if selectors.may_review(user=user)] == ["reviewer", "admin"]
-    assert [name for name, user in users.items() if selectors.may_adjudicate(user=user)] == ["admin"]
+    assert [name for name, user in users.items() if permissions.may_review(user=user)] == ["reviewer", "admin"]
+    assert [name for name, user in users.items() if permissions.may_adjudicate(user=user)] == ["admin"]
 
 
-def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[str, selectors.User]) -> None:
+def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[str, permissions.User]) -> None:
     owner = users["owner"]
     assert isinstance(owner, User)
     video = make_video(owner)
@@ -64,7 +65,7 @@ def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[s
     task_id = Analysis.objects.get().pk
     for name, user in users.items():
         sees = name in ("owner", "reviewer", "admin")
-        assert selectors.may_see(user=user, video=video) is sees
+        assert permissions.may_see(user=user, video=video) is sees
         assert (video in selectors.visible_videos(user=user)) is sees
         assert (video in selectors.videos_with_answers(user=user)) is sees
         assert (selectors.visible_task(user=user, task_id=task_id) is not None) is sees
@@ -72,7 +73,7 @@ def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[s
         assert (selectors.visible_sampled_frame(user=user, frame_id=frame.pk) == frame) is sees
 
 
-def test_open_analyses_are_counted_per_owner(users: dict[str, selectors.User]) -> None:
+def test_open_analyses_are_counted_per_owner(users: dict[str, permissions.User]) -> None:
     owner, uploader = users["owner"], users["uploader"]
     assert isinstance(owner, User)
     assert isinstance(uploader, User)

@@ -388,3 +388,27 @@ def test_the_log_of_attempts_stays_bounded(video: Video, hook: Webhook) -> None:
     log = WebhookDelivery.objects.get().log
     assert len(log) == webhook_deliveries.LOG_ENTRIES
     assert log[-1]["error"] == "the newest"
+
+
+# --- an owner who was deactivated ---
+
+
+def test_nothing_is_sent_for_an_owner_who_was_deactivated(hook: Webhook, video: Video) -> None:
+    finished(video)
+    claim = take(hook)
+    User.objects.filter(pk=video.owner_id).update(is_active=False)
+    with pytest.raises(LeaseLost):
+        webhook_deliveries.next_due(claim=claim)  # also not by the worker that is at it
+    Webhook.objects.filter(pk=hook.pk).update(lease_until=None, token=None)
+    assert webhook_deliveries.claim(webhook_id=hook.id) is None
+    Analysis.objects.all().delete()
+    finished(video)
+    assert WebhookDelivery.objects.filter(webhook=hook).count() == 1  # of before
+    with pytest.raises(Refused, match="deactivated"):
+        webhook_deliveries.send_again(delivery=waiting(hook))
+    assert webhook_deliveries.sweep() == 0
+    assert not WebhookDelivery.objects.filter(state=DeliveryState.WAITING).exists()
+    User.objects.filter(pk=video.owner_id).update(is_active=True)
+    Analysis.objects.all().delete()
+    finished(video)
+    assert webhook_deliveries.claim(webhook_id=hook.id) is not None

@@ -33,7 +33,7 @@ def write_clip(
     frames: int = 12,
     codec: str = "libx264",
     pixels: str = "yuv420p",
-    fps: int = 25,
+    fps: int | Fraction = 25,
     picture: Picture = quadrants,
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,

@@ -181,13 +181,15 @@ def test_where_two_faces_cross_both_tracks_end() -> None:
 @pytest.mark.parametrize(
     ("box", "probability", "reason"),
     [
-        ((10, 10, 60, 60), 0.99, ""),
+        ((10, 10, 60, 60), 0.99, None),
         ((10, 10, 60, 60), 0.80, "low_probability"),
         ((10, 10, 18, 60), 0.99, "too_small"),
         ((-30, 10, 20, 60), 0.99, "outside"),
     ],
 )
-def test_a_rejected_box_says_why(box: tuple[float, float, float, float], probability: float, reason: str) -> None:
+def test_a_rejected_box_says_why(
+    box: tuple[float, float, float, float], probability: float, reason: str | None
+) -> None:
     face = DetectedFace(box, probability, ((30.0, 30.0),))
     assert rejection(face, width=100, height=100, config=FaceConfig()) == reason
 

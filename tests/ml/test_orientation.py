@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import av
@@ -113,6 +114,18 @@ def test_a_message_in_the_hevc_stream_is_applied(tmp_path: Path, mirrored: bool,
     hevc_with_message(path, mirrored=mirrored, clockwise_quarters=clockwise)
     expected = shown(Orientation(-90 * clockwise % 360, mirrored))
     assert {tuple(corners(frame.rgb())) for frame in decode(path)} == {tuple(expected)}
+
+
+def test_reading_the_orientation_keeps_no_frame_alive(tmp_path: Path) -> None:
+    """Frames in reference cycles would pile up until the next collection: 3 MB each at 1080p."""
+    path = with_matrix(write_clip(tmp_path / "phone.mp4", frames=30), Orientation(90))
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in decode(path)) == 30
+        assert sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) <= 2
+    finally:
+        gc.enable()
 
 
 def test_boxes_are_of_the_frame_as_shown(tmp_path: Path) -> None:

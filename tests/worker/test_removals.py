@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
@@ -16,11 +19,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import AuditAction, AuditEntry, Removal, RunState, TrainingRun, Video
+from detection.models import AuditAction, AuditEntry, CacheHolder, Removal, RunState, TrainingRun, Video
 from detection.services.uploads.uploads import delete_video
 from ml.data.erasure import owner_folder, videos_in
 from tests.learning import dataset, register_blind
-from worker.process import runtime
+from worker.process import heartbeat, runtime
 from worker.stages import erasure
 from worker.training import snapshot_pack
 
@@ -138,3 +141,74 @@ def test_forget_asks_first(trained: TrainingRun, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(CommandError, match="Nothing was removed"):
         call_command("forget", str(video.pk))
     assert Video.objects.filter(pk=video.pk).exists()
+
+
+def test_every_machine_with_caches_erases_its_own_before_a_removal_is_over(
+    trained: TrainingRun, settings: Any, tmp_path: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    here, elsewhere = settings.VAR_DIR, tmp_path / "trainer"
+    shutil.copytree(here, elsewhere)
+    (elsewhere / "training" / erasure.HOLDER).unlink()
+    settings.VAR_DIR = elsewhere
+    kept = {path.relative_to(here): path.read_bytes() for path in here.glob("training/packs/*")}
+    erasure.register()  # an unknown folder begins with nothing ...
+    assert packs() == []
+    for name, content in kept.items():  # ... and has trained since
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_bytes(content)
+    shutil.copytree(here / "training" / "features", elsewhere / "training" / "features")
+    video = Video.objects.earliest("id")
+    assert features(video)
+
+    settings.VAR_DIR = here
+    with django_capture_on_commit_callbacks(execute=True):
+        delete_video(video=video)
+    Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    assert erasure.sweep() == 0  # the other machine has not said that it is done
+    assert features(video) == []
+    assert Removal.objects.exists()
+
+    settings.VAR_DIR = elsewhere
+    assert features(video)
+    assert erasure.is_waiting_here()
+    call_command("erase_caches", stdout=StringIO())
+    assert features(video) == []
+    assert not any(str(video.pk) in videos_in(pack) for pack in packs())
+    assert not erasure.is_waiting_here()
+
+    settings.VAR_DIR = here
+    assert erasure.sweep() == 1
+    assert not Removal.objects.exists()
+
+
+def test_a_machine_that_was_away_for_long_is_not_waited_for_and_empties_its_caches_when_it_is_back(
+    settings: Any, tmp_path: Path
+) -> None:
+    erasure.register()
+    pack = snapshot_pack.root() / "packs" / "old.safetensors"
+    pack.parent.mkdir(parents=True)
+    pack.write_bytes(b"faces")
+    Removal.objects.create(video_id=uuid4(), packs=True)
+    Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    CacheHolder.objects.update(seen_at=timezone.now() - timedelta(days=8))
+    settings.VAR_DIR = tmp_path / "sweeper"
+    assert erasure.sweep() == 1
+    settings.VAR_DIR = tmp_path / "var"
+    assert erasure.erase_here() == 0
+    assert not pack.exists()
+
+
+def test_a_trainers_heartbeat_begins_the_erasure_in_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", begun.append)
+    monkeypatch.setattr(heartbeat, "_facts", {"queues": "train"})
+    monkeypatch.setattr(heartbeat, "_eraser", None)
+    erasure.register()
+    heartbeat._erase_caches()
+    assert begun == []
+    Removal.objects.create(video_id=uuid4(), packs=True)
+    Removal.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    heartbeat._erase_caches()
+    assert [command[-1] for command in begun] == ["erase_caches"]

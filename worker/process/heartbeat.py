@@ -6,21 +6,26 @@ of the loop touches a file, which a probe on the same machine can look at withou
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from detection.models import WorkerBeat
 from worker import alive
+from worker.stages import erasure
 
 log = structlog.get_logger(__name__)
 
 EVERY_S = 15.0
 
 _facts: dict[str, Any] = {}
+_eraser: subprocess.Popen[bytes] | None = None
 _beaten_at = -EVERY_S
 _touched_at = -alive.EVERY_S
 
@@ -48,10 +53,20 @@ def beat() -> None:
     facts = dict(_facts)
     try:
         WorkerBeat.objects.update_or_create(name=facts.pop("name"), defaults={**facts, "seen_at": timezone.now()})
+        _erase_caches()
     except (DatabaseError, InterfaceError) as error:
         log.warning("beat_not_written", error=str(error))
     finally:
         connection.close()  # the children are forked from this process: they must find no connection
+
+
+def _erase_caches() -> None:
+    """Where no sweep runs on this machine (a trainer's), in a process of its own: the loop must not wait for a disk."""
+    global _eraser
+    if "maintenance" in _facts["queues"].split(",") or (_eraser is not None and _eraser.poll() is None):
+        return
+    if erasure.is_waiting_here():
+        _eraser = subprocess.Popen([sys.executable, str(settings.BASE_DIR / "manage.py"), "erase_caches"])
 
 
 def _touch() -> None:

@@ -35,7 +35,7 @@ from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from ml.training.frame_stage import pick_device
 from ml.training.progress import ProgressCallback
-from worker.stages import perceptual_hashes
+from worker.stages import erasure, perceptual_hashes
 
 KEEP_PACKS = 3
 PRINT_BATCH = 200
@@ -72,6 +72,7 @@ def pack_of(items: Sequence[Item], *, watch: ProgressCallback | None = None) -> 
     drop_outdated_packs()
     digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
     path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
+    erasure.register()  # before a face is cached here
     if not path.is_file():
         writer = PackWriter()
         for number, item in enumerate(items, 1):

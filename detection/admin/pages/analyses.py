@@ -25,6 +25,7 @@ from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, Video
 from detection.services.jobs.analyses import queue_analysis
 
+OPERATORS_FIELDS = ("last_error_text", "worker")
 _NAMED = Video.objects.only("original_name")
 
 
@@ -79,6 +80,15 @@ class AnalysisAdmin(ReadOnlyAdmin):
         rows: QuerySet[Analysis] = super().get_queryset(request)
         # The video is fetched apart: "failed" is sorted, and what is joined would be carried along.
         return rows.defer("last_error", "timings").prefetch_related(Prefetch("video", _NAMED))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Without the trace, which has paths of the machine, for who can do nothing about it."""
+        if can_requeue(request):
+            return super().get_fieldsets(request, obj)
+        return [
+            (title, {**options, "fields": tuple(name for name in options["fields"] if name not in OPERATORS_FIELDS)})
+            for title, options in super().get_fieldsets(request, obj)
+        ]
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         term = search_term.strip()

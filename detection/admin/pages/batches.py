@@ -21,6 +21,7 @@ from detection.admin.review.labelling import can_label
 from detection.admin.rows import LABEL_TONES
 from detection.errors import Refused
 from detection.models import Review, ReviewBatch
+from detection.selectors.blindness import withheld_ids
 from detection.services.reviews.workspace import revert_batch
 
 SHOWN = 200
@@ -74,10 +75,18 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
             reverse("admin:detection_reviewbatch_revert", args=(batch.pk,)),
         )
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        batch = super().get_object(request, object_id, from_field)
+        if batch is not None:
+            batch.page_request = request
+        return batch
+
     @display(description="Videos")
     def videos(self, batch: ReviewBatch) -> SafeString:
         """Kept short: a sheet has a few dozen."""
-        rows = Review.objects.filter(batch=batch).select_related("video").only("video__original_name")[:SHOWN]
+        rows = list(Review.objects.filter(batch=batch).select_related("video").only("video__original_name")[:SHOWN])
+        withheld = withheld_ids(batch.page_request.user, [row.video_id for row in rows])  # type: ignore[attr-defined]
+        rows = [row for row in rows if row.video_id not in withheld]  # here the label of all is told
         back = reverse("admin:detection_reviewbatch_change", args=(batch.pk,))
         return format_html_join(
             "",

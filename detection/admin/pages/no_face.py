@@ -26,7 +26,7 @@ class NoFaceAdmin(VideoListAdmin):
     list_display = ("evidence",)
     list_filter = (NoFaceView, OwnerFilter, ("created_at", RangeDateFilter))
     list_per_page = 10
-    empty_title = "Nobody is missing"
+    empty_title = "No videos without a face"
     empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, TextFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin, video_url
+from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, video_url
 from detection.admin.filters import of_user
 from detection.admin.rows import LABEL_TONES
 from detection.models import Review, ReviewRole
+from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
+
+WITHHELD = "Shown when you have answered"
 
 
 class ReviewerFilter(TextFilter):
@@ -38,9 +43,26 @@ def came_about(review: Review, request: HttpRequest) -> str:
     return f"{role}, one of {review.batch.size}" if review.batch and not review.undoes_id else str(role)
 
 
+class ReviewChangeList(PageChangeList):
+    """Marks the answers on videos that the reader is to answer first; a list by label leaves them out."""
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        rows = super().get_queryset(request, *args, **kwargs)
+        if not any(name.startswith("label") for name in request.GET):
+            return rows
+        return rows.exclude(video__in=withheld_from(request.user).order_by().values("pk"))
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: Any = self.result_list
+        withheld = withheld_ids(request.user, {row.video_id for row in rows})
+        for row in rows:
+            row.withheld = row.video_id in withheld
+
+
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment", "model_said")
+    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_said")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
     list_select_related = ("verdict", "undoes", "batch")
@@ -65,23 +87,34 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     @display(description="Label")
     def label_badge(self, review: Review) -> SafeString:
+        if review.withheld:  # type: ignore[attr-defined]
+            return format_html('<span class="dfd-subtle">{}</span>', WITHHELD)
         tone = LABEL_TONES.get(review.label, "grey")
         return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, said(review))
+
+    @display(description="Comment")
+    def comment_text(self, review: Review) -> str:
+        return NOTHING if review.withheld else review.comment or NOTHING  # type: ignore[attr-defined]
 
     @display(description="How")
     def how(self, review: Review) -> str:
         seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
         return f"{came_about(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return ReviewChangeList
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         review = super().get_object(request, object_id, from_field)
+        if review is not None and is_withheld(request.user, review.video_id):
+            raise PermissionDenied  # it is told when they have answered themselves
         if review is not None:
             review.page_request = request
         return review
 
     @display(description="The model said")
     def model_said(self, review: Review) -> str:
-        if review.verdict is None:
+        if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
             return NOTHING
         shown = "" if review.score_shown else ", not shown"
         score = review.verdict.fake_probability if review.model_probability is None else review.model_probability

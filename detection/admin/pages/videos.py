@@ -30,8 +30,8 @@ from detection.admin.review.near_duplicates import near_context
 from detection.admin.review.rescan import look_again_view
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
+from detection.selectors import blindness
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
-from detection.selectors.videos import is_unanswered_claim
 from detection.services.reviews.rescan import looked_twice
 from detection.services.uploads.uploads import delete_video
 
@@ -160,8 +160,8 @@ class VideoAdmin(VideoListAdmin):
 
 def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
     """Everything the page of a video shows, in a fixed number of queries."""
-    # Whoever has this video before them in the workspace is not told what the model or others say.
-    blind = is_unanswered_claim(video_id=video.pk, reviewer_id=request.user.pk)
+    # Whoever is to read this video is not told what the model or others say.
+    blind = bool(blindness.redact_for(request.user, [video]))
     verdict = None if blind else video.current_verdict
     frames = frames_of(video, video.sampled_frames.all())
     analyses = list(video.analyses.order_by("-created_at", "-id")[:HISTORY_LIMIT])

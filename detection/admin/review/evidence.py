@@ -18,7 +18,7 @@ from detection.models import FaceFrame, SampledFrame, Verdict, Video
 
 MAX_BOXES = 24  # a frame with more is a crowd or an attack; the first are the most probable
 SPARK_HEIGHT = 24  # of a box 100 wide
-NEAR = 0.1  # a score this close to the threshold is coloured as undecided
+NEAR = 0.15  # a score this close to the threshold is coloured as undecided: ml's `uncertain_margin`, held by a test
 
 REVIEW_REASONS = {
     "near_threshold": "The score is close to the threshold.",
@@ -31,6 +31,7 @@ REJECTIONS = {
     "too_small": "too small",
     "outside": "cut off by the frame",
     "short_track": "in too few frames",
+    "too_many": "one of more than are looked at in a frame",
 }
 
 

@@ -93,7 +93,7 @@ def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:
     return {
         "video": video,
         "video_url": video_url(request, video.pk),
-        "can_label": can_label(request),
+        "can_label": can_label(request) and not getattr(video, "withheld", False),
         "buttons": [
             {"value": label.value, "text": label.label, "symbol": symbol, "current": video.label == label.value}
             for label, symbol in BUTTONS

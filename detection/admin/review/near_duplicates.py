@@ -9,12 +9,14 @@ from django.urls import reverse
 
 from detection.admin.base import video_url
 from detection.models import DatasetVideo, Video
+from detection.selectors.blindness import redact_for
 from detection.selectors.near_duplicates import Near, near_duplicates
 
 
 def near_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str, Any]:
     """Context of includes/near.html, for who may see every video; `blind` is without verdicts and labels."""
     near = near_duplicates(video)
+    redact_for(request.user, [one.video for one in near])
     return {
         "near": [
             {
@@ -33,6 +35,8 @@ def near_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str
 def near_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[str, Any]:
     """For the workspace: never a verdict; with `labels` (to settle a disagreement) what people said of them."""
     near = near_duplicates(video)
+    if labels:  # but not of those that the reader may be asked about next
+        redact_for(request.user, [one.video for one in near])
     return {
         "near": [
             {

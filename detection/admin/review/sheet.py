@@ -15,9 +15,20 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET
 
 from detection.admin.base import video_url
-from detection.admin.review.workspace import KEYS, TITLES, call, may_work, media_url, user_of, uuid_of, uuids_of
+from detection.admin.review.workspace import (
+    KEYS,
+    MOST_CLAIMS,
+    TITLES,
+    call,
+    may_work,
+    media_url,
+    user_of,
+    uuid_of,
+    uuids_of,
+)
 from detection.errors import Refused
 from detection.models import FaceFrame, ReviewBatch, ReviewLabel, SampledFrame
+from detection.selectors.blindness import redact_for
 from detection.services.reviews import workspace
 from detection.services.reviews.workspace import CHOSEN, SHEET_QUEUES, Claimed
 
@@ -48,8 +59,10 @@ def page(request: HttpRequest) -> HttpResponse:
 def open_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     chosen = uuids_of(body.get("ids"), settings.DFD_REVIEW_SHEET_SIZE)
     queue = str(body.get("queue", ""))
-    claimed = workspace.open_sheet(reviewer=user_of(request), queue=queue, chosen=chosen)
+    held = uuids_of(body.get("held"), MOST_CLAIMS)
+    claimed = workspace.open_sheet(reviewer=user_of(request), queue=queue, chosen=chosen, held=held)
     pictures = _pictures([one.video.pk for one in claimed])
+    redact_for(user_of(request), [one.video for one in claimed])
     return {
         "items": [_item(request, one, pictures.get(one.video.pk, [])) for one in claimed],
         "left_out": max(0, len(chosen) - len(claimed)),
@@ -79,7 +92,7 @@ def revert_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _item(request: HttpRequest, claimed: Claimed, pictures: list[str]) -> dict[str, Any]:
-    """Nothing here may tell what the model says: the answers are blind."""
+    """Nothing here may tell what the model says, nor what others say to who has not answered: `video` is redacted."""
     video = claimed.video
     return {
         "claim": str(claimed.token),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -17,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from detection.admin.base import video_url
+from detection.admin.base import USER_HEADER, video_url
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
 from detection.admin.review.evidence import (
     Person,
@@ -58,9 +59,13 @@ WHY = {
 LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
+ANSWER_DELAY_MS = 400
+"""For so long after a video appears its page takes no answer: a double tap is meant for the video before."""
 MAX_BODY = 16 * 1024
 MOST_CLAIMS = 200
 """In one call: a contact sheet's."""
+
+_OTHER_USER = "{} is logged in now, in another tab. Log in as yourself there, or load this page again."
 
 View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
@@ -81,6 +86,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "counts": counts(user),
         "queue": wanted if wanted in TITLES else MIXED,
         "lease_s": settings.DFD_REVIEW_LEASE_S,
+        "answer_delay_ms": ANSWER_DELAY_MS,
         "decided_today": decided_today(reviewer=user).value,
     }
     context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
@@ -102,17 +108,22 @@ def call(
     @require_POST
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
+        shown_to = request.headers.get(USER_HEADER)
+        if shown_to and shown_to != str(request.user.pk):
+            return _problem("other_user", _OTHER_USER.format(request.user.get_username()), 409)
         if not (may or may_work)(request):
             return _problem("permission_denied", otherwise, 403)
         try:
             body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return _problem("invalid_json", "The request is not JSON.", 400)
         if not isinstance(body, dict):
             return _problem("invalid_json", "The request is not a JSON object.", 400)
         try:
             return JsonResponse(view(request, body))
         except Refused as refusal:
+            if refusal.code == "claim_lost" and _is_deleted(body.get("video")):
+                return _problem("video_deleted", "This video has been deleted.", 410)
             return _problem(refusal.code, refusal.detail, refusal.status)
 
     return answered
@@ -138,7 +149,7 @@ def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
         reviewer=user,
         token=uuid_of(body.get("claim")),
         label=str(body.get("label", "")),
-        seconds=float(seconds) if isinstance(seconds, int | float) and seconds == seconds else None,
+        seconds=seconds_of(seconds),
         comment=str(body.get("comment", "")).strip(),
     )
     shown = review.verdict_id
@@ -325,6 +336,25 @@ def uuid_of(value: Any) -> UUID:
 
 def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
     return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
+
+
+def seconds_of(value: Any) -> float | None:
+    """A number as it can be stored, or None; of digits there may be any number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _is_deleted(video_id: Any) -> bool:
+    """Whether a page names a video that is not there any more."""
+    try:
+        return video_id is not None and not Video.objects.filter(pk=UUID(str(video_id))).exists()
+    except ValueError:
+        return False
 
 
 def _skipped(request: HttpRequest) -> list[UUID]:

@@ -75,18 +75,46 @@ def parse_range(header: str, size: int) -> Span | None:
     return span
 
 
-def _pieces(name: str, span: Span) -> Iterator[bytes]:
-    """The bytes of a stored file, a piece at a time."""
-    if hasattr(default_storage, "bucket"):  # S3: opening would fetch the whole object first
-        ask = f"bytes={span.start}-{span.end}"
-        yield from default_storage.bucket.Object(name).get(Range=ask)["Body"].iter_chunks(CHUNK_BYTES)
-        return
-    with default_storage.open(name) as file:
-        file.seek(span.start)
-        left = span.length
-        while left > 0 and (piece := file.read(min(CHUNK_BYTES, left))):
+class Pieces:
+    """The bytes of a stored file, a piece at a time.  It is open from the start: deleted meanwhile, it is sent whole.
+
+    Raises NotFound where it has gone since it was looked up.
+    """
+
+    def __init__(self, name: str, span: Span) -> None:
+        self._body: Any = None
+        try:
+            if hasattr(default_storage, "bucket"):  # S3: opening would fetch the whole object first
+                part = default_storage.bucket.Object(name).get(Range=f"bytes={span.start}-{span.end}")
+                self._body = part["Body"]
+                self._pieces: Iterator[bytes] = self._body.iter_chunks(CHUNK_BYTES)
+            else:
+                self._body = default_storage.open(name)
+                self._body.seek(span.start)
+                self._pieces = self._read(span.length)
+        except OSError as error:
+            raise NotFound("The file is not there.") from error
+        except Exception as error:
+            if _is_missing_object(error):
+                raise NotFound("The file is not there.") from error
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def close(self) -> None:
+        """Called by the web server, also where nothing or only a part was read."""
+        self._body.close()
+
+    def _read(self, left: int) -> Iterator[bytes]:
+        while left > 0 and (piece := self._body.read(min(CHUNK_BYTES, left))):
             left -= len(piece)
             yield piece
+
+
+def _is_missing_object(error: Exception) -> bool:
+    answer = getattr(error, "response", None)
+    return isinstance(answer, dict) and answer.get("Error", {}).get("Code") in ("NoSuchKey", "404", "InvalidRange")
 
 
 def serve(request: Request, name: str, *, download_as: str | None = None, max_age_s: int = 0) -> HttpResponseBase:
@@ -123,7 +151,7 @@ def _whole_or_part(request: Request, name: str, size: int, etag: str) -> HttpRes
     if request.method == "HEAD":
         response = HttpResponse(content_type=media_type)
     else:
-        response = StreamingHttpResponse(_pieces(name, span), content_type=media_type)
+        response = StreamingHttpResponse(Pieces(name, span), content_type=media_type)
     response.headers["Content-Length"] = str(span.length)
     response.headers["Accept-Ranges"] = "bytes"
     if part:

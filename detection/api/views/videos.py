@@ -34,7 +34,7 @@ from detection.api.serializers import (
 from detection.api.uploadhandler import VideoUploadHandler
 from detection.errors import Refused
 from detection.models import Analysis, FaceFrame, ModelVersion, Review, Video
-from detection.selectors import videos
+from detection.selectors import permissions, videos
 from detection.services.reviews.reviews import record_review
 from detection.services.uploads.uploads import MAX_KEY, analyze_again, delete_video, submit_video
 
@@ -52,7 +52,7 @@ class VideoPart(GenericAPIView[Any]):
     # What is below one video.  (A docstring here would become the operations' description.)
     lookup_url_kwarg = "video_id"
 
-    def get_video(self) -> Video:
+    def get_video(self) -> Any:
         """The video of the address, or 404: also where it exists and is not the caller's to see."""
         video_id: UUID = self.kwargs["video_id"]
         video = videos.videos_with_answers(user=self.request.user).filter(pk=video_id).first()
@@ -139,7 +139,7 @@ class VideoView(VideoPart):
     )
     def delete(self, request: Request, video_id: UUID) -> Response:
         video = self.get_video()
-        if not videos.may_delete(user=request.user, video=video):
+        if not permissions.may_delete(user=request.user, video=video):
             raise PermissionDenied("Only its owner and administrators may delete a video.")
         delete_video(video=video)
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -156,7 +156,7 @@ class FacesView(VideoPart, ListAPIView[FaceFrame]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         video = getattr(self, "video", None)  # none while the schema is made
-        scores = videos.frame_scores(video=video) if video else {}
+        scores = videos.frame_scores(video=video) if video and not video.withheld else {}
         return {**super().get_serializer_context(), "scores": scores}
 
     @extend_schema(
@@ -180,7 +180,7 @@ class AnalyzeView(VideoPart):
     )
     def post(self, request: Request, video_id: UUID) -> Response:
         video = self.get_video()
-        if not videos.may_analyze(user=request.user, video=video):
+        if not permissions.may_analyze(user=request.user, video=video):
             raise PermissionDenied("Only its owner and administrators may have a video analysed again.")
         form = self.get_serializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -200,10 +200,12 @@ class ReviewsView(VideoPart, ListAPIView[Review]):
 
     @extend_schema(
         summary="List what people said of a video, newest first",
-        responses={200: ReviewSerializer(many=True)} | problems(400, 401, 404),
+        responses={200: ReviewSerializer(many=True)} | problems(400, 401, 404, 409),
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         self.video = self.get_video()
+        if self.video.withheld:
+            raise Refused("not_yet", "What others say is told when you have answered yourself.", status=409)
         return super().get(request, *args, **kwargs)
 
     @extend_schema(

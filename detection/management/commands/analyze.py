@@ -78,12 +78,20 @@ class _Analyzer:
             "verdict": None,
             "error": None,
             "faces": [],
+            "people_left_out": 0,
+            "frames_read": 0,
+            "frames_claimed": None,
+            "truncated": False,
             "timings": {},
         }
         try:
             with limited(self.cost):
                 extraction = extract_faces(path, detector=self.detector, video=self.limits, progress=progress)
             answer["timings"] |= extraction.timings
+            answer["frames_read"] = extraction.frames_decoded
+            answer["frames_claimed"] = extraction.frames_claimed
+            answer["truncated"] = extraction.truncated
+            answer["people_left_out"] = extraction.people_left_out
             self._judge(extraction, answer)
         except (VideoError, OverLimit) as error:
             answer["error"] = {"code": error.code, "detail": error.detail}

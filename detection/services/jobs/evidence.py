@@ -30,9 +30,8 @@ from django.utils import timezone
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
-from detection.selectors import retention_notices
-from detection.selectors.videos import User as AnyUser
-from detection.selectors.videos import is_unanswered_claim
+from detection.selectors import blindness, retention_notices
+from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
 from detection.services.jobs.leases import LeaseLost, lock_video
 from detection.services.stored_files import StoredFiles
@@ -63,7 +62,8 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
     """The job that makes the evidence or has made it; a new one where there is none that holds.
 
     One that has failed is tried again when somebody asks for that (`again`), or when what it was about has changed.
-    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`.
+    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`, `not_found`
+    (the video was deleted meanwhile).
     """
     if kind == EvidenceKind.HEATMAPS:
         check_may_know(video_id=video.pk, user=by)
@@ -84,14 +84,14 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
                 _on_commit(partial(_publish, job.id, kind))
         except IntegrityError:  # another request was first: its job is the open one, or it has ended already
             if not Video.objects.filter(id=video.pk).exists():
-                raise
+                raise Refused("not_found", "There is no such video any more.", status=404) from None
             continue
         return job
 
 
 def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
     """Heat maps tell what the model thinks.  Raises Refused `not_yet` for a reviewer who has still to answer."""
-    if is_unanswered_claim(video_id=video_id, reviewer_id=user.pk):
+    if blindness.is_withheld(user, video_id):
         raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)
 
 

@@ -134,7 +134,8 @@ def announce(*, analysis_id: UUID) -> None:
 
 
 def _add_deliveries(analysis_id: UUID) -> list[UUID]:
-    standing = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__videos__analyses=analysis_id)
+    standing = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__is_active=True)
+    standing = standing.filter(owner__videos__analyses=analysis_id)
     ids = list(standing.values_list("id", flat=True))
     if not ids:
         return []
@@ -249,9 +250,9 @@ def send_again(*, delivery: WebhookDelivery) -> None:
     """Start anew with this delivery, at once; a webhook that was disabled is enabled by that.  Raises Refused."""
     now = timezone.now()
     with transaction.atomic():
-        standing = Webhook.objects.filter(id=delivery.webhook_id, removed_at=None)
+        standing = Webhook.objects.filter(id=delivery.webhook_id, removed_at=None, owner__is_active=True)
         if not standing.update(not_before=now, disabled_at=None, failures=0):
-            raise Refused("webhook_removed", "Its owner has removed this webhook.", status=409)
+            raise Refused("webhook_removed", "Its owner has removed this webhook, or is deactivated.", status=409)
         WebhookDelivery.objects.filter(id=delivery.id).update(
             state=DeliveryState.WAITING, ended_at=None, attempts=0, not_before=now
         )
@@ -263,6 +264,7 @@ def sweep() -> int:
     now = timezone.now()
     due = _free(now).filter(Exists(_due(now).filter(webhook=OuterRef("pk"))))
     _give_up(WebhookDelivery.objects.filter(webhook__disabled_at__isnull=False), now)  # came in as it was disabled
+    _give_up(WebhookDelivery.objects.filter(webhook__owner__is_active=False), now)
     told = 0
     for webhook_id in due.order_by("not_before").values_list("id", flat=True)[:BATCH]:
         if not dispatch.wake_webhook(webhook_id=webhook_id):
@@ -280,7 +282,9 @@ def sweep() -> int:
 def _free(now: datetime) -> QuerySet[Webhook]:
     """Those that may be sent to by whoever comes first."""
     unclaimed = Q(lease_until=None) | Q(lease_until__lt=now)
-    return Webhook.objects.filter(unclaimed, removed_at=None, disabled_at=None, not_before__lte=now)
+    return Webhook.objects.filter(
+        unclaimed, removed_at=None, disabled_at=None, owner__is_active=True, not_before__lte=now
+    )
 
 
 def _due(now: datetime) -> QuerySet[WebhookDelivery]:
@@ -288,7 +292,7 @@ def _due(now: datetime) -> QuerySet[WebhookDelivery]:
 
 
 def _mine(claim: WebhookClaim) -> QuerySet[Webhook]:
-    return Webhook.objects.filter(id=claim.webhook_id, token=claim.token, removed_at=None)
+    return Webhook.objects.filter(id=claim.webhook_id, token=claim.token, removed_at=None, owner__is_active=True)
 
 
 def _give_up(rows: QuerySet[WebhookDelivery], now: datetime) -> None:

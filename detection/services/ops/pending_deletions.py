@@ -6,6 +6,7 @@ What a video leaves in training packs and cached features is a worker's to remov
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -13,12 +14,13 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from detection.models import Removal, RunState, TrainingRun
+from detection.models import CacheHolder, Removal, RunState, TrainingRun
 from detection.services.jobs.attempt_files import longest_attempt, remove_tree
 
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+HOLDER_KEPT = timedelta(days=7)
 
 
 def schedule(*, video_id: UUID, paths: Sequence[str], packs: bool) -> None:
@@ -41,9 +43,14 @@ def sweep() -> int:
     return done
 
 
-def waiting_for_packs() -> list[Removal]:
-    """Removals whose videos may still be in packs, and which no training that is under way can put there any more."""
+def waiting_for_packs(*, after: datetime | None = None) -> list[Removal]:
+    """Removals whose videos may still be in packs, and which no training that is under way can put there any more.
+
+    The oldest first, those made later than `after`.
+    """
     rows = Removal.objects.filter(packs=True, paths=[], created_at__lt=timezone.now() - longest_attempt())
+    if after is not None:
+        rows = rows.filter(created_at__gt=after)
     running = TrainingRun.objects.filter(state=RunState.RUNNING).order_by("started_at")
     oldest = running.values_list("started_at", flat=True).first()
     if oldest is not None:
@@ -53,6 +60,26 @@ def waiting_for_packs() -> list[Removal]:
 
 def packs_gone(*, removals: Collection[Removal]) -> None:
     Removal.objects.filter(pk__in=[removal.pk for removal in removals]).delete()
+
+
+def finish() -> int:
+    """Delete the removals that every machine with caches has carried out; returns how many.
+
+    A machine of which nothing has been heard for `HOLDER_KEPT` is not waited for: should it come back, it is unknown,
+    and empties its caches before it uses them (`worker.stages.erasure.register`).
+    """
+    gone = CacheHolder.objects.filter(seen_at__lt=timezone.now() - HOLDER_KEPT)
+    for holder in gone:
+        log.warning("cache_holder_gone", host=holder.host, seen_at=holder.seen_at.isoformat())
+    gone.delete()
+    until = list(CacheHolder.objects.values_list("erased_until", flat=True))
+    done = [
+        removal
+        for removal in waiting_for_packs()
+        if all(moment is not None and removal.created_at <= moment for moment in until)
+    ]
+    packs_gone(removals=done)
+    return len(done)
 
 
 def _remove_now(removal: Removal) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ CHUNK = 500
 """Rows that are fetched at once."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (some spreadsheets take the wide ones)
 """A cell that begins like this is run as a formula by spreadsheets."""
+_BEGINS = rf"[{re.escape(''.join(FORMULA))}']"
+_RISKY = re.compile(rf"(\A|[;,|\t\r\n])(?={_BEGINS})")
+_DEFUSED = re.compile(rf"(\A|[;,|\t\r\n])'(?={_BEGINS})")
 WRITTEN = {"0": ReviewLabel.REAL, "1": ReviewLabel.FAKE} | {label.value: label for label in ReviewLabel}
 
 
@@ -165,13 +169,15 @@ def _of_verdict(verdict: Any) -> dict[str, Any]:
 
 
 def defused(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula; `restored` gives back exactly what it was."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
+    """A cell that no spreadsheet takes for a formula; `restored` gives back exactly what it was.
+
+    Nor any part of it: a spreadsheet that splits the table elsewhere, at `;` say, sees a cell begin there.
+    """
+    return _RISKY.sub(r"\1'", "" if value is None else str(value))
 
 
 def restored(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
+    return _DEFUSED.sub(r"\1", cell)
 
 
 def _csv_line(cells: Iterable[str]) -> str:

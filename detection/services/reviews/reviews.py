@@ -25,7 +25,7 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
-from detection.selectors.videos import may_adjudicate, may_have_opinion, may_review
+from detection.selectors.permissions import may_adjudicate, may_have_opinion, may_review
 from detection.services.reviews.consensus import Answer, Consensus, settle
 from detection.services.validation import is_storable
 

@@ -7,7 +7,7 @@ browser gives no sign of life.  What the model says is not told before the answe
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +41,9 @@ QUEUES = ("disagreement", "audit", "uncertain", "no_face", "failed")
 SHEET_QUEUES = ("uncertain", "audit", "no_face", "failed")
 HELD = 3
 """Claims one reviewer may hold: the video shown, the one fetched ahead, and one more after taking an answer back."""
+MOST_TABS = 4
+"""Of one reviewer at work; what an older one holds is given back."""
+MOST_HELD = HELD * MOST_TABS
 LOOK_AT = 20
 """Candidates that one call tries to claim; each is lost only to somebody who claims it at the same moment."""
 
@@ -106,21 +109,23 @@ def next_item(
 ) -> Claimed | None:
     """Claim the next video for the reviewer; None where nothing waits.
 
-    `held` are the claims that the page still shows: others of theirs are taken up again first (a page that was
-    closed), so that nothing stays hidden until a lease runs out.  Raises Refused `too_many_claims`, `unknown_queue`.
+    `held` are the claims that the page still shows.  Others of theirs belong to another tab; those of a page that has
+    fallen silent are taken up again first, so that nothing stays hidden until a lease runs out.
+    Raises Refused `too_many_claims`, `unknown_queue`.
     """
     queues = settings.DFD_REVIEW_ORDER if queue == MIXED else [queue]
     singly = ReviewClaim.objects.filter(reviewer=reviewer, sheet=False)
-    mine = list(singly.filter(until__gte=timezone.now()).order_by("claimed_at"))
+    mine = list(singly.order_by("claimed_at"))
     kept = [claim for claim in mine if claim.token in held]
     if len(kept) >= HELD:
         raise Refused("too_many_claims", f"At most {HELD} videos can be held at once.", status=409)
-    for claim in mine:
-        if claim.token not in held and claim.queue in queues and claim.video_id not in skipped:
+    given_up = _given_up(mine, held=held, most=MOST_HELD)
+    for claim in given_up:
+        if claim.queue in queues and claim.video_id not in skipped:
             again = _take(claim.video_id, reviewer, claim.queue, claim.role, instead_of=claim.token)
             if again is not None:
                 return again
-    singly.exclude(token__in=held).delete()
+    singly.filter(token__in=[claim.token for claim in given_up]).delete()
     if random.random() < settings.DFD_REVIEW_GOLD_SHARE:  # nosec B311 # a sample, not a secret
         for video, name in gold.unseen(reviewer=reviewer, queues=queues, skipped=skipped):
             found = _take(video.pk, reviewer, name, ReviewRole.GOLD)
@@ -159,23 +164,28 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
         )
 
 
-def open_sheet(*, reviewer: User, queue: str, chosen: Collection[UUID] = ()) -> list[Claimed]:
+def open_sheet(
+    *, reviewer: User, queue: str, chosen: Collection[UUID] = (), held: Collection[UUID] = ()
+) -> list[Claimed]:
     """Claim a contact sheet: of the `chosen` videos, or else the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
 
-    Others of the reviewer's sheets are given back first.  What somebody else has before them is left out.
+    What the page has `held` until now is given back first, as is what a page fallen silent has; a sheet in another tab
+    stays.  What somebody else has before them is left out.
     Raises Refused `unknown_queue`; disagreements are settled one by one.
     """
     size = settings.DFD_REVIEW_SHEET_SIZE
     if queue not in SHEET_QUEUES and not chosen:
         raise Refused("unknown_queue", f"A contact sheet shows {', '.join(SHEET_QUEUES)}.")
-    ReviewClaim.objects.filter(reviewer=reviewer, sheet=True).delete()
+    sheets = ReviewClaim.objects.filter(reviewer=reviewer, sheet=True)
+    given_up = _given_up(sheets.order_by("claimed_at"), held=held, most=MOST_TABS * size)
+    sheets.filter(token__in=[*held, *(claim.token for claim in given_up)]).delete()
     found: list[Claimed] = []
     queue = CHOSEN if chosen else queue
     wanted = list(chosen) if chosen else [video.pk for video in _candidates(queue, reviewer, look_at=2 * size)]
     for video_id in wanted:
         if len(found) == size:
             break
-        claimed = _take(video_id, reviewer, queue, ReviewRole.SHEET, sheet=True)
+        claimed = _take(video_id, reviewer, queue, ReviewRole.SHEET, sheet=True, own=bool(chosen))
         if claimed is not None:
             found.append(claimed)
     return found
@@ -206,8 +216,12 @@ def answer_sheet(
         if label not in ReviewLabel.values:
             raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
         batch = ReviewBatch.objects.create(id=batch_id, reviewer=reviewer, label=label, comment=comment, size=confirmed)
+        answered = Review.objects.filter(reviewer=reviewer, video__in=[claim.video_id for claim in claims])
+        seen = set(answered.values_list("video_id", flat=True))
         for claim in claims:
-            reading = Reading(role=claim.role, queue=claim.queue, score_shown=False, batch=batch, claim=claim.token)
+            # Chosen were they in a list, where the scores are in sight.
+            shown = claim.queue == CHOSEN or claim.video_id in seen
+            reading = Reading(role=claim.role, queue=claim.queue, score_shown=shown, batch=batch, claim=claim.token)
             video, _ = claim.video, claim.delete()
             record_review(video=video, reviewer=reviewer, label=label, comment=comment, reading=reading)
     return batch
@@ -276,7 +290,7 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
         if last is None:
             raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)
         undo_review(review=last, by=reviewer)
-        return last, _take(last.video_id, reviewer, last.queue, last.role)
+        return last, _take(last.video_id, reviewer, last.queue, last.role, own=True)
 
 
 def forget_expired() -> int:
@@ -295,7 +309,14 @@ def _candidates(queue: str, reviewer: User, skipped: Collection[UUID] = (), look
 
 
 def _take(
-    video_id: UUID, reviewer: User, queue: str, role: str, *, instead_of: UUID | None = None, sheet: bool = False
+    video_id: UUID,
+    reviewer: User,
+    queue: str,
+    role: str,
+    *,
+    instead_of: UUID | None = None,
+    sheet: bool = False,
+    own: bool = False,
 ) -> Claimed | None:
     """The claim, or None: somebody was quicker, or the video has been answered or deleted meanwhile."""
     now = timezone.now()
@@ -303,7 +324,8 @@ def _take(
         "token": uuid4(), "reviewer": reviewer, "queue": queue, "role": role, "claimed_at": now, "until": _until(),
         "sheet": sheet,
     }  # fmt: skip
-    free = Q(until__lt=now) | Q(reviewer=reviewer)
+    # Only what the reviewer points at is taken from another tab of theirs.
+    free = Q(until__lt=now) | Q(reviewer=reviewer) if own else Q(until__lt=now)
     free = Q(token=instead_of) if instead_of else free
     taken = ReviewClaim.objects.filter(free, video_id=video_id).update(**facts)
     if not taken and instead_of is None:
@@ -345,10 +367,18 @@ def _mine(reviewer: User, token: UUID) -> ReviewClaim:
     if claim is None:
         raise Refused(
             "claim_lost",
-            "This video is no longer with you: it was answered, or your page was silent too long.",
+            "This video is no longer with this page: it was answered, or the page was silent too long.",
             status=409,
         )
     return claim
+
+
+def _given_up(claims: Iterable[ReviewClaim], *, held: Collection[UUID], most: int) -> list[ReviewClaim]:
+    """Those that are not `held` and have had no sign of life for half a lease (a page gives one each third of it), or
+    are the oldest of more than `most`; in the order of `claims`, the oldest first."""
+    silent = timezone.now() + timedelta(seconds=settings.DFD_REVIEW_LEASE_S / 2)
+    others = [claim for claim in claims if claim.token not in held]
+    return [claim for n, claim in enumerate(others) if claim.until < silent or n <= len(others) + len(held) - most]
 
 
 def _until() -> Any:

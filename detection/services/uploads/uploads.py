@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,14 @@ from detection.services.jobs.attempt_files import remove_tree
 from detection.services.ops import audit, pending_deletions
 from detection.services.stored_files import StoredFiles
 from detection.services.uploads.quotas import check_queue, check_quota, check_upload, lock_owner
-from detection.services.validation import is_storable
+from detection.services.validation import is_showable, is_storable
 
 log = structlog.get_logger(__name__)
 
 MAX_EXTERNAL_ID = 200
 MAX_KEY = 200
 MAX_NAME = 255
+MAX_METADATA_DEPTH = 64
 ABANDONED_AFTER_S = 24 * 3600.0
 TIDY_EVERY_S = 3600.0
 
@@ -216,7 +219,12 @@ def check_key_of_length(*, owner_id: int, key: str, length: int) -> None:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises Refused unless every database can hold it: small, no NUL, no NaN, no half of a surrogate pair."""
+    """Raises Refused unless every database can hold it, and every reader take it.
+
+    It must be small, have no NUL, no NaN, no half of a surrogate pair, and not be nested as deeply as no parser likes.
+    """
+    if _is_deeper(metadata, MAX_METADATA_DEPTH):
+        raise Refused("invalid_metadata", f"The metadata may be nested {MAX_METADATA_DEPTH} deep at most.")
     try:
         encoded = json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:  # a UnicodeEncodeError is a ValueError
@@ -228,14 +236,33 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def display_name(name: str) -> str:
-    """The last part of what the client calls the file, without control characters; for people only."""
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return "".join(char for char in last if char.isprintable()).strip()[:MAX_NAME] or "video"
+    """The last part of what the client calls the file, composed (NFC), without control characters; for people only.
+
+    Its lower-case form, which a database keeps to search in, is no longer than MAX_NAME either.
+    """
+    last = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
+    shown = "".join(filter(is_showable, last)).strip()[:MAX_NAME]
+    while len(shown.lower()) > MAX_NAME:  # of one letter may become two
+        shown = shown[:-1]
+    return shown or "video"
 
 
 def _check_text(field: str, value: str, limit: int) -> None:
-    if len(value) > limit or not is_storable(value):
-        raise Refused(f"invalid_{field}", f"{field} has at most {limit} characters and no NUL.")
+    """It is kept as it was sent, for its sender looks for it: what cannot be shown is refused, not taken out."""
+    if len(value) > limit or not is_storable(value) or not all(map(is_showable, value)):
+        sentence = f"{field} has at most {limit} characters, and none that cannot be seen (control characters, say)."
+        raise Refused(f"invalid_{field}", sentence)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are nested deeper; goes down in a loop, level after level."""
+    level = [value]
+    for _ in range(depth + 1):
+        inner = (one.values() if isinstance(one, Mapping) else one for one in level if isinstance(one, Mapping | list))
+        level = list(chain.from_iterable(inner))
+        if not level:
+            return False
+    return True
 
 
 def check_content(upload: File[bytes]) -> FileKind:

@@ -13,8 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (player.error) explain();
   document.querySelectorAll("[data-seek]").forEach((button) => {
     button.addEventListener("click", () => {
-      player.pause();
-      player.currentTime = Number(button.dataset.seek);
+      window.dfdFilm.seek(player, Number(button.dataset.seek), Number(player.dataset.fps));
       player.scrollIntoView({ block: "nearest", behavior: "smooth" });
     });
   });

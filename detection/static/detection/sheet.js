@@ -42,10 +42,11 @@ document.addEventListener("DOMContentLoaded", () => {
     );
   };
 
+  const held = () => items.map((item) => item.claim);
   const open = async () => {
     marked.clear();
     try {
-      const told = await post("sheet-open", queue === "chosen" ? { ids: setup.ids } : { queue });
+      const told = await post("sheet-open", { held: held(), ...(queue === "chosen" ? { ids: setup.ids } : { queue }) });
       items = told.items;
       grid.replaceChildren(...items.map(card));
       if (!items.length) grid.replaceChildren(make("li", { class: "dfd-subtle", text: "Nothing waits here. Choose another queue above." }));
@@ -144,13 +145,14 @@ document.addEventListener("DOMContentLoaded", () => {
   queueBox.append(...setup.queues.map((entry) => make("option", { value: entry.key, selected: entry.key === queue, text: entry.title })));
   queueBox.addEventListener("change", () => {
     queue = queueBox.value;
+    if (queue !== "chosen") history.replaceState(null, "", `?queue=${encodeURIComponent(queue)}`);
     queueBox.blur();
     open();
   });
   byId("all").addEventListener("click", () => cards().forEach((one) => mark(one, true)));
   byId("none").addEventListener("click", () => cards().forEach((one) => mark(one, false)));
   comment.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" || event.key === "Enter") comment.blur();
+    if (window.dfdKey(event, (key) => key === "Escape" || key === "Enter")) comment.blur();
   });
   const move = (by) => {
     const all = cards();
@@ -161,18 +163,17 @@ document.addEventListener("DOMContentLoaded", () => {
   const acts = { a: () => byId("all").click(), x: () => byId("none").click(), c: () => comment.focus(), ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
   for (const label of setup.labels) acts[label.key] = () => ask(label);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || confirm.open) return;
+    if (event.repeat || confirm.open) return;
     if (event.target.closest && event.target.closest("input, textarea, select")) return;
-    const act = acts[event.key];
-    if (!act) return;
+    const key = window.dfdKey(event, (one) => Object.hasOwn(acts, one));
+    if (!key) return;
     event.preventDefault();
-    act();
+    acts[key]();
   });
-  const held = () => items.map((item) => item.claim);
   window.setInterval(async () => {
     if (!items.length) return;
     const { lost } = await post("beat", { claims: held() }).catch(() => ({ lost: [] }));
-    if (lost.length) fault(`${videos(lost.length)} went to somebody else, because your page was silent too long. Open the sheet again.`);
+    if (lost.length) fault(`${videos(lost.length)} no longer with this page: it was silent too long, or they were deleted. Open the sheet again.`);
   }, (setup.lease_s * 1000) / 3);
   window.addEventListener("pagehide", () => {
     if (items.length) post("release", { claims: held() }, { keepalive: true }).catch(() => {});

@@ -134,9 +134,9 @@ window.dfdEvidence = (() => {
     if (!box()) return;
     byId("plain").addEventListener("click", () => plain(byId("plain").getAttribute("aria-pressed") !== "true"));
     box().addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-      if (event.key === "a" && !byId("plain").hidden) byId("plain").click();
-      if (event.key === "h") {
+      const key = event.repeat ? null : window.dfdKey(event, (one) => one === "a" || one === "h");
+      if (key === "a" && !byId("plain").hidden) byId("plain").click();
+      if (key === "h") {
         event.preventDefault();
         event.stopPropagation(); // or it would open again
         box().close();

@@ -15,8 +15,11 @@ document.addEventListener("DOMContentLoaded", () => {
   let fetching = null;
   let shownAt = 0; // seconds count while the page is in sight
   let counted = 0;
+  let appearedAt = 0;
   let ready = 0;
   let lastFace = null;
+  let asking = false; // the video that stands there is being skipped or given up
+  const drafts = new Map(); // video id -> comment, as it was when the video was left
   const outbox = []; // answers that are not stored yet, oldest first
   let sending = false;
   let unreachable = false;
@@ -50,7 +53,9 @@ document.addEventListener("DOMContentLoaded", () => {
   byId("today").textContent = `${setup.decided_today} decided by you today`;
   queueBox.addEventListener("change", () => {
     queue = queueBox.value;
+    history.replaceState(null, "", `?queue=${encodeURIComponent(queue)}`); // the way back from a video's page
     const given = held();
+    keepComment();
     shown = null;
     ahead = [];
     post("release", { claims: given }).catch(() => {}).finally(advance);
@@ -64,10 +69,19 @@ document.addEventListener("DOMContentLoaded", () => {
     else shownAt = performance.now();
   });
 
+  const keepComment = () => {
+    if (shown) drafts.set(shown.video.id, comment.value);
+  };
+  // A second tap, or the second click of two, is meant for the video before: nobody has seen this one yet.
+  const seen = () => Boolean(shown) && !asking && performance.now() - appearedAt >= setup.answer_delay_ms;
+
   const show = (item) => {
+    keepComment();
     shown = item;
+    asking = false;
+    appearedAt = performance.now();
     lastFace = null;
-    comment.value = "";
+    comment.value = (item && drafts.get(item.video.id)) || "";
     if (!item) {
       stage.replaceChildren(empty());
       done();
@@ -130,7 +144,13 @@ document.addEventListener("DOMContentLoaded", () => {
       show(ahead.shift());
       return;
     }
+    keepComment();
     shown = null;
+    comment.value = "";
+    // The video that was answered is done with: it must not look for long as if it waited for an answer.
+    const late = window.setTimeout(() => {
+      if (!shown) stage.replaceChildren(view.make("p", { class: "dfd-subtle", "data-waiting": true, text: "Waiting for the server, and the next video …" }));
+    }, 300);
     try {
       if (fetching) await fetching;
       if (!ahead.length) {
@@ -146,14 +166,16 @@ document.addEventListener("DOMContentLoaded", () => {
       fault(error.code || error.loggedOut ? error.message : "The server cannot be reached. Trying again …");
       if (unreachable) window.setTimeout(advance, 3000);
       else show(null);
+    } finally {
+      window.clearTimeout(late);
     }
   };
 
   // --- answers ---
   const answer = (label) => {
-    if (!shown) return;
+    if (!seen()) return;
     if (!unreachable) fault("");
-    outbox.push({ video: shown.video, name: shown.video.name, body: { claim: shown.claim, label, seconds: clock() / 1000, comment: comment.value } });
+    outbox.push({ video: shown.video, name: shown.video.name, body: { claim: shown.claim, video: shown.video.id, label, seconds: clock() / 1000, comment: comment.value } });
     said.textContent = `Recording: ${label} …`;
     send();
     advance();
@@ -183,7 +205,8 @@ document.addEventListener("DOMContentLoaded", () => {
         wait = 500;
       } catch (error) {
         if (error.code && error.status < 500) {
-          fault(`Your answer to ${name} was not stored. ${error.message}`);
+          const lost = body.comment.trim();
+          fault(`Your answer to ${name} was not stored. ${error.message}${lost ? ` Your comment was: ${lost}` : ""}`);
           outbox.shift();
         } else {
           fault(`Not saved yet: ${outbox.length}. ${error.loggedOut ? error.message : "The server cannot be reached; trying again."}`);
@@ -198,24 +221,28 @@ document.addEventListener("DOMContentLoaded", () => {
     waiting.splice(0).forEach((resolve) => resolve());
   };
 
-  const skip = () => {
-    if (!shown) return;
-    const { claim } = shown;
-    shown = null;
-    said.textContent = "Skipped.";
-    post("skip", { claim }).catch((error) => fault(error.message)).finally(advance);
+  // Given up without an answer.  Said only when it is so; a video that the server did not hear of stays.
+  const giveUp = async (call, words) => {
+    const item = shown;
+    asking = true;
+    try {
+      await post(call, { claim: item.claim, video: item.video.id });
+      said.textContent = words;
+      fault("");
+    } catch (error) {
+      fault(error.message);
+      if (!error.code) {
+        asking = false;
+        return;
+      }
+    }
+    if (shown === item) advance();
   };
-
+  const skip = () => {
+    if (seen()) giveUp("skip", "Skipped.");
+  };
   const lookAgain = () => {
-    if (!shown || !shown.can_look_again) return;
-    const { claim } = shown;
-    shown = null;
-    post("look-again", { claim })
-      .then(() => {
-        said.textContent = "Looking again with lower thresholds; it comes back when it is done.";
-      })
-      .catch((error) => fault(error.message))
-      .finally(advance);
+    if (seen() && shown.can_look_again) giveUp("look-again", "Looking again with lower thresholds; it comes back when it is done.");
   };
 
   const undo = async () => {
@@ -236,14 +263,10 @@ document.addEventListener("DOMContentLoaded", () => {
   // --- player, faces, lens ---
   const player = () => stage.querySelector("[data-film]");
   const step = (frames) => {
-    const film = player();
-    if (!film) return;
-    film.pause();
-    film.currentTime = Math.max(0, film.currentTime + frames / (shown.video.fps || 25));
+    if (player()) window.dfdFilm.step(player(), frames, shown && shown.video.fps);
   };
   const play = () => {
-    const film = player();
-    if (film) (film.paused ? film.play() : Promise.resolve(film.pause())).catch(() => {});
+    if (player()) window.dfdFilm.toggle(player());
   };
   const loop = () => {
     const film = player();
@@ -295,10 +318,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (face) {
       lastFace = face;
       const film = player();
-      if (film && face.dataset.seek) {
-        film.pause();
-        film.currentTime = Number(face.dataset.seek);
-      }
+      if (film && face.dataset.seek) window.dfdFilm.seek(film, Number(face.dataset.seek), shown && shown.video.fps);
     }
     const act = event.target.closest("button[data-act]");
     if (act) ({ back: () => step(-1), forward: () => step(1), play, loop, look: lookAgain })[act.dataset.act]();
@@ -307,7 +327,9 @@ document.addEventListener("DOMContentLoaded", () => {
     lastFace = event.target.closest("[data-face]") || lastFace;
   });
   stage.addEventListener("change", (event) => {
-    if (event.target.dataset.act === "speed") player().playbackRate = Number(event.target.value);
+    if (event.target.dataset.act !== "speed") return;
+    player().playbackRate = Number(event.target.value);
+    event.target.blur(); // or the keys would go on choosing speeds
   });
 
   // --- buttons and keys ---
@@ -324,30 +346,28 @@ document.addEventListener("DOMContentLoaded", () => {
       ),
       { onclick: () => acts[key]() },
     );
-  const order = ["fake", "real", "no_face", "unsure"];
-  const labels = [...setup.labels].sort((a, b) => order.indexOf(a.value) - order.indexOf(b.value));
   byId("buttons").append(
-    ...labels.map((label) => button(label.text, label.key, label.value, label.symbol)),
+    ...setup.labels.map((label) => button(label.text, label.key, label.value, label.symbol)),
     button("Skip", "s"),
     button("Undo", "z"),
     button("Help", "?"),
   );
 
   comment.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" || event.key === "Enter") comment.blur();
+    if (window.dfdKey(event, (key) => key === "Escape" || key === "Enter")) comment.blur();
   });
+  for (let number = 1; number <= 9; number += 1) acts[number] = () => people(number);
+  const moves = { " ": play, ArrowLeft: (event) => step(event.shiftKey ? -10 : -1), ArrowRight: (event) => step(event.shiftKey ? 10 : 1) };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help.open || lens.open || evidence.isOpen()) return;
-    if (event.target.closest && event.target.closest("input, textarea, select, [contenteditable]")) return;
-    const onButton = event.target.closest && event.target.closest("button, a, video");
-    let act = acts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (event.key === " " && !onButton) act = play;
-    if (event.key === "ArrowLeft") act = () => step(event.shiftKey ? -10 : -1);
-    if (event.key === "ArrowRight") act = () => step(event.shiftKey ? 10 : 1);
-    if (/^[1-9]$/.test(event.key)) act = () => people(event.key);
-    if (!act) return;
+    if (event.repeat || help.open || lens.open || evidence.isOpen()) return;
+    const inside = (selector) => Boolean(event.target.closest && event.target.closest(selector));
+    if (inside("input, textarea, [contenteditable], #dfd-ws-queue")) return;
+    // In the box of speeds letters are shortcuts all the same: no speed begins with one.
+    const known = (key) => Object.hasOwn(acts, key) || (Object.hasOwn(moves, key) && !inside("select") && !(key === " " && inside("button, a, video")));
+    const key = window.dfdKey(event, known);
+    if (key === null || (inside("select") && /^[1-9]$/.test(key))) return;
     event.preventDefault();
-    act();
+    (acts[key] || moves[key])(event);
   });
 
   // --- staying alive, and leaving ---
@@ -357,7 +377,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const { lost } = await post("beat", { claims }).catch(() => ({ lost: [] }));
     ahead = ahead.filter((item) => !lost.includes(item.claim));
     if (shown && lost.includes(shown.claim) && !outbox.some((one) => one.body.claim === shown.claim)) {
-      fault("This video went to somebody else, because your page was silent too long. Here is the next one.");
+      fault("This video is no longer with this page: it was silent too long, or the video was deleted. Here is the next one.");
       advance();
     }
   }, (setup.lease_s * 1000) / 3);

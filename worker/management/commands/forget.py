@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from detection.models import AuditAction, RunState, TrainingRun, Video
-from detection.services.ops import audit
+from detection.models import AuditAction, CacheHolder, RunState, TrainingRun, Video
+from detection.services.ops import audit, pending_deletions
 from detection.services.uploads.uploads import delete_video
 from worker.stages import erasure
 
@@ -32,10 +32,15 @@ class Command(BaseCommand):
                 raise CommandError("Nothing was removed.")
         for video in rows.values():
             delete_video(video=video)
+        for pk in set(ids) - set(rows):
+            pending_deletions.schedule(video_id=pk, paths=[], packs=True)  # for the caches of other machines
         names = {str(pk) for pk in ids}
         counts = {"packs": erasure.forget_cached(names), "reports": erasure.forget_reports(names)}
         for pk in ids:
             audit.record(AuditAction.FORGOTTEN, subject=f"video:{pk}", facts={"was_here": pk in rows} | counts)
         self.stdout.write(f"Removed {len(rows)} videos, {counts['packs']} packs and {counts['reports']} reports.")
+        others = CacheHolder.objects.exclude(pk=erasure.register().pk).count()
+        if others:
+            self.stdout.write(f"{others} other machines with caches remove theirs within about seven minutes.")
         if TrainingRun.objects.filter(state=RunState.RUNNING).exists():
             self.stdout.write("A training is under way that may have read them: what it packs goes when it has ended.")

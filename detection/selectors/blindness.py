@@ -1,0 +1,80 @@
+"""What is withheld from whom: nobody who is to read a video is told what the model or others say of it.
+
+A property of who asks and of the video, not of one page or endpoint: everything that tells a verdict, a score, a heat
+map, a label or an answer asks here.  A video is withheld from a reviewer
+- who has it before them in the workspace or on a sheet and has never answered it, whatever they are to do with it;
+- who may be given it for a second reading and has no standing answer of their own, from the first answer on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from detection.models import Review, ReviewClaim, ReviewNext, Video
+from detection.selectors.permissions import User, may_review
+
+NO_VERDICT = {
+    "current_verdict": None, "verdict_label": "", "verdict_model_id": None, "fake_probability": None, "margin": None,
+    "needs_review": False,
+}  # fmt: skip
+NO_ANSWER = {"label": "", "review_next": ""}
+
+
+def withheld_from(user: User) -> QuerySet[Video]:
+    """The videos that are withheld from the user."""
+    if not user.is_authenticated:
+        return Video.objects.none()
+    return Video.objects.filter(is_withheld_expression(user))
+
+
+def is_withheld_expression(user: User) -> Q:
+    """The condition on rows of videos that they are withheld from the user."""
+    condition = has_unanswered_claim(user)
+    if may_review(user=user):
+        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=user.pk)
+        condition |= Q(review_next=ReviewNext.SECOND) & ~Q(Exists(mine))
+    return condition
+
+
+def has_unanswered_claim(user: User, *, video: str = "pk") -> Q:
+    """The condition on rows whose column `video` is a video's id: the user has it before them, and never answered."""
+    claims = ReviewClaim.objects.filter(video=OuterRef(video), reviewer=user.pk, until__gte=timezone.now())
+    answers = Review.objects.filter(video=OuterRef(video), reviewer=user.pk)
+    return Q(Exists(claims)) & ~Q(Exists(answers))
+
+
+def withheld_ids(user: User, ids: Iterable[UUID]) -> frozenset[UUID]:
+    """Those of these videos that are withheld from the user, in one query."""
+    wanted = list(ids)
+    if not wanted:
+        return frozenset()
+    return frozenset(withheld_from(user).filter(pk__in=wanted).order_by().values_list("pk", flat=True))
+
+
+def is_withheld(user: User, video_id: UUID) -> bool:
+    return bool(withheld_ids(user, [video_id]))
+
+
+def redact(video: Video) -> Video:
+    """Take from a row in memory all that must not be told.  Never save such a row."""
+    for name, nothing in (NO_VERDICT | NO_ANSWER).items():
+        setattr(video, name, nothing)
+    video.save = _refuse_to_save  # type: ignore[method-assign]
+    return video
+
+
+def redact_for(user: User, videos: Collection[Video]) -> frozenset[UUID]:
+    """Redact those of the rows that are withheld from the user; returns their ids."""
+    withheld = withheld_ids(user, [video.pk for video in videos])
+    for video in videos:
+        if video.pk in withheld:
+            redact(video)
+    return withheld
+
+
+def _refuse_to_save(*_: object, **__: object) -> None:
+    raise RuntimeError("A redacted row is to be shown, not saved.")

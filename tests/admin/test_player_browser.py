@@ -1,0 +1,133 @@
+"""What the player shows when a face is clicked, compared by picture: each frame bears its number in black and white."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from numpy.typing import NDArray
+from pytest_django.live_server_helper import LiveServer
+
+from detection.models import Video
+from ml.video.decode import decode
+from ml.video.probe import probe
+from ml.video.trim import clip_suffix, trim
+from tests.admin import test_browser
+from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.test_workspace_browser import log_in
+from tests.ml.clips import write_clip
+from tests.ml.test_trim import shifted
+
+page = test_browser.page
+pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+BITS, SIDE = 8, 32
+READ = """selector => {
+    const film = document.querySelector(selector), canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [film.videoWidth, film.videoHeight];
+    const context = canvas.getContext("2d");
+    context.drawImage(film, 0, 0);
+    const light = (bit) => context.getImageData(bit * 32 + 16, 16, 1, 1).data[1] > 127;
+    return [...Array(8).keys()].reduce((sum, bit) => sum + (light(bit) ? 2 ** bit : 0), 0);
+}"""
+STANDS = "selector => { const film = document.querySelector(selector); return !film.seeking && film.readyState >= 2; }"
+FACES = (0, 1, 7, 23, 38, 52, 66, 81, 94, 95)
+"""Frame numbers, in the order of time."""
+
+
+def numbered(number: int) -> NDArray[np.uint8]:
+    image = np.zeros((SIDE, BITS * SIDE, 3), np.uint8)
+    for bit in range(BITS):
+        image[:, bit * SIDE : (bit + 1) * SIDE] = 235 if number >> bit & 1 else 20
+    return image
+
+
+def film_of(folder: Path, kind: str) -> Path:
+    """`kind` is a frame rate and a container: `23.976 mkv`; `late` ones start some seconds after 0."""
+    rate, _, name = kind.partition(" ")
+    fps = Fraction(24000, 1001) if rate == "23.976" else int(rate)
+    late, suffix = name.startswith("late-"), name.removeprefix("late-")
+    codec, options = ("libvpx-vp9", {"cpu-used": "8"}) if suffix == "webm" else ("libx264", {"bf": "3"})
+    first = write_clip(
+        folder / f"film.{'mp4' if late else suffix}", frames=96, codec=codec, fps=fps, picture=numbered, options=options
+    )
+    return shifted(first, f"late.{suffix}", 1.4) if late else first
+
+
+def stored(rows: Rows, path: Path, name: str) -> Video:
+    """The video as a worker would leave it, with ten faces at FACES."""
+    video = rows.with_verdict(name, model=rows.model(name, active=False))
+    clip = path.with_name(f"clip{clip_suffix(probe(path).info(next(decode(path))))}")
+    trim(path, clip)
+    video.clip = default_storage.save(f"{video.folder}/{clip.name}", ContentFile(clip.read_bytes()))
+    video.file = default_storage.save(f"{video.folder}/original{path.suffix}", ContentFile(path.read_bytes()))
+    video.fps, video.codec = probe(path).fps, "h264"
+    video.save()
+    at = {frame.number: frame.timestamp_s for frame in decode(path)}
+    for position, number in enumerate(FACES):
+        video.faces.filter(position=position).update(frame_number=number, timestamp_s=at[number])
+    return video
+
+
+def stands(tab: Any, selector: str) -> int:
+    tab.wait_for_function(STANDS, arg=selector)
+    return int(tab.evaluate(READ, selector))
+
+
+@pytest.fixture
+def rows(settings: Any) -> Rows:
+    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    rows.reader("maria")
+    return rows
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "23.976 mp4",
+        "30 mp4",
+        "25 ts",
+        "23.976 mkv",
+        "30 late-mkv",
+        "60 late-ts",
+        "30 avi",
+        "30 mov",
+        "30 webm",
+        "30 wmv",
+    ],
+)
+def test_a_click_on_a_face_shows_that_very_frame(
+    live_server: LiveServer, page: Any, rows: Rows, tmp_path: Path, kind: str
+) -> None:
+    video = stored(rows, film_of(tmp_path, kind), "film")
+    log_in(page, live_server, "maria")
+    page.wait_for_function(STANDS, arg="[data-film]")
+    faces = page.locator("[data-claim] [data-face]")
+    shown = []
+    for place in range(len(FACES)):
+        faces.nth(place).click()
+        shown.append(stands(page, "[data-film]"))
+    assert shown == list(FACES)
+    # Single frames from there, and back.
+    faces.nth(3).click()
+    stands(page, "[data-film]")
+    walked = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+        walked.append(stands(page, "[data-film]"))
+    assert walked == [FACES[3] + n for n in (1, 2, 3, 2, 1, 0, -1)]
+
+    page.goto(f"{live_server.url}/admin/detection/video/{video.pk}/change/")
+    page.wait_for_function("() => document.getElementById('dfd-player').readyState >= 1")
+    buttons = page.locator("[data-seek]")
+    shown = []
+    for place in range(len(FACES)):
+        buttons.nth(place).click()
+        shown.append(stands(page, "#dfd-player"))
+    assert shown == list(FACES)
