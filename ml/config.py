@@ -198,3 +198,7 @@ class DecisionConfig:
     """A sequence of fewer faces than this is `few_faces`."""
     experimental_auc: float = 0.70
     """A version whose held-out AUC has a lower bound under this is experimental."""
+    experimental_min_groups: int = 10
+    """Effective groups of people, real and fake each, that a version must be judged on; else it is experimental."""
+    experimental_min_videos: int = 20
+    """Held-out videos, real and fake each, that a version must be judged on; else it is experimental."""

@@ -1,16 +1,23 @@
-"""Bootstrap over whole groups of people, for all draws at once.  Pure numpy.
+"""The one bootstrap of this package: it draws whole groups of people and turns a metric's spread into an interval.
 
-A draw is a vector of counts: how often each component was drawn.  Every share is then a quotient of two matrix
-products, and the AUC a cumulated sum over the videos in the order of their scores, so that a thousand draws cost
-about as much as a few plain evaluations.
+Videos of one person are not independent, so what counts is how many groups of people there are, and of each label.
+Groups that hold the scarcer label and the other groups are two strata, drawn one at a time.  A draw of a stratum of n
+groups takes n - 1 of them with replacement (Rao and Wu, JASA 83, 1988), which makes the variance of a mean unbiased,
+and moves the weights half of the way there (`STEP`): a whole step would count what pairs of few groups have in common
+three times.  The strata's variances add up; Satterthwaite's formula gives the degrees of freedom, Student's t the
+quantile.  A metric from 0 to 1 gets Wilson's interval for as many videos as would have that variance.
+
+`python -m ml.evaluation.simulate` prints how often these intervals hold the truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from ml.config import Label
 
@@ -19,80 +26,203 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 CHUNK_CELLS = 2_000_000
-"""Draws are worked on in slices of about this many (draw, video) cells, so that memory stays bounded."""
+"""Cells (draw, video) worked on at once, so that memory stays bounded."""
+STEP = 0.5
+"""How far a draw's weights move from 1 towards those of the resample."""
+MIN_GROUPS = 5.0
+"""Effective groups of people, of each label that a metric depends on, below which it gets no interval."""
+NO_INTERVAL = (float("nan"), float("nan"))
 
 
-class ComponentDraws:
-    """`n_draws` draws with replacement of whole components; `counts` is (n_draws, C), `which` (N,) indexes it."""
+def effective_groups(sizes: Floats) -> float:
+    """Kish's effective number of groups with these numbers of videos (G,): equal groups count fully; 0.0 for none."""
+    total = float(sizes.sum())
+    return total * total / float((sizes * sizes).sum()) if total else 0.0
 
-    def __init__(self, components: Sequence[str], n_draws: int, rng: np.random.Generator) -> None:
-        names, which = np.unique(np.asarray(components, dtype=object).astype(str), return_inverse=True)
-        self.n_components = len(names)
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard error of a metric, and the degrees of freedom it is known with."""
+
+    error: float
+    df: float
+
+
+class ClusterBootstrap:
+    """Draws of whole groups of people, the same for every metric, so that two models can be compared draw by draw.
+
+    Attributes:
+        which: (N,) index of each video's group.
+        weights: (n_draws, G) weight of each group in each draw.
+        groups: Effective number of groups by label.
+    """
+
+    def __init__(self, groups: Sequence[str], labels: Ints, n_draws: int, rng: np.random.Generator) -> None:
+        """Draw the weights.
+
+        Args:
+            groups: Names of the N videos' groups of people.
+            labels: (N,) of `ml.config.Label`.
+            n_draws: Draws in all, split evenly between the strata.
+            rng: Where chance comes from.
+        """
+        names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+        self.n_groups = len(names)
         self.which: Ints = which.astype(np.int64).reshape(-1)
-        picked = rng.integers(0, self.n_components, size=(n_draws, self.n_components))
-        picked += np.arange(n_draws)[:, None] * self.n_components
-        flat = np.bincount(picked.ravel(), minlength=n_draws * self.n_components)
-        self.counts: Floats = flat.reshape(n_draws, self.n_components).astype(np.float64)
+        sizes = {label: self._sizes(labels == label) for label in Label}
+        self.groups = {label: effective_groups(sizes[label]) for label in Label}
+        present = [label for label in Label if self.groups[label]] or [Label.REAL]
+        scarcer = min(present, key=lambda label: self.groups[label])
+        inside = sizes[scarcer] > 0
+        strata = [np.flatnonzero(inside), np.flatnonzero(~inside)]
+        if len(strata[1]) < 2:  # one group alone has no variance of its own
+            strata = [np.arange(self.n_groups)]
+        rest = sizes[Label(1 - scarcer)]
+        held = [self.groups[scarcer], effective_groups(rest[strata[-1]]) if len(strata) > 1 else 0.0]
+        self._df = [max(held[k] - 1, 1e-3) for k in range(len(strata))]
+        self._members = strata
+        per = max(2, n_draws // len(strata))
+        self._stratum: Ints = np.repeat(np.arange(len(strata)), per)
+        self.weights: Floats = np.ones((per * len(strata), self.n_groups))
+        for k, members in enumerate(strata):
+            if len(members) > 1:
+                drawn = _rescaled_counts(len(members), per, rng)
+                self.weights[np.ix_(self._stratum == k, members)] += STEP * (drawn - 1)
 
-    def keep(self, draws: Bools) -> None:
-        """Forgets the other draws."""
-        self.counts = self.counts[draws]
+    def _sizes(self, mask: Bools) -> Floats:
+        sizes: Floats = np.bincount(self.which, weights=mask.astype(np.float64), minlength=self.n_groups).astype(
+            np.float64
+        )
+        return sizes
+
+    def effective(self, among: Bools) -> float:
+        """Effective number of groups of the videos `among` (N,)."""
+        return effective_groups(self._sizes(among))
+
+    @property
+    def scarcer(self) -> float:
+        """Effective number of groups of the label that fewer people have."""
+        return min(self.groups.values())
 
     def totals(self, values: Floats | Bools) -> Floats:
-        """Sum of `values` (N,) over each draw's videos, (n_draws,)."""
-        return self.counts @ np.bincount(self.which, weights=values.astype(np.float64), minlength=self.n_components)
+        """Sum of `values` (N,) over each draw's weighted videos, (n_draws,)."""
+        return self.weights @ np.bincount(self.which, weights=values.astype(np.float64), minlength=self.n_groups)
 
-    def share(self, hits: Bools, among: Bools) -> Floats:
-        """For each draw the share of `hits` among the videos `among`; NaN where a draw has none of them."""
+    def rate(self, hits: Bools, among: Bools) -> Floats:
+        """Share of `hits` among the videos `among` in each draw, (n_draws,); NaN where there is none."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.totals(hits & among) / self.totals(among)
 
-    def share_interval(self, hits: Bools, among: Bools) -> tuple[float, float]:
-        """The 95 % interval of a share; NaN where there is nobody, or nobody else to draw.
+    def auc(self, labels: Ints, scores: Floats) -> Floats:
+        """ROC AUC of each draw, (n_draws,); equal scores count half.  NaN without both labels."""
+        return np.concatenate([_area(reals, fakes) for reals, fakes in self._cumulated(labels, scores)])
 
-        When all of them are hits, or none, every draw repeats that, as if it were certain.  Then the exact binomial
-        interval over the groups of people is given: 3 of 3 people leave much room for the next one.
-        """
-        low, high = percentiles(self.share(hits, among), 2.5, 97.5)
-        if self.n_components < 2 or not among.any():
-            return float("nan"), float("nan")
-        some = 0.025 ** (1 / len(np.unique(self.which[among])))
-        if hits[among].all():
-            return some, 1.0
-        return (low, high) if hits[among].any() else (0.0, 1 - some)
-
-    def has_both(self, labels: Ints) -> Bools:
-        return (self.totals(labels == Label.REAL) > 0) & (self.totals(labels == Label.FAKE) > 0)
-
-    def cumulated(self, labels: Ints, scores: Floats) -> Iterator[tuple[Floats, Floats]]:
-        """In slices of draws: (reals, fakes) counted from the highest distinct score down, each (draws, D)."""
+    def _cumulated(self, labels: Ints, scores: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Yield slices of draws: weights of (reals, fakes) from the highest distinct score down, (draws, D) each."""
         order = np.argsort(-scores, kind="stable")
         starts = np.concatenate([[0], np.flatnonzero(np.diff(scores[order])) + 1])
         which, fake = self.which[order], labels[order] == Label.FAKE
         step = max(1, CHUNK_CELLS // len(scores))
-        for first in range(0, len(self.counts), step):
-            weights = self.counts[first : first + step][:, which]
+        for first in range(0, len(self.weights), step):
+            weights = self.weights[first : first + step][:, which]
             fakes = np.cumsum(np.add.reduceat(weights * fake, starts, axis=1), axis=1)
             both = np.cumsum(np.add.reduceat(weights, starts, axis=1), axis=1)
             yield both - fakes, fakes
 
-    def auc(self, labels: Ints, scores: Floats) -> Floats:
-        """ROC AUC of each draw (equal scores count half), NaN where a draw lacks a class."""
-        return np.concatenate([area(reals, fakes) for reals, fakes in self.cumulated(labels, scores)])
+    def spread(self, drawn: Floats, among: Bools | None = None) -> Spread:
+        """Estimate the standard error of a metric.
+
+        Args:
+            drawn: The metric in each draw, (n_draws,).
+            among: The videos (N,) that it depends on, where those are not all: fewer groups, fewer degrees of freedom.
+        """
+        parts, dfs = [], []
+        sizes = None if among is None else self._sizes(among)
+        for k, members in enumerate(self._members):
+            part, df = float(np.var(drawn[self._stratum == k])) / STEP**2, self._df[k]
+            if sizes is not None:
+                held = sizes[members]
+                n, within = len(members), int((held > 0).sum())
+                df = max(effective_groups(held) - 1, 1e-3)
+                if 1 < within < n:
+                    part *= within / (within - 1) * (n - 1) / n
+            parts.append(part)
+            dfs.append(df)
+        variance = sum(parts)
+        if not np.isfinite(variance):
+            return Spread(float("nan"), 1.0)
+        if variance < 1e-18:
+            return Spread(0.0, max(1.0, max(dfs)))
+        return Spread(variance**0.5, max(1.0, variance**2 / sum(p * p / df for p, df in zip(parts, dfs, strict=True))))
+
+    def interval(
+        self,
+        value: float,
+        drawn: Floats,
+        *,
+        among: Bools | None = None,
+        confidence: float = 0.95,
+        min_groups: float = MIN_GROUPS,
+    ) -> tuple[float, float]:
+        """Two-sided interval of a metric from 0 to 1, (low, high).
+
+        Args:
+            value: The metric on all videos.
+            drawn: The metric in each draw, (n_draws,).
+            among: The videos (N,) that it depends on; without, it depends on both labels, and on the scarcer most.
+            confidence: How often the interval is to hold the truth.
+            min_groups: Effective groups that it takes.
+
+        Returns:
+            NaN twice where fewer than `min_groups` groups cannot tell how the next person will fare.
+        """
+        groups, spread = self._basis(drawn, among)
+        if spread is None or not np.isfinite(value) or groups < min_groups - 1e-9:
+            return NO_INTERVAL
+        quantile = float(student.ppf(0.5 + confidence / 2, spread.df))
+        plain = value * (1 - value)
+        # Without exception, or without any difference between groups, only the number of groups bounds the error.
+        n = plain / spread.error**2 if plain > 1e-12 and spread.error > 0 else groups
+        squared = quantile**2 / n
+        middle, half = value + squared / 2, quantile * (plain / n + squared / (4 * n)) ** 0.5
+        return max(0.0, (middle - half) / (1 + squared)), min(1.0, (middle + half) / (1 + squared))
+
+    def rate_interval(self, hits: Bools, among: Bools, *, confidence: float = 0.95) -> tuple[float, float]:
+        """Interval of the share of `hits` among the videos `among` (N,), as `interval`."""
+        if not among.any():
+            return NO_INTERVAL
+        value = float((hits & among).sum() / among.sum())
+        return self.interval(value, self.rate(hits, among), among=among, confidence=confidence)
+
+    def difference_interval(
+        self, value: float, drawn: Floats, *, among: Bools | None = None, confidence: float = 0.95
+    ) -> tuple[float, float]:
+        """Interval of a difference of two metrics on the same videos: Student's, not bounded.  As `interval`."""
+        _, spread = self._basis(drawn, among)
+        if spread is None or not np.isfinite(value):
+            return NO_INTERVAL
+        half = float(student.ppf(0.5 + confidence / 2, spread.df)) * spread.error
+        return value - half, value + half
+
+    def _basis(self, drawn: Floats, among: Bools | None) -> tuple[float, Spread | None]:
+        """(effective groups, spread); no spread where the groups are too few."""
+        groups = self.scarcer if among is None else self.effective(among)
+        if groups < MIN_GROUPS - 1e-9:
+            return groups, None
+        spread = self.spread(drawn, among)
+        return groups, spread if np.isfinite(spread.error) else None
 
 
-def area(reals: Floats, fakes: Floats) -> Floats:
-    """Area under the ROC curves through the cumulated counts, (draws, D) each."""
+def _rescaled_counts(n: int, draws: int, rng: np.random.Generator) -> Floats:
+    """Counts of n - 1 draws with replacement out of n, rescaled to a mean of 1, (draws, n)."""
+    picked = rng.integers(0, n, size=(draws, n - 1)) + np.arange(draws)[:, None] * n
+    counts = np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n)
+    return counts.astype(np.float64) * (n / (n - 1))
+
+
+def _area(reals: Floats, fakes: Floats) -> Floats:
+    """Area under the ROC curves through the cumulated weights, (draws, D) each."""
     steps = np.diff(reals, axis=1, prepend=0.0)
     before = np.concatenate([np.zeros((len(fakes), 1)), fakes[:, :-1]], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (steps * (before + fakes)).sum(axis=1) / (2 * reals[:, -1] * fakes[:, -1])
-
-
-def percentiles(drawn: Floats, low: float, high: float) -> tuple[float, float]:
-    """Two percentiles of the finite draws, NaN when there are none."""
-    finite = drawn[np.isfinite(drawn)]
-    if not len(finite):
-        return float("nan"), float("nan")
-    a, b = np.percentile(finite, [low, high])
-    return float(a), float(b)

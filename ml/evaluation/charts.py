@@ -127,14 +127,8 @@ def _unit(ax: Axes, x: str, y: str) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel=x, ylabel=y, xticks=ticks, yticks=ticks)
 
 
-def _band(ax: Axes, band: Mapping[str, Any] | None) -> None:
-    if band:
-        ax.fill_between(band["at"], band["low"], band["high"], color=MAIN, alpha=0.16, linewidth=0, label="95 % band")
-
-
 def roc_chart(roc: Mapping[str, Any], auc: float) -> str:
     def draw(ax: Axes) -> None:
-        _band(ax, roc["band"])
         ax.plot(roc["fpr"], roc["tpr"], color=MAIN, label=f"model, AUC {auc:.2f}", clip_on=False, zorder=3)
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2, label="guessing, AUC 0.50")
         _unit(ax, "reals called fake", "fakes found")
@@ -147,7 +141,6 @@ def pr_chart(pr: Mapping[str, Any], average_precision: float) -> str:
     share = pr["share_fake"]
 
     def draw(ax: Axes) -> None:
-        _band(ax, pr["band"])
         ax.step(
             pr["recall"], pr["precision"], color=MAIN, where="pre", label=f"model, AP {average_precision:.2f}", zorder=3
         )

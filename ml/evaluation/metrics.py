@@ -1,80 +1,60 @@
-"""Figures of a classifier per video, each with a bootstrap interval.  Pure numpy; results are JSON-able."""
+"""Metrics of a classifier per video: point values of scikit-learn, intervals of `ClusterBootstrap`.  JSON-able."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from sklearn import metrics as sk
 
 from ml.config import Label
+from ml.evaluation.bootstrap import MIN_GROUPS, NO_INTERVAL, Bools, ClusterBootstrap, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-
-def confusion(labels: Ints, scores: Floats, threshold: float) -> list[list[int]]:
-    """[[real called real, real called fake], [fake called real, fake called fake]]."""
-    called = (scores >= threshold).astype(int)
-    return [[int(((labels == t) & (called == c)).sum()) for c in Label] for t in Label]
+MIN_GROUPS_BALANCED = 8.0
+"""Balanced accuracy takes more groups: where all of few people of one label are answered rightly, it looks too sure."""
+# average_precision, eer and ece have no interval: biased on few videos, none held the truth as often as it said.
 
 
-def ranking_figures(labels: Ints, scores: Floats) -> tuple[float, float, float]:
-    """(ROC AUC, average precision, equal error rate); NaN without both classes.  Equal scores count as one step.
+def ranking_metrics(labels: Ints, scores: Floats) -> tuple[float, float, float]:
+    """(ROC AUC, average precision, equal error rate) of (N,) labels and scores; NaN without both labels.
 
-    Same definitions as scikit-learn's; written out because a bootstrap asks a thousand times.
+    The equal error rate is where the ROC curve's misses and false alarms cross, interpolated.
     """
-    n_fake = int(labels.sum())
-    n_real = len(labels) - n_fake
-    if not n_fake or not n_real:
+    if len(set(labels.tolist())) < 2:
         return (float("nan"),) * 3
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last item of each distinct score
-    hits = np.cumsum(labels[order])[last]
-    alarms = last + 1 - hits
-    hit = np.concatenate([[0.0], hits / n_fake])
-    alarm = np.concatenate([[0.0], alarms / n_real])
-    precision = hits / (hits + alarms)
-    average_precision = float((np.diff(hit) * precision).sum())
-    # the equal error rate, interpolated where misses and false alarms cross
-    gap = (1 - hit) - alarm
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    gap = (1 - tpr) - fpr
     k = int(np.argmax(gap <= 0))
-    share = gap[k - 1] / (gap[k - 1] - gap[k])
-    eer = float(alarm[k - 1] + share * (alarm[k] - alarm[k - 1]))
-    return float(np.trapezoid(hit, alarm)), average_precision, eer
+    part = gap[k - 1] / (gap[k - 1] - gap[k])
+    eer = float(fpr[k - 1] + part * (fpr[k] - fpr[k - 1]))
+    return float(sk.roc_auc_score(labels, scores)), float(sk.average_precision_score(labels, scores)), eer
 
 
 def expected_calibration_error(labels: Ints, scores: Floats, bins: int = 10) -> float:
-    """Mean distance between fake probability and share of fakes, over equally wide bins."""
+    """Mean distance between fake probability and share of fakes over equally wide bins (Naeini et al. 2015)."""
     which = np.minimum((scores * bins).astype(int), bins - 1)
-    total = 0.0
-    for b in range(bins):
-        inside = which == b
-        if inside.any():
-            total += inside.mean() * abs(float(scores[inside].mean()) - float(labels[inside].mean()))
-    return float(total)
+    filled = [which == b for b in range(bins) if (which == b).any()]
+    return float(sum(b.mean() * abs(float(scores[b].mean()) - float(labels[b].mean())) for b in filled))
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else float("nan")
-
-
-def point_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, float]:
-    """All scalar figures, NaN where a class is missing makes one meaningless."""
-    (rr, rf), (fr, ff) = confusion(labels, scores, threshold)
-    recall_real, recall_fake = _ratio(rr, rr + rf), _ratio(ff, fr + ff)
-    precision_real, precision_fake = _ratio(rr, rr + fr), _ratio(ff, rf + ff)
-    auc, average_precision, eer = ranking_figures(labels, scores)
+def classification_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, float]:
+    """Every scalar metric at `threshold` of (N,) labels and scores; NaN where a label or an answer is missing."""
+    called = (scores >= threshold).astype(np.int64)
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(
+        labels, called, labels=[Label.REAL, Label.FAKE], zero_division=np.nan
+    )
+    auc, average_precision, eer = ranking_metrics(labels, scores)
+    by_label = {
+        f"{name}_{label.name.lower()}": float(values[label])
+        for label in Label
+        for name, values in (("precision", precision), ("recall", recall), ("f1", f1))
+    }
     return {
-        "accuracy": _ratio(rr + ff, len(labels)),
-        "balanced_accuracy": (recall_real + recall_fake) / 2,
-        "precision_real": precision_real,
-        "recall_real": recall_real,
-        "f1_real": _ratio(2 * rr, 2 * rr + fr + rf),
-        "precision_fake": precision_fake,
-        "recall_fake": recall_fake,
-        "f1_fake": _ratio(2 * ff, 2 * ff + fr + rf),
+        "accuracy": float(sk.accuracy_score(labels, called)),
+        "balanced_accuracy": float(np.mean(recall)),
+        **by_label,
         "auc": auc,
         "average_precision": average_precision,
         "eer": eer,
@@ -83,13 +63,43 @@ def point_metrics(labels: Ints, scores: Floats, threshold: float) -> dict[str, f
     }
 
 
-def _resampler(n: int, groups: Sequence[str] | None) -> Callable[[np.random.Generator], Ints]:
-    """Draws items with replacement; with groups whole groups are drawn, since a person's videos are not independent."""
-    if groups is None:
-        return lambda rng: rng.integers(0, n, size=n)
-    _, which = np.unique(np.asarray(groups), return_inverse=True)
-    members = [np.flatnonzero(which == k) for k in range(int(which.max()) + 1)]
-    return lambda rng: np.concatenate([members[k] for k in rng.integers(0, len(members), size=len(members))])
+def metric(value: float, interval: tuple[float, float]) -> dict[str, float | None]:
+    """`{"value", "low", "high"}`, rounded; None for what is not finite."""
+    numbers = {"value": value, "low": interval[0], "high": interval[1]}
+    return {key: round(float(number), 6) if np.isfinite(number) else None for key, number in numbers.items()}
+
+
+def metric_intervals(
+    point: Mapping[str, float], labels: Ints, scores: Floats, threshold: float, draws: ClusterBootstrap
+) -> dict[str, tuple[float, float]]:
+    """95 % interval of every metric of `point` (see `classification_metrics`) that has one; NaN for too few people."""
+    real: Bools = labels == Label.REAL
+    fake: Bools = labels == Label.FAKE
+    called: Bools = scores >= threshold
+    right, everyone = called == fake, real | fake
+    intervals = {
+        "accuracy": draws.rate_interval(right, everyone),
+        "recall_real": draws.rate_interval(~called, real),
+        "recall_fake": draws.rate_interval(called, fake),
+        "precision_real": draws.rate_interval(real, ~called),
+        "precision_fake": draws.rate_interval(fake, called),
+        "brier": draws.interval(
+            point["brier"],
+            draws.totals((scores - labels) ** 2) / draws.totals(everyone),
+            among=everyone,
+        ),
+    }
+    if not (real.any() and fake.any()):
+        return intervals
+    recalls = draws.rate(~called, real), draws.rate(called, fake)
+    drawn = {"auc": draws.auc(labels, scores), "balanced_accuracy": (recalls[0] + recalls[1]) / 2}
+    for name, label, answer in (("f1_real", real, ~called), ("f1_fake", fake, called)):
+        drawn[name] = 2 * draws.totals(label & answer) / (draws.totals(label) + draws.totals(answer))
+    least = {"balanced_accuracy": MIN_GROUPS_BALANCED}
+    return intervals | {
+        name: draws.interval(point[name], values, min_groups=least.get(name, MIN_GROUPS))
+        for name, values in drawn.items()
+    }
 
 
 def evaluate_scores(
@@ -101,11 +111,23 @@ def evaluate_scores(
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Figures at `threshold` with 95 % percentile bootstrap intervals.
+    """Evaluate fake probabilities at `threshold`, with 95 % intervals that draw whole groups of people.
 
-    `labels` are 0 (REAL) or 1 (FAKE), `scores` fake probabilities in [0, 1], both (N,).  Returns a JSON-able dict: `n`,
-    `n_real`, `n_fake`, `threshold`, `confusion_matrix`, `majority_accuracy` (of the naive answer), and for each
-    figure `{"value", "low", "high"}`; None where it is undefined.  Raises ValueError for anything else.
+    Args:
+        labels: (N,) of 0 (REAL) and 1 (FAKE).
+        scores: (N,) fake probabilities in [0, 1].
+        threshold: The probability from which a video is called fake.
+        n_bootstrap: Draws behind the intervals.
+        seed: Of the draws.
+        groups: N names of groups of people; by default each video is one.
+
+    Returns:
+        JSON-able: `n`, `n_real`, `n_fake`, `n_groups`, `groups_real` and `groups_fake` (effective, see `bootstrap`),
+        `threshold`, `confusion_matrix` (rows are the truth, real first), `majority_accuracy`, and each metric as
+        `{"value", "low", "high"}`, None where it is undefined or people are too few for an interval.
+
+    Raises:
+        ValueError: For anything that is not labels, probabilities and groups of one length.
     """
     y, s = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     if y.ndim != 1 or y.shape != s.shape or not len(y):
@@ -116,28 +138,24 @@ def evaluate_scores(
         raise ValueError("a score is a probability from 0 to 1")
     if groups is not None and len(groups) != len(y):
         raise ValueError(f"{len(groups)} groups for {len(y)} scores")
-    point = point_metrics(y, s, threshold)
-    rng = np.random.default_rng(seed)
-    draw = _resampler(len(y), groups)
-    drawn: dict[str, list[float]] = {name: [] for name in point}
-    for _ in range(n_bootstrap):
-        picked = draw(rng)
-        for name, value in point_metrics(y[picked], s[picked], threshold).items():
-            if np.isfinite(value):
-                drawn[name].append(value)
-    result: dict[str, Any] = {
-        "n": len(y),
-        "n_real": int((y == 0).sum()),
-        "n_fake": int((y == 1).sum()),
-        "n_groups": len(set(groups)) if groups is not None else len(y),
+    names = [str(k) for k in range(len(y))] if groups is None else groups
+    return evaluate_draws(y, s, threshold, ClusterBootstrap(names, y, n_bootstrap, np.random.default_rng(seed)))
+
+
+def evaluate_draws(labels: Ints, scores: Floats, threshold: float, draws: ClusterBootstrap) -> dict[str, Any]:
+    """What `evaluate_scores` returns, from draws that are there already."""
+    called = (scores >= threshold).astype(np.int64)
+    point = classification_metrics(labels, scores, threshold)
+    intervals = metric_intervals(point, labels, scores, threshold, draws)
+    return {
+        "n": len(labels),
+        "n_real": int((labels == Label.REAL).sum()),
+        "n_fake": int((labels == Label.FAKE).sum()),
+        "n_groups": draws.n_groups,
+        "groups_real": round(draws.groups[Label.REAL], 2),
+        "groups_fake": round(draws.groups[Label.FAKE], 2),
         "threshold": float(threshold),
-        "confusion_matrix": confusion(y, s, threshold),
-        "majority_accuracy": float(max((y == 0).mean(), (y == 1).mean())),
+        "confusion_matrix": sk.confusion_matrix(labels, called, labels=[Label.REAL, Label.FAKE]).tolist(),
+        "majority_accuracy": float(max((labels == Label.REAL).mean(), (labels == Label.FAKE).mean())),
+        **{name: metric(value, intervals.get(name, NO_INTERVAL)) for name, value in point.items()},
     }
-    for name, value in point.items():
-        low, high = np.percentile(drawn[name], [2.5, 97.5]) if drawn[name] else (float("nan"),) * 2
-        result[name] = {
-            key: round(float(v), 6) if np.isfinite(v) else None
-            for key, v in (("value", value), ("low", low), ("high", high))
-        }
-    return result

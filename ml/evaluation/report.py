@@ -1,7 +1,7 @@
-"""The report of a model on held-out videos: figures, curves, where it fails and on what.  JSON-able, no NaN.
+"""The report of a model on held-out videos: metrics, curves, where it fails and on what.  JSON-able, no NaN.
 
-`ml.evaluation.html` turns it into a page.  All intervals are 95 % percentile bootstraps that draw whole groups of
-people, since two videos of one person are not independent.
+`ml.evaluation.html` turns it into a page.  All intervals are 95 % ones of `ml.evaluation.bootstrap`, which draws whole
+groups of people, since two videos of one person are not independent.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from ml.config import Label
+from ml.config import DecisionConfig, Label
 from ml.evaluation import curves
-from ml.evaluation.bootstrap import Bools, ComponentDraws, Floats, Ints, percentiles
-from ml.evaluation.metrics import evaluate_scores, ranking_figures
+from ml.evaluation.bootstrap import MIN_GROUPS, Bools, ClusterBootstrap, Floats, Ints
+from ml.evaluation.metrics import evaluate_draws, metric, ranking_metrics
 from ml.evaluation.scored_video import ScoredVideo
 
 UNKNOWN = "unknown"
 MAX_ROWS = 50
-"""Of a breakdown; the ones with the most videos are shown."""
+"""Rows of a breakdown; the ones with the most videos are shown."""
 MAX_MISTAKES = 12
-FEW_COMPONENTS = 5
-"""With fewer groups of people a bootstrap's interval is too narrow to be trusted, and is marked."""
 
 HEIGHTS = ((240, "up to 240"), (480, "241 to 480"), (720, "481 to 720"), (1080, "721 to 1080"))
 FACE_SIZES = ((32, "under 32"), (64, "32 to 63"), (128, "64 to 127"), (256, "128 to 255"))
 
 GROUPINGS = ("dataset", "method", "compression", "resolution", "face_size")
+
+
+SUMMARY = ("auc", "accuracy", "balanced_accuracy", "recall_fake", "recall_real")
 
 
 def build_report(
@@ -41,15 +42,22 @@ def build_report(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Everything that can be said of a model from `videos`, that it was not trained on.
+    """Evaluate a model on `videos` that it was not trained on.
 
-    `facts` are shown as they are; `history` holds an entry per epoch with `stage`, `epoch` and what of `train_loss`,
-    `train_accuracy`, `val_loss`, `val_accuracy`, `val_auc` there is.  What cannot be worked out, because a class or
-    every video is missing, is None, and `notes` say so in sentences.
+    Args:
+        videos: Held-out videos with the model's scores; may be empty.
+        threshold: The probability from which a video is called fake.
+        title: Of the page.
+        facts: Shown as they are.
+        history: An entry per epoch with `stage`, `epoch` and what of `train_loss`, `train_accuracy`, `val_loss`,
+            `val_accuracy`, `val_auc` there is.
+        n_bootstrap: Draws behind the intervals.
+        seed: Of the draws.
+
+    Returns:
+        JSON-able.  What cannot be worked out, because a label or every video is missing, is None, and `notes` say so in
+        sentences.
     """
-    labels = np.array([video.label for video in videos], dtype=np.int64)
-    scores = np.array([video.score for video in videos], dtype=np.float64)
-    components = [video.component for video in videos]
     report: dict[str, Any] = {
         "title": title,
         "facts": clean(facts),
@@ -58,43 +66,87 @@ def build_report(
         "summary": None,
         "classification_report": None,
         "curves": None,
-        "naive": None,
+        "majority_baseline": None,
         "groups": {name: [] for name in GROUPINGS},
         "mistakes": [],
         "n_mistakes": {"real": 0, "fake": 0},
         "history": clean(list(history)),
     }
+    labels, scores = arrays(videos)
     if len(videos):
-        summary = evaluate_scores(
-            labels, scores, threshold=threshold, n_bootstrap=n_bootstrap, seed=seed, groups=components
-        )
-        rng = np.random.default_rng(seed)
-        draws = ComponentDraws(components, n_bootstrap, rng)
-        fake = labels == Label.FAKE
-        right = (scores >= threshold) == fake
-        for name, among in (("accuracy", fake | ~fake), ("recall_fake", fake), ("recall_real", ~fake)):
-            if summary[name]["value"] in (0.0, 1.0):
-                summary[name] = _share(right, among, draws)
-        if draws.n_components < 2:  # every draw is the same one: that is no interval
-            for entry in summary.values():
-                if isinstance(entry, dict):
-                    entry["low"] = entry["high"] = None
+        draws = _draws(videos, labels, n_bootstrap, seed)
+        summary = evaluate_draws(labels, scores, threshold, draws)
+        right = (scores >= threshold) == (labels == Label.FAKE)
         report |= {
             "summary": summary,
             "classification_report": classification_report(summary),
             "curves": curves.all_curves(labels, scores, draws),
-            "naive": _naive(labels, scores, threshold, draws),
-            "groups": {
-                name: _breakdown(name, videos, labels, scores, threshold, n_bootstrap, rng) for name in GROUPINGS
-            },
+            "majority_baseline": _majority_baseline(labels, scores, threshold, draws),
+            "groups": {name: _breakdown(name, videos, threshold, n_bootstrap, seed) for name in GROUPINGS},
             "mistakes": [_mistake(videos[k]) for k in _worst(labels, scores, threshold)],
             "n_mistakes": {label.name.lower(): int((~right & (labels == label)).sum()) for label in Label},
         }
     return clean(report | {"headline": _headline(report), "notes": _notes(report, scores)})
 
 
+def video_metrics(videos: Sequence[ScoredVideo], *, threshold: float, n_bootstrap: int) -> dict[str, Any]:
+    """Evaluate `videos` in all, by source and by forgery method, for weights to carry; empty without videos."""
+    if not videos:
+        return {}
+    labels, _ = arrays(videos)
+
+    def evaluated(mask: Bools) -> dict[str, Any]:
+        chosen = [video for video, keep in zip(videos, mask, strict=True) if keep]
+        y, s = arrays(chosen)
+        return evaluate_draws(y, s, threshold, _draws(chosen, y, n_bootstrap, 0))
+
+    overall = evaluated(np.ones(len(videos), dtype=bool))
+    return {
+        "summary": {name: overall[name] for name in (*SUMMARY, "majority_accuracy")},
+        "videos": overall,
+        "by_source": {name: evaluated(mask) for name, mask in masks_by("dataset", videos, labels).items()},
+        "by_method": {
+            name: evaluated(mask) for name, mask in masks_by("method", videos, labels).items() if name != UNKNOWN
+        },
+    }
+
+
+def why_experimental(metrics: Mapping[str, Any], config: DecisionConfig | None = None) -> str:
+    """Say why verdicts of a model with these `video_metrics` still need a person; empty when they do not.
+
+    Few people decide nothing about the next one, so besides a lower bound of the AUC there must be a minimum of groups
+    of people and of videos on both sides (`DecisionConfig`).
+    """
+    config = config or DecisionConfig()
+    found = metrics.get("videos") or {}
+    for side in ("real", "fake"):
+        people, videos = found.get(f"groups_{side}") or 0, found.get(f"n_{side}") or 0
+        if people < config.experimental_min_groups or videos < config.experimental_min_videos:
+            return (
+                f"It was judged on {videos} {side} held-out videos of {people:.0f} groups of people; "
+                f"{config.experimental_min_videos} videos of {config.experimental_min_groups} groups are needed."
+            )
+    low = (found.get("auc") or {}).get("low")
+    if low is None or low < config.experimental_auc:
+        bound = "unknown" if low is None else f"{low:.2f}"
+        return f"The lower bound of its held-out AUC is {bound}; {config.experimental_auc:.2f} is needed."
+    return ""
+
+
+def arrays(videos: Sequence[ScoredVideo]) -> tuple[Ints, Floats]:
+    """(labels, scores) of N videos, (N,) each."""
+    return (
+        np.array([video.label for video in videos], dtype=np.int64),
+        np.array([video.score for video in videos], dtype=np.float64),
+    )
+
+
+def _draws(videos: Sequence[ScoredVideo], labels: Ints, n_bootstrap: int, seed: int) -> ClusterBootstrap:
+    return ClusterBootstrap([v.component for v in videos], labels, n_bootstrap, np.random.default_rng(seed))
+
+
 def clean(value: Any) -> Any:
-    """`value` as JSON can hold it: numbers of numpy become plain ones, NaN and infinity None, the rest its text."""
+    """Turn `value` into what JSON can hold: plain numbers, None for NaN and infinity, text for the rest."""
     if isinstance(value, Mapping):
         return {str(key): clean(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray):
@@ -109,7 +161,7 @@ def clean(value: Any) -> Any:
 
 
 def classification_report(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Precision, recall, F1 and support of each class, their plain mean, and their mean weighted by support.
+    """Average the summary's precision, recall and F1 by label, plainly and weighted by support.
 
     A precision is None where nothing was called by that class's name, and so is the mean that would need it.
     """
@@ -131,93 +183,78 @@ def classification_report(summary: Mapping[str, Any]) -> dict[str, dict[str, Any
     return found | rows
 
 
-def figure(value: float, interval: tuple[float, float]) -> dict[str, float | None]:
-    """A value with its interval; None for what is not finite."""
-    numbers = {"value": value, "low": interval[0], "high": interval[1]}
-    return {key: round(number, 6) if math.isfinite(number) else None for key, number in numbers.items()}
+def masks_by(grouping: str, videos: Sequence[ScoredVideo], labels: Ints) -> dict[str, Bools]:
+    """Choose each group's videos: name -> (N,) mask.
+
+    A forgery method has no reals, so its fakes are set against the reals of the data sets it occurs in.
+    """
+    names = np.array([_name_of(grouping, video) for video in videos], dtype=object)
+    if grouping != "method":
+        return {name: names == name for name in _in_order(grouping, set(names))}
+    sets = np.array([video.dataset for video in videos], dtype=object).astype(str)
+    real: Bools = labels == Label.REAL
+    masks: dict[str, Bools] = {}
+    for name in sorted(set(names[~real])):
+        fakes = (names == name) & ~real
+        masks[name] = fakes | (real & np.isin(sets, sets[fakes]))
+    return masks
 
 
-def _share(hits: Bools, among: Bools, draws: ComponentDraws) -> dict[str, float | None]:
-    value = float(hits[among].mean()) if among.any() else math.nan
-    return figure(value, draws.share_interval(hits, among))
-
-
-def _spread(drawn: Floats) -> tuple[float, float]:
-    """The interval of a figure that is no share: none where every draw says the same, for that is not certainty."""
-    low, high = percentiles(drawn, 2.5, 97.5)
-    return (low, high) if high > low else (math.nan, math.nan)
-
-
-def _naive(labels: Ints, scores: Floats, threshold: float, draws: ComponentDraws) -> dict[str, Any]:
-    """What always giving the more frequent answer would come to, and how much better the model's accuracy is."""
+def _majority_baseline(labels: Ints, scores: Floats, threshold: float, draws: ClusterBootstrap) -> dict[str, Any]:
+    """Evaluate always giving the more frequent answer, and how much better the model's accuracy is."""
     answer = Label.FAKE if 2 * int((labels == Label.FAKE).sum()) >= len(labels) else Label.REAL
     everyone = np.ones(len(labels), dtype=bool)
-    naive, right = labels == answer, (scores >= threshold) == (labels == Label.FAKE)
-    gain = draws.share(right, everyone) - draws.share(naive, everyone)
+    majority, right = labels == answer, (scores >= threshold) == (labels == Label.FAKE)
+    gain = float(right.mean()) - float(majority.mean())
+    drawn = draws.rate(right, everyone) - draws.rate(majority, everyone)
+    low, high = draws.difference_interval(gain, drawn, among=everyone)
     both = len(set(labels.tolist())) == 2
     return {
         "answer": answer.name.lower(),
-        "accuracy": _share(naive, everyone, draws),
+        "accuracy": metric(float(majority.mean()), draws.rate_interval(majority, everyone)),
         "balanced_accuracy": 0.5 if both else None,
         "auc": 0.5 if both else None,
         "recall_fake": float(answer == Label.FAKE),
         "recall_real": float(answer == Label.REAL),
-        "accuracy_gain": figure(float(right.mean()) - float(naive.mean()), _spread(gain)),
+        # no difference at all in any draw is not certainty
+        "accuracy_gain": metric(gain, (low, high) if high > low else (math.nan, math.nan)),
     }
 
 
 def _breakdown(
-    grouping: str,
-    videos: Sequence[ScoredVideo],
-    labels: Ints,
-    scores: Floats,
-    threshold: float,
-    n_bootstrap: int,
-    rng: np.random.Generator,
+    grouping: str, videos: Sequence[ScoredVideo], threshold: float, n_bootstrap: int, seed: int
 ) -> list[dict[str, Any]]:
-    names = np.array([_name_of(grouping, video) for video in videos], dtype=object)
-    masks: dict[str, Bools] = {}
-    if grouping == "method":
-        # a method has no reals: its fakes are set against the reals of the data sets it occurs in
-        sets = np.array([video.dataset for video in videos], dtype=object)
-        real = labels == Label.REAL
-        for name in sorted(set(names[~real])):
-            fakes = (names == name) & ~real
-            masks[name] = fakes | (real & np.isin(sets.astype(str), sets[fakes].astype(str)))
-    else:
-        masks = {name: names == name for name in _in_order(grouping, set(names))}
+    labels, _ = arrays(videos)
+    masks = masks_by(grouping, videos, labels)
     largest = sorted(masks, key=lambda name: -int(masks[name].sum()))[:MAX_ROWS]
     return [
-        {"name": name} | _row(mask, videos, labels, scores, threshold, n_bootstrap, rng)
+        {"name": name} | _row([videos[int(k)] for k in np.flatnonzero(mask)], threshold, n_bootstrap, seed)
         for name, mask in masks.items()
         if name in largest
     ]
 
 
-def _row(
-    mask: Bools,
-    videos: Sequence[ScoredVideo],
-    labels: Ints,
-    scores: Floats,
-    threshold: float,
-    n_bootstrap: int,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    y, s = labels[mask], scores[mask]
-    draws = ComponentDraws([videos[int(k)].component for k in np.flatnonzero(mask)], n_bootstrap, rng)
-    real, fake = y == Label.REAL, y == Label.FAKE
-    right = (s >= threshold) == fake
-    n = draws.n_components
+def _row(videos: Sequence[ScoredVideo], threshold: float, n_bootstrap: int, seed: int) -> dict[str, Any]:
+    labels, scores = arrays(videos)
+    draws = _draws(videos, labels, n_bootstrap, seed)
+    real, fake = labels == Label.REAL, labels == Label.FAKE
+    right = (scores >= threshold) == fake
+    auc = ranking_metrics(labels, scores)[0]
+
+    def rate(among: Bools) -> dict[str, float | None]:
+        value = float(right[among].mean()) if among.any() else math.nan
+        return metric(value, draws.rate_interval(right, among))
+
     return {
-        "n": len(y),
+        "n": len(labels),
         "n_real": int(real.sum()),
         "n_fake": int(fake.sum()),
-        "n_components": n,
-        "few": n < FEW_COMPONENTS,
-        "auc": figure(ranking_figures(y, s)[0], _spread(draws.auc(y, s))),
-        "accuracy": _share(right, real | fake, draws),
-        "recall_fake": _share(right, fake, draws),
-        "recall_real": _share(right, real, draws),
+        "n_components": draws.n_groups,
+        "few": draws.effective(real | fake) < MIN_GROUPS,
+        "auc": metric(auc, draws.interval(auc, draws.auc(labels, scores))),
+        "accuracy": rate(real | fake),
+        "recall_fake": rate(fake),
+        "recall_real": rate(real),
     }
 
 
@@ -234,7 +271,7 @@ def _name_of(grouping: str, video: ScoredVideo) -> str:
 
 
 def _in_order(grouping: str, names: set[str]) -> list[str]:
-    """Sizes from small to large, other names by alphabet, unknown last."""
+    """Sort sizes from small to large, other names by alphabet, unknown last."""
     sizes = {"resolution": [*(n for _, n in HEIGHTS), "over 1080"]}
     sizes["face_size"] = [*(n for _, n in FACE_SIZES), "256 and more"]
 
@@ -246,7 +283,7 @@ def _in_order(grouping: str, names: set[str]) -> list[str]:
 
 
 def _worst(labels: Ints, scores: Floats, threshold: float) -> list[int]:
-    """Wrong answers, the surest first: half of them reals and half fakes, as far as there are so many of each."""
+    """Choose wrong answers, the surest first: half reals and half fakes, as far as there are so many of each."""
     reals = np.flatnonzero((labels == Label.REAL) & (scores >= threshold))
     fakes = np.flatnonzero((labels == Label.FAKE) & (scores < threshold))
     reals, fakes = reals[np.argsort(-scores[reals], kind="stable")], fakes[np.argsort(scores[fakes], kind="stable")]
@@ -267,21 +304,21 @@ def _mistake(video: ScoredVideo) -> dict[str, Any]:
 
 
 def _headline(report: Mapping[str, Any]) -> str:
-    summary, naive = report["summary"], report["naive"]
+    summary, majority = report["summary"], report["majority_baseline"]
     if not summary:
         return "There are no held-out videos, so nothing can be said about this model."
     on = f"On {_count(summary['n'], 'held-out video')} of {_count(summary['n_groups'], 'group')} of people the model"
     auc, accuracy = summary["auc"], summary["accuracy"]
-    said = f"always answering “{naive['answer']}” would be right in {percent(naive['accuracy']['value'])}"
+    baseline = f"always answering “{majority['answer']}” would be right in {percent(majority['accuracy']['value'])}"
     if auc["value"] is None:
-        return f"{on} is right in {percent(accuracy['value'])}; {said}, since all of them are {naive['answer']}."
-    figures = f"has AUC {auc['value']:.2f}{between(auc)} and is right in {percent(accuracy['value'])}"
-    return f"{on} {figures}; {said}."
+        return f"{on} is right in {percent(accuracy['value'])}; {baseline}, since all of them are {majority['answer']}."
+    metrics = f"has AUC {auc['value']:.2f}{between(auc)} and is right in {percent(accuracy['value'])}"
+    return f"{on} {metrics}; {baseline}."
 
 
 def _notes(report: Mapping[str, Any], scores: Floats) -> list[str]:
-    """What a reader must know before trusting the figures."""
-    summary, naive = report["summary"], report["naive"]
+    """Say what a reader must know before trusting the metrics."""
+    summary, majority = report["summary"], report["majority_baseline"]
     if not summary:
         return []
     notes = []
@@ -290,22 +327,25 @@ def _notes(report: Mapping[str, Any], scores: Floats) -> list[str]:
         notes.append(
             f"None of the videos is {missing[0]}: AUC, curves and comparisons of the two cannot be worked out."
         )
+    few = [name for name in ("real", "fake") if 0 < summary[f"groups_{name}"] < MIN_GROUPS]
     if summary["n_groups"] < 2:
         notes.append(
             "All videos are of one group of people, so there are no intervals: other people may fare otherwise."
         )
-    elif summary["n_groups"] < FEW_COMPONENTS:
+    elif few:
+        people = " and ".join(f"the {name} videos are of {summary[f'groups_{name}']:.1f}" for name in few)
         notes.append(
-            f"There are only {summary['n_groups']} groups of people: the intervals are too narrow to be trusted."
+            f"Too few people for an interval: counted by their videos, {people} groups of people, and "
+            f"{MIN_GROUPS:.0f} are needed. Other people may fare otherwise."
         )
     if len(scores) > 1 and float(np.ptp(scores)) == 0.0:
         notes.append("The model gives every video the same score, so it tells nothing apart.")
     elif not missing and summary["auc"]["low"] is not None:
-        auc, gain = summary["auc"], naive["accuracy_gain"]
+        auc, gain = summary["auc"], majority["accuracy_gain"]
         if auc["low"] <= 0.5:
             notes.append("Its AUC cannot be told from guessing (0.50) on so few videos.")
         if gain["low"] is not None and gain["low"] <= 0:
-            notes.append(f"Its accuracy is not certainly better than always answering “{naive['answer']}”.")
+            notes.append(f"Its accuracy is not certainly better than always answering “{majority['answer']}”.")
     return notes
 
 
@@ -317,6 +357,6 @@ def percent(value: float | None) -> str:
     return "an unknown share" if value is None else f"{100 * value:.0f} %"
 
 
-def between(figure: Mapping[str, float | None]) -> str:
-    """The interval in brackets, with a space before; nothing where there is none."""
-    return "" if figure["low"] is None else f" ({figure['low']:.2f} to {figure['high']:.2f})"
+def between(entry: Mapping[str, float | None]) -> str:
+    """Put the interval in brackets, with a space before; nothing where there is none."""
+    return "" if entry["low"] is None else f" ({entry['low']:.2f} to {entry['high']:.2f})"

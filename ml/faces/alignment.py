@@ -1,6 +1,6 @@
 """Level a face crop by its landmarks: the one step between a stored crop and what a network sees.
 
-Stored crops are squares about the detector's box (see `ml.faces.detector.crop_face`).  Their framing and tilt follow
+Stored crops are squares about the detector's box (see `ml.faces.crop.crop_face`).  Their framing and tilt follow
 the detector, data sets bring framings of their own, and a forgery's traces are faint beside such differences: on
 frames of eight Celeb-DF pairs the same weights had AUC 0.80 or 0.90 by the margin alone.  So training, inference and
 evaluation all pass crops through `align_face`.

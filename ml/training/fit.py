@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import DecisionConfig, Label
+from ml.config import Label
 from ml.data.crop_pack import Pack, PackError
 from ml.data.frame_batches import BatchSchedule
 from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample
+from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import choose_threshold, fit_temperature, probabilities
 from ml.model.network import FaceSequenceClassifier
@@ -36,7 +37,7 @@ from ml.training.frame_stage import (
     train_frames,
 )
 from ml.training.progress import ProgressCallback
-from ml.training.scoring import frame_report, scored_videos, video_metrics
+from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,
     SequenceStageConfig,
@@ -210,13 +211,12 @@ def fit(
     metrics["frames"] = frame_report(
         model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
     )
-    low = metrics.get("videos", {}).get("auc", {}).get("low")
     info = WeightsInfo(
         name=options.name,
         config=model.config,
         threshold=threshold,
         temperature=temperature,
-        experimental=low is None or low < DecisionConfig().experimental_auc,
+        experimental=bool(why_experimental(metrics)),
         training_data_sha256=pack.content_sha256(),
         trained_on=tuple(sorted(seen | set(seen_before))),
         metrics=metrics,

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ml.config import Label
 from ml.data.crop_pack import Pack
 from ml.data.splits import row_components
 from ml.evaluation.metrics import evaluate_scores
@@ -18,8 +16,6 @@ from ml.model.calibration import probabilities
 from ml.model.network import FaceSequenceClassifier
 from ml.training.frame_stage import frame_scores
 from ml.training.sequence_stage import FeatureSequence, sequence_margins
-
-SUMMARY = ("auc", "accuracy", "balanced_accuracy", "recall_fake", "recall_real")
 
 
 def scored_videos(
@@ -58,33 +54,6 @@ def scored_videos(
             )
         )
     return found
-
-
-def video_metrics(videos: Sequence[ScoredVideo], *, threshold: float, n_bootstrap: int) -> dict[str, Any]:
-    """Figures over all videos, by source and by method, with intervals over whole components; empty without videos."""
-    if not videos:
-        return {}
-    y = np.array([v.label for v in videos], dtype=np.int64)
-    scores = np.array([v.score for v in videos])
-    sources, methods = np.array([v.dataset for v in videos]), np.array([v.method for v in videos])
-    real = y == Label.REAL
-
-    def figures(mask: NDArray[np.bool_]) -> dict[str, Any]:
-        groups = [v.component for v, keep in zip(videos, mask, strict=True) if keep]
-        return evaluate_scores(y[mask], scores[mask], threshold=threshold, n_bootstrap=n_bootstrap, groups=groups)
-
-    overall = figures(np.ones(len(y), dtype=bool))
-    fakes_of = sorted({m for m, label in zip(methods, y, strict=True) if label == Label.FAKE and m})
-    return {
-        "summary": {k: overall[k] for k in SUMMARY} | {"majority_accuracy": overall["majority_accuracy"]},
-        "videos": overall,
-        "by_source": {s: figures(sources == s) for s in sorted(set(sources))},
-        # each method's fakes against the reals of the sources it occurs in
-        "by_method": {
-            m: figures(((methods == m) & ~real) | (real & np.isin(sources, sources[(methods == m) & ~real])))
-            for m in fakes_of
-        },
-    }
 
 
 def frame_report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from detection.errors import Refused
 from detection.models import AppendOnlyError, ModelVersion, Promotion, Stage, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry
+from detection.services.learning.gate_record import GateRecord
 from tests.detection.conftest import Doorbell, claimed, extraction
 
 pytestmark = pytest.mark.django_db
@@ -89,16 +91,16 @@ def test_activating_one_model_retires_the_other(tmp_path: Path) -> None:
     assert ModelVersion.objects.get(active=True) == first
 
 
-WON = {"passed": True, "sentence": "Better.", "champion": None}
+WON = GateRecord(passed=True, sentence="Better.")
 
 
 def test_only_a_winner_is_promoted_and_force_needs_a_reason(tmp_path: Path) -> None:
     first = register(tmp_path / "a", activate=True)
     second = register(tmp_path / "b", b"other", name="second")
-    lost = {"passed": False, "sentence": "Refused: AUC 0.50 against 0.70.", "champion": str(first.id)}
+    lost = GateRecord(passed=False, sentence="Refused: AUC 0.50 against 0.70.", champion=str(first.id))
     for gate, force, code in (
         (lost, False, "gate_refused"),
-        ({}, False, "gate_refused"),
+        (None, False, "gate_refused"),
         (lost, True, "reason_missing"),
     ):
         with pytest.raises(Refused) as refused:
@@ -108,7 +110,7 @@ def test_only_a_winner_is_promoted_and_force_needs_a_reason(tmp_path: Path) -> N
     with pytest.raises(Refused) as refused:  # it was compared with another model than the one that is active by now
         registry.promote(model=second, gate=WON)
     assert refused.value.code == "stale_gate"
-    assert registry.promote(model=second, gate=WON | {"champion": str(first.id)}).active
+    assert registry.promote(model=second, gate=replace(WON, champion=str(first.id))).active
     row = Promotion.objects.first()
     assert row is not None
     assert (row.kind, row.model_version, row.previous) == ("gate", second, first)

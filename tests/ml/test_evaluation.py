@@ -91,9 +91,7 @@ def test_the_curves_are_scikit_learns(digits: int) -> None:
     precision, recall, _ = metrics.precision_recall_curve(labels, scores)
     assert curves["pr"]["recall"] == pytest.approx(recall[::-1][1:], abs=1e-5)
     assert curves["pr"]["precision"] == pytest.approx(precision[::-1][1:], abs=1e-5)
-    band = curves["roc"]["band"]
-    middle = np.interp(band["at"], curves["roc"]["fpr"], curves["roc"]["tpr"])
-    assert np.mean((np.array(band["low"]) <= middle + 1e-9) & (middle <= np.array(band["high"]) + 1e-9)) > 0.95
+    assert "band" not in curves["roc"]  # none held the truth as often as it said
 
 
 def test_points_are_thinned_with_both_ends_kept() -> None:
@@ -112,7 +110,11 @@ def test_reliability_and_histogram_count_every_video_once() -> None:
     assert sum(b["n"] for b in curves["reliability"]) == 100
     last = curves["reliability"][9]
     assert last["share_fake"] == pytest.approx(labels[scores >= 0.9].mean())
-    assert last["low"] <= last["share_fake"] <= last["high"]
+    given = [b for b in curves["reliability"] if b["low"] is not None]
+    assert given
+    assert all(b["low"] <= b["share_fake"] <= b["high"] for b in given)
+    people = [len({v.component for v in videos if int(v.score * 10) == k}) for k in range(9)]
+    assert all(b["low"] is None for b, n in zip(curves["reliability"], people, strict=False) if n < 5)
     assert sum(curves["histogram"]["real"]) == int((labels == 0).sum())
     assert sum(curves["histogram"]["fake"]) == int((labels == 1).sum())
 
@@ -120,7 +122,7 @@ def test_reliability_and_histogram_count_every_video_once() -> None:
 def test_the_naive_answer_is_the_more_frequent_one() -> None:
     videos = [replace(v, label=int(k < 30)) for k, v in enumerate(scored(100))]
     found = report_of(videos)
-    naive = found["naive"]
+    naive = found["majority_baseline"]
     assert (naive["answer"], naive["auc"], naive["recall_fake"], naive["recall_real"]) == ("real", 0.5, 0.0, 1.0)
     assert naive["accuracy"]["value"] == pytest.approx(0.7) == found["summary"]["majority_accuracy"]
     assert naive["accuracy"]["low"] < 0.7 < naive["accuracy"]["high"]
@@ -213,7 +215,7 @@ def one(label: int, score: float, key: str = "a", component: str = "c") -> Score
         ([one(1, k / 9, str(k), str(k)) for k in range(9)], "None of the videos is real"),
         ([one(k % 2, 0.5, str(k), str(k)) for k in range(9)], "same score"),
         ([one(k % 2, (k % 2) * 1.0, str(k), str(k)) for k in range(9)], "AUC 1.00"),
-        ([one(k % 2, k / 9, str(k), str(k % 2)) for k in range(9)], "only 2 groups of people"),
+        ([one(k % 2, k / 9, str(k), str(k % 2)) for k in range(9)], "Too few people for an interval"),
     ],
 )
 def test_degenerate_inputs_are_told_in_a_sentence(videos: list[ScoredVideo], says: str) -> None:

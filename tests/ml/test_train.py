@@ -14,6 +14,7 @@ from ml.config import Label, ModelConfig
 from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches, GroupSampler
 from ml.data.splits import split_rows
+from ml.evaluation.report import why_experimental
 from ml.model.calibration import choose_threshold, fit_temperature, probabilities
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier
@@ -232,8 +233,8 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     people = {pack.rows[i].group for i in (*splits["train"], *splits["val"])}
     assert set(info.trained_on) == people
     assert not people & {pack.rows[i].group for i in splits["holdout"]}
-    low = info.metrics["videos"]["auc"]["low"]
-    assert info.experimental == (low is None or low < 0.7)
+    assert why_experimental(info.metrics)  # there are far fewer people than it takes
+    assert info.experimental
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/**/*.npy")}
     assert kept
     metrics = info.metrics

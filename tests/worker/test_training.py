@@ -280,13 +280,16 @@ def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) 
     items = snapshots.read_snapshot(snapshot=Snapshot.objects.get())
     held = sorted({item.identity for item in items if item.side == "holdout"})
     blind.trained_on = held[:3]
-    answer = snapshot_pack.judge(row.candidate, blind, items)
-    assert answer.gate["excluded_seen_in_training"] == 6
+    answer = snapshot_pack.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get())
+    assert answer.gate.facts["excluded_seen_in_training"] == 6
     assert {video.key for video in answer.videos} == {
         item.video for item in items if item.side == "holdout" and item.identity not in held[:3]
     }
     blind.trained_on = held
-    assert snapshot_pack.judge(row.candidate, blind, items).gate["code"] == "too_small"
+    assert (
+        snapshot_pack.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get()).gate.facts["code"]
+        == "too_small"
+    )
 
 
 def test_rescoring_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

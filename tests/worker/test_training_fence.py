@@ -16,6 +16,7 @@ from detection.models import ModelVersion, Promotion, RunState, Snapshot, Traini
 from detection.services.jobs import training_runs
 from detection.services.jobs.leases import LeaseLost
 from detection.services.learning import snapshots
+from detection.services.learning.gate_record import GateRecord
 from ml.model.weights import read_info
 from tests.weights import save_tiny
 from worker.training import run as runs
@@ -57,8 +58,7 @@ def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
 
     def judge(*_: Any, **__: Any) -> Any:
         give_up(row)
-        gate = {"passed": True, "sentence": "Passed.", "champion": str(champion.pk)}
-        return SimpleNamespace(gate=gate)
+        return SimpleNamespace(gate=GateRecord(passed=True, sentence="Passed.", champion=str(champion.pk)))
 
     def report(folder: str, *_: Any) -> str:
         return default_storage.save(f"{folder}/report.html", ContentFile(b"html"))

@@ -207,14 +207,14 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
     )
     heart.span(85, 97)
     candidate = _register(fitted, parent if start == "active" else None, claim)
-    judgement = snapshot_pack.judge(candidate, champion, items, watch=heart.watch)
+    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, watch=heart.watch)
     noted = orphan_files.watch_folder(below=f"reports/{row.id}")
     with StoredFiles(lambda: remove_tree(noted.path)) as files:
         report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
-        message = str(judgement.gate["sentence"])
+        message = judgement.gate.sentence
         with files.transaction():
             training_runs.hold(claim=claim)  # who has lost the run promotes nothing
-            if judgement.gate["passed"] and options.promote and not options.shuffle_labels:
+            if judgement.gate.passed and options.promote and not options.shuffle_labels:
                 try:
                     registry.promote(model=candidate, gate=judgement.gate, by=row.requested_by)
                     message = f"{message} It is the active model now."
@@ -226,7 +226,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
                 message=message,
                 candidate=candidate,
                 metrics=fitted.info.metrics,
-                gate=judgement.gate,
+                gate=judgement.gate.to_json(),
                 report=report,
             )
             orphan_files.claim(noted)
@@ -372,7 +372,7 @@ def _report(
     """HTML and JSON into the new folder of storage; returns the HTML's name."""
     summary = snapshot.summary
     facts = {
-        "Gate": judgement.gate["sentence"],
+        "Gate": judgement.gate.sentence,
         "Candidate": str(candidate),
         "Compared with": str(champion) if champion else "no model",
         "Snapshot": snapshot.sha256,
@@ -394,7 +394,7 @@ def _report(
         facts=facts,
         history=fitted.history,
     )
-    report["gate"] = judgement.gate
+    report["gate"] = judgement.gate.to_json()
     return store_report(folder, report, pack)
 
 

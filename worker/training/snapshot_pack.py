@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from detection.models import ModelVersion, Snapshot, Video
 from detection.services.jobs.perceptual_hashes import files_of
-from detection.services.learning import registry, snapshots
+from detection.services.learning import holdout_looks, registry, snapshots
+from detection.services.learning.gate_record import GateRecord
 from detection.services.learning.snapshots import Item
 from ml.config import Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.erasure import videos_in
 from ml.data.splits import HOLDOUT, assign_splits
-from ml.evaluation.promotion_gate import compare, compare_alone
+from ml.evaluation.promotion_gate import TOO_SMALL, compare, compare_alone, enough
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
@@ -150,7 +151,7 @@ def score_holdout(version: ModelVersion, pack: Pack, *, watch: ProgressCallback 
 class Judgement:
     """The gate's answer as it is kept with a run or a promotion, and the challenger's scores behind it."""
 
-    gate: dict[str, Any]
+    gate: GateRecord
     videos: list[ScoredVideo]
 
 
@@ -159,31 +160,41 @@ def judge(
     champion: ModelVersion | None,
     items: Sequence[Item],
     *,
+    snapshot: Snapshot,
     watch: ProgressCallback | None = None,
 ) -> Judgement:
-    """Both on the same frozen holdout, less the people that either was trained on."""
+    """Ask the gate: both models on the snapshot's holdout, less the people that either was trained on.
+
+    The look at the holdout is noted before its answer is known (`holdout_looks`), unless there are too few people to
+    answer.
+    """
     seen = {*challenger.trained_on, *(champion.trained_on if champion else ())}
     held = [item for item in items if item.side == HOLDOUT]
     clean = [item for item in held if not {item.identity, item.donor} & seen]
+    against = str(champion.id) if champion else None
     facts: dict[str, Any] = {
-        "champion": str(champion.id) if champion else None,
         "challenger": str(challenger.id),
         "excluded_seen_in_training": len(held) - len(clean),
     }
     if champion is None and not clean:
-        return Judgement(facts | {"passed": True, "code": "first", "sentence": FIRST}, [])
+        return Judgement(GateRecord(True, FIRST, against, facts | {"code": "first"}), [])
     if not clean:
         sentence = (
             "Refused: there is no held-out video of people that neither model was trained on."
             " Import a data set, or label more videos, and try again."
         )
-        return Judgement(facts | {"passed": False, "code": "too_small", "sentence": sentence}, [])
+        return Judgement(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
     pack = pack_of(clean, watch=watch)
     mine = score_holdout(challenger, pack, watch=watch)
+    look = 1
+    if enough(mine):
+        groups = len({video.component for video in mine})
+        look = holdout_looks.take_look(snapshot=snapshot, candidate=challenger, champion=champion, groups=groups)
     if champion is None:
-        result = compare_alone(mine, threshold=challenger.threshold)
-        if result.code == "too_small":
-            return Judgement(facts | result.to_dict() | {"passed": True, "code": "first", "sentence": FIRST}, mine)
+        result = compare_alone(mine, threshold=challenger.threshold, look=look)
+        if result.code == TOO_SMALL:
+            facts |= result.to_dict() | {"code": "first"}
+            return Judgement(_record(True, FIRST, against, facts), mine)
     else:
         theirs = {video.key: video for video in score_holdout(champion, pack, watch=watch)}
         result = compare(
@@ -191,8 +202,14 @@ def judge(
             mine,
             champion_threshold=champion.threshold,
             challenger_threshold=challenger.threshold,
+            look=look,
         )
-    return Judgement(facts | result.to_dict(), mine)
+    return Judgement(_record(result.passed, result.sentence, against, facts | result.to_dict()), mine)
+
+
+def _record(passed: bool, sentence: str, champion: str | None, facts: dict[str, Any]) -> GateRecord:
+    rest = {key: fact for key, fact in facts.items() if key not in ("passed", "sentence")}
+    return GateRecord(passed=passed, sentence=sentence, champion=champion, facts=rest)
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------

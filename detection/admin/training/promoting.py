@@ -21,6 +21,7 @@ from detection.admin.training.run_page import gate_context, standing
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.selectors.videos import active_model, model_before, newest_judged_run
+from detection.services.learning.gate_record import GateRecord
 from detection.services.learning.registry import promote, rollback
 from detection.services.validation import is_storable
 
@@ -47,7 +48,13 @@ def promote_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
             _check_reason(reason)
             if not force and not allowed:
                 raise Refused("gate_refused", sentence, status=409)
-            promote(model=model, gate=run.gate if run else {}, by=request.user, force=force, reason=reason)
+            promote(
+                model=model,
+                gate=GateRecord.from_json(run.gate) if run else None,
+                by=request.user,
+                force=force,
+                reason=reason,
+            )
         except Refused as refusal:
             error = refusal.detail
         else:

@@ -13,6 +13,7 @@ from detection.admin.charts.training_history import charts
 from detection.admin.metrics import headline, sections
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
 from detection.services.jobs.training_runs import OPEN_RUNS
+from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 
 RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
 SIDES = (("train", "Training"), ("val", "Validation"), ("holdout", "Holdout"))
@@ -138,10 +139,10 @@ def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
 
 def gate_context(gate: Any) -> dict[str, Any] | None:
     """The gate's answer with its figures as rows of text; None where there was none."""
-    gate = _dict(gate)
-    if not gate:
+    record = GateRecord.from_json(gate)
+    if record is None:
         return None
-    rows = []
+    gate, rows = record.facts, []
     for name, values in _dict(gate.get("figures")).items():
         values = _dict(values)
         rows.append(
@@ -159,11 +160,12 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
         ("Real", gate.get("n_real")),
         ("Fake", gate.get("n_fake")),
         ("Groups of people", gate.get("n_components")),
+        ("Look at this holdout", gate.get("look")),
         ("Left out, seen in training", gate.get("excluded_seen_in_training")),
     ]
     return {
-        "passed": gate.get("passed") is True,
-        "sentence": str(gate.get("sentence") or "")[:1000],
+        "passed": record.passed,
+        "sentence": record.sentence,
         "rows": rows,
         "facts": [(name, value) for name, value in facts if isinstance(value, int)],
     }
@@ -171,19 +173,15 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
 
 def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
     """May the gate promote this model now, and why (not), in a sentence; `run` is its newest one with a gate."""
-    gate = _dict(run.gate) if run else {}
+    gate = GateRecord.from_json(run.gate) if run else None
     if model.active:
         return False, "It is the active model."
-    if run is None or not gate:
-        return False, "It has not been through the gate: no training run compared it with the active model."
-    sentence = str(gate.get("sentence") or "")[:1000]
-    if not gate.get("passed"):
-        return False, sentence or "It did not pass the gate."
-    if _dict(run.options).get("shuffle_labels"):
+    if run is None or gate is None:
+        return False, NOT_JUDGED
+    if gate.passed and _dict(run.options).get("shuffle_labels"):
         return False, "It was trained on shuffled labels, to check for leaks; it is not meant to be used."
-    if gate.get("champion") != (str(active.pk) if active else None):
-        return False, "It passed, but against a model that is no longer the active one; it must be compared again."
-    return True, sentence
+    refusal = gate.refusal(active)
+    return (False, refusal[1]) if refusal else (True, gate.sentence)
 
 
 def number(value: Any, *, sign: bool = False) -> str:

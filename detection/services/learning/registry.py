@@ -24,6 +24,7 @@ from detection.selectors.videos import model_before
 from detection.services.jobs import orphan_files, sweeper
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.leases import lock_models
+from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 from detection.services.ops import audit
 from detection.services.stored_files import StoredFiles
 
@@ -84,12 +85,13 @@ def register_model(
 
 
 def promote(
-    *, model: ModelVersion, gate: Mapping[str, Any], by: Any = None, force: bool = False, reason: str = ""
+    *, model: ModelVersion, gate: GateRecord | None, by: Any = None, force: bool = False, reason: str = ""
 ) -> ModelVersion:
-    """Make the model active if `gate` (see `detection.services.gates`) says that it has won, or by force with a reason.
+    """Make the model active if `gate` does not refuse it (`GateRecord.refusal`), or by force with a reason.
 
-    Raises Refused `gate_refused` with the gate's own sentence, `stale_gate` when another model than the one it was
-    compared with is active by now, `reason_missing`.
+    Raises:
+        Refused: `gate_refused` with the gate's own sentence, `stale_gate` when another model than the one it was
+            compared with is active by now, `reason_missing`.
     """
     reason = reason.strip()
     if force:
@@ -98,13 +100,9 @@ def promote(
         return activate_model(model=model, kind=PromotionKind.FORCED, by=by, reason=reason, gate=gate)
     if model.active:
         return model
-    if not gate.get("passed"):
-        raise Refused(
-            "gate_refused", str(gate.get("sentence") or "This model has not been through the gate."), status=409
-        )
-    return activate_model(
-        model=model, kind=PromotionKind.GATE, by=by, reason=reason, gate=gate, champion=gate["champion"]
-    )
+    if gate is None:
+        raise Refused("gate_refused", NOT_JUDGED, status=409)
+    return activate_model(model=model, kind=PromotionKind.GATE, by=by, reason=reason, gate=gate)
 
 
 def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
@@ -126,19 +124,18 @@ def activate_model(
     kind: PromotionKind | None = None,
     by: Any = None,
     reason: str = "",
-    gate: Mapping[str, Any] | None = None,
-    champion: str | None = "",
+    gate: GateRecord | None = None,
 ) -> ModelVersion:
-    """From now on verdicts are this version's.  Analyses that waited for a model go on.
+    """Make `model` the active version and release analyses that wait for a model.
 
-    With `champion` (an id, or None for no model) it is refused as `stale_gate` unless that is the active one.
+    Raises Refused when `kind` says that it passed the gate and `gate` does not, or not against the active model.
     """
     with transaction.atomic():
         lock_models()  # two activations at once must not both find the same one active
         rows = {row.id: row for row in ModelVersion.objects.select_for_update(no_key=True).order_by("id")}
         previous = next((row for row in rows.values() if row.active), None)
-        if champion != "" and champion != (str(previous.id) if previous else None):
-            raise Refused("stale_gate", "Another model has become active meanwhile; compare again.", status=409)
+        if kind == PromotionKind.GATE and gate and (refusal := gate.refusal(previous)):
+            raise Refused(*refusal, status=409)
         ModelVersion.objects.filter(active=True).exclude(id=model.id).update(active=False)
         model = rows[model.id]
         promotion: Promotion | None = None
@@ -151,7 +148,7 @@ def activate_model(
                 kind=kind or (PromotionKind.FORCED if previous else PromotionKind.FIRST),
                 by=by,
                 reason=reason[:500],
-                gate=dict(gate or {}),
+                gate=gate.to_json() if gate else {},
             )
         sweeper.wake_waiting()
         transaction.on_commit(dispatch.wake_sweeper, robust=True)

@@ -3,7 +3,8 @@
 A label counts when it is known: real or fake by `detection.services.reviews.consensus`, the rule that makes a video's
 label, too.  Unsure, no-face and disputed never count, nor what an owner thinks of the own video.  Identities are
 dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
-join two sides is left out.
+join two sides is left out.  Nobody names the people of uploads, so stored prints are asked: uploads that show the same
+shot, or the same face, are one group of people.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from detection.models import (
     DatasetVideo,
     FaceFrame,
     IdentitySide,
+    Print,
+    PrintKind,
     Review,
     ReviewLabel,
     Snapshot,
     VerdictLabel,
     Video,
 )
+from detection.selectors.near_duplicates import NEAR_BITS as NEAR_FACES
 from detection.services.jobs import orphan_files
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
@@ -45,6 +49,10 @@ NEAR_BITS = 20
 Stricter than what reviewers are shown (detection.selectors.near_duplicates): a wrong link ties two people's videos to
 one side.
 """
+NEAR_FACE_BITS = NEAR_FACES[PrintKind.FACE]
+"""Faces whose prints differ in at most this many of 256 bits are one person's, as reviewers are shown, too."""
+MAX_COMPARED = 200
+"""Prints compared for one band: of a common one the newest are enough, for links form chains."""
 BANDS = 32
 """Two hashes with at most 20 different bits agree in at least 12 of 32 bytes: equal bytes find the candidates."""
 
@@ -191,7 +199,9 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
 
 def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple[list[Item], int]:
     """Items with their sides, and how many videos would have joined two sides and were left out."""
-    shots = _near_duplicates([(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates])
+    shots = _near_duplicates(
+        [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates], _same_faces(candidates)
+    )
     videos = [
         Linked(
             identity=c.identity,
@@ -239,9 +249,41 @@ def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple
     return items, len(videos) - len(kept)
 
 
-def _near_duplicates(prints: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """Video id -> name of its group of near-duplicates, for (id, sha256, fingerprint); lone videos are not in it."""
+def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
+    """Pairs of ids of videos that show the same face, of which at least one is an upload.
+
+    Data sets name their people, who are many: there a wrong link in a million pairs would tie strangers together.
+    """
+    uploads = {c.video.id: c.dataset is None for c in candidates}
+    pairs: list[tuple[str, str]] = []
+    buckets: dict[tuple[int, int], list[tuple[Any, int]]] = defaultdict(list)
+    rows = Print.objects.filter(kind=PrintKind.FACE).order_by("video_id", "track")
+    bands = ("band0", "band1", "band2", "band3")
+    for video_id, bits, *values in rows.values_list("video_id", "bits", *bands).iterator(chunk_size=2000):
+        if video_id not in uploads:
+            continue
+        face = int(bits, 16)
+        compared = {video_id}
+        for band, value in enumerate(values):
+            bucket = buckets[band, value]
+            for other, other_face in bucket[-MAX_COMPARED:]:
+                if other in compared or not (uploads[video_id] or uploads[other]):
+                    continue
+                if (face ^ other_face).bit_count() <= NEAR_FACE_BITS:
+                    compared.add(other)
+                    pairs.append((str(video_id), str(other)))
+            bucket.append((video_id, face))
+    return pairs
+
+
+def _near_duplicates(prints: Sequence[tuple[str, str, str]], linked: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
+    """Video id -> name of its group of near-duplicates; lone videos are not in it.
+
+    `prints` are (id, sha256, fingerprint); `linked` are pairs of ids that belong together for another reason.
+    """
     links: dict[str, set[str]] = defaultdict(set)
+    for video_id, twin in linked:
+        links[video_id].add(twin)
     by_content: dict[str, str] = {}
     buckets: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
     for video_id, sha256, fingerprint in prints:
@@ -254,7 +296,7 @@ def _near_duplicates(prints: Sequence[tuple[str, str, str]]) -> dict[str, str]:
         compared: set[str] = set()
         for band in range(BANDS):
             bucket = buckets[band, fingerprint[2 * band : 2 * band + 2]]
-            for other, bits in bucket[-200:]:  # a common byte says little: the newest are looked at
+            for other, bits in bucket[-MAX_COMPARED:]:  # a common byte says little: the newest are looked at
                 if other not in compared:
                     compared.add(other)
                     if (value ^ bits).bit_count() <= NEAR_BITS:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.services.learning import registry, snapshots
+from detection.services.learning.gate_record import GateRecord
 from ml.data.crop_pack import PackError
 from ml.model.weights import WeightsError
 from worker.training import snapshot_pack
@@ -34,25 +35,26 @@ class Command(BaseCommand):
             if force and not reason.strip():
                 raise CommandError("--force needs --reason: it is kept with the decision.")
             gate = self._gate(version, force)
-            if not gate.get("passed") and not force:
+            if not gate.passed and not force:
                 raise CommandError(
-                    f"{gate['sentence']} Nothing was changed; --force --reason ... makes it active all the same."
+                    f"{gate.sentence} Nothing was changed; --force --reason ... makes it active all the same."
                 )
             promoted = registry.promote(model=version, gate=gate, force=force, reason=reason)
         except Refused as error:
             raise CommandError(error.detail) from error
         except (PackError, WeightsError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"{gate['sentence']}\n{promoted} is active.")
+        self.stdout.write(f"{gate.sentence}\n{promoted} is active.")
 
-    def _gate(self, version: ModelVersion, force: bool) -> dict[str, Any]:
+    def _gate(self, version: ModelVersion, force: bool) -> GateRecord:
         """The gate's answer; forced, even where it cannot give one."""
         champion = ModelVersion.objects.filter(active=True).first()
         seen = {*version.trained_on, *(champion.trained_on if champion else ())}
         try:
-            items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=seen))
-            return snapshot_pack.judge(version, champion, items).gate
+            snapshot = snapshot_pack.freeze(seed=0, seen=seen)
+            items = snapshots.read_snapshot(snapshot=snapshot)
+            return snapshot_pack.judge(version, champion, items, snapshot=snapshot).gate
         except (PackError, WeightsError, OSError, ValueError) as error:
             if not force:
                 raise
-            return {"passed": False, "sentence": f"The gate could not judge it: {error}"}
+            return GateRecord(passed=False, sentence=f"The gate could not judge it: {error}")
