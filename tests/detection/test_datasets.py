@@ -157,7 +157,8 @@ def test_registering_costs_the_same_however_much_is_here(folder: Path) -> None:
     first = queries("0.mp4", CONTENT)
     for number in range(1, 6):
         queries(f"{number}.mp4", CONTENT + b"%d" % number)
-    assert queries("9.mp4", CONTENT + b"9") == first <= 15
+    # One of them notes the folder before the file is written, so that no cleaner takes it for a leftover.
+    assert queries("9.mp4", CONTENT + b"9") == first <= 16
     assert queries("9.mp4", CONTENT + b"9") == 1, "what is known costs one look"
 
 
