@@ -158,8 +158,10 @@ class ModelConfig:
 
     backbone: str = "resnext50_32x4d"
     """Any name that `timm.create_model` knows."""
+    members: int = 1
+    """Backbones of that name side by side, each trained by itself; their features stand one after another."""
     feature_dim: int = 2048
-    """Numbers that the backbone gives for a face; `ml.model.network.model_config` asks the backbone."""
+    """Numbers that the backbones give for a face; `ml.model.network.model_config` asks them."""
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,21 @@ Ints = NDArray[np.int64]
 def probabilities(margins: Floats, temperature: float) -> Floats:
     """Fake probability from the logit difference FAKE minus REAL, (N,)."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margins / temperature, -60, 60))), dtype=np.float64)
+
+
+def highest_per_video(margins: Floats, labels: Sequence[int], videos: Sequence[str]) -> tuple[Floats, Ints]:
+    """Return each video's highest margin and its label, (V,) each, from those of its people, (N,) each.
+
+    A video's score is that of its most suspicious person: the more people, the more chances of a false alarm.
+    """
+    highest: dict[str, tuple[float, int]] = {}
+    for video, margin, label in zip(videos, margins.tolist(), labels, strict=True):
+        if video not in highest or margin > highest[video][0]:
+            highest[video] = (margin, int(label))
+    return (
+        np.array([margin for margin, _ in highest.values()], dtype=np.float64),
+        np.array([label for _, label in highest.values()], dtype=np.int64),
+    )
 
 
 def fit_temperature(margins: Floats, labels: Ints) -> float:

@@ -5,6 +5,7 @@ Shapes: B sequences (one person in one video each), T faces in time order, 3 x S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -12,6 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from ml.config import Alignment, ModelConfig
+
+
+class BackboneEnsemble(nn.Module):
+    """Backbones side by side: a linear layer on their features can be the mean of a linear layer on each."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.num_features = sum(int(member.num_features) for member in members)  # type: ignore[arg-type]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N, 3, S, S) -> (N, F), the members' features one after another."""
+        return torch.cat([member(frames) for member in self.members], dim=1)
+
+
+def create_backbone(name: str, members: int = 1) -> Any:
+    """Create an untrained timm backbone without a classifier, or several of them side by side."""
+    if members == 1:
+        return timm.create_model(name, num_classes=0)
+    return BackboneEnsemble([timm.create_model(name, num_classes=0) for _ in range(members)])
 
 
 class FaceSequenceClassifier(nn.Module):
@@ -25,9 +46,8 @@ class FaceSequenceClassifier(nn.Module):
         super().__init__()
         self.config = config or ModelConfig()
         c = self.config
-        backbone: Any = timm.create_model(c.backbone, num_classes=0)  # -> (N, F)
-        self.backbone = backbone
-        found = int(backbone.num_features)
+        self.backbone = create_backbone(c.backbone, c.members)  # -> (N, F)
+        found = int(self.backbone.num_features)
         if found != c.feature_dim:
             raise ValueError(f"{c.backbone} gives {found} features, not {c.feature_dim}.")
         self.frame_head = nn.Linear(c.feature_dim, 2)
@@ -66,7 +86,7 @@ class FaceSequenceClassifier(nn.Module):
         return self.classify_features(features.view(b, t, -1), lengths)
 
 
-def model_config(backbone: str, *, input_size: int, mirror: bool = False) -> ModelConfig:
+def model_config(backbone: str, *, input_size: int, mirror: bool = False, members: int = 1) -> ModelConfig:
     """Describe a new classifier on this backbone, with the backbone's own width, mean and deviation.
 
     Raises ValueError for a name that timm does not know.
@@ -77,7 +97,8 @@ def model_config(backbone: str, *, input_size: int, mirror: bool = False) -> Mod
         network: Any = timm.create_model(backbone, num_classes=0)
     return ModelConfig(
         backbone=backbone,
-        feature_dim=int(network.num_features),
+        members=members,
+        feature_dim=members * int(network.num_features),
         frame_mean=True,
         input_size=input_size,
         alignment=Alignment.LANDMARKS_68,

@@ -25,7 +25,7 @@ from ml.model.imagenet import imagenet_state
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameStageConfig, pick_device, seed_everything
+from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, pick_device, seed_everything
 from ml.training.recipes import RECIPES
 from ml.training.sequence_stage import SequenceStageConfig
 
@@ -70,7 +70,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
     """Gather what a training does from the command line."""
     return FitOptions(
         name=args.name,
-        full=args.stage != "sequence",
+        full=args.stage != "sequence" and not args.members,
         seed=args.seed,
         crops=args.crops,
         batch_size=args.batch_size,
@@ -106,6 +106,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="the recipe in a minute: few and small crops")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto; on cuda a recipe takes more of everything")
     parser.add_argument("--stage", choices=("frames", "sequence", "all"), default="all")
+    parser.add_argument(
+        "--members", type=Path, nargs="+", metavar="RUN", help="finished frame stages (--out folders): ship their mean"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--name", default="baseline", help="name written into the weights")
     parser.add_argument("--seed", type=int, default=0)
@@ -160,10 +163,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         pack = Pack(args.pack)
         seed_everything(args.seed)
         device = pick_device(args.device)
-        config = model_config(args.backbone, input_size=args.size, mirror=args.mirror)
+        config = model_config(
+            args.backbone, input_size=args.size, mirror=args.mirror, members=len(args.members or [None])
+        )
         counts = {name: len(rows) for name, rows in split_rows(pack, seed=args.seed).items()}
         print(f"crops, no person in two splits: {counts}", flush=True)
-        if args.stage == "sequence":
+        if args.members:
+            model = FaceSequenceClassifier(config)
+            combine_frame_stages(model, [run / FRAMES_CHECKPOINT for run in args.members])
+            model.to(device)
+        elif args.stage == "sequence":
             model = FaceSequenceClassifier(config).to(device)
         else:
             model = start_model(config, weights=args.weights, start=args.start, imagenet=args.imagenet)
@@ -178,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.out,
             options,
             resume=args.resume,
-            frames_done=args.stage == "sequence",
+            frames_done=args.stage == "sequence" and not args.members,
             seen_before=read_info(args.weights).trained_on if args.weights else (),
         )
     except (PackError, WeightsError, ValueError, FileNotFoundError) as error:

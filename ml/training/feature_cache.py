@@ -42,7 +42,7 @@ def _load_at(places: Sequence[tuple[Crops, int]], n: int) -> NDArray[np.uint8]:
 def backbone_sha256(model: FaceSequenceClassifier) -> str:
     """Hex digest of what features depend on besides the crops: the backbone's weights and the preprocessing."""
     c = model.config
-    preprocessing = (c.backbone, c.input_size, c.mean, c.std, c.alignment.value)
+    preprocessing = (c.backbone, c.members, c.input_size, c.mean, c.std, c.alignment.value)
     digest = hashlib.sha256(str(preprocessing).encode())
     for name, tensor in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())

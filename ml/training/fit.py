@@ -25,7 +25,7 @@ from ml.data.frame_batches import BatchSchedule
 from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample
 from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
-from ml.model.calibration import choose_threshold, fit_temperature, probabilities
+from ml.model.calibration import choose_threshold, fit_temperature, highest_per_video, probabilities
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights
 from ml.training.feature_cache import Crops, FeatureCache
@@ -322,12 +322,24 @@ def _calibrate(
     options: FitOptions,
     watch: ProgressCallback | None,
 ) -> tuple[float, float]:
-    """(temperature, threshold) on validation; (1.0, 0.5) where that lacks a class."""
-    val = _validation(pack, splits, features, options, watch)
-    labels = np.array([item.label for item in val], dtype=np.int64)
-    if set(labels.tolist()) != set(Label):
+    """Return (temperature, threshold), fitted on validation; (1.0, 0.5) where that lacks a class.
+
+    Fitted as they are used: on videos, whose score is that of their most suspicious person.  Without validation videos
+    of both labels single crops stand in, one by one: ten crops of ten clips agree less than ten moments of one video.
+    """
+    items = video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch)
+    keys = [item.row.video or item.row.sequence if item.row else "" for item in items]
+    if {item.label for item in items} != set(Label):
+        singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
+        found = single_features(pack, singles, features, watch)
+        items = [
+            FeatureSequence(found[k : k + 1], pack.rows[i].label, pack.rows[i].source) for k, i in enumerate(singles)
+        ]
+        keys = [str(i) for i in singles]
+    if {item.label for item in items} != set(Label):
         return 1.0, 0.5
-    margins, _ = sequence_margins(model, val)
-    temperature = fit_temperature(margins, labels)
-    scores = probabilities(margins, temperature)
+    margins, _ = sequence_margins(model, items)
+    video_margins, labels = highest_per_video(margins, [item.label for item in items], keys)
+    temperature = fit_temperature(video_margins, labels)
+    scores = probabilities(video_margins, temperature)
     return temperature, choose_threshold(scores, labels, fake_recall=options.fake_recall)

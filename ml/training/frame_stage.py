@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -333,4 +333,23 @@ def load_frame_stage(model: FaceSequenceClassifier, checkpoint: Path) -> list[di
     network.load_state_dict(averaged or state["network"])
     network.write_into(model)
     history: list[dict[str, float]] = state["history"]
+    return history
+
+
+@torch.no_grad()
+def combine_frame_stages(model: FaceSequenceClassifier, checkpoints: Sequence[Path]) -> list[dict[str, float]]:
+    """Put the results of several frame stages side by side into `model`, one a member; return their histories in turn.
+
+    The frame head becomes the mean of theirs.
+    """
+    n = len(checkpoints)
+    config = replace(model.config, members=1, feature_dim=model.config.feature_dim // n)
+    singles = [FaceSequenceClassifier(config) for _ in checkpoints]
+    history = [
+        entry for single, path in zip(singles, checkpoints, strict=True) for entry in load_frame_stage(single, path)
+    ]
+    for member, single in zip(model.backbone.members, singles, strict=True):
+        member.load_state_dict(single.backbone.state_dict())
+    model.frame_head.weight.copy_(torch.cat([single.frame_head.weight for single in singles], dim=1) / n)
+    model.frame_head.bias.copy_(torch.stack([single.frame_head.bias for single in singles]).mean(0))
     return history

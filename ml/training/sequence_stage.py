@@ -46,6 +46,7 @@ class SequenceStageConfig:
     """Settings of the sequence stage."""
 
     epochs: int = 12
+    """0 leaves the recurrence out: with `frame_mean` the score is the mean of the frames'."""
     draws: int = 1024
     """Sequences drawn an epoch: sources evenly, labels evenly within each."""
     batch_size: int = 64
@@ -172,6 +173,9 @@ def train_sequence_head(
         nn.init.zeros_(model.head.bias)
     if fresh_frame_head:
         model.frame_head.reset_parameters()
+    if settings.epochs == 0:
+        model.eval()
+        return []
     rng = np.random.default_rng(settings.seed)
     spread = torch.cat([item.features for item in items]).std(dim=0)  # (F,)
     trained = [*model.lstm.parameters(), *model.head.parameters()]

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,13 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef"
     "0000000049454e44ae426082"
 )
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_tried_to_log_in(settings: Any, tmp_path: Path) -> None:
+    """Attempts are counted for this test alone: browsers log in more often, all told, than one address may."""
+    counts = {"BACKEND": "detection.api.counts.MachineCounts", "LOCATION": str(tmp_path / "requests.counts")}
+    settings.CACHES = settings.CACHES | {"requests": counts}
 
 
 @dataclass

@@ -237,6 +237,28 @@ def test_a_backbone_is_any_that_timm_knows_with_its_own_mean_and_width() -> None
         FaceSequenceClassifier(ModelConfig(backbone="resnet18"))
 
 
+def test_members_side_by_side_score_as_the_mean_of_each(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    alone = replace(SMALL, alignment=Alignment.NONE, frame_mean=True)
+    singles = [FaceSequenceClassifier(alone).eval() for _ in range(2)]
+    pair = FaceSequenceClassifier(replace(alone, members=2, feature_dim=1024)).eval()
+    for model in (*singles, pair):
+        torch.nn.init.zeros_(model.head.weight)
+        torch.nn.init.zeros_(model.head.bias)
+    with torch.no_grad():
+        for member, single in zip(pair.backbone.members, singles, strict=True):
+            member.load_state_dict(single.backbone.state_dict())
+        pair.frame_head.weight.copy_(torch.cat([single.frame_head.weight for single in singles], dim=1) / 2)
+        pair.frame_head.bias.copy_(sum(single.frame_head.bias for single in singles) / 2)
+    save_weights(pair, WeightsInfo("pair", pair.config), tmp_path / "pair.safetensors", half=False)
+    again, info = load_weights(tmp_path / "pair.safetensors")
+    assert info.config.members == 2
+    frames, lengths = torch.rand(2, 3, 3, 32, 32), torch.tensor([3, 2])
+    with torch.inference_mode():
+        expected = sum(single(frames, lengths)[0] for single in singles) / 2
+        assert torch.allclose(again(frames, lengths)[0], expected, atol=1e-5)
+
+
 def test_weights_of_before_crops_were_levelled_are_read_and_scored_as_they_were_trained() -> None:
     old = {"arch": "resnet18", "feature_dim": 512, "lstm_hidden": 16, "input_size": 32}
     config = ModelConfig.from_dict(old)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
+from ml.config import Alignment
 from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.data.self_blend import self_blend
 from ml.faces.landmarks import face_landmarks
@@ -88,7 +89,7 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
     assert "ImageNet weights from the package" in said
     info = Classifier.load(tmp_path / "run" / "weights.safetensors", device="cpu").info
     assert info.config.backbone == BASELINE.backbone
-    assert info.config.mirror
+    assert info.config.alignment == Alignment.LANDMARKS_68
     assert info.metrics["videos"]["n"] == 12
     assert info.metrics["summary"]["auc"]["value"] > 0.8
     held = {f"person {k}" for k in range(24) if k % 4 == 3}

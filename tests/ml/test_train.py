@@ -15,7 +15,7 @@ from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches, GroupSampler
 from ml.data.splits import split_rows
 from ml.evaluation.report import why_experimental
-from ml.model.calibration import choose_threshold, fit_temperature, probabilities
+from ml.model.calibration import choose_threshold, fit_temperature, highest_per_video, probabilities
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights, save_weights
@@ -204,6 +204,25 @@ def test_temperature_softens_overconfident_margins_and_sharpens_timid_ones() -> 
     assert fit_temperature(margins * 5, labels) == pytest.approx(5.0, rel=0.15)
     assert fit_temperature(margins / 4, labels) == pytest.approx(0.25, rel=0.15)
     assert probabilities(np.array([0.0, 2.0]), 2.0).tolist() == pytest.approx([0.5, 0.731], abs=1e-3)
+
+
+def test_a_video_counts_once_with_its_most_suspicious_person() -> None:
+    margins = np.array([-3.0, 1.0, -1.0, 2.0, 4.0, -2.0])
+    labels, videos = [0, 0, 0, 1, 1, 0], ["a", "a", "b", "c", "c", "a"]
+    highest, of = highest_per_video(margins, labels, videos)
+    assert highest.tolist() == [1.0, -1.0, 4.0]
+    assert of.tolist() == [0, 0, 1]
+    rng = np.random.default_rng(0)
+    people = rng.normal(-1.5, 1.0, (2000, 3))  # three people in each real video, and one fake more in the others
+    fakes = np.maximum(people.max(axis=1), rng.normal(1.5, 1.0, 2000))
+    names = [str(k // 3) for k in range(6000)]
+    reals, zero = highest_per_video(people.ravel(), [0] * 6000, names)
+    both, truth = np.concatenate([reals, fakes]), np.concatenate([zero, np.ones(2000, dtype=np.int64)])
+    level = choose_threshold(probabilities(both, 1.0), truth)
+    alone = choose_threshold(
+        probabilities(np.concatenate([people[:, 0], fakes]), 1.0), np.concatenate([zero, np.ones(2000, dtype=np.int64)])
+    )
+    assert level > alone + 0.05, "fitted on single people, a video of three would be called fake too often"
 
 
 def test_threshold_parts_the_classes_where_it_can() -> None:
