@@ -145,7 +145,7 @@ def test_heat_maps_and_previews_are_made_on_one_machine_and_shown_by_another(par
         park.web.ask(
             "from django.contrib.auth.models import User\n"
             "from detection.models import Video\n"
-            "from detection.services import evidence_jobs\n"
+            "from detection.services.jobs import evidence as evidence_jobs\n"
             f"video = Video.objects.get(pk='{video['id']}')\n"
             f"answer = evidence_jobs.request(video=video, kind='{kind}', by=User.objects.get()).pk"
         )
@@ -171,7 +171,7 @@ def test_weights_come_through_storage_and_others_than_the_registered_ones_are_re
     mule = park.machine("mule")
     ask = (
         "from detection.models import ModelVersion\n"
-        "from detection.services import registry\n"
+        "from detection.services.learning import registry\n"
         "from detection.errors import Refused\n"
         "try:\n"
         "    answer = str(registry.local_weights(model=ModelVersion.objects.get(active=True)))\n"
