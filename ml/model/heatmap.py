@@ -22,7 +22,7 @@ from ml.model.preprocessing import crops_to_tensor, input_matrices
 
 STRENGTH = 0.6
 """Share of the colour in a blended pixel where the map is 1."""
-CELLS = 8
+CELLS = 6
 """A map has so many cells on each side: each costs a pass of the network."""
 BATCH = 64
 """Covered faces that go through the network together."""
