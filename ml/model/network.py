@@ -21,7 +21,8 @@ class BackboneEnsemble(nn.Module):
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.num_features = sum(int(member.num_features) for member in members)  # type: ignore[arg-type]
+        widths: list[Any] = [member.num_features for member in members]
+        self.num_features = sum(map(int, widths))
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, 3, S, S) -> (N, F), the members' features one after another."""

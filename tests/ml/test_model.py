@@ -249,7 +249,7 @@ def test_members_side_by_side_score_as_the_mean_of_each(tmp_path: Path) -> None:
         for member, single in zip(pair.backbone.members, singles, strict=True):
             member.load_state_dict(single.backbone.state_dict())
         pair.frame_head.weight.copy_(torch.cat([single.frame_head.weight for single in singles], dim=1) / 2)
-        pair.frame_head.bias.copy_(sum(single.frame_head.bias for single in singles) / 2)
+        pair.frame_head.bias.copy_(torch.stack([single.frame_head.bias for single in singles]).mean(0))
     save_weights(pair, WeightsInfo("pair", pair.config), tmp_path / "pair.safetensors", half=False)
     again, info = load_weights(tmp_path / "pair.safetensors")
     assert info.config.members == 2
