@@ -20,7 +20,7 @@ Crop = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person: calibrated probability of FAKE for the sequence, and the frame head's for each face, in order."""
+    """One person: calibrated probability of FAKE for the sequence, and for each face in order, on the same scale."""
 
     fake_probability: float
     frame_probabilities: tuple[float, ...]
@@ -46,15 +46,12 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
 
 def backbone_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which the backbone is fastest: float16 on a GPU, bfloat16 on a CPU that has it, else float32.
+    """Return the type in which scores stay within 0.01 of float32's: float16 on cards, float32 on processors.
 
-    Measured speed and difference of scores: docs/measurements.md#the-network-alone-and-half-precision.
+    bfloat16 is twice as fast on processors that multiply it natively, but moved a score of the shipped weights by 0.011
+    (docs/measurements.md).
     """
-    if device.type == "cuda":
-        return torch.float16
-    # Private names, that may go: then it is float32.
-    native = any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return torch.bfloat16 if native else torch.float32
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 class Classifier:
@@ -103,7 +100,7 @@ class Classifier:
         logits = torch.stack([sequence for sequence, _ in answers]).mean(0)  # (B, 2)
         frame_logits = torch.stack([frames for _, frames in answers]).mean(0)  # (B, T, 2)
         fake = torch.softmax(logits / self.info.temperature, dim=1)[:, Label.FAKE].cpu().tolist()
-        frames = torch.softmax(frame_logits, dim=2)[:, :, Label.FAKE].cpu().tolist()
+        frames = torch.softmax(frame_logits / self.info.temperature, dim=2)[:, :, Label.FAKE].cpu().tolist()
         return [
             TrackScore(float(p), tuple(float(x) for x in row[:length]))
             for p, row, length in zip(fake, frames, lengths, strict=True)
