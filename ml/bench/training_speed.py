@@ -26,10 +26,11 @@ from torch import nn
 
 from ml.config import Label, ModelConfig
 from ml.data.crop_pack import CropRow, Pack, PackWriter
+from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import normalise
 from ml.training.fit import FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameStageConfig, autocast, pick_device, seed_everything
+from ml.training.frame_stage import FrameStageConfig, autocast, seed_everything
 
 BARE_STEPS = 8
 
@@ -51,7 +52,7 @@ def made_up_pack(path: Path, *, videos: int, faces: int, side: int, people: int,
 
 def bench_full(folder: Path, *, steps: int, rounds: int, batch: int, workers: int) -> dict[str, Any]:
     """Medians over the rounds, and their ratio."""
-    device = pick_device()
+    device = choose_device()
     config = ModelConfig(frame_mean=True)
     pack = made_up_pack(folder / "full.pack", videos=120, faces=4, side=224, people=60)
     seed_everything(0)
@@ -97,7 +98,7 @@ def bench_frozen(folder: Path, *, videos: int) -> dict[str, float]:
     config = ModelConfig(frame_mean=True, input_size=32)
     pack = made_up_pack(folder / "frozen.pack", videos=videos, faces=10, side=32, people=videos // 4)
     seed_everything(0)
-    model = FaceSequenceClassifier(config).to(pick_device())
+    model = FaceSequenceClassifier(config).to(choose_device())
     options = FitOptions(full=False)
     fit(model, pack, folder / "first", options, cache=folder / "features")  # fills the cache
     started = time.perf_counter()
@@ -115,7 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=("full", "frozen"))
     parser.add_argument("--json", action="store_true", help="one JSON object at the end")
     args = parser.parse_args(argv)
-    answer: dict[str, Any] = {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "device": str(pick_device())}
+    answer: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(choose_device()),
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.only != "frozen":

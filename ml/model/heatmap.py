@@ -38,7 +38,8 @@ def face_heatmaps(classifier: Classifier, crops: Sequence[Crop]) -> list[NDArray
     if not crops:
         raise ValueError("a sequence needs at least one face")
     config = classifier.info.config
-    frames = crops_to_tensor(crops, config).to(classifier.device)  # (T, 3, S, S)
+    matrices = input_matrices(crops, config)
+    frames = crops_to_tensor(crops, config, matrices).to(classifier.device)  # (T, 3, S, S)
     features = classifier.features_of(frames)  # (T, F)
     base = float(_margins(classifier, features[None])[0])
     drops = np.zeros((len(crops), CELLS * CELLS), np.float32)
@@ -52,7 +53,6 @@ def face_heatmaps(classifier: Classifier, crops: Sequence[Crop]) -> list[NDArray
     top = float(raw.max())
     # What the rounding of the network's arithmetic moves is no evidence.
     scaled = raw / top if np.isfinite(top) and top > 1e-4 else np.zeros_like(raw)
-    matrices = input_matrices(crops, config)
     return [
         _over_crop(one, crop, matrix, config.input_size)
         for one, crop, matrix in zip(scaled, crops, matrices, strict=True)

@@ -39,10 +39,15 @@ def input_matrices(crops: Sequence[Crop], config: ModelConfig) -> list[Matrix]:
     return [input_matrix(crop, points, config) for crop, points in zip(crops, face_landmarks(crops), strict=True)]
 
 
-def to_input_arrays(crops: Sequence[Crop], config: ModelConfig) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB crops of any size -> (N, S, S, 3) uint8, levelled where the model was trained so."""
+def to_input_arrays(
+    crops: Sequence[Crop], config: ModelConfig, matrices: Sequence[Matrix] | None = None
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB crops of any size -> (N, S, S, 3) uint8, levelled where the model was trained so.
+
+    `matrices` are those of `input_matrices`, where the caller has them.
+    """
     size = config.input_size
-    matrices = input_matrices(crops, config)
+    matrices = input_matrices(crops, config) if matrices is None else matrices
     if config.alignment == Alignment.NONE:
         return np.stack([resize_crop(crop, size) for crop in crops])
     return np.stack([align_face(crop, matrix, size) for crop, matrix in zip(crops, matrices, strict=True)])
@@ -65,6 +70,6 @@ def normalise(batch: Tensor, config: ModelConfig) -> Tensor:
     return scaled.permute(0, 3, 1, 2)
 
 
-def crops_to_tensor(crops: Sequence[Crop], config: ModelConfig) -> Tensor:
-    """RGB crops of any size -> (N, 3, S, S) float32."""
-    return normalise(torch.from_numpy(to_input_arrays(crops, config)), config)
+def crops_to_tensor(crops: Sequence[Crop], config: ModelConfig, matrices: Sequence[Matrix] | None = None) -> Tensor:
+    """RGB crops of any size -> (N, 3, S, S) float32; see `to_input_arrays`."""
+    return normalise(torch.from_numpy(to_input_arrays(crops, config, matrices)), config)

@@ -22,10 +22,11 @@ from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
 from ml.data.splits import split_rows
 from ml.model.imagenet import imagenet_state
+from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, pick_device, seed_everything
+from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, seed_everything
 from ml.training.recipes import RECIPES
 from ml.training.sequence_stage import SequenceStageConfig
 
@@ -148,7 +149,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         recipe = RECIPES[args.recipe]
         if args.smoke:
             recipe = recipe.for_smoke()
-        elif pick_device(args.device).type == "cuda":
+        elif choose_device(args.device).type == "cuda":
             recipe = recipe.for_cuda()
         parser.set_defaults(**asdict(recipe))
         args = parser.parse_args(argv)
@@ -162,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         pack = Pack(args.pack)
         seed_everything(args.seed)
-        device = pick_device(args.device)
+        device = choose_device(args.device)
         config = model_config(
             args.backbone, input_size=args.size, mirror=args.mirror, members=len(args.members or [None])
         )

@@ -18,10 +18,10 @@ from ml.data.crop_pack import Pack, PackError
 from ml.data.splits import HOLDOUT
 from ml.evaluation.promotion_gate import compare
 from ml.evaluation.scored_video import ScoredVideo
+from ml.model.inference import choose_device
 from ml.model.weights import WeightsError, WeightsInfo, load_weights, read_info
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
-from ml.training.frame_stage import pick_device
 
 
 def judged(pack: Pack, *, seen: set[str], sources: Sequence[str] = ()) -> Pack:
@@ -48,7 +48,7 @@ def judged(pack: Pack, *, seen: set[str], sources: Sequence[str] = ()) -> Pack:
 def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], WeightsInfo]:
     """The held-out videos as the file of weights scores them."""
     model, info = load_weights(path)
-    model = model.to(pick_device())
+    model = model.to(choose_device())
     features = FeatureCache(cache, model)
     return scored_split(model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature), info
 

@@ -80,13 +80,6 @@ class TwoHeadNetwork(nn.Module):
         model.frame_head.bias.copy_((self.blended.bias + self.forged.bias) / 2)
 
 
-def pick_device(wanted: str = "auto") -> torch.device:
-    """Return the named device; `auto` is the first CUDA card where there is one, else the CPU."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
-
-
 def seed_everything(seed: int) -> None:
     """Seed torch's and numpy's global generators."""
     torch.manual_seed(seed)

@@ -36,10 +36,11 @@ from ml.data.crop_pack import Pack, PackError
 from ml.evaluation.html import render
 from ml.evaluation.report import build_report
 from ml.model.imagenet import imagenet_state
+from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
-from ml.training.frame_stage import FrameStageConfig, pick_device
+from ml.training.frame_stage import FrameStageConfig
 from ml.training.progress import ProgressCallback
 from ml.training.recipes import BASELINE
 from ml.training.sequence_stage import SequenceStageConfig
@@ -301,7 +302,7 @@ def _start(
             state, source = imagenet_state(config.backbone, options.imagenet or None)
             model.backbone.load_state_dict(state)
             say(f"Start: ImageNet weights from {source}.")
-            return model.to(pick_device()), "imagenet", ()
+            return model.to(choose_device()), "imagenet", ()
         except (OSError, RuntimeError) as error:
             if wanted == "imagenet":
                 raise WeightsError(
@@ -309,7 +310,7 @@ def _start(
                 ) from error
             say("ImageNet weights cannot be had here (no package, no hub, no --imagenet file).")
     say("Start: from scratch.")
-    return model.to(pick_device()), "scratch", ()
+    return model.to(choose_device()), "scratch", ()
 
 
 def _fresh_config(options: RunOptions) -> ModelConfig:

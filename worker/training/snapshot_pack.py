@@ -29,11 +29,11 @@ from ml.data.erasure import videos_in
 from ml.data.splits import HOLDOUT, assign_splits
 from ml.evaluation.promotion_gate import TOO_SMALL, compare, compare_alone, enough
 from ml.evaluation.scored_video import ScoredVideo
+from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
-from ml.training.frame_stage import pick_device
 from ml.training.progress import ProgressCallback
 from worker.stages import erasure, perceptual_hashes
 
@@ -137,7 +137,7 @@ def _add(writer: PackWriter, item: Item) -> None:
 def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, WeightsInfo]:
     """The registered weights, checked by their hash, on the device that training uses."""
     model, info = load_weights(registry.local_weights(model=version), sha256=version.sha256)
-    return model.to(pick_device()), info
+    return model.to(choose_device()), info
 
 
 def score_holdout(version: ModelVersion, pack: Pack, *, watch: ProgressCallback | None = None) -> list[ScoredVideo]:
