@@ -22,6 +22,7 @@ class ReviewReason(StrEnum):
     """Why a person must see a verdict."""
 
     NEAR_THRESHOLD = "near_threshold"
+    SUSPECT_SEGMENT = "suspect_segment"
     FEW_FACES = "few_faces"
     EXPERIMENTAL_MODEL = "experimental_model"
     SENSITIVE_FACES = "sensitive_faces"
@@ -45,7 +46,9 @@ class VideoConfig:
     """What of a file is looked at, and what is refused."""
 
     max_frames: int = 150
-    """Frames decoded from the start of the video; the rest is never looked at."""
+    """Frames decoded from `start` on: one segment."""
+    start: int | None = None
+    """Presentation time, in the stream's unit, of the key frame that the segment begins with; None is the beginning."""
     max_width_or_height: int = 8192
     """Pixels of the longer side."""
     max_pixels: int = 7680 * 4320
@@ -54,6 +57,24 @@ class VideoConfig:
     """As the container states it; a longer file is refused before it is decoded."""
     max_probe_packets: int = 20_000
     """Packets read while looking for the first `max_frames` video packets (a bound on interleaved audio)."""
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Where in a video longer than one segment further ones are looked at (see `ml.video.segments`)."""
+
+    max_segments: int = 8
+    """Segments of a video, the first `VideoConfig.max_frames` frames included; 1 looks at nothing else."""
+    candidates: int = 24
+    """Key frames decoded to choose from, spread over the whole length."""
+    min_length_s: float = 1.0
+    """A segment must have at least this much of the video before it."""
+    cut_threshold: float = 0.18
+    """Mean absolute luma difference (0 to 1) of two key frames that counts as much as the whole length between them."""
+    min_brightness: float = 0.04
+    """Mean luma (0 to 1) under which a picture is black."""
+    min_contrast: float = 0.04
+    """Standard deviation of the luma (0 to 1) under which a picture is blank."""
 
 
 @dataclass(frozen=True)

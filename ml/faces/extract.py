@@ -21,6 +21,7 @@ from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.probe import VideoInfo, probe
 
+USUAL_FPS = 25.0
 MIN_READABLE = 0.95
 """Share of the claimed frames; the last few may be missing in sound files."""
 
@@ -43,10 +44,20 @@ class Face:
 
 @dataclass(frozen=True)
 class Track:
-    """The faces of one person, in time order, at most ten."""
+    """The faces of one person in one segment, in time order, at most ten; `index` is the person's in the video."""
 
     index: int
     faces: tuple[Face, ...]
+    segment: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the video that was looked at: its frames in the stream's unit (see `VideoConfig.start`) and in seconds."""
+
+    start: int | None
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -61,11 +72,11 @@ class SampledFrame:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The people of a video.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
+    """The people of a video, or of one segment of it.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
 
-    `frames_decoded` counts the video's frames up to the last that was decoded, skipped ones included;
+    `tracks` are by person and then by segment.  `frames_decoded` counts the first segment's frames up to the last that was decoded, skipped ones included;
     `frames_claimed` those that the file says it has, both at most `VideoConfig.max_frames`.  `people_left_out` are
-    people beyond `FaceConfig.max_tracks`, less prominent than those in `tracks`.
+    people beyond `FaceConfig.max_tracks` in a segment, less prominent than those in `tracks`.
     """
 
     info: VideoInfo
@@ -76,6 +87,7 @@ class Extraction:
     timings: dict[str, float]
     frames_claimed: int | None = None
     people_left_out: int = 0
+    segments: tuple[Segment, ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -92,7 +104,7 @@ def extract_faces(
     faces: FaceConfig | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
-    """Find the people of a video, ten faces each.  Raises ml.video.decode.VideoError for a file that cannot be judged.
+    """Find the people of one segment of a video (`VideoConfig.start`), ten faces each.  Raises ml.video.decode.VideoError for a file that cannot be judged.
 
     `progress` is called with 0 to 1, never backwards; what it raises ends the work and reaches the caller.
     """
@@ -134,6 +146,7 @@ def extract_faces(
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
+        segments=(Segment(video.start, 0.0, round(source.last_s + 1 / (info.fps or USUAL_FPS), 3)),),
     )
     report(1.0)
     return extraction

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import DecisionConfig, Label, ReviewReason
+from ml.config import Label
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import WeightsInfo, load_weights
@@ -24,18 +24,6 @@ class TrackScore:
 
     fake_probability: float
     frame_probabilities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The video's verdict.  `track` is the index, among the scores given, of the person whose score it is."""
-
-    label: str
-    fake_probability: float
-    threshold: float
-    track: int
-    needs_review: bool
-    review_reasons: tuple[str, ...]
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -123,34 +111,3 @@ class Classifier:
             torch.cuda.empty_cache()
             half = len(crops) // 2
             return torch.cat([self._features(crops[:half]), self._features(crops[half:])], dim=1)
-
-
-def decide(
-    scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None, *, sensitive: bool = False
-) -> Decision:
-    """The video is as fake as its most fake person; `sensitive` where the faces were found with lowered thresholds.
-
-    Raises ValueError without a score: no face is not a verdict.
-    """
-    if not scores:
-        raise ValueError("no verdict without a face")
-    config = config or DecisionConfig()
-    track = max(range(len(scores)), key=lambda i: scores[i].fake_probability)
-    probability = scores[track].fake_probability
-    reasons = []
-    if abs(probability - info.threshold) < config.uncertain_margin:
-        reasons.append(ReviewReason.NEAR_THRESHOLD)
-    if any(len(score.frame_probabilities) < config.few_faces for score in scores):
-        reasons.append(ReviewReason.FEW_FACES)
-    if info.experimental:
-        reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
-    if sensitive:
-        reasons.append(ReviewReason.SENSITIVE_FACES)
-    return Decision(
-        label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
-        fake_probability=probability,
-        threshold=info.threshold,
-        track=track,
-        needs_review=bool(reasons),
-        review_reasons=tuple(reasons),
-    )

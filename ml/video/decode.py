@@ -94,7 +94,7 @@ def _pictures(
     needed: Container[int],
 ) -> Iterator[av.VideoFrame]:
     begun, read, count = False, 0, 0
-    packets = stream_packets(container, stream)
+    packets = stream_packets(container, stream, config)
     skip = bool(place_at)
     stream.codec_context.copy_opaque = True
     # The times of packets whose pictures are still to come, where the earliest belongs to the next one shown.
@@ -130,5 +130,7 @@ def _pictures(
             begun = True
             if open_times:
                 frame.pts = heapq.heappop(open_times)
+            if config.start is not None and frame.pts is not None and frame.pts < config.start:
+                continue  # shown before the key frame, and made from pictures before it
             skip = skip and not frame.interlaced_frame  # of its two fields one alone may be needed by others
             yield frame

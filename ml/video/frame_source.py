@@ -42,6 +42,8 @@ class FrameSource:
         self.times = times
         self.cut_threshold = cut_threshold
         self.frames_decoded = 0
+        self.last_s = 0.0
+        """Time of the last frame that was decoded."""
         self.cuts: list[int] = []
         self.first: DecodedFrame | None = None
         self._keep = [set(group) for group in keep]
@@ -86,7 +88,7 @@ class FrameSource:
                 keep = self._worth_keeping(frame.size_bytes)
                 needed &= wanted | keep
             cuts.add(frame)
-            self.frames_decoded = frame.number + 1
+            self.frames_decoded, self.last_s = frame.number + 1, frame.timestamp_s
             if frame.number in keep and frame.size_bytes <= room:  # a stream may change its size half-way
                 self._kept[frame.number] = frame
                 room -= frame.size_bytes

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -71,7 +72,7 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
         if context is None:
             raise VideoError("corrupt_video", f"No decoder for the video's codec ({_codec_name(stream)}) is installed.")
         check_size(context.width, context.height, config)
-        duration = _duration_s(container, stream)
+        duration = duration_of(container, stream)
         if duration is not None and duration > config.max_duration_s:
             raise VideoError(
                 "video_too_long",
@@ -81,7 +82,18 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
         context.options = {"max_pixels": str(config.max_pixels)}
         context.thread_type = "AUTO"
         context.thread_count = min(4, os.cpu_count() or 1)
+        if config.start is not None:
+            seek(container, stream, config.start)
         yield container, stream
+
+
+def seek(container: InputContainer, stream: VideoStream, time: int) -> None:
+    """Move to the last key frame at or before `time` (the stream's unit).  Raises VideoError where that fails."""
+    try:
+        container.seek(time, stream=stream, backward=True)
+    except FFmpegError as error:
+        reraise_out_of_memory(error)
+        raise VideoError("corrupt_video", "A later part of the file cannot be reached.") from error
 
 
 def _why_it_does_not_open(path: Path) -> tuple[str, str]:
@@ -121,7 +133,8 @@ def _codec_name(stream: VideoStream) -> str:
     return str(context.codec.canonical_name) if context else "unknown"
 
 
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+def duration_of(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds that the container states; None where it states none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
@@ -142,7 +155,7 @@ class ProbeResult:
     frames: int
     times: tuple[int, ...]
     claimed: int | None = None
-    """Frames that the container says it has, at most `max_frames`; None where it does not say."""
+    """Frames that the container says it has, at most `max_frames`; None where it does not say, or of a later segment."""
 
     def info(self, first: DecodedFrame) -> VideoInfo:
         """With what only a decoded picture knows."""
@@ -164,7 +177,9 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
     config = config or VideoConfig()
     with open_container(path, config) as (container, stream):
         packets = video_packets(container, stream, config, most=config.max_frames + MOST_REORDERED)
-        stated = [packet.pts for packet in packets]
+        stated = [
+            packet.pts for packet in packets if config.start is None or packet.pts is None or packet.pts >= config.start
+        ]
         if not stated:
             raise VideoError("corrupt_video", NO_FRAME)
         times = sorted({time for time in stated if time is not None})
@@ -175,21 +190,39 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
             container=container.format.name,
             codec=codec,
             fps=float(stream.average_rate) if stream.average_rate else None,
-            duration_s=_duration_s(container, stream),
+            duration_s=duration_of(container, stream),
             frames=min(len(stated), config.max_frames),
             times=tuple(times[: config.max_frames]) if told else (),
-            claimed=_claimed_frames(container, stream, config, times),
+            claimed=_claimed_frames(container, stream, config, times) if config.start is None else None,
         )
 
 
-def stream_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-    """All packets of the stream, and the empty one that flushes its decoder.  Raises FFmpegError."""
+def stream_packets(
+    container: InputContainer, stream: VideoStream, config: VideoConfig
+) -> Iterator[av.Packet[VideoStream]]:
+    """The stream's packets from `config.start` on, and the empty one that flushes its decoder.  Raises FFmpegError."""
+    packets: Iterator[av.Packet[VideoStream]] = container.demux(stream)
     try:
-        yield from container.demux(stream)
+        if config.start is not None:  # where a container has no index, seeking may end well before it
+            first = _first_key_packet(packets, config.start, config.max_probe_packets)
+            if first is None:
+                return
+            yield first
+        yield from packets
     except IndexError:
         # At its very end PyAV flushes streams too that have appeared while it read (sound that sets in late, or damage,
         # in a transport stream), and does not find them.  Ours has been flushed by then.
         return
+
+
+def _first_key_packet(
+    packets: Iterator[av.Packet[VideoStream]], start: int, most: int
+) -> av.Packet[VideoStream] | None:
+    """Read on to the first key frame that is shown at `start` or later; None when `most` packets hold none."""
+    for packet in islice(packets, most):
+        if packet.size and packet.is_keyframe and packet.pts is not None and packet.pts >= start:
+            return packet
+    return None
 
 
 def has_decode_order_times(container: InputContainer, stream: VideoStream) -> bool:
@@ -205,7 +238,7 @@ def _claimed_frames(
     AVI counts frames; so do MP4 and MOV, whose edit list may show fewer, which the duration knows.  Matroska states a
     duration for all of its streams together.  The other containers' duration is FFmpeg's own, from what it can read.
     """
-    rate, duration = stream.average_rate, _duration_s(container, stream)
+    rate, duration = stream.average_rate, duration_of(container, stream)
     lasting = round(duration * float(rate)) if rate and duration else None
     if stream.frames:
         shown = lasting if lasting is not None and container.format.name.startswith("mov") else stream.frames
@@ -223,7 +256,7 @@ def video_packets(
     """The first packets of the stream, until the end or the first damage."""
     taken = 0
     try:
-        for read, packet in enumerate(stream_packets(container, stream)):
+        for read, packet in enumerate(stream_packets(container, stream, config)):
             if read >= config.max_probe_packets:
                 return
             if packet.size == 0:

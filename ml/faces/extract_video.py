@@ -1,0 +1,126 @@
+"""Extract the faces of a whole video: of its first segment, and of further ones where it is longer than that."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ml.config import FaceConfig, SegmentConfig, VideoConfig
+from ml.faces.detector import FaceDetector, rejection
+from ml.faces.extract import USUAL_FPS, Extraction, Segment, Track, extract_faces
+from ml.faces.tracking import linspace_indices
+from ml.video.errors import VideoError
+from ml.video.frame import DecodedFrame
+from ml.video.frame_source import Progress
+from ml.video.segments import SegmentStart, choose_segments
+
+
+def extract_video(
+    path: Path,
+    *,
+    detector: FaceDetector | None = None,
+    video: VideoConfig | None = None,
+    faces: FaceConfig | None = None,
+    segments: SegmentConfig | None = None,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Find the people of a video in up to `SegmentConfig.max_segments` segments, ten faces each in every segment.
+
+    A video of one segment gets and costs what `extract_faces` gives.  Frame numbers of later segments are those that
+    the mean frame rate says.  A later segment that cannot be read is left out.  Raises
+    ml.video.errors.VideoError for a file that cannot be judged; `progress`: see `extract_faces`.
+    """
+    video, config, segments = video or VideoConfig(), faces or FaceConfig(), segments or SegmentConfig()
+    detector = detector or FaceDetector(config=config)
+    report = progress or (lambda _: None)
+    share = 1 / segments.max_segments  # until it is known how many there are
+
+    def part(done: int, of: int) -> Progress:
+        return lambda x: report(share + (1 - share) * (done + x) / of)
+
+    first = extract_faces(path, detector=detector, video=video, faces=config, progress=lambda x: report(share * x))
+    started = time.perf_counter()
+    starts = []
+    if first.frames_decoded >= video.max_frames:
+        starts = choose_segments(
+            path,
+            video,
+            segments,
+            shows_face=lambda frame: _shows_face(frame, detector, config),
+            threads=detector.threads,
+        )
+    choosing = time.perf_counter() - started
+    parts = [first]
+    for done, start in enumerate(starts):
+        limits = replace(video, start=start.time)
+        try:
+            found = extract_faces(
+                path, detector=detector, video=limits, faces=config, progress=part(done, len(starts))
+            )
+        except VideoError:
+            continue  # damaged there: what could be read counts
+        parts.append(_moved(found, start))
+    report(1.0)
+    if len(parts) == 1:
+        return first
+    return _merged(parts, choosing, config)
+
+
+def _shows_face(frame: DecodedFrame, detector: FaceDetector, config: FaceConfig) -> bool:
+    image = frame.rgb(long_side=config.detect_long_side)
+    height, width = image.shape[:2]
+    found = detector.detect([image], min_face=config.min_face_coarse)[0]
+    return any(rejection(face, width=width, height=height, config=config) is None for face in found)
+
+
+def _moved(found: Extraction, start: SegmentStart) -> Extraction:
+    """With the times and the frame numbers of the whole video."""
+    frames = round(start.start_s * (found.info.fps or USUAL_FPS))
+    (span,) = found.segments
+    return replace(
+        found,
+        tracks=tuple(
+            replace(
+                track,
+                faces=tuple(
+                    replace(
+                        face,
+                        frame_number=face.frame_number + frames,
+                        timestamp_s=round(face.timestamp_s + start.start_s, 4),
+                    )
+                    for face in track.faces
+                ),
+            )
+            for track in found.tracks
+        ),
+        sampled_frames=tuple(
+            replace(
+                frame, frame_number=frame.frame_number + frames, timestamp_s=round(frame.timestamp_s + start.start_s, 4)
+            )
+            for frame in found.sampled_frames
+        ),
+        segments=(Segment(span.start, start.start_s, round(start.start_s + span.end_s, 3)),),
+    )
+
+
+def _merged(parts: list[Extraction], choosing_s: float, config: FaceConfig) -> Extraction:
+    """One extraction of all segments; the first one's facts stand for the file's."""
+    first = parts[0]
+    tracks: list[Track] = []
+    for segment, found in enumerate(parts):
+        people = len(tracks)
+        tracks += [replace(track, index=people + track.index, segment=segment) for track in found.tracks]
+    frames = [frame for found in parts for frame in found.sampled_frames]
+    chosen = linspace_indices(len(frames), max(config.evidence_frames, len(parts)))
+    timings = {step: round(sum(found.timings[step] for found in parts), 3) for step in first.timings}
+    timings["extract"] = round(timings["extract"] + choosing_s, 3)
+    return replace(
+        first,
+        tracks=tuple(tracks),
+        sampled_frames=() if tracks else tuple(frames[k] for k in chosen),
+        thumbnail=next((found.thumbnail for found in parts if found.tracks), first.thumbnail),
+        timings=timings | {"choose_segments": round(choosing_s, 3)},
+        people_left_out=sum(found.people_left_out for found in parts),
+        segments=tuple(span for found in parts for span in found.segments),
+    )
