@@ -171,7 +171,7 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
     }
 
 
-def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
+def promotion_check(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
     """May the gate promote this model now, and why (not), in a sentence; `run` is its newest one with a gate."""
     gate = GateRecord.from_json(run.gate) if run else None
     if model.active:

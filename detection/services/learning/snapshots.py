@@ -161,14 +161,14 @@ def unprinted() -> list[Video]:
 
 
 def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.deciding().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
+    reviewed = Review.objects.effective().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
     answers: dict[Any, list[Answer]] = defaultdict(list)
-    rows = Review.objects.deciding().order_by("created_at", "id")
+    rows = Review.objects.effective().order_by("created_at", "id")
     for video_id, *answer in rows.values_list("video_id", "reviewer__username", "label", "role").iterator():
         answers[video_id].append(Answer(*answer))
     datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
