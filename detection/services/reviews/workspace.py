@@ -254,16 +254,16 @@ def skip(*, reviewer: User, token: UUID) -> UUID:
     return video_id
 
 
-def look_again(*, reviewer: User, token: UUID) -> None:
+def request_rescan(*, reviewer: User, token: UUID) -> None:
     """Give the video up without an answer, and have faces looked for with lower thresholds.
 
-    Raises Refused `claim_lost`, and as `second_look.look_again`; the claim stays then.
+    Raises Refused `claim_lost`, and as `rescan.request_rescan`; the claim stays then.
     """
     with transaction.atomic():
         claim = _mine(reviewer, token)
         video = claim.video
         claim.delete()
-        rescan.look_again(video=video, by=reviewer)
+        rescan.request_rescan(video=video, by=reviewer)
 
 
 def release(*, reviewer: User, tokens: Collection[UUID]) -> None:
