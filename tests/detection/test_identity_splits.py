@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.services.learning.identity_splits import LinkedVideo, assign_identity_splits, components
@@ -30,6 +30,7 @@ def deal(units: object, strata: object, fixed: object) -> list[str]:
     return assign_splits(units, strata, fixed=fixed, seed=0)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(videos=videos_strategy, settled=st.dictionaries(names, st.sampled_from(["train", "val", "holdout"]), max_size=8))
 def test_no_person_donor_or_near_duplicate_stands_on_two_sides(
     videos: list[LinkedVideo], settled: dict[str, str]
@@ -49,6 +50,7 @@ def test_no_person_donor_or_near_duplicate_stands_on_two_sides(
         assert side_of.get(name, side) == side
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(videos=videos_strategy, more=videos_strategy)
 def test_who_was_dealt_stays_when_more_videos_come(videos: list[LinkedVideo], more: list[LinkedVideo]) -> None:
     before, _ = assign_identity_splits(videos, {}, deal)
