@@ -191,6 +191,7 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 4
 
 # --- limits on what comes in ---------------------------------------------------------------------------------------
 DFD_MAX_UPLOAD_BYTES = _positive("DFD_MAX_UPLOAD_BYTES", 2 * 1024**3)
+DFD_MAX_SEGMENTS = _positive("DFD_MAX_SEGMENTS", 8)
 DFD_MAX_DURATION_S = _positive("DFD_MAX_DURATION_S", 4 * 3600)
 DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
 DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)

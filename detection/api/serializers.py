@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from detection.api.filters import PUBLIC_STATES
+from detection.api.segments import CoverageSerializer, SegmentSerializer, coverage_data, segments_data
 from detection.errors import Refused
 from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, ReviewRole, State, Verdict, Video
 from detection.selectors.blindness import redact
@@ -151,7 +152,7 @@ class ScoredTrackSerializer(serializers.Serializer[Any]):
 
 
 class VerdictSerializer(RowSerializer[Verdict]):
-    fake_probability = _probability("Calibrated; the highest track's.")
+    fake_probability = _probability("Calibrated; the highest track's, and over several segments theirs combined.")
     threshold = _probability("From here on it is called fake.")
     review_reasons = serializers.ListField(child=serializers.CharField(), read_only=True)
     model_version = ModelReferenceSerializer(read_only=True)
@@ -218,11 +219,24 @@ class TaskSummarySerializer(RowSerializer[Analysis]):
 
 
 class TaskSerializer(TaskSummarySerializer):
+    """Needs `video_facts`: see selectors.visible_task."""
+
     verdict = VerdictSerializer(read_only=True, allow_null=True)
+    segments = serializers.SerializerMethodField(help_text="The parts that were looked at, in time order.")
+    coverage = serializers.SerializerMethodField(help_text="How much of the video was looked at; null before that.")
 
     class Meta(TaskSummarySerializer.Meta):
-        fields = (*TaskSummarySerializer.Meta.fields, "verdict")
+        fields = (*TaskSummarySerializer.Meta.fields, "verdict", "segments", "coverage")
         read_only_fields = fields
+
+    @extend_schema_field(SegmentSerializer(many=True))
+    def get_segments(self, task: Analysis) -> list[dict[str, Any]]:
+        facts: Video = task.video_facts  # type: ignore[attr-defined]
+        return segments_data(facts, task.verdict, self.context.get("request"))
+
+    @extend_schema_field(CoverageSerializer(allow_null=True))
+    def get_coverage(self, task: Analysis) -> dict[str, Any] | None:
+        return coverage_data(task.video_facts)  # type: ignore[attr-defined]
 
     def to_representation(self, instance: Analysis) -> dict[str, Any]:
         if getattr(instance, "withheld", False):
@@ -244,6 +258,8 @@ class VideoSerializer(RowSerializer[Video]):
     status = serializers.SerializerMethodField(help_text="The newest task's state.")
     task = TaskSummarySerializer(source="current_analysis", read_only=True, allow_null=True)
     verdict = VerdictSerializer(source="current_verdict", read_only=True, allow_null=True)
+    segments = serializers.SerializerMethodField(help_text="The parts that were looked at, in time order.")
+    coverage = serializers.SerializerMethodField(help_text="How much of it was looked at; null before that.")
     label = serializers.SerializerMethodField(help_text="What reviewers say; unsure while they differ.")  # type: ignore[assignment]
     media = serializers.SerializerMethodField()
     withheld = serializers.BooleanField(
@@ -258,7 +274,7 @@ class VideoSerializer(RowSerializer[Video]):
         fields = (
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
             "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
-            "status", "task", "verdict", "needs_review", "label", "withheld", "media",
+            "segments", "coverage", "status", "task", "verdict", "needs_review", "label", "withheld", "media",
             "original_removed_at", "pictures_removed_at", "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields = fields
@@ -275,6 +291,14 @@ class VideoSerializer(RowSerializer[Video]):
     @extend_schema_field(serializers.ChoiceField(choices=ReviewLabel.choices, allow_null=True))
     def get_label(self, video: Video) -> str | None:
         return video.label or None
+
+    @extend_schema_field(SegmentSerializer(many=True))
+    def get_segments(self, video: Video) -> list[dict[str, Any]]:
+        return segments_data(video, video.current_verdict, self.context.get("request"))
+
+    @extend_schema_field(CoverageSerializer(allow_null=True))
+    def get_coverage(self, video: Video) -> dict[str, Any] | None:
+        return coverage_data(video)
 
     @extend_schema_field(MediaSerializer)
     def get_media(self, video: Video) -> dict[str, str | None]:
@@ -312,7 +336,7 @@ class FaceSerializer(RowSerializer[FaceFrame]):
     class Meta:
         model = FaceFrame
         fields = (
-            "id", "track", "frame_number", "timestamp", "box", "probability", "fake_probability", "image",
+            "id", "track", "segment", "frame_number", "timestamp", "box", "probability", "fake_probability", "image",
         )  # fmt: skip
         read_only_fields = fields
 

@@ -12,6 +12,11 @@ urlpatterns = [
     path("api/v1/videos/<uuid:video_id>/analyze/", videos.AnalyzeView.as_view(), name="analyze"),
     path("api/v1/videos/<uuid:video_id>/reviews/", videos.ReviewsView.as_view(), name="reviews"),
     path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
+    path(
+        "api/v1/videos/<uuid:video_id>/segments/<int:number>/clip",
+        media.SegmentClipView.as_view(),
+        name="segment-clip",
+    ),
     path("api/v1/faces/<uuid:face_id>/image", media.FaceImageView.as_view(), name="face-image"),
     path("api/v1/faces/<uuid:face_id>/heatmap", media.FaceHeatmapView.as_view(), name="face-heatmap"),
     path(

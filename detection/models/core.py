@@ -110,7 +110,13 @@ class Video(models.Model):
     rotation = models.SmallIntegerField(null=True, blank=True, help_text="Degrees, as the container says.")
     fps = models.FloatField(null=True, blank=True)
     duration_s = models.FloatField(null=True, blank=True)
-    frames_decoded = models.PositiveIntegerField(null=True, blank=True)
+    frames_decoded = models.PositiveIntegerField(null=True, blank=True, help_text="Of the first segment.")
+    segments = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Where it was looked at: [{start_s, end_s, clip}] in time order; null where in its first 150 frames"
+        " only.  The first one's clip is the video's.",
+    )
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
@@ -294,8 +300,11 @@ class FaceFrame(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="faces")
-    track = models.PositiveSmallIntegerField()
-    position = models.PositiveSmallIntegerField(help_text="0 to 9, in time order within the track.")
+    track = models.PositiveSmallIntegerField(help_text="The person.")
+    segment = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Which of the video's segments; ten faces of a person in each, one sequence."
+    )
+    position = models.PositiveSmallIntegerField(help_text="0 and up, in time order within the track.")
     frame_number = models.PositiveIntegerField()
     timestamp_s = models.FloatField()
     x1 = models.FloatField()
@@ -373,8 +382,11 @@ class ModelVersion(models.Model):
 class Verdict(models.Model):
     """What one model version says of one video.  `fake_probability` is the highest track's: one faked face is enough.
 
+    Over several segments it is their scores combined (see `ml.model.decision`).
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
     "fake_probability"}]}]`, by track.
+    `segments`: `[{"segment", "fake_probability", "people": [{"track", "fake_probability"}]}]` of those with a face;
+    null where there is one segment only.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -385,6 +397,7 @@ class Verdict(models.Model):
     threshold = models.FloatField()
     track = models.PositiveSmallIntegerField(help_text="The person whose score it is.")
     people = models.JSONField(default=list)
+    segments = models.JSONField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
     review_reasons = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

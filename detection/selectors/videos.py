@@ -62,16 +62,22 @@ _NOT_OF_A_TASK = (
 )  # fmt: skip
 
 
+_FACTS = ("clip", "duration_s", "fps", "frames_decoded", "segments")
+"""Columns of a video that say how much of it was looked at."""
+
+
 def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
     """The task with its verdict, or None where its video is not the user's to see.
 
-    `withheld` says whether the verdict must not be told (see `blindness`).  The poll of an owner is the commonest
+    `withheld` says whether the verdict must not be told (see `blindness`); `video_facts` is a video with nothing but
+    what `segments` needs.  The poll of an owner is the commonest
     request there is: their permissions are not looked up for it, and columns that the API does not show are not read.
     """
     tasks = Analysis.objects.select_related("verdict__model_version").defer(*_NOT_OF_A_TASK)
     tasks = tasks.annotate(
         owner_id=F("video__owner_id"),
         review_next=F("video__review_next"),
+        **{f"video_{name}": F(f"video__{name}") for name in _FACTS},
         claimed=ExpressionWrapper(blindness.has_unanswered_claim(user, video="video_id"), BooleanField()),
     )
     try:
@@ -82,6 +88,8 @@ def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
         return None
     if task.owner_id != user.pk and not has(user, "detection.view_video"):
         return None
+    facts = {name: getattr(task, f"video_{name}") for name in _FACTS}
+    task.video_facts = Video(pk=task.video_id, **facts)  # type: ignore[attr-defined]
     second = task.review_next == ReviewNext.SECOND and blindness.is_withheld(user, task.video_id)
     task.withheld = task.claimed or second  # type: ignore[attr-defined]
     return task

@@ -53,7 +53,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the video that was looked at: its frames in the stream's unit (see `VideoConfig.start`) and in seconds."""
+    """A part of the video that was looked at, in seconds from its beginning; `start`: see `VideoConfig.start`."""
 
     start: int | None
     start_s: float
@@ -72,9 +72,10 @@ class SampledFrame:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The people of a video, or of one segment of it.  `sampled_frames` is filled only when `tracks` is empty; `timings` are seconds.
+    """The people of a video, or of one segment of it.
 
-    `tracks` are by person and then by segment.  `frames_decoded` counts the first segment's frames up to the last that was decoded, skipped ones included;
+    `tracks` are by person and then by segment, `sampled_frames` is filled only when there are none; `timings` are
+    seconds.  `frames_decoded` counts the first segment's frames up to the last that was decoded, skipped ones included;
     `frames_claimed` those that the file says it has, both at most `VideoConfig.max_frames`.  `people_left_out` are
     people beyond `FaceConfig.max_tracks` in a segment, less prominent than those in `tracks`.
     """
@@ -104,7 +105,9 @@ def extract_faces(
     faces: FaceConfig | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
-    """Find the people of one segment of a video (`VideoConfig.start`), ten faces each.  Raises ml.video.decode.VideoError for a file that cannot be judged.
+    """Find the people of one segment of a video (`VideoConfig.start`), ten faces each.
+
+    Raises ml.video.decode.VideoError for a file that cannot be judged.
 
     `progress` is called with 0 to 1, never backwards; what it raises ends the work and reaches the caller.
     """

@@ -55,9 +55,7 @@ def extract_video(
     for done, start in enumerate(starts):
         limits = replace(video, start=start.time)
         try:
-            found = extract_faces(
-                path, detector=detector, video=limits, faces=config, progress=part(done, len(starts))
-            )
+            found = extract_faces(path, detector=detector, video=limits, faces=config, progress=part(done, len(starts)))
         except VideoError:
             continue  # damaged there: what could be read counts
         parts.append(_moved(found, start))

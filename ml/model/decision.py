@@ -1,8 +1,9 @@
 """From people's scores to a verdict on the video, however many segments and people were looked at.
 
-**The rule.**  A segment is as fake as its most fake person.  For a video of one segment that is the verdict.  Of several
-segments any number may be forged: all of a dubbed speech, one passage of an interview.  So for each k the mean log-odds
-of the k most fake of n segments is compared with what chance gives the best k of n; the video has the highest of
+**The rule.**  A segment is as fake as its most fake person.  For a video of one segment that is the verdict.  Of
+several segments any number may be forged: all of a dubbed speech, one passage of an interview.  So for each k the mean
+log-odds of the k most fake of n segments is compared with what chance gives the best k of n; the video has the highest
+of
 
     mean of the k highest log-odds - 1.25 ln(n / k),    k = 1 .. n
 

@@ -32,6 +32,9 @@ CODECS_WITH_NONREF_FLAG = frozenset({"h264", "mpeg4", "mpeg2video"})
 """Codecs whose packets say that no other picture is made from this one.  HEVC's may mean: none of the same layer."""
 MIN_REACHED = 0.9
 """Share of a Matroska file's duration that its packets reach, unless it has been cut off."""
+WITHOUT_INDEX = frozenset({"mpegts", "mpeg"})
+SEEK_EARLY_S = 1.0
+"""In these formats seeking ends at any packet near the time, so the key frame is sought from a little before."""
 NO_FRAME = "The file has a video stream, but no frame of it can be decoded."
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
 
@@ -83,7 +86,8 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
         context.thread_type = "AUTO"
         context.thread_count = min(4, os.cpu_count() or 1)
         if config.start is not None:
-            seek(container, stream, config.start)
+            early = round(SEEK_EARLY_S / (stream.time_base or 1)) if container.format.name in WITHOUT_INDEX else 0
+            seek(container, stream, config.start - early)
         yield container, stream
 
 
@@ -155,7 +159,7 @@ class ProbeResult:
     frames: int
     times: tuple[int, ...]
     claimed: int | None = None
-    """Frames that the container says it has, at most `max_frames`; None where it does not say, or of a later segment."""
+    """Frames that the container says it has, at most `max_frames`; None where it does not say and of later segments."""
 
     def info(self, first: DecodedFrame) -> VideoInfo:
         """With what only a decoded picture knows."""

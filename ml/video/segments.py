@@ -37,7 +37,7 @@ CUT_SHARE = 0.9
 
 @dataclass(frozen=True)
 class SegmentStart:
-    """A key frame that a segment may begin with: `time` in the stream's unit, `start_s` from the video's first frame."""
+    """A key frame that a segment may begin with: `time` in the stream's unit, `start_s` from the first frame on."""
 
     time: int
     start_s: float
@@ -86,7 +86,9 @@ def choose_segments(
                 if start is not None and frame is not None
             ]
 
-    looked = [key for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads) for key in share]
+    looked = [
+        key for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads) for key in share
+    ]
     found = {key.start.time: key for key in sorted(looked, key=lambda key: key.start.time)}
     begin = found.pop(min(found)) if found else None
     candidates = [key for time, key in found.items() if first <= time <= last and _is_picture(key, config)]

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from skimage import data
 
 from ml.config import LABEL_MAP, Alignment, Label, ModelConfig
+from ml.model.decision import Look, decide
 from ml.model.imagenet import imagenet_state, packaged_weights
-from ml.model.inference import Classifier, TrackScore, backbone_dtype, decide
+from ml.model.inference import Classifier, TrackScore, backbone_dtype
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
@@ -101,18 +102,18 @@ def test_out_of_memory_is_met_with_half_the_batch(classifier: Classifier, monkey
 def test_the_most_fake_person_decides_and_is_named() -> None:
     info = WeightsInfo("test", SMALL, threshold=0.5, experimental=False)
     calm, fake = TrackScore(0.1, (0.1,) * 10), TrackScore(0.9, (0.9,) * 10)
-    verdict = decide([calm, fake], info)
+    verdict = decide([Look(0, 0, calm), Look(1, 0, fake)], info)
     assert (verdict.label, verdict.track, verdict.fake_probability) == ("fake", 1, 0.9)
     assert not verdict.needs_review
     assert verdict.review_reasons == ()
-    assert decide([calm], info).label == "real"
+    assert decide([Look(0, 0, calm)], info).label == "real"
 
 
 def test_a_verdict_that_people_must_see_says_why() -> None:
-    near = decide([TrackScore(0.55, (0.5,) * 3)], WeightsInfo("test", SMALL, experimental=True))
+    near = decide([Look(0, 0, TrackScore(0.55, (0.5,) * 3))], WeightsInfo("test", SMALL, experimental=True))
     assert near.needs_review
     assert near.review_reasons == ("near_threshold", "few_faces", "experimental_model")
-    sure = [TrackScore(0.9, (0.9,) * 10)]
+    sure = [Look(0, 0, TrackScore(0.9, (0.9,) * 10))]
     lowered = decide(sure, WeightsInfo("test", SMALL, threshold=0.5, experimental=False), sensitive=True)
     assert (lowered.needs_review, lowered.review_reasons) == (True, ("sensitive_faces",))
     with pytest.raises(ValueError, match="no verdict without a face"):

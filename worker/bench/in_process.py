@@ -13,7 +13,8 @@ from typing import Any
 from detection.services.jobs.results import ExtractionResult
 from ml.config import VideoConfig
 from ml.faces.detector import FaceDetector
-from ml.faces.extract import Extraction, extract_faces
+from ml.faces.extract import Extraction
+from ml.faces.extract_video import extract_video
 from ml.video.prefetch import parallel_map
 from worker.process import runtime
 from worker.stages import images
@@ -23,9 +24,9 @@ Seconds = dict[str, float]
 
 def extract(detector: FaceDetector, path: Path, folder: Path, stages: Seconds) -> tuple[Extraction, ExtractionResult]:
     """Find the faces, trim, encode; `stages` gets the seconds of each.  Raises ml.video.decode.VideoError."""
-    extraction = _timed(stages, "extract", lambda: extract_faces(path, detector=detector))
-    clip = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
-    return extraction, _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clip, trim_s=0.0))
+    extraction = _timed(stages, "extract", lambda: extract_video(path, detector=detector))
+    clips = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
+    return extraction, _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clips, trim_s=0.0))
 
 
 class Product:
@@ -39,22 +40,23 @@ class Product:
 
     def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
         """What was found, and the seconds of each step.  Raises ml.video.decode.VideoError."""
-        from ml.model.inference import decide
+        from ml.model.decision import Look, decide
 
         stages: Seconds = {}
         extraction, result = extract(self.detector, path, folder, stages)
         if result.faces:
             crops = _timed(stages, "read crops", lambda: self._read(result))
             scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
-            decide(scores, self.classifier.info)
+            looks = [Look(t.index, t.segment, score) for t, score in zip(extraction.tracks, scores, strict=True)]
+            decide(looks, self.classifier.info)
         return extraction, stages
 
     def _read(self, result: ExtractionResult) -> list[list[Any]]:
-        people: dict[int, list[Any]] = {}
+        people: dict[tuple[int, int], list[Any]] = {}
         pngs = [face.png for face in result.faces]
         crops = parallel_map(images.decoded_crop, pngs, self.detector.threads)
         for face, crop in zip(result.faces, crops, strict=True):
-            people.setdefault(face.track, []).append(crop)
+            people.setdefault((face.track, face.segment), []).append(crop)
         return list(people.values())
 
 

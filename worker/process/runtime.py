@@ -10,10 +10,12 @@ import os
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
-from itertools import groupby, islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -21,17 +23,26 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db.models import Exists, OuterRef
 
 from detection.errors import Refused
-from detection.models import FaceFrame, ModelVersion, Video
+from detection.models import DatasetVideo, FaceFrame, ModelVersion, Video
 from detection.services.jobs import analyses
 from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
-from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
+from detection.services.jobs.results import (
+    ClassificationResult,
+    ExtractionResult,
+    FaceCrop,
+    KeptFrame,
+    SegmentSpan,
+    VideoFacts,
+)
 from detection.services.learning import registry, rescoring
-from detection.services.learning.rescoring import StoredVideo
+from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
 from worker.stages.attempt import BadInput, Heart, NotNow
 from worker.stages.images import encode, read_crop
+from worker.stages.verdict import verdict
 from worker.stages.watchdog import one_file
 
 if TYPE_CHECKING:
@@ -58,29 +69,33 @@ _loaded: tuple[UUID, Classifier] | None = None
 def extract(claim: Claim, heart: Heart) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
     prepare_vision()
-    from ml.config import VideoConfig
-    from ml.faces.extract import extract_faces
+    from ml.config import SegmentConfig, VideoConfig
+    from ml.faces.extract_video import extract_video
     from ml.video.decode import VideoError
 
     limits = VideoConfig(
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
-    name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
+    rows = Video.objects.annotate(of_dataset=Exists(DatasetVideo.objects.filter(video=OuterRef("pk"))))
+    name, of_dataset = rows.values_list("file", "of_dataset").get(id=claim.video_id)
+    # A data set's label is its video's, not known to hold in each part of it.
+    segments = SegmentConfig(max_segments=1 if of_dataset else int(settings.DFD_MAX_SEGMENTS))
     with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
-            extraction = extract_faces(
+            extraction = extract_video(
                 path,
                 detector=detector(claim.sensitive),
                 video=limits,
                 faces=_face_config(claim.sensitive),
+                segments=segments,
                 progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
             )
         except VideoError as error:
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
-        clip = trimmed(path, folder, extraction, limits)
-        result = extraction_result(extraction, clip, trim_s=time.perf_counter() - started)
+        clips = trimmed(path, folder, extraction, limits)
+        result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started)
         heart(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
         finish(claim=claim, result=result)
@@ -107,33 +122,41 @@ def detector(sensitive: bool = False) -> FaceDetector:
     return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
 
 
-def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> Path | None:
-    """The first 150 frames by packet copy, or None where the packets cannot be copied: the faces are what counts."""
+def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> list[Path | None]:
+    """Each segment by packet copy, or None where the packets cannot be copied: the faces are what counts."""
     from ml.config import VideoConfig
     from ml.video.decode import VideoError
     from ml.video.trim import clip_suffix, trim
 
     assert isinstance(limits, VideoConfig)
-    out = folder / f"clip{clip_suffix(extraction.info)}"
-    try:
-        trim(path, out, limits)
-    except VideoError as error:
-        log.warning("clip_not_made", reason=error.detail)
-        return None
-    return out
+    clips: list[Path | None] = []
+    for number, segment in enumerate(extraction.segments):
+        out = folder / f"clip{number or ''}{clip_suffix(extraction.info)}"
+        try:
+            trim(path, out, replace(limits, start=segment.start))
+            clips.append(out)
+        except VideoError as error:
+            log.warning("clip_not_made", segment=number, reason=error.detail)
+            clips.append(None)
+    return clips
 
 
-def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, trim_s: float) -> ExtractionResult:
     from ml.faces.perceptual_hash import face_hash, image_hash
     from ml.video.prefetch import parallel_map
 
     info = extraction.info
     crops = [face.crop for track in extraction.tracks for face in track.faces]
     pngs = parallel_map(partial(encode, ".png"), crops, _threads)
+    positions: dict[int, Iterator[int]] = defaultdict(count)  # a person's faces, over all segments
+    people: dict[int, list[NDArray[np.uint8]]] = defaultdict(list)
+    for track in extraction.tracks:
+        people[track.index] += [face.crop for face in track.faces]
     faces = tuple(
         FaceCrop(
             track=track.index,
-            position=position,
+            segment=track.segment,
+            position=next(positions[track.index]),
             frame_number=face.frame_number,
             timestamp_s=face.timestamp_s,
             box=face.box,
@@ -141,7 +164,7 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
             png=next(pngs),
         )
         for track in extraction.tracks
-        for position, face in enumerate(track.faces)
+        for face in track.faces
     )
     frames = tuple(
         KeptFrame(
@@ -167,14 +190,20 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
             duration_s=info.duration_s,
             frames_decoded=extraction.frames_decoded,
         ),
-        clip=clip,
+        clip=clips[0],
         thumbnail=encode(".jpg", extraction.thumbnail),
-        tracks=len(extraction.tracks),
+        tracks=len(people),
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},
         picture_print=image_hash(extraction.thumbnail),
-        face_prints={track.index: face_hash([face.crop for face in track.faces]) for track in extraction.tracks},
+        face_prints={person: face_hash(crops) for person, crops in people.items()},
+        segments=tuple(
+            SegmentSpan(segment.start_s, segment.end_s, clip if number else None)
+            for number, (segment, clip) in enumerate(zip(extraction.segments, clips, strict=True))
+        )
+        if len(extraction.segments) > 1
+        else (),
     )
 
 
@@ -193,13 +222,8 @@ def classify(claim: Claim, heart: Heart) -> None:
     classifier = load_classifier(version)
     loaded = time.perf_counter()
     heart(EXTRACTED_PERCENT + 5)
-    people = [
-        (track, list(faces))
-        for track, faces in groupby(
-            FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"), key=lambda f: f.track
-        )
-    ]
-    crops = _crops_of(people)
+    sequences = sequences_of(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
+    crops = _crops_of(sequences)
     heart(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
@@ -207,56 +231,12 @@ def classify(claim: Claim, heart: Heart) -> None:
     result = verdict(
         version,
         classifier,
-        people,
+        sequences,
         scores,
         sensitive=bool(found_by_rescan([claim.video_id])),
         timings={k: round(v, 3) for k, v in timings.items()},
     )
     analyses.finish_classification(claim=claim, result=result)
-
-
-def verdict(
-    version: ModelVersion,
-    classifier: Classifier,
-    people: Sequence[tuple[int, Sequence[FaceFrame]]],
-    scores: Sequence[TrackScore],
-    *,
-    sensitive: bool = False,
-    timings: dict[str, float] | None = None,
-) -> ClassificationResult:
-    """The verdict on one video from its people (track, faces) and their scores.
-
-    `sensitive` says that the faces were found with lowered thresholds, whichever analysis did that.
-    """
-    from ml.model.inference import decide
-
-    decision = decide(scores, classifier.info, sensitive=sensitive)
-    return ClassificationResult(
-        model_version_id=version.id,
-        label=decision.label,
-        fake_probability=decision.fake_probability,
-        threshold=decision.threshold,
-        track=people[decision.track][0],
-        people=[
-            {
-                "track": track,
-                "fake_probability": score.fake_probability,
-                "frames": [
-                    {
-                        "face": str(face.id),
-                        "frame_number": face.frame_number,
-                        "timestamp_s": face.timestamp_s,
-                        "fake_probability": probability,
-                    }
-                    for face, probability in zip(faces, score.frame_probabilities, strict=True)
-                ],
-            }
-            for (track, faces), score in zip(people, scores, strict=True)
-        ],
-        needs_review=decision.needs_review,
-        review_reasons=decision.review_reasons,
-        timings=timings or {},
-    )
 
 
 def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[int, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import groupby
 from uuid import UUID
 
 import structlog
@@ -12,6 +11,7 @@ from django.conf import settings
 from detection.models import FaceFrame, Video
 from detection.services.jobs import evidence
 from detection.services.jobs.evidence import EvidenceClaim
+from detection.services.learning.rescoring import sequences_of
 from worker.process import runtime
 from worker.stages import attempt, images
 from worker.stages.attempt import BadInput, Heart, NotNow
@@ -42,8 +42,7 @@ def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
     version = verdict.model_version
     classifier = runtime.load_classifier(version, keep=version.active)
     jpegs: dict[UUID, bytes] = {}
-    for _, people in groupby(faces, key=lambda face: face.track):
-        person = list(people)
+    for _, person in sequences_of(faces):
         crops = [images.read_crop(str(face.crop.name)) for face in person]
         for face, crop, heatmap in zip(person, crops, face_heatmaps(classifier, crops), strict=True):
             jpegs[face.id] = images.encode(".jpg", blend(crop, heatmap))

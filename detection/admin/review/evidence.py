@@ -22,6 +22,7 @@ NEAR = 0.15  # a score this close to the threshold is coloured as undecided: ml'
 
 REVIEW_REASONS = {
     "near_threshold": "The score is close to the threshold.",
+    "suspect_segment": "One part of the video scores as fake, which chance explains where several are looked at.",
     "few_faces": "Fewer than ten clear faces were found.",
     "experimental_model": "The model is experimental: it is not yet good enough to decide alone.",
     "sensitive_faces": "The faces were found with lowered thresholds.",

@@ -28,6 +28,7 @@ from detection.container_format import ALL_KINDS
 from detection.errors import Refused
 from detection.models import Video
 from detection.selectors import retention_notices, videos
+from detection.selectors.segments import segments_of
 from detection.services.jobs import evidence
 from detection.services.ops import audit
 
@@ -206,6 +207,26 @@ class VideoMediaView(APIView):
         )
         if kind != "thumbnail":  # lists show dozens
             audit.media_read(video_id=video_id, user=request.user, original=kind == "original")
+        return response
+
+
+class SegmentClipView(APIView):
+    @extend_schema(
+        summary="Read the clip of a segment",
+        parameters=[RANGE],
+        responses={(code, media): OpenApiTypes.BINARY for code in (200, 206) for media in ("video/*",)}
+        | {304: None}
+        | problems(401, 404, 410, 416),
+    )
+    def get(self, request: Request, video_id: UUID, number: int) -> HttpResponseBase:
+        video = videos.visible_videos(user=request.user).filter(pk=video_id).first()
+        clips = {segment.index: segment.clip for segment in segments_of(video, None)} if video else {}
+        if video is None or not clips.get(number):
+            if video is not None and number in clips:
+                retention_notices.check_original(video)
+            raise NotFound("There is no such file.")
+        response = serve(request, clips[number])
+        audit.media_read(video_id=video_id, user=request.user, original=False)
         return response
 
 

@@ -16,11 +16,14 @@ from django.db import DatabaseError
 
 from detection.errors import Refused
 from detection.models import ModelVersion
+from detection.selectors.segments import coverage_of
 from detection.services.learning import registry
-from ml.config import VideoConfig
+from ml.config import SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector
-from ml.faces.extract import Extraction, extract_faces
-from ml.model.inference import Classifier, TrackScore, decide
+from ml.faces.extract import Extraction
+from ml.faces.extract_video import extract_video
+from ml.model.decision import Look, decide
+from ml.model.inference import Classifier
 from ml.model.weights import BASELINE, WeightsError, file_sha256
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.video.decode import VideoError
@@ -65,6 +68,7 @@ class _Analyzer:
         self.limits = VideoConfig(
             max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
         )
+        self.segments = SegmentConfig(max_segments=int(settings.DFD_MAX_SEGMENTS))
         self.cost = Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
         info = classifier.info
         self.model: dict[str, Any] = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
@@ -79,6 +83,8 @@ class _Analyzer:
             "error": None,
             "faces": [],
             "people_left_out": 0,
+            "segments": [],
+            "coverage": None,
             "frames_read": 0,
             "frames_claimed": None,
             "truncated": False,
@@ -86,12 +92,22 @@ class _Analyzer:
         }
         try:
             with limited(self.cost):
-                extraction = extract_faces(path, detector=self.detector, video=self.limits, progress=progress)
+                extraction = extract_video(
+                    path, detector=self.detector, video=self.limits, segments=self.segments, progress=progress
+                )
             answer["timings"] |= extraction.timings
             answer["frames_read"] = extraction.frames_decoded
             answer["frames_claimed"] = extraction.frames_claimed
             answer["truncated"] = extraction.truncated
             answer["people_left_out"] = extraction.people_left_out
+            answer["segments"] = [
+                {"start_s": part.start_s, "end_s": part.end_s, "fake_probability": None, "people": []}
+                for part in extraction.segments
+            ]
+            answer["coverage"] = coverage_of(
+                spans=[(part.start_s, part.end_s) for part in extraction.segments],
+                duration_s=extraction.info.duration_s,
+            ).as_dict()
             self._judge(extraction, answer)
         except (VideoError, OverLimit) as error:
             answer["error"] = {"code": error.code, "detail": error.detail}
@@ -107,38 +123,48 @@ class _Analyzer:
             return
         started = time.perf_counter()
         scores = self.classifier.score([[face.crop for face in track.faces] for track in extraction.tracks])
-        decision = decide(scores, self.classifier.info)
+        looks = [Look(t.index, t.segment, score) for t, score in zip(extraction.tracks, scores, strict=True)]
+        decision = decide(looks, self.classifier.info)
         answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
         answer["state"] = "succeeded"
-        answer["faces"] = _faces(extraction, scores)
+        answer["faces"] = _faces(extraction, looks)
+        for segment in decision.segments:
+            answer["segments"][segment.segment] |= {
+                "fake_probability": segment.fake_probability,
+                "people": [
+                    {"track": look.track, "fake_probability": look.score.fake_probability}
+                    for look in looks
+                    if look.segment == segment.segment
+                ],
+            }
         answer["verdict"] = {
             "label": decision.label,
             "fake_probability": decision.fake_probability,
             "threshold": decision.threshold,
-            "track": extraction.tracks[decision.track].index,
+            "track": decision.track,
             "needs_review": decision.needs_review,
             "review_reasons": list(decision.review_reasons),
             "model_version": self.model,
             "people": [
-                {"track": track.index, "fake_probability": score.fake_probability}
-                for track, score in zip(extraction.tracks, scores, strict=True)
+                {"track": person.track, "fake_probability": person.fake_probability} for person in decision.people
             ],
         }
 
 
-def _faces(extraction: Extraction, scores: Sequence[TrackScore]) -> list[dict[str, Any]]:
+def _faces(extraction: Extraction, looks: Sequence[Look]) -> list[dict[str, Any]]:
     """Every face that was scored, by person and time; boxes are pixels of the frame as shown."""
     return [
         {
             "track": track.index,
+            "segment": track.segment,
             "frame_number": face.frame_number,
             "timestamp_s": round(face.timestamp_s, 3),
             "box": [round(side, 1) for side in face.box],
             "probability": round(face.probability, 4),
             "fake_probability": probability,
         }
-        for track, score in zip(extraction.tracks, scores, strict=True)
-        for face, probability in zip(track.faces, score.frame_probabilities, strict=True)
+        for track, look in zip(extraction.tracks, looks, strict=True)
+        for face, probability in zip(track.faces, look.score.frame_probabilities, strict=True)
     ]
 
 
@@ -201,4 +227,5 @@ def _row(answer: dict[str, Any]) -> str:
         path=answer["path"].encode(errors="replace").decode(),
     )
     reasons = f" (review: {', '.join(verdict['review_reasons'])})" if verdict and verdict["needs_review"] else ""
-    return row + reasons + (f" ({error['code']}: {error['detail']})" if error else "")
+    seen = f" ({answer['coverage']['text']})" if answer["coverage"] and len(answer["segments"]) > 1 else ""
+    return row + seen + reasons + (f" ({error['code']}: {error['detail']})" if error else "")

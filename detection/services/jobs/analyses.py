@@ -402,6 +402,7 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
     facts = result.facts
     with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
         clip, thumbnail, faces, frames = attempt_files.store(folder, claim.video_id, result)
+        segments = attempt_files.store_segments(folder, result)
         now = timezone.now()
         with files.transaction():
             settle(now)
@@ -423,6 +424,7 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
                 fps=facts.fps,
                 duration_s=facts.duration_s,
                 frames_decoded=facts.frames_decoded,
+                segments=segments,
                 tracks=result.tracks,
                 extracted_at=now,
                 pictures_removed_at=None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import PurePosixPath
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -56,6 +57,7 @@ def store(
         FaceFrame(
             video_id=video_id,
             track=face.track,
+            segment=face.segment,
             position=face.position,
             frame_number=face.frame_number,
             timestamp_s=face.timestamp_s,
@@ -82,6 +84,20 @@ def store(
     return clip, thumbnail, faces, frames
 
 
+def store_segments(folder: str, result: ExtractionResult) -> list[dict[str, Any]] | None:
+    """Write the clips of later segments; returns `Video.segments`."""
+    if not result.segments:
+        return None
+    stored = []
+    for number, segment in enumerate(result.segments):
+        clip = ""
+        if segment.clip is not None:
+            with segment.clip.open("rb") as handle:
+                clip = default_storage.save(f"{folder}/segments/{number:02}{segment.clip.suffix}", File(handle))
+        stored.append({"start_s": segment.start_s, "end_s": segment.end_s, "clip": clip})
+    return stored
+
+
 def prune(video_id: UUID) -> None:
     """Remove the folders of attempts that neither the video's rows point into nor a running claim is of.
 
@@ -94,10 +110,12 @@ def prune(video_id: UUID) -> None:
     running = Analysis.objects.filter(video_id=video_id, state=State.RUNNING).values_list("token", flat=True)
     keep = {token.hex for token in running if token is not None}
     # The retention policy may have removed either.
-    named = Video.objects.filter(id=video_id).values_list("thumbnail", "clip").first()
+    named = Video.objects.filter(id=video_id).values_list("thumbnail", "clip", "segments").first()
     if named is None:
         return
-    keep |= {PurePosixPath(name).parent.name for name in named if name}
+    thumbnail, clip, segments = named
+    keep |= {PurePosixPath(name).parent.name for name in (thumbnail, clip) if name}
+    keep |= {PurePosixPath(part["clip"]).parent.parent.name for part in segments or () if part["clip"]}
     for name in folders:
         if name not in keep:
             remove_tree(f"{folder}/{name}")

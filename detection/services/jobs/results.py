@@ -34,6 +34,7 @@ class FaceCrop:
     box: tuple[float, float, float, float]
     probability: float
     png: bytes
+    segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class KeptFrame:
     timestamp_s: float
     boxes: tuple[dict[str, Any], ...]
     jpeg: bytes
+
+
+@dataclass(frozen=True)
+class SegmentSpan:
+    """A part of the video that was looked at; `clip` is as ExtractionResult's, None for the first segment's."""
+
+    start_s: float
+    end_s: float
+    clip: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class ExtractionResult:
     """Of the thumbnail, 64 hex digits, or `-` where it has no structure; empty where it was not made."""
     face_prints: Mapping[int, str] = field(default_factory=dict)
     """By person (track)."""
+    segments: tuple[SegmentSpan, ...] = ()
+    """Empty where only the first segment was looked at."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +91,5 @@ class ClassificationResult:
     needs_review: bool
     review_reasons: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+    segments: list[dict[str, Any]] | None = None
+    """As in models.Verdict."""

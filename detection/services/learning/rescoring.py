@@ -5,7 +5,7 @@ After a rollback most of them are there already: they are shown again, and nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -23,7 +23,7 @@ from detection.services.reviews.rescan import found_by_rescan
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video's faces by person: (track, faces in time order)."""
+    """A video's faces by person and segment: (track, faces in time order)."""
 
     video_id: UUID
     people: list[tuple[int, list[FaceFrame]]]
@@ -52,10 +52,7 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         rows = rows.filter(id__gt=after)
     ids = list(rows.values_list("id", flat=True)[:size])
     faces = FaceFrame.objects.filter(video_id__in=ids).order_by("video_id", "track", "position")
-    found = {
-        video_id: [(track, list(run)) for track, run in groupby(of_video, key=lambda face: face.track)]
-        for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
-    }
+    found = {video_id: sequences_of(of_video) for video_id, of_video in groupby(faces, key=lambda face: face.video_id)}
     earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
     lowered = found_by_rescan(ids)
     batch = [
@@ -66,6 +63,12 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         for stored in batch
         for verdict in [earlier.get(stored.video_id)]
     ]
+
+
+def sequences_of(faces: Iterable[FaceFrame]) -> list[tuple[int, list[FaceFrame]]]:
+    """(track, faces of one segment) from a video's faces in the order of track and position."""
+    runs = groupby(faces, key=lambda face: (face.track, face.segment))
+    return [(track, list(run)) for (track, _), run in runs]
 
 
 def _faces(verdict: Verdict) -> set[str]:

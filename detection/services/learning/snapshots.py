@@ -332,12 +332,14 @@ def _near_duplicates(prints: Sequence[tuple[str, str, str]], linked: Iterable[tu
 
 def _tracks(videos: Sequence[Video]) -> dict[Any, tuple[tuple[tuple[str, float], ...], ...]]:
     wanted = {video.id for video in videos}
-    found: dict[Any, dict[int, list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Any, dict[tuple[int, int], list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
     rows = FaceFrame.objects.order_by("video_id", "track", "position")
-    for face in rows.values_list("video_id", "track", "crop", "x1", "y1", "x2", "y2").iterator(chunk_size=2000):
-        video_id, track, crop, x1, y1, x2, y2 = face
+    for face in rows.values_list("video_id", "track", "segment", "crop", "x1", "y1", "x2", "y2").iterator(
+        chunk_size=2000
+    ):
+        video_id, track, segment, crop, x1, y1, x2, y2 = face
         if video_id in wanted:
-            found[video_id][track].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+            found[video_id][track, segment].append((crop, round(max(x2 - x1, y2 - y1), 1)))
     return {video_id: tuple(tuple(faces) for _, faces in sorted(tracks.items())) for video_id, tracks in found.items()}
 
 

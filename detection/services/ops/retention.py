@@ -113,7 +113,11 @@ def _remove_original(due: QuerySet[Video], video_id: UUID) -> bool:
         if video is None:
             return False
         names = [str(file.name) for file in (video.file, video.clip, video.preview) if file]
-        Video.objects.filter(pk=video_id).update(file="", clip="", preview="", original_removed_at=timezone.now())
+        names += [segment["clip"] for segment in video.segments or () if segment["clip"]]
+        segments = [segment | {"clip": ""} for segment in video.segments] if video.segments else None
+        Video.objects.filter(pk=video_id).update(
+            file="", clip="", preview="", segments=segments, original_removed_at=timezone.now()
+        )
         EvidenceJob.objects.filter(video_id=video_id, kind=EvidenceKind.PREVIEW).delete()
         pending_deletions.schedule(video_id=video_id, paths=names, packs=False)
     return True
