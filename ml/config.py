@@ -28,6 +28,15 @@ class ReviewReason(StrEnum):
     SENSITIVE_FACES = "sensitive_faces"
 
 
+class Assessment(StrEnum):
+    """A score in words; where one ends and the next begins are measured rates (ml/model/calibration.py)."""
+
+    LIKELY_REAL = "likely_real"
+    UNCLEAR = "unclear"
+    SUSPICIOUS = "suspicious"
+    LIKELY_FAKE = "likely_fake"
+
+
 class RejectionReason(StrEnum):
     """Why a detection is not a valid face."""
 
@@ -68,7 +77,7 @@ class SegmentConfig:
     candidates: int = 24
     """Key frames decoded to choose from, spread over the whole length."""
     min_length_s: float = 1.0
-    """A segment must have at least this much of the video before it."""
+    """A segment of a short video must have at least this much of it left."""
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) of two key frames that counts as much as the whole length between them."""
     min_brightness: float = 0.04

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml.config import DecisionConfig, Label, ReviewReason
+from ml.model.calibration import AssessmentBorders
 from ml.model.inference import TrackScore
 from ml.model.weights import WeightsInfo
 
@@ -58,6 +59,8 @@ class Decision:
     track: int
     needs_review: bool
     review_reasons: tuple[str, ...]
+    assessment: str
+    """The score in words (ml.config.Assessment); empty where the weights do not say where a word begins."""
     people: tuple[PersonScore, ...]
     segments: tuple[SegmentScore, ...]
 
@@ -110,6 +113,7 @@ def decide(
         reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
     if sensitive:
         reasons.append(ReviewReason.SENSITIVE_FACES)
+    borders = AssessmentBorders.from_metrics(info.metrics, info.threshold)
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,
@@ -117,6 +121,7 @@ def decide(
         track=max(looks, key=lambda look: look.score.fake_probability).track,
         needs_review=bool(reasons),
         review_reasons=tuple(reasons),
+        assessment=borders.assess(probability, info.threshold) if borders else "",
         people=tuple(PersonScore(track, combine(scores)) for track, scores in sorted(by_person.items())),
         segments=tuple(SegmentScore(segment, p) for segment, p in sorted(by_segment.items())),
     )

@@ -74,7 +74,9 @@ def choose_segments(
         if duration < length + config.min_length_s:
             return []
         origin = stream.start_time or 0
-        first, last = (origin + round(seconds / unit) for seconds in (length, duration - config.min_length_s))
+        # In a video that has room for it, a segment is as long as the others.
+        rest = length if duration >= 3 * length else config.min_length_s
+        first, last = (origin + round(seconds / unit) for seconds in (length, duration - rest))
         times = [origin, *_times(stream, config, first, last)]
 
     def look(share: Sequence[int]) -> list[_KeyFrame]:

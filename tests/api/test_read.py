@@ -33,10 +33,11 @@ def test_a_queued_task_tells_where_it_stands(owner: Caller, factory: Factory) ->
     body = owner.get(f"/api/v1/tasks/{video.current_analysis_id}/").json()
     assert body.keys() == {
         "id", "url", "video", "state", "stage", "progress", "attempts", "error", "created_at", "started_at",
-        "finished_at", "verdict",
+        "finished_at", "verdict", "segments", "coverage",
     }  # fmt: skip
     assert (body["state"], body["stage"], body["progress"], body["attempts"]) == ("queued", "extract", 0, 0)
     assert (body["video"], body["verdict"], body["error"], body["finished_at"]) == (str(video.pk), None, None, None)
+    assert (body["segments"], body["coverage"]) == ([], None)
 
 
 def test_a_finished_task_has_a_verdict_with_its_evidence(owner: Caller, factory: Factory) -> None:
@@ -47,6 +48,7 @@ def test_a_finished_task_has_a_verdict_with_its_evidence(owner: Caller, factory:
     verdict = body["verdict"]
     assert (verdict["label"], verdict["fake_probability"], verdict["threshold"]) == ("fake", 0.83, 0.5)
     assert (verdict["needs_review"], verdict["review_reasons"]) == (True, ["experimental_model"])
+    assert verdict["assessment"] == "likely_fake"
     assert verdict["model_version"] == {
         "id": str(model.pk), "name": model.name, "sha256": model.sha256, "experimental": True,
     }  # fmt: skip

@@ -57,6 +57,7 @@ def verdict(
         segments=_segments(decision, looks),
         needs_review=decision.needs_review,
         review_reasons=decision.review_reasons,
+        assessment=decision.assessment,
         timings=timings or {},
     )
 

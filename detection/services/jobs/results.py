@@ -90,6 +90,7 @@ class ClassificationResult:
     people: list[dict[str, Any]]
     needs_review: bool
     review_reasons: tuple[str, ...] = ()
+    assessment: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     segments: list[dict[str, Any]] | None = None
     """As in models.Verdict."""
