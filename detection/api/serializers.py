@@ -219,7 +219,7 @@ class TaskSummarySerializer(RowSerializer[Analysis]):
 
 
 class TaskSerializer(TaskSummarySerializer):
-    """Needs `video_facts`: see selectors.visible_task."""
+    """Takes what is said of the video from `video_facts` where the task has it (see selectors.visible_task)."""
 
     verdict = VerdictSerializer(read_only=True, allow_null=True)
     segments = serializers.SerializerMethodField(help_text="The parts that were looked at, in time order.")
@@ -231,12 +231,15 @@ class TaskSerializer(TaskSummarySerializer):
 
     @extend_schema_field(SegmentSerializer(many=True))
     def get_segments(self, task: Analysis) -> list[dict[str, Any]]:
-        facts: Video = task.video_facts  # type: ignore[attr-defined]
-        return segments_data(facts, task.verdict, self.context.get("request"))
+        return segments_data(self._video(task), task.verdict, self.context.get("request"))
 
     @extend_schema_field(CoverageSerializer(allow_null=True))
     def get_coverage(self, task: Analysis) -> dict[str, Any] | None:
-        return coverage_data(task.video_facts)  # type: ignore[attr-defined]
+        return coverage_data(self._video(task))
+
+    def _video(self, task: Analysis) -> Video:
+        facts: Video | None = getattr(task, "video_facts", None)
+        return facts or task.video
 
     def to_representation(self, instance: Analysis) -> dict[str, Any]:
         if getattr(instance, "withheld", False):

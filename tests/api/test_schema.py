@@ -98,7 +98,7 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     return {
         "video_id": str(video.pk), "task_id": str(video.current_analysis_id), "face_id": str(face.pk),
         "frame_id": str(frame.pk), "webhook_id": str(webhook.pk),
-        "upload_id": str(upload.pk),
+        "upload_id": str(upload.pk), "number": "0",
     }  # fmt: skip
 
 

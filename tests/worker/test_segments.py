@@ -30,7 +30,7 @@ from worker.process import runtime
 
 pytestmark = pytest.mark.django_db
 FPS = 25
-TITLE, SHOT = 160, 170
+TITLE, SHOT = 160, 400
 """Frames.  A title that is longer than a segment hides who comes after it."""
 
 
@@ -62,8 +62,9 @@ def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_long_video_is_looked_at_in_segments_and_says_so(
-    long_video: bytes, tmp_path: Path, django_capture_on_commit_callbacks: Callable[..., Any]
+    long_video: bytes, tmp_path: Path, settings: Any, django_capture_on_commit_callbacks: Callable[..., Any]
 ) -> None:
+    settings.DFD_MAX_SEGMENTS = 3
     model = register(tmp_path, "m", seed=1)
     with django_capture_on_commit_callbacks(execute=True):
         analysis = analyse(upload(long_video))
@@ -109,8 +110,8 @@ def test_a_long_video_is_looked_at_in_segments_and_says_so(
     for path in (f"/api/v1/videos/{video.pk}/", f"/api/v1/tasks/{analysis.pk}/"):
         body = Client().get(path, headers=headers).json()
         seen = body["coverage"]
-        assert (seen["segments"], seen["duration_s"]) == (3, 20.0)
-        assert seen["text"].startswith(f"Looked at: 3 parts, together {seen['seconds']:.0f} s of 20 s (")
+        assert (seen["segments"], seen["duration_s"]) == (3, 38.4)
+        assert seen["text"].startswith(f"Looked at: 3 parts, together {seen['seconds']:.0f} s of 38 s (")
         title, one, two = body["segments"]
         assert (title["start_s"], title["fake_probability"], title["people"]) == (0.0, None, [])
         assert one["fake_probability"] == pytest.approx(again.segments[0]["fake_probability"])  # type: ignore[index]
