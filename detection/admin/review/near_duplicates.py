@@ -1,4 +1,4 @@
-"""Near-duplicates as pages show them: in the workspace without anything that could sway, on a video's page with all."""
+"""Near-duplicates for pages: in the workspace without anything that could sway, on a video's page with everything."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def near_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[st
 
 
 def sheet_url(video: Video, near: list[Near]) -> str | None:
-    """The contact sheet of a video and those that look the same, less data sets' videos: their labels are known."""
+    """Return the URL of a contact sheet with the video and its near-duplicates, without data sets' videos."""
     ids = [str(one.video.pk) for one in near if not dataset_of(one.video)]
     return f"{reverse('review-sheet')}?ids={','.join([str(video.pk), *ids])}" if ids else None
 
 
 def dataset_of(video: Video) -> str:
-    """The data set that a video comes from, or an empty string."""
+    """Return the name of the data set that a video comes from, or an empty string."""
     try:
         return video.dataset_video.dataset
     except DatasetVideo.DoesNotExist:
@@ -68,7 +68,7 @@ def dataset_of(video: Video) -> str:
 
 
 def _name(video: Video, *, blind: bool) -> str:
-    """A data set's file names tell its labels."""
+    """Return the video's name; `blind` hides a data set's file names, which tell their labels."""
     return "A data set's video" if blind and dataset_of(video) else str(video)
 
 
