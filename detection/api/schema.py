@@ -1,4 +1,4 @@
-"""What is said of all operations at once in the API's description."""
+"""Additions to the OpenAPI schema that hold for all operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RETRY_AFTER = {
 
 
 def say_when_to_try_again(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Every 429 and 503 carries Retry-After."""
+    """Add the header Retry-After to every 429 and 503."""
     for item in result["paths"].values():
         for operation in (part for part in item.values() if isinstance(part, dict)):
             for status in ("429", "503"):

@@ -1,4 +1,4 @@
-"""How things look over REST, and what may be sent."""
+"""Representations of videos, analyses, verdicts and reviews over REST, and request bodies."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Row = TypeVar("Row", bound=Model)
 
 
 class RowSerializer(serializers.ModelSerializer[Row]):
-    """REST framework's; its fields are made from the model once and then copied: less work for each poll.
+    """A ModelSerializer whose fields are built once per class and copied, which makes polls cheaper.
 
-    Not for serializers with a field that is `many`: such a field and what is in it know each other.
+    Not for serializers with a `many` field: such a field and its child refer to each other.
     """
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:

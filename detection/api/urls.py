@@ -1,4 +1,4 @@
-"""Addresses of the API, its description and the health checks."""
+"""URLs of the API, its schema and the health checks."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
+"""The database tables.  Services write them; selectors read more than one row."""
 
 from detection.models.audit import AuditAction, AuditEntry, AuditHead
 from detection.models.core import (

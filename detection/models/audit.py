@@ -1,4 +1,4 @@
-"""Who did what: numbered entries, each bound to the one before it by a hash."""
+"""The audit log: numbered entries, each bound to its predecessor by a hash."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ BEGINNING = "0" * 64
 
 
 class AuditAction(models.TextChoices):
+    """What an entry records."""
+
     LOGGED_IN = "logged_in", "Logged in"
     LOGIN_FAILED = "login_failed", "Failed to log in"
     USER_CHANGED = "user_changed", "User or role changed"
@@ -31,19 +33,21 @@ class AuditAction(models.TextChoices):
 
 
 class AuditSet(models.QuerySet["AuditEntry"]):
-    """Rows that are only added."""
+    """A query set that refuses changes."""
 
     def update(self, **_: Any) -> NoReturn:
+        """Raise AppendOnlyError."""
         raise AppendOnlyError("An entry of the audit log is never changed.")
 
     def delete(self) -> NoReturn:
+        """Raise AppendOnlyError."""
         raise AppendOnlyError("An entry of the audit log is never removed.")
 
 
 class AuditEntry(models.Model):
-    """One thing that was done.  Append only; `detection.services.ops.audit` writes it, in the transaction of the thing.
+    """One recorded action.  Append-only; `detection.services.ops.audit` writes it in the action's own transaction.
 
-    It holds ids, user names and addresses: no file name, no text that somebody wrote.
+    It holds ids, user names and addresses, but no file name and no free text.
     """
 
     number = models.PositiveBigIntegerField(primary_key=True, help_text="1, 2, 3, ... without a gap.")
@@ -75,16 +79,18 @@ class AuditEntry(models.Model):
         return f"{self.number} {self.action}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert the entry; raise AppendOnlyError for an existing one."""
         if not self._state.adding:
             raise AppendOnlyError("An entry of the audit log is never changed.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise AppendOnlyError."""
         raise AppendOnlyError("An entry of the audit log is never removed.")
 
 
 class AuditHead(models.Model):
-    """The end of the chain, one row.  Whoever adds an entry holds its lock, so the numbers have no gap."""
+    """The end of the chain, one row.  Adding an entry locks it, so numbers have no gap."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     number = models.PositiveBigIntegerField(default=0)

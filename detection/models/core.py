@@ -29,11 +29,15 @@ from detection.models.indexes import DOUBTFUL, PRESENT, newest
 
 
 class VerdictLabel(models.TextChoices):
+    """Labels that a model gives."""
+
     REAL = "real", "Real"
     FAKE = "fake", "Fake"
 
 
 class ReviewLabel(models.TextChoices):
+    """Labels that a person gives."""
+
     REAL = "real", "Real"
     FAKE = "fake", "Fake"
     NO_FACE = "no_face", "No face"
@@ -41,7 +45,7 @@ class ReviewLabel(models.TextChoices):
 
 
 class ReviewNext(models.TextChoices):
-    """Whose turn it is, once somebody has answered."""
+    """Who must answer next, after a first answer."""
 
     NOBODY = "", "Nobody"
     SECOND = "second", "A second reader"
@@ -52,10 +56,13 @@ AUDIT_RANKS = 10_000
 
 
 def audit_rank() -> int:
+    """Draw a rank; the lowest ranks form the random audit."""
     return random.randrange(AUDIT_RANKS)  # nosec B311 # a sample, not a secret
 
 
 class State(models.TextChoices):
+    """States of an analysis and of its video."""
+
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -65,6 +72,8 @@ class State(models.TextChoices):
 
 
 class Stage(models.TextChoices):
+    """Stages of an analysis."""
+
     EXTRACT = "extract", "Finding faces"
     CLASSIFY = "classify", "Classifying"
     AWAITING_MODEL = "awaiting_model", "Waiting for a model"
@@ -77,9 +86,9 @@ TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
 
 
 class Video(models.Model):
-    """An uploaded file, what is known of it, and (mirrored from its newest analysis and review) where it stands.
+    """An uploaded file with its properties, and mirrors of its newest analysis, verdict and label.
 
-    All its files are in storage below `videos/<id>/`; nothing else is.
+    All files of a video are in storage below `videos/<id>/`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -203,12 +212,15 @@ class Video(models.Model):
 
     @property
     def folder(self) -> str:
-        """Where in storage everything of this video is."""
+        """Return the folder in storage that holds all files of this video."""
         return f"videos/{self.id}"
 
 
 class Analysis(models.Model):
-    """One task: the way of one video through extraction and classification.  See the module's diagram."""
+    """One analysis of one video, through extraction and classification; see the module's diagram.
+
+    The REST API calls it a task.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="analyses")
@@ -281,7 +293,7 @@ class Analysis(models.Model):
 
     @property
     def public_state(self) -> str:
-        """The state as the API names it: `dead` is `failed`, and a task between its two stages is still running."""
+        """Return the state as the API names it: `dead` is `failed`, and an analysis between its stages is `running`."""
         if self.state == State.DEAD:
             return str(State.FAILED)
         if self.state == State.QUEUED and self.stage == Stage.CLASSIFY and self.started_at is not None:
@@ -318,7 +330,7 @@ class FaceFrame(models.Model):
 
 
 class SampledFrame(models.Model):
-    """A whole frame kept because no valid face was found, so that a person sees what the detector saw.
+    """A whole frame kept because no valid face was found, to show what the detector saw.
 
     `boxes`: rejected detections, `[{"x1", "y1", "x2", "y2" (pixels of the full frame), "probability", "reason"}]`.
     """
@@ -340,7 +352,7 @@ class SampledFrame(models.Model):
 
 
 class ModelVersion(models.Model):
-    """A registered set of weights.  The file is in storage below `models/`, named by its sha256."""
+    """A registered set of weights; its file is in storage below `models/`, named by its sha256."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
@@ -371,7 +383,7 @@ class ModelVersion(models.Model):
 
 
 class Verdict(models.Model):
-    """What one model version says of one video.  `fake_probability` is the highest track's: one faked face is enough.
+    """What one model version says of one video; `fake_probability` is that of the highest track.
 
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
     "fake_probability"}]}]`, by track.
@@ -406,4 +418,4 @@ class Verdict(models.Model):
 
 
 class AppendOnlyError(Exception):
-    """A decision was to be changed or removed; write a new one instead."""
+    """A row of an append-only table was to be changed or deleted; insert a new row instead."""

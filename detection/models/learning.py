@@ -1,4 +1,4 @@
-"""The tables of the learning loop: where labels come from, who is held out, each training run, each change of model."""
+"""Tables of the learning loop: data sets, identity splits, snapshots, training runs, promotions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from detection.models.core import AppendOnlyError, ModelVersion, VerdictLabel, V
 
 
 class Split(models.TextChoices):
+    """The split of an identity.  `ml.data.splits` has the same names; a test holds them equal."""
+
     TRAIN = "train", "Training"
     VAL = "val", "Validation"
     HOLDOUT = "holdout", "Holdout"
 
 
 class RunState(models.TextChoices):
+    """States of a training run."""
+
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -28,6 +32,8 @@ class RunState(models.TextChoices):
 
 
 class PromotionKind(models.TextChoices):
+    """How a model became active."""
+
     FIRST = "first", "First model"
     GATE = "gate", "Passed the gate"
     FORCED = "forced", "Forced"
@@ -63,7 +69,7 @@ class DatasetVideo(models.Model):
 
 
 class IdentitySide(models.Model):
-    """On which side of every split an identity stands, for good: dealt once, so that the holdout is frozen."""
+    """The split of one identity, assigned once and for good, so that the holdout is frozen.  `side` is the split."""
 
     name = models.CharField(max_length=160, primary_key=True)
     side = models.CharField(max_length=8, choices=Split)
@@ -74,7 +80,7 @@ class IdentitySide(models.Model):
 
 
 class Snapshot(models.Model):
-    """A frozen training set.  The manifest (one JSON object a line, by video) is in storage below `snapshots/`."""
+    """A frozen training set; its manifest (one JSON object a line, by video) is in storage below `snapshots/`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     sha256 = models.CharField(max_length=64, unique=True)
@@ -92,10 +98,11 @@ class Snapshot(models.Model):
 
 
 class TrainingRun(models.Model):
-    """One retraining: queued (or begun in a terminal), then running under a lease, then ended with a sentence.
+    """One retraining: queued (or started in a terminal), running under a lease, ended with a sentence.
 
-    `refused` is an answer, not a fault: there was too little to learn from.  A run whose lease has expired is taken up
-    again from its checkpoints, by the sweeper or by `retrain --resume`.
+    `refused` is an outcome, not an error: there was too little to learn from.  A run whose lease expired is resumed
+    from
+    its checkpoints, by the sweeper or by `retrain --resume`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -145,7 +152,7 @@ class TrainingRun(models.Model):
 
 
 class Promotion(models.Model):
-    """A change of the active model.  Append only: what was live when, by whose decision, on which figures."""
+    """A change of the active model.  Append-only: which model, when, by whose decision, on which metrics."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="promotions")
@@ -164,9 +171,11 @@ class Promotion(models.Model):
         return f"{self.model_version} {self.kind}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert the promotion; raise AppendOnlyError for an existing one."""
         if not self._state.adding:
             raise AppendOnlyError("A promotion is never changed.")
         super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Raise AppendOnlyError."""
         raise AppendOnlyError("A promotion is never removed.")

@@ -57,7 +57,7 @@ def feature_folder() -> Path:
 
 def freeze(*, seed: int, seen: Iterable[str], watch: ProgressCallback | None = None) -> Snapshot:
     """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
-    missing = snapshots.unprinted()
+    missing = snapshots.without_hashes()
     for start in range(0, len(missing), PRINT_BATCH):
         perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
         if watch:

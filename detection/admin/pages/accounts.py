@@ -60,8 +60,6 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """Django's page of groups in unfold's style."""
 
-    pass
-
 
 @admin.register(AuthToken)
 class TokenAdmin(ReadOnlyAdmin):

@@ -40,7 +40,7 @@ def decision_text(review: Review) -> str:
 
 
 def provenance(review: Review, request: HttpRequest) -> str:
-    """Return how the answer came about.  Only users who may adjudicate see that it was a check against a known answer."""
+    """Return how the answer came about; a check against a known answer is told only to users who may adjudicate."""
     hidden = review.role == ReviewRole.GOLD and not request.user.has_perm("detection.adjudicate_review")
     role = ReviewRole.FIRST.label if hidden else review.get_role_display()
     return f"{role}, one of {review.batch.size}" if review.batch and not review.undoes_id else str(role)

@@ -26,7 +26,7 @@ from detection.admin.review.evidence import (
     threshold_height,
 )
 from detection.admin.review.labelling import button_context, label_view
-from detection.admin.review.near_duplicates import near_context
+from detection.admin.review.near_duplicates import near_duplicate_context
 from detection.admin.review.rescan import rescan_view
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
@@ -199,7 +199,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         ],
         "verdicts": [] if blind else list(_verdicts(video)),
         "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
-        **near_context(request, video, blind=blind),
+        **near_duplicate_context(request, video, blind=blind),
         "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
         "rescanned": video.status == State.NO_FACE and rescanned(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),

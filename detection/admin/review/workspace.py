@@ -30,7 +30,7 @@ from detection.admin.review.evidence import (
     threshold_height,
 )
 from detection.admin.review.labelling import BUTTONS, can_label
-from detection.admin.review.near_duplicates import near_payload
+from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.errors import Refused
 from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
@@ -196,7 +196,7 @@ def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 @call
 def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     """Extend the page's claims; return those that were lost."""
-    lost = workspace.beat(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
+    lost = workspace.extend_claims(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
     return {"lost": [str(token) for token in lost]}
 
 
@@ -269,7 +269,7 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
             for answer in (answers_of(video.pk).values() if settles else ())
         ],
         "revealed": revealed(video.current_verdict, known.label) if known else None,
-        **near_payload(request, video, labels=settles),
+        **near_duplicate_payload(request, video, labels=settles),
     }
 
 

@@ -1,4 +1,4 @@
-"""Uploads in pieces, by the tus protocol (https://tus.io): core 1.0.0, creation, termination, checksum, expiration."""
+"""Resumable uploads by the tus protocol (https://tus.io): core 1.0.0, creation, termination, checksum, expiration."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def _checksum(request: Request) -> Checksum | None:
 
 
 def _drain(stream: HttpRequest) -> None:
-    """Read on for a while: a client in the middle of sending would lose the answer with the connection."""
+    """Read on for a while after a refusal: a client that is still sending would lose the answer with the connection."""
     until, left = time.monotonic() + DRAIN_S, DRAIN_BYTES
     try:
         while left > 0 and time.monotonic() < until and (data := stream.read(min(left, 256 * 1024))):

@@ -1,4 +1,4 @@
-"""Videos, tasks and models.  Each view finds its row among those the caller may see, and calls one service."""
+"""Videos, analyses (called tasks) and models; a view finds a visible row and calls one service."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LOCATION = OpenApiParameter(
 
 
 def problems(*statuses: int) -> dict[Any, Any]:
-    """The errors of an operation, for its schema; too many requests there may be of any."""
+    """Return the error responses of an operation for its schema; 429 is always among them."""
     return {(code, "application/problem+json"): ProblemSerializer for code in sorted({*statuses, 429})}
 
 
@@ -53,7 +53,7 @@ class VideoPart(GenericAPIView[Any]):
     lookup_url_kwarg = "video_id"
 
     def get_video(self) -> Any:
-        """The video of the address, or 404: also where it exists and is not the caller's to see."""
+        """Return the video of the URL; raise NotFound also if the user may not see it."""
         video_id: UUID = self.kwargs["video_id"]
         video = videos.videos_with_answers(user=self.request.user).filter(pk=video_id).first()
         if video is None:
@@ -231,7 +231,7 @@ class TaskView(GenericAPIView[Analysis]):
 
     @extend_schema(summary="Poll a task", responses={200: TaskSerializer} | problems(401, 404))
     def get(self, request: Request, task_id: UUID) -> Response:
-        task = videos.visible_task(user=request.user, task_id=task_id)
+        task = videos.visible_analysis(user=request.user, task_id=task_id)
         if task is None:
             raise NotFound("There is no such task.")
         return Response(self.get_serializer(task).data)

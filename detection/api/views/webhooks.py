@@ -1,4 +1,4 @@
-"""Webhooks: a user's own, to be told when tasks end instead of asking."""
+"""Webhooks of a user, called when analyses end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The audit log: one entry for each thing that was done, in the transaction that does it, chained by hashes.
+"""The audit log: one entry per action, in the action's transaction, chained by hashes.
 
-An entry is added while the head of the chain is locked, and the lock is held until the transaction ends: record last.
-(SQLite has one writer at a time anyway.)  Whoever may write to the database can write the whole chain anew: the hash of
-each entry is in the log lines as well, and `verify_audit --expect` asks for an entry that was noted elsewhere.
+Adding an entry locks the head of the chain until the transaction ends, so record last.  Whoever can write to the
+database can rewrite the chain; each hash is also in the log lines, and `verify_audit --expect` checks a noted one.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Facts = Mapping[str, Any]
 def record(
     action: AuditAction, *, subject: str = "", by: AbstractBaseUser | None = None, facts: Facts | None = None
 ) -> AuditEntry:
-    """Add an entry.  `facts` are JSON without decimal fractions, which databases do not all give back as they were."""
+    """Add an entry; `facts` are JSON without fractions, which some databases return changed."""
     with transaction.atomic():
         return _add(_locked_head(), action, subject, who(by=by), dict(facts or {}))
 
@@ -49,7 +48,7 @@ def record_once(
     each_address: bool = False,
     facts: Facts | None = None,
 ) -> None:
-    """Add an entry unless this actor (from this address, if that is to count) has one for the subject since then."""
+    """Add an entry unless this actor (from this address, with `each_address`) has one for the subject since then."""
     actor = who()
     same = AuditEntry.objects.filter(subject=subject, action=action, at__gte=since, actor=actor.name)
     if each_address:
@@ -63,7 +62,7 @@ def record_once(
 
 
 def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
-    """Somebody who does not own the video has seen a part of it: one entry a user, video and hour."""
+    """Record that somebody other than the owner has seen part of a video, once per user, video and hour."""
     if Video.objects.filter(pk=video_id, owner_id=user.pk).exists():
         return
     action = AuditAction.MEDIA_DOWNLOADED if original else AuditAction.MEDIA_VIEWED
@@ -75,7 +74,7 @@ def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """`broken` has a sentence for each entry that is missing or not as it was written; empty where all are sound.
+    """Result of a check: `broken` has a sentence for each missing or changed entry.
 
     `entries` is the number of the last entry, and `head` its hash.
     """
@@ -86,7 +85,7 @@ class Checked:
 
 
 def verify(*, expect: tuple[int, str] | None = None) -> Checked:
-    """Walk the chain to its end, in batches.  `expect`: number and hash of an entry, as noted at an earlier time."""
+    """Check the whole chain, in batches; `expect` is an entry's number and hash as noted earlier."""
     count, previous, broken = 0, BEGINNING, list[str]()
     for entry in _entries():
         gap = entry.number - count - 1
@@ -116,9 +115,9 @@ def _missing(first: int, last: int) -> str:
 
 
 def _digests(entry: AuditEntry) -> list[str]:
-    """The hashes that are right for the entry.
+    """Return the hashes that are valid for the entry.
 
-    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database spelt it anew.
+    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database respelt it.
     """
     spellings = {entry.address}
     address = ip_address(entry.address) if entry.address else None
@@ -129,7 +128,7 @@ def _digests(entry: AuditEntry) -> list[str]:
 
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:
-    """SHA-256 (hex) of the hash before and the entry as canonical JSON; with `address` in that spelling."""
+    """Return the SHA-256 (hex) of the previous hash and the entry as canonical JSON; `address` overrides its spelling."""
     content = {
         "number": entry.number,
         "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -152,7 +151,7 @@ def _entries() -> Iterator[AuditEntry]:
 
 
 def _locked_head() -> AuditHead:
-    """In a transaction: nobody else adds an entry before it ends."""
+    """Return the head of the chain, locked until the transaction ends."""
     head = AuditHead.objects.select_for_update().first()
     if head is None:  # a new installation
         AuditHead.objects.get_or_create(pk=1)
