@@ -1,12 +1,12 @@
 """The database tables.  Services write them; selectors read more than one row."""
 
+from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditEntry, AuditHead
 from detection.models.core import (
     AUDIT_RANKS,
     OPEN_STATES,
     TERMINAL_STATES,
     Analysis,
-    AppendOnlyError,
     FaceFrame,
     ModelVersion,
     ReviewLabel,
@@ -18,6 +18,7 @@ from detection.models.core import (
     VerdictLabel,
     Video,
 )
+from detection.models.deletions import CacheHolder, FolderCheck, Removal
 from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind
 from detection.models.learning import (
     DatasetVideo,
@@ -29,11 +30,9 @@ from detection.models.learning import (
     Split,
     TrainingRun,
 )
-from detection.models.limits import UploadDay
-from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
-from detection.models.removing import CacheHolder, FolderCheck, Removal
-from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
-from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
+from detection.models.operations import ChoreRun, HourFigures, WorkerBeat
+from detection.models.reviews import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.uploads import ResumablePiece, ResumableUpload, UploadDay, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [

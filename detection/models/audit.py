@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from django.db import models
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError
+from detection.models.append_only import AppendOnlyError, AppendOnlyModel
 
 BEGINNING = "0" * 64
 """What stands in the place of the hash before the first entry."""
@@ -37,18 +37,20 @@ class AuditSet(models.QuerySet["AuditEntry"]):
 
     def update(self, **_: Any) -> NoReturn:
         """Raise AppendOnlyError."""
-        raise AppendOnlyError("An entry of the audit log is never changed.")
+        raise AppendOnlyError(AuditEntry.refusal)
 
     def delete(self) -> NoReturn:
         """Raise AppendOnlyError."""
-        raise AppendOnlyError("An entry of the audit log is never removed.")
+        raise AppendOnlyError(AuditEntry.refusal)
 
 
-class AuditEntry(models.Model):
+class AuditEntry(AppendOnlyModel):
     """One recorded action.  Append-only; `detection.services.ops.audit` writes it in the action's own transaction.
 
     It holds ids, user names and addresses, but no file name and no free text.
     """
+
+    refusal = "An entry of the audit log is never changed or removed."
 
     number = models.PositiveBigIntegerField(primary_key=True, help_text="1, 2, 3, ... without a gap.")
     at = models.DateTimeField(default=timezone.now, editable=False)
@@ -77,16 +79,6 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number} {self.action}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert the entry; raise AppendOnlyError for an existing one."""
-        if not self._state.adding:
-            raise AppendOnlyError("An entry of the audit log is never changed.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise AppendOnlyError."""
-        raise AppendOnlyError("An entry of the audit log is never removed.")
 
 
 class AuditHead(models.Model):

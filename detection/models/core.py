@@ -415,7 +415,3 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.fake_probability:.2f}"
-
-
-class AppendOnlyError(Exception):
-    """A row of an append-only table was to be changed or deleted; insert a new row instead."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError, ModelVersion, VerdictLabel, Video
+from detection.models.append_only import AppendOnlyModel
+from detection.models.core import ModelVersion, VerdictLabel, Video
 
 
 class Split(models.TextChoices):
@@ -151,8 +151,10 @@ class TrainingRun(models.Model):
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.state}"
 
 
-class Promotion(models.Model):
+class Promotion(AppendOnlyModel):
     """A change of the active model.  Append-only: which model, when, by whose decision, on which metrics."""
+
+    refusal = "A promotion is never changed or removed."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="promotions")
@@ -169,13 +171,3 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_version} {self.kind}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert the promotion; raise AppendOnlyError for an existing one."""
-        if not self._state.adding:
-            raise AppendOnlyError("A promotion is never changed.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Raise AppendOnlyError."""
-        raise AppendOnlyError("A promotion is never removed.")

@@ -20,5 +20,5 @@ _JOINERS = "\u200c\u200d"
 
 
 def is_showable(char: str) -> bool:
-    """Return whether a character may appear in a line of text: no control, bidirectional or line-breaking characters."""
+    """Return whether a character may appear in a line of text: none that controls, reverses or breaks the line."""
     return unicodedata.category(char) not in _UNSEEN or char in _JOINERS

@@ -128,7 +128,7 @@ def _digests(entry: AuditEntry) -> list[str]:
 
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:
-    """Return the SHA-256 (hex) of the previous hash and the entry as canonical JSON; `address` overrides its spelling."""
+    """Return the SHA-256 (hex) of the previous hash and the entry as canonical JSON; `address` overrides its own."""
     content = {
         "number": entry.number,
         "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),

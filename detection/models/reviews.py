@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError, ModelVersion, ReviewLabel, Verdict, Video
+from detection.models.append_only import AppendOnlyModel
+from detection.models.core import ModelVersion, ReviewLabel, Verdict, Video
 
 
 class ReviewRole(models.TextChoices):
@@ -55,8 +55,10 @@ class ReviewSet(models.QuerySet["Review"]):
         return self.not_undone().exclude(role=ReviewRole.GOLD)
 
 
-class ReviewBatch(models.Model):
+class ReviewBatch(AppendOnlyModel):
     """One decision for many videos, from a contact sheet.  Append-only: a reversal is a batch that `undoes` it."""
+
+    refusal = "A decision for many videos is never changed or removed. Revert it, and decide anew."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -80,22 +82,14 @@ class ReviewBatch(models.Model):
     def __str__(self) -> str:
         return f"{self.size} videos: {self.label or 'reverted'}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert the batch; raise AppendOnlyError for an existing one."""
-        if not self._state.adding:
-            raise AppendOnlyError("A decision for many videos is never changed. Revert it, and decide anew.")
-        super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Raise AppendOnlyError."""
-        raise AppendOnlyError("A decision for many videos is never removed.")
-
-
-class Review(models.Model):
+class Review(AppendOnlyModel):
     """A person's answer to a video.  Append-only: a changed mind is a new row, and each person's newest counts.
 
     Undoing is a row, too: `undoes` names the answer, and `label` is empty.
     """
+
+    refusal = "A review is never changed or removed. Write a new one; it goes when its video goes."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="reviews")
@@ -140,16 +134,6 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label or 'undone'} by {self.reviewer_id}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert the review; raise AppendOnlyError for an existing one."""
-        if not self._state.adding:
-            raise AppendOnlyError("A review is never changed. Write a new one.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Raise AppendOnlyError; reviews are deleted with their video."""
-        raise AppendOnlyError("A review is never removed by itself; it goes when its video goes.")
 
 
 class ReviewClaim(models.Model):
