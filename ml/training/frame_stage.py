@@ -260,9 +260,8 @@ def train_one_epoch(
     rate = trainer.optimizer.param_groups[0]["lr"]
     for _ in range(steps):
         images, targets = next(batches)
-        torch.manual_seed(
-            trainer.seed + trainer.step * world_size() + rank()
-        )  # the dropout of a resumed run is the same
+        # The dropout of a step is the same in a resumed run.
+        torch.manual_seed(trainer.seed + trainer.step * world_size() + rank())
         x = normalise(images.to(device, non_blocking=True), network.config)
         y = targets.to(device)
         with autocast(device):
@@ -310,9 +309,9 @@ def train_frames(
     """Train backbone and frame head of `model` in place; return the history, one entry an epoch.
 
     Under `torchrun` each process sees its share of every batch and the gradients are averaged; the first one writes and
-    judges.  With `resume` it goes on from `checkpoint` if that exists, and ends with the same weights as an uninterrupted run
-    (on a CPU with the same number of threads).  `stop_after` ends early, at that step, with a checkpoint.  Without
-    validation crops the history has no `val_*`.
+    judges.  With `resume` it goes on from `checkpoint` if that exists, and ends with the same weights as an
+    uninterrupted run (on a CPU with the same number of threads and processes).  `stop_after` ends early, at that step,
+    with a checkpoint.  Without validation crops the history has no `val_*`.
     """
     trainer = FrameTrainer(model, schedule, config)
     if resume and checkpoint.exists():
