@@ -56,8 +56,8 @@ def videos_with_answers(*, user: User) -> QuerySet[Video]:
 _NOT_OF_A_TASK = (
     "sensitive", "token", "lease_until", "not_before", "published_at", "worker", "last_error", "timings", "replaced",
     *(f"verdict__model_version__{field}" for field in (
-        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "parent",
-        "active", "created_at", "promoted_at",
+        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "license",
+        "parent", "active", "created_at", "promoted_at",
     )),
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
     """Those that stand, also the owner's opinion, newest first, with who said it."""
-    return Review.objects.told().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    return Review.objects.shown().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:
