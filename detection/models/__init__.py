@@ -2,6 +2,7 @@
 
 from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditEntry, AuditHead
+from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
     OPEN_STATES,
@@ -9,13 +10,10 @@ from detection.models.core import (
     Analysis,
     FaceFrame,
     ModelVersion,
-    ReviewLabel,
-    ReviewNext,
     SampledFrame,
     Stage,
     State,
     Verdict,
-    VerdictLabel,
     Video,
 )
 from detection.models.deletions import CacheHolder, FolderCheck, Removal
@@ -41,6 +39,7 @@ __all__ = [
     "TERMINAL_STATES",
     "Analysis",
     "AppendOnlyError",
+    "Assessment",
     "AuditAction",
     "AuditEntry",
     "AuditHead",

@@ -25,32 +25,8 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.indexes import DOUBTFUL, PRESENT, newest
-
-
-class VerdictLabel(models.TextChoices):
-    """Labels that a model gives."""
-
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-
-
-class ReviewLabel(models.TextChoices):
-    """Labels that a person gives."""
-
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-    NO_FACE = "no_face", "No face"
-    UNSURE = "unsure", "Unsure"
-
-
-class ReviewNext(models.TextChoices):
-    """Who must answer next, after a first answer."""
-
-    NOBODY = "", "Nobody"
-    SECOND = "second", "A second reader"
-    ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
-
 
 AUDIT_RANKS = 10_000
 
@@ -365,6 +341,7 @@ class ModelVersion(models.Model):
     experimental = models.BooleanField(default=True)
     training_data_sha256 = models.CharField(max_length=64, blank=True)
     trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")
+    license = models.CharField(max_length=100, blank=True, default="", db_default="", help_text="SPDX name.")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -399,6 +376,7 @@ class Verdict(models.Model):
     people = models.JSONField(default=list)
     needs_review = models.BooleanField(default=False)
     review_reasons = models.JSONField(default=list, blank=True)
+    assessment = models.CharField(max_length=16, choices=Assessment, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

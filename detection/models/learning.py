@@ -10,7 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from detection.models.append_only import AppendOnlyModel
-from detection.models.core import ModelVersion, VerdictLabel, Video
+from detection.models.choices import VerdictLabel
+from detection.models.core import ModelVersion, Video
 
 
 class Split(models.TextChoices):

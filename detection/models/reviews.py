@@ -10,7 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from detection.models.append_only import AppendOnlyModel
-from detection.models.core import ModelVersion, ReviewLabel, Verdict, Video
+from detection.models.choices import ReviewLabel
+from detection.models.core import ModelVersion, Verdict, Video
 
 
 class ReviewRole(models.TextChoices):

@@ -42,6 +42,7 @@ def register_model(
     training_data_sha256: str,
     activate: bool,
     trained_on: Sequence[str] = (),
+    license: str = "",
     parent: ModelVersion | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
@@ -59,6 +60,7 @@ def register_model(
         training_data_sha256: Hash of the training data.
         activate: Activate an installation's first model; later ones pass the gate (see `promote`).
         trained_on: Identities seen in training.
+        license: Terms of the weights, empty where unknown.
         parent: The version that training started from.
         fence: Called in the transaction that adds the version; what it raises leaves neither row nor file.
 
@@ -88,6 +90,7 @@ def register_model(
             experimental=experimental,
             training_data_sha256=training_data_sha256,
             trained_on=sorted(trained_on),
+            license=license[:100],
             parent=parent,
         )
     else:
