@@ -16,7 +16,6 @@ from detection.models.core import (
     Verdict,
     Video,
 )
-from detection.models.deletions import CacheHolder, FolderCheck, Removal
 from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind
 from detection.models.learning import (
     DatasetVideo,
@@ -28,9 +27,11 @@ from detection.models.learning import (
     Split,
     TrainingRun,
 )
-from detection.models.operations import ChoreRun, HourFigures, WorkerBeat
-from detection.models.reviews import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
-from detection.models.uploads import ResumablePiece, ResumableUpload, UploadDay, UploadKey
+from detection.models.limits import UploadDay
+from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
+from detection.models.removing import CacheHolder, FolderCheck, Removal
+from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
