@@ -25,8 +25,8 @@ from detection.models.learning import (
     Promotion,
     PromotionKind,
     RunState,
-    Side,
     Snapshot,
+    Split,
     TrainingRun,
 )
 from detection.models.limits import UploadDay
@@ -73,8 +73,8 @@ __all__ = [
     "ReviewRole",
     "RunState",
     "SampledFrame",
-    "Side",
     "Snapshot",
+    "Split",
     "Stage",
     "State",
     "TrainingRun",
