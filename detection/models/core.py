@@ -111,7 +111,16 @@ class Video(models.Model):
     fps = models.FloatField(null=True, blank=True)
     duration_s = models.FloatField(null=True, blank=True)
     frames_decoded = models.PositiveIntegerField(null=True, blank=True)
+    frames_claimed = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Frames that the file says it has, at most as many as are read of any."
+    )
+    truncated = models.BooleanField(
+        default=False, db_default=False, help_text="Clearly fewer frames could be read than the file says it has."
+    )
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
+    people_left_out = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="People who were seen as well, less prominent, and are not judged."
+    )
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
     )

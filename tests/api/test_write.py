@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from detection.models import Analysis, FaceFrame, Review, Stage, Verdict, Video
+from detection.api.views.videos import VideoPart
+from detection.errors import Refused
+from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, Review, Stage, Verdict, Video
+from detection.services.jobs import evidence
 from detection.services.jobs.leases import LeaseLost
+from detection.services.uploads.uploads import delete_video
 from tests.api.conftest import Caller, Factory
 
 pytestmark = pytest.mark.django_db
@@ -150,3 +154,36 @@ def test_a_worker_whose_video_is_deleted_finds_its_claim_gone(owner: Caller, fac
     assert owner.request("delete", f"/api/v1/videos/{video.pk}/").status_code == 204
     with pytest.raises(LeaseLost):
         analyses.heartbeat(claim=claim, progress=10)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("analyze/", {}), ("analyze/", {"reuse_faces": False}), ("reviews/", {"label": "fake"})],
+)
+def test_a_video_that_is_deleted_between_the_look_and_the_write_is_not_found(
+    owner: Caller, factory: Factory, problem: Problem, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    video = factory.judged(owner.user)
+    look = VideoPart.get_video
+
+    def look_and_lose(view: VideoPart) -> Video:
+        found: Video = look(view)
+        delete_video(video=Video.objects.get(pk=found.pk))  # another request, which has come in between
+        return found
+
+    monkeypatch.setattr(VideoPart, "get_video", look_and_lose)
+    problem(owner.post_json(f"/api/v1/videos/{video.pk}/{path}", body), 404, "not_found")
+    assert not Analysis.objects.exists()
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", EvidenceKind.values)
+def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(owner: Caller, factory: Factory, kind: str) -> None:
+    video = factory.judged(owner.user)
+    delete_video(video=Video.objects.get(pk=video.pk))
+    with pytest.raises(Refused) as refusal:
+        evidence.request(video=video, kind=kind, by=owner.user)
+    assert (refusal.value.code, refusal.value.status) == ("not_found", 404)
+    assert not EvidenceJob.objects.exists()

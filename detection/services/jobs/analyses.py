@@ -423,7 +423,10 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
                 fps=facts.fps,
                 duration_s=facts.duration_s,
                 frames_decoded=facts.frames_decoded,
+                frames_claimed=facts.frames_claimed,
+                truncated=facts.truncated,
                 tracks=result.tracks,
+                people_left_out=result.people_left_out,
                 extracted_at=now,
                 pictures_removed_at=None,
             )
