@@ -105,7 +105,7 @@ def test_a_video_tells_its_facts_task_verdict_label_and_media(owner: Caller, fac
 
 def test_a_video_tells_what_was_not_judged_of_it(owner: Caller, factory: Factory) -> None:
     whole = factory.judged(owner.user)
-    facts = {"frames_decoded": 40, "frames_claimed": 150, "truncated": True, "people_left_out": 2}
+    facts: dict[str, Any] = {"frames_decoded": 40, "frames_claimed": 150, "truncated": True, "people_left_out": 2}
     part = factory.judged(owner.user, **facts)
     assert owner.get(f"/api/v1/videos/{part.pk}/").json().items() >= facts.items()
     told = owner.get(f"/api/v1/videos/{whole.pk}/").json()

@@ -10,6 +10,7 @@ import pytest
 from detection.api.views.videos import VideoPart
 from detection.errors import Refused
 from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, Review, Stage, Verdict, Video
+from detection.selectors import retention_notices
 from detection.services.jobs import evidence
 from detection.services.jobs.leases import LeaseLost
 from detection.services.uploads.uploads import delete_video
@@ -180,9 +181,16 @@ def test_a_video_that_is_deleted_between_the_look_and_the_write_is_not_found(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", EvidenceKind.values)
-def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(owner: Caller, factory: Factory, kind: str) -> None:
+def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(
+    owner: Caller, factory: Factory, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     video = factory.judged(owner.user)
-    delete_video(video=Video.objects.get(pk=video.pk))
+
+    def lose(_: Video, **__: Any) -> None:
+        delete_video(video=Video.objects.get(pk=video.pk))
+
+    for owner_of, check in ((evidence, "_check_has_something_to_show"), (retention_notices, "check_original")):
+        monkeypatch.setattr(owner_of, check, lose)
     with pytest.raises(Refused) as refusal:
         evidence.request(video=video, kind=kind, by=owner.user)
     assert (refusal.value.code, refusal.value.status) == ("not_found", 404)

@@ -154,8 +154,8 @@ def test_what_is_not_as_it_was_written_is_not_moved(column: str, monkeypatch: py
     fill(1, days_ago=1, monkeypatch=monkeypatch)
     table = AuditEntry._meta.db_table
     with connection.cursor() as cursor:
-        value = {"actor": "somebody else", "previous": "f" * 64, "number": 77}[column]
-        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE number = 2", [value])
+        forged: dict[str, str | int] = {"actor": "somebody else", "previous": "f" * 64, "number": 77}
+        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE number = 2", [forged[column]])
     with pytest.raises(CommandError, match="Entry 2 of the audit log is"):
         command("archive_audit")
     with pytest.raises(BrokenChainError):
