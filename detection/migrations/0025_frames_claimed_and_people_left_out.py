@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0023_audit_archive'),
+        ('detection', '0024_audit_archive'),
     ]
 
     operations = [
