@@ -11,7 +11,7 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of the picture; width and height are pixels as shown.
+    """Facts of the picture, named as the columns of Video; width and height are pixels as shown.
 
     `truncated`: clearly fewer frames could be read than the file claims to have.
     """
