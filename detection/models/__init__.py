@@ -1,7 +1,7 @@
 """The database tables.  Services write them; selectors read more than one row."""
 
 from detection.models.append_only import AppendOnlyError
-from detection.models.audit import AuditAction, AuditEntry, AuditHead
+from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
 from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
@@ -42,6 +42,7 @@ __all__ = [
     "AppendOnlyError",
     "Assessment",
     "AuditAction",
+    "AuditArchive",
     "AuditEntry",
     "AuditHead",
     "CacheHolder",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -124,12 +124,15 @@ class _Candidate:
     reviewers: tuple[str, ...]
 
 
-def freeze_snapshot(*, assign: SplitAssigner, seen: Iterable[str] = ()) -> Snapshot:
+def freeze_snapshot(
+    *, assign: SplitAssigner, seen: Iterable[str] = (), fence: Callable[[], object] = lambda: None
+) -> Snapshot:
     """Return a snapshot of what is labelled now, the same one again if nothing has changed.
 
     Args:
         assign: Assigns splits to components of people (`ml.data.splits.assign_splits`).
         seen: Identities that the model to be compared with was trained on; they train, or it would be judged on them.
+        fence: Called at the end of the transaction; what it raises leaves neither rows nor a file.
 
     Every video must have its perceptual hash (see `without_hashes`).  New identities get their split in the same
     transaction.
@@ -139,6 +142,7 @@ def freeze_snapshot(*, assign: SplitAssigner, seen: Iterable[str] = ()) -> Snaps
     with StoredFiles(lambda: remove_tree(folder)) as files:
         with files.transaction():
             snapshot = _frozen(folder, assign, set(seen))
+            fence()
             orphan_files.claim(check)
         if not str(snapshot.manifest.name).startswith(f"{folder}/"):  # it was here before, or another's is the same
             remove_tree(folder)

@@ -1,6 +1,7 @@
 """Delete expired rows, a few at each sweep, so that no table grows for ever.
 
-Each table has its retention time.  The audit log is not among them: its chain is kept from the beginning.
+Each table has its retention time.  The audit log is not among them: it is kept from the beginning, its old entries in
+files (`audit_archive`).
 """
 
 from __future__ import annotations
