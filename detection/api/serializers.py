@@ -13,7 +13,18 @@ from rest_framework.reverse import reverse
 
 from detection.api.filters import PUBLIC_STATES
 from detection.errors import Refused
-from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, ReviewRole, State, Verdict, Video
+from detection.models import (
+    TOLD_AS_FAILED,
+    Analysis,
+    FaceFrame,
+    ModelVersion,
+    Review,
+    ReviewLabel,
+    ReviewRole,
+    State,
+    Verdict,
+    Video,
+)
 from detection.selectors.blindness import redact
 from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
@@ -270,7 +281,7 @@ class VideoSerializer(RowSerializer[Video]):
 
     @extend_schema_field(serializers.ChoiceField(choices=PUBLIC_STATES))
     def get_status(self, video: Video) -> str:
-        return State.FAILED.value if video.status == State.DEAD else str(video.status)
+        return State.FAILED.value if video.status in TOLD_AS_FAILED else str(video.status)
 
     @extend_schema_field(serializers.ChoiceField(choices=ReviewLabel.choices, allow_null=True))
     def get_label(self, video: Video) -> str | None:

@@ -1,6 +1,6 @@
 """Videos, their analyses and verdicts, what people say of them, and the models that judge them.
 
-An Analysis is one task, and moves like this (only `detection.services.jobs.analyses` moves it):
+An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
 
     queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
           ^                      │  │   │                   │        ^                    │  │
@@ -11,6 +11,7 @@ An Analysis is one task, and moves like this (only `detection.services.jobs.anal
                                     └────── attempts used up ──> dead <───────────────────┘
 
 `dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
+From every open state its owner can move it to `cancelled`, which clients see as `failed` with the code `cancelled`.
 A data set's video (it has a DatasetVideo) goes from running/extract straight to succeeded, without a verdict.
 """
 
@@ -62,6 +63,7 @@ class State(models.TextChoices):
     NO_FACE = "no_face", "No face"
     FAILED = "failed", "Failed"
     DEAD = "dead", "Gave up"
+    CANCELLED = "cancelled", "Cancelled"
 
 
 class Stage(models.TextChoices):
@@ -73,7 +75,9 @@ class Stage(models.TextChoices):
 
 OLDEST = ("created_at", "id")
 OPEN_STATES = (State.QUEUED, State.RUNNING)
-TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
+TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD, State.CANCELLED)
+TOLD_AS_FAILED = (State.FAILED, State.DEAD, State.CANCELLED)
+"""What clients see as `failed`; the error's code tells them apart."""
 
 
 class Video(models.Model):
@@ -252,11 +256,15 @@ class Analysis(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
-                | Q(state__in=("succeeded", "no_face", "failed", "dead"), finished_at__isnull=False),
+                | Q(
+                    state__in=("succeeded", "no_face", "failed", "dead", "cancelled"),
+                    finished_at__isnull=False,
+                ),
                 name="analysis_finished_iff_terminal",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=("failed", "dead")) | ~Q(error_code=""), name="analysis_failure_has_a_code"
+                condition=~Q(state__in=("failed", "dead", "cancelled")) | ~Q(error_code=""),
+                name="analysis_failure_has_a_code",
             ),
         ]
         indexes = [
@@ -281,8 +289,8 @@ class Analysis(models.Model):
 
     @property
     def public_state(self) -> str:
-        """The state as the API names it: `dead` is `failed`, and a task between its two stages is still running."""
-        if self.state == State.DEAD:
+        """The state as the API names it (see the module), where a task between its two stages is still running."""
+        if self.state in TOLD_AS_FAILED:
             return str(State.FAILED)
         if self.state == State.QUEUED and self.stage == Stage.CLASSIFY and self.started_at is not None:
             return str(State.RUNNING)
