@@ -48,7 +48,7 @@ def bounded(rows: QuerySet[Any]) -> Number:
 def decided_today(**by: Any) -> Number:
     """Answers that stand, of today; of one reviewer with `reviewer=...`."""
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return bounded(Review.objects.standing().by_reviewers().filter(created_at__gte=today, **by))
+    return bounded(Review.objects.not_undone().by_reviewers().filter(created_at__gte=today, **by))
 
 
 def numbers(request: HttpRequest) -> Numbers:

@@ -29,7 +29,7 @@ _slots = threading.BoundedSemaphore(settings.DFD_MAX_WAITING)
 _closing = threading.Event()
 
 
-Standing = tuple[str, str, int, int]
+TaskState = tuple[str, str, int, int]
 """What of a task moves: state, stage, progress, attempts."""
 
 
@@ -44,11 +44,11 @@ def waiting() -> Iterator[bool]:
             _slots.release()
 
 
-def standing(task: Analysis) -> Standing:
+def task_state(task: Analysis) -> TaskState:
     return task.state, task.stage, task.progress, task.attempts
 
 
-def standing_of(task_id: UUID) -> Standing | None:
+def read_state(task_id: UUID) -> TaskState | None:
     """One row by its key; None where it is gone."""
     return Analysis.objects.filter(pk=task_id).values_list("state", "stage", "progress", "attempts").first()
 
@@ -57,12 +57,12 @@ def wait_for_end(task_id: UUID, *, seconds: float) -> None:
     """Return when the task has ended or is gone, after so many seconds, or when this process is being stopped."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        now = standing_of(task_id)
+        now = read_state(task_id)
         if now is None or now[0] in TERMINAL_STATES or pause(min(POLL_S, left)):
             return
 
 
-def movements(task_id: UUID, *, since: Standing, seconds: float) -> Iterator[Standing | None]:
+def movements(task_id: UUID, *, since: TaskState, seconds: float) -> Iterator[TaskState | None]:
     """How the task stands each time that it has moved; None where there was nothing to tell for IDLE_S.
 
     Ends like `wait_for_end`.
@@ -70,7 +70,7 @@ def movements(task_id: UUID, *, since: Standing, seconds: float) -> Iterator[Sta
     told, told_at = since, time.monotonic()
     until = told_at + seconds
     while time.monotonic() < until:
-        now = standing_of(task_id)
+        now = read_state(task_id)
         if now is None:
             return
         if now != told or time.monotonic() - told_at >= IDLE_S:

@@ -26,8 +26,8 @@ from detection.models.learning import (
     Promotion,
     PromotionKind,
     RunState,
-    Side,
     Snapshot,
+    Split,
     TrainingRun,
 )
 from detection.models.limits import UploadDay
@@ -74,8 +74,8 @@ __all__ = [
     "ReviewRole",
     "RunState",
     "SampledFrame",
-    "Side",
     "Snapshot",
+    "Split",
     "Stage",
     "State",
     "TrainingRun",

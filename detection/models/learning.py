@@ -13,7 +13,7 @@ from django.utils import timezone
 from detection.models.core import AppendOnlyError, ModelVersion, VerdictLabel, Video
 
 
-class Side(models.TextChoices):
+class Split(models.TextChoices):
     TRAIN = "train", "Training"
     VAL = "val", "Validation"
     HOLDOUT = "holdout", "Holdout"
@@ -66,7 +66,7 @@ class IdentitySide(models.Model):
     """On which side of every split an identity stands, for good: dealt once, so that the holdout is frozen."""
 
     name = models.CharField(max_length=160, primary_key=True)
-    side = models.CharField(max_length=8, choices=Side)
+    side = models.CharField(max_length=8, choices=Split)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ class ReviewRole(models.TextChoices):
 
 
 class ReviewSet(models.QuerySet["Review"]):
-    def given(self) -> ReviewSet:
+    def answers(self) -> ReviewSet:
         """Answers, also those that were taken back later, but not the taking back.
 
         A row without a label takes one back (a constraint says so).  Not as `undoes=None`: SQLite takes the unique
@@ -35,21 +35,21 @@ class ReviewSet(models.QuerySet["Review"]):
         """
         return self.exclude(label="")
 
-    def standing(self) -> ReviewSet:
+    def not_undone(self) -> ReviewSet:
         """Answers that were not taken back, nor are the taking back itself."""
-        return self.given().filter(undone_by=None)
+        return self.answers().filter(undone_by=None)
 
     def by_reviewers(self) -> ReviewSet:
         """Without what owners, who may not review, say of their own videos."""
         return self.exclude(role=ReviewRole.OPINION)
 
-    def deciding(self) -> ReviewSet:
+    def effective(self) -> ReviewSet:
         """Standing answers that decide what a video is: no owner's opinion, and no check of the reviewer."""
-        return self.standing().exclude(role__in=(ReviewRole.GOLD, ReviewRole.OPINION))
+        return self.not_undone().exclude(role__in=(ReviewRole.GOLD, ReviewRole.OPINION))
 
-    def told(self) -> ReviewSet:
+    def shown(self) -> ReviewSet:
         """Standing answers that may be shown beside the video; a check against a known answer is kept secret."""
-        return self.standing().exclude(role=ReviewRole.GOLD)
+        return self.not_undone().exclude(role=ReviewRole.GOLD)
 
 
 class ReviewBatch(models.Model):

@@ -35,7 +35,7 @@ def is_withheld_expression(user: User) -> Q:
     """The condition on rows of videos that they are withheld from the user."""
     condition = has_unanswered_claim(user)
     if may_review(user=user):
-        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=user.pk)
+        mine = Review.objects.not_undone().filter(video=OuterRef("pk"), reviewer=user.pk)
         condition |= Q(review_next=ReviewNext.SECOND) & ~Q(Exists(mine))
     return condition
 

@@ -122,7 +122,7 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
 def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
     """Everything about the answers since then, of the newest `most` at most; four queries however many there are."""
     wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "verdict__label")
-    recent = Review.objects.standing().by_reviewers().filter(created_at__gte=since)
+    recent = Review.objects.not_undone().by_reviewers().filter(created_at__gte=since)
     rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
     overall = Reader("")
     readers: dict[str, Reader] = defaultdict(lambda: Reader(""))
@@ -147,7 +147,7 @@ def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, R
     again = Review.objects.filter(role__in=(ReviewRole.SECOND, ReviewRole.ADJUDICATION), created_at__gte=since)
     newest = again.order_by("-created_at").values("video")[:most]
     # Which of their answers count is told apart here: asked for by role, a database would read all of that role.
-    rows = Review.objects.standing().filter(video__in=newest).order_by("created_at", "id")
+    rows = Review.objects.not_undone().filter(video__in=newest).order_by("created_at", "id")
     by_video: dict[UUID, list[tuple[str, str, str]]] = defaultdict(list)
     for video_id, name, label, role, shown in rows.values_list(
         "video_id", "reviewer__username", "label", "role", "score_shown"
@@ -171,7 +171,7 @@ def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, R
 
 
 def _add_gold(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
-    rows = Review.objects.standing().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
+    rows = Review.objects.not_undone().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
     rows = rows.filter(video__gold__isnull=False)  # one that proved wrong is no known answer any more
     wanted = ("reviewer__username", "label", "video__gold__label")
     for name, label, known in rows.order_by("-created_at").values_list(*wanted)[:most]:

@@ -122,7 +122,7 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
     """Those that stand, also the owner's opinion, newest first, with who said it."""
-    return Review.objects.told().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    return Review.objects.shown().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:

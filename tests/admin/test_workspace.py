@@ -250,7 +250,7 @@ def test_undo_is_a_row_and_the_video_stands_there_again_with_the_score_that_is_k
     assert (one.label, one.score_shown) == ("real", False)
     assert (two.label, two.role, two.undoes) == ("", "undo", one)
     assert (three.label, three.score_shown, three.role) == ("fake", True, "first")
-    assert list(Review.objects.standing()) == [three]
+    assert list(Review.objects.not_undone()) == [three]
     video.refresh_from_db()
     assert video.label == "fake"
     with pytest.raises(Refused, match="taken back already"):

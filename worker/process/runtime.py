@@ -29,7 +29,7 @@ from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
 from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo
-from detection.services.reviews.rescan import found_sensitively
+from detection.services.reviews.rescan import found_by_rescan
 from worker.stages.attempt import BadInput, Heart, NotNow
 from worker.stages.images import encode, read_crop
 from worker.stages.watchdog import one_file
@@ -209,7 +209,7 @@ def classify(claim: Claim, heart: Heart) -> None:
         classifier,
         people,
         scores,
-        sensitive=bool(found_sensitively([claim.video_id])),
+        sensitive=bool(found_by_rescan([claim.video_id])),
         timings={k: round(v, 3) for k, v in timings.items()},
     )
     analyses.finish_classification(claim=claim, result=result)

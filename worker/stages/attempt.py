@@ -25,6 +25,7 @@ from detection.services.jobs import analyses
 from detection.services.jobs.analyses import Claim
 from detection.services.jobs.leases import LeaseLost
 from ml.resource_limits import OverLimit
+from worker.process import stop_signal
 from worker.stages import watchdog
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class Heart:
 
     def __call__(self, progress: float) -> None:
         self._progress = int(progress)
+        stop_signal.check()  # its exception may have been lost in a library's callback
         if self._lost_at is not None:
             raise LeaseLost(str(self.claim))
         if time.monotonic() - self._written_at >= 1.0:
@@ -112,9 +114,14 @@ class Heart:
             connection.close()  # this thread's own
 
 
+def worker_name(pid: int) -> str:
+    """What a process of this machine writes into the rows that it claims."""
+    return f"{socket.gethostname()}:{pid}"
+
+
 def run(analysis_id: str, stage: str, work: Callable[[Claim, Heart], None]) -> None:
     """Do `work` if the stage can be claimed.  `work` finishes the claim, or raises."""
-    claim = analyses.claim(analysis_id=UUID(analysis_id), stage=stage, worker=f"{socket.gethostname()}:{os.getpid()}")
+    claim = analyses.claim(analysis_id=UUID(analysis_id), stage=stage, worker=worker_name(os.getpid()))
     if claim is None:
         log.info("nothing_to_do", analysis=analysis_id, stage=stage)
         return
@@ -126,7 +133,7 @@ def attend(claim: C, work: Callable[[C, Heart], None], rules: Rules) -> None:
     """Do `work` while the claim is kept alive; what it raises ends the claim by the rules."""
     started = time.monotonic()
     try:
-        with Heart(claim, rules) as heart:
+        with Heart(claim, rules) as heart, stop_signal.interruptible():
             work(claim, heart)
         log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
     except BaseException as error:

@@ -29,7 +29,7 @@ from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.training_runs import RunClaim
 from detection.services.learning import registry, snapshots
-from detection.services.learning.snapshots import Item
+from detection.services.learning.snapshots import SnapshotItem
 from detection.services.stored_files import StoredFiles
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
@@ -237,7 +237,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
 # --- what is used ----------------------------------------------------------------------------------------------------
 
 
-def describe(snapshot: Snapshot, items: Sequence[Item]) -> list[str]:
+def describe(snapshot: Snapshot, items: Sequence[SnapshotItem]) -> list[str]:
     """What exactly is used, and what is not, in lines for a person."""
     summary = snapshot.summary
     lines = [f"Snapshot {snapshot.sha256[:12]}: {len(items)} videos of {summary['components']} families of people."]
@@ -256,15 +256,15 @@ def describe(snapshot: Snapshot, items: Sequence[Item]) -> list[str]:
     return lines
 
 
-def check(items: Sequence[Item]) -> None:
+def check(items: Sequence[SnapshotItem]) -> None:
     """Raises NotEnough when there is too little to learn from, or one side only."""
-    train = [item for item in items if item.side == "train"]
+    train = [item for item in items if item.split == "train"]
     counts = {label: sum(item.label == label for item in train) for label in ("real", "fake")}
     families = len({item.component for item in train})
     wanting = [f"{n} {label}" for label, n in counts.items() if n < MIN_VIDEOS]
     if wanting:
         raise NotEnough(
-            f"Too little to train on: {' and '.join(wanting)} videos on the training side, {MIN_VIDEOS} of each are"
+            f"Too little to train on: {' and '.join(wanting)} videos in the training split, {MIN_VIDEOS} of each are"
             " needed. Label more videos in the admin, or import a data set (manage.py import_dataset)."
         )
     if families < MIN_FAMILIES:

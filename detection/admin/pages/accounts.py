@@ -61,12 +61,12 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 class TokenAdmin(ReadOnlyAdmin):
     """Tokens can be seen and revoked.  The token itself is not stored, so it cannot be shown."""
 
-    list_display = ("begins_with", "user", "standing", "made", "expires")
+    list_display = ("begins_with", "user", "validity", "made", "expires")
     list_display_links = None
     list_select_related = ("user",)
     ordering = ("-created",)
-    fields = ("begins_with", "user", "standing", "created", "expiry")
-    readonly_fields = ("begins_with", "standing")
+    fields = ("begins_with", "user", "validity", "created", "expiry")
+    readonly_fields = ("begins_with", "validity")
     empty_title = "No API token"
     empty_text = "Run manage.py create_token USER: it makes a token and prints it, once."
 
@@ -92,6 +92,6 @@ class TokenAdmin(ReadOnlyAdmin):
     def expires(self, token: AuthToken) -> SafeString | str:
         return moment(token.expiry) if token.expiry else "never"
 
-    @display(description="Standing", label={"valid": "success", "expired": "danger"})
-    def standing(self, token: AuthToken) -> str:
+    @display(description="Validity", label={"valid": "success", "expired": "danger"})
+    def validity(self, token: AuthToken) -> str:
         return "expired" if token.expiry is not None and token.expiry <= timezone.now() else "valid"

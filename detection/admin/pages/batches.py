@@ -29,15 +29,15 @@ SHOWN = 200
 
 @admin.register(ReviewBatch)
 class ReviewBatchAdmin(ReadOnlyAdmin):
-    list_display = ("created", "what", "reviewer", "comment", "standing")
-    list_display_links = ("what",)
+    list_display = ("created", "summary", "reviewer", "comment", "revert_button")
+    list_display_links = ("summary",)
     list_filter = (("label", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    fields = ("created_at", "what", "reviewer", "comment", "standing", "videos")
-    readonly_fields = ("what", "standing", "videos")
+    fields = ("created_at", "summary", "reviewer", "comment", "revert_button", "videos")
+    readonly_fields = ("summary", "revert_button", "videos")
     empty_title = "No decision for many videos yet"
     empty_text = "Tick videos on a contact sheet (Review, Contact sheet): each such decision is kept here as one event."
 
@@ -55,7 +55,7 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
         return [path("<uuid:batch_id>/revert/", revert, name="detection_reviewbatch_revert"), *super().get_urls()]
 
     @display(description="Decision")
-    def what(self, batch: ReviewBatch) -> SafeString:
+    def summary(self, batch: ReviewBatch) -> SafeString:
         videos = "1 video" if batch.size == 1 else f"{batch.size} videos"
         if batch.undoes:
             return format_html("{} taken back: {}", videos, batch.undoes.get_label_display())
@@ -64,8 +64,8 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
             '{} <span class="dfd-badge dfd-badge--{}">{}</span>', videos, tone, batch.get_label_display()
         )
 
-    @display(description="Stands")
-    def standing(self, batch: ReviewBatch) -> SafeString | str:
+    @display(description="Revert")
+    def revert_button(self, batch: ReviewBatch) -> SafeString | str:
         if batch.undoes:
             return "A reversal"
         if hasattr(batch, "undone_by"):

@@ -32,7 +32,7 @@ class NoFaceAdmin(VideoListAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
         videos: QuerySet[NoFaceVideo] = super().get_queryset(request)
         looked = Exists(Analysis.objects.filter(video=OuterRef("pk"), sensitive=True, state=State.NO_FACE))
-        return videos.filter(status=State.NO_FACE).annotate(looked_twice=looked).prefetch_related("sampled_frames")
+        return videos.filter(status=State.NO_FACE).annotate(rescanned=looked).prefetch_related("sampled_frames")
 
     @display(description="What the detector saw")
     def evidence(self, video: NoFaceVideo) -> SafeString:
@@ -43,7 +43,7 @@ class NoFaceAdmin(VideoListAdmin):
             frames=most_telling(frames, FRAMES_PER_ROW),
             frames_left=max(0, len(frames) - FRAMES_PER_ROW),
             rejections=rejections_of(frames),
-            looked_twice=getattr(video, "looked_twice", False),
+            rescanned=getattr(video, "rescanned", False),
         )
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -31,12 +31,12 @@ class ReviewerFilter(TextFilter):
         return of_user(queryset, "reviewer", value) if value else queryset
 
 
-def said(review: Review) -> str:
+def decision_text(review: Review) -> str:
     """The label, or that one was taken back."""
     return f"Took back: {review.undoes.get_label_display()}" if review.undoes else review.get_label_display()
 
 
-def came_about(review: Review, request: HttpRequest) -> str:
+def provenance(review: Review, request: HttpRequest) -> str:
     """How somebody came to answer.  A check against a known answer is told to those only who set them."""
     hidden = review.role == ReviewRole.GOLD and not request.user.has_perm("detection.adjudicate_review")
     role = ReviewRole.FIRST.label if hidden else review.get_role_display()
@@ -62,7 +62,7 @@ class ReviewChangeList(PageChangeList):
 
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_said")
+    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_verdict")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
     list_select_related = ("verdict", "undoes", "batch")
@@ -90,7 +90,7 @@ class ReviewAdmin(ReadOnlyAdmin):
         if review.withheld:  # type: ignore[attr-defined]
             return format_html('<span class="dfd-subtle">{}</span>', WITHHELD)
         tone = LABEL_TONES.get(review.label, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, said(review))
+        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, decision_text(review))
 
     @display(description="Comment")
     def comment_text(self, review: Review) -> str:
@@ -99,7 +99,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     @display(description="How")
     def how(self, review: Review) -> str:
         seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
-        return f"{came_about(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
+        return f"{provenance(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ReviewChangeList
@@ -112,8 +112,8 @@ class ReviewAdmin(ReadOnlyAdmin):
             review.page_request = request
         return review
 
-    @display(description="The model said")
-    def model_said(self, review: Review) -> str:
+    @display(description="Model verdict")
+    def model_verdict(self, review: Review) -> str:
         if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
             return NOTHING
         shown = "" if review.score_shown else ", not shown"

@@ -17,7 +17,7 @@ from unfold.decorators import display
 from detection.admin.base import safe_next
 from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
 from detection.admin.pages.gold import gold_view, may_know
-from detection.admin.pages.reviews import came_about, said
+from detection.admin.pages.reviews import decision_text, provenance
 from detection.admin.review.evidence import (
     frames_of,
     people_of_faces,
@@ -27,12 +27,12 @@ from detection.admin.review.evidence import (
 )
 from detection.admin.review.labelling import button_context, label_view
 from detection.admin.review.near_duplicates import near_context
-from detection.admin.review.rescan import look_again_view
+from detection.admin.review.rescan import rescan_view
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
 from detection.selectors import blindness
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
-from detection.services.reviews.rescan import looked_twice
+from detection.services.reviews.rescan import rescanned
 from detection.services.uploads.uploads import delete_video
 
 HISTORY_LIMIT = 50
@@ -60,11 +60,11 @@ class VideoAdmin(VideoListAdmin):
     def get_urls(self) -> list[URLPattern]:
         label = self.admin_site.admin_view(label_view)
         known = self.admin_site.admin_view(gold_view)
-        again = self.admin_site.admin_view(look_again_view)
+        again = self.admin_site.admin_view(rescan_view)
         return [
             path("<uuid:video_id>/label/", label, name="detection_video_label"),
             path("<uuid:video_id>/gold/", known, name="detection_video_gold"),
-            path("<uuid:video_id>/look-again/", again, name="detection_video_look_again"),
+            path("<uuid:video_id>/rescan/", again, name="detection_video_rescan"),
             *super().get_urls(),
         ]
 
@@ -186,7 +186,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
         **near_context(request, video, blind=blind),
         "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
-        "looked_twice": video.status == State.NO_FACE and looked_twice(video),
+        "rescanned": video.status == State.NO_FACE and rescanned(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
         "blind": blind,
@@ -209,8 +209,8 @@ def _decision(row: Review, request: HttpRequest) -> dict[str, Any]:
     return {
         "row": row,
         "tone": LABEL_TONES.get(row.label, "grey"),
-        "said": said(row),
-        "how": came_about(row, request),
+        "decision": decision_text(row),
+        "how": provenance(row, request),
     }
 
 

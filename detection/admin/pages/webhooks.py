@@ -49,8 +49,8 @@ def send_again_view(request: HttpRequest, delivery_id: uuid.UUID) -> HttpRespons
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("created", "what", "receiver", "owner", "state_badge", "attempts", "came_of_it", "again_button")
-    list_display_links = ("what",)
+    list_display = ("created", "summary", "receiver", "owner", "state_badge", "attempts", "outcome", "again_button")
+    list_display_links = ("summary",)
     list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     list_select_related = ("webhook__owner",)
@@ -58,11 +58,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     sortable_by = ("created",)
     actions = ()
     readonly_fields = (
-        "video_link", "receiver", "owner", "state_badge", "webhook_standing", "attempt_table", "body_text",
+        "video_link", "receiver", "owner", "state_badge", "webhook_status", "attempt_table", "body_text",
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("event", "video_link", "task_id", "state_badge", "attempts")}),
-        ("Receiver", {"fields": ("receiver", "owner", "webhook_standing")}),
+        ("Receiver", {"fields": ("receiver", "owner", "webhook_status")}),
         ("Times", {"fields": ("created_at", "not_before", "ended_at")}),
         ("Attempts", {"fields": ("attempt_table",)}),
         ("What is sent", {"fields": ("body_text",)}),
@@ -82,7 +82,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         return delivery
 
     @display(description="Event")
-    def what(self, delivery: WebhookDelivery) -> str:
+    def summary(self, delivery: WebhookDelivery) -> str:
         return f"{delivery.event} {str(delivery.task_id)[:8]}"
 
     @display(description="Video")
@@ -104,15 +104,15 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         tone = TONES[DeliveryState(delivery.state)]
         return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, delivery.get_state_display())
 
-    @display(description="What came of it")
-    def came_of_it(self, delivery: WebhookDelivery) -> str:
+    @display(description="Outcome")
+    def outcome(self, delivery: WebhookDelivery) -> str:
         if not delivery.log:
             return NOTHING
         newest = delivery.log[-1]
         return str(newest["error"] or f"{newest['status']} in {newest['seconds']:.1f} s")
 
     @display(description="The webhook")
-    def webhook_standing(self, delivery: WebhookDelivery) -> str:
+    def webhook_status(self, delivery: WebhookDelivery) -> str:
         webhook = delivery.webhook
         if webhook.removed_at:
             return "Removed by its owner."

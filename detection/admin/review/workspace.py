@@ -35,7 +35,7 @@ from detection.errors import Refused
 from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
 from detection.services.reviews import workspace
-from detection.services.reviews.rescan import looked_twice
+from detection.services.reviews.rescan import rescanned
 from detection.services.reviews.reviews import answers_of
 from detection.services.reviews.workspace import MIXED, QUEUES, Claimed
 
@@ -56,7 +56,7 @@ WHY = {
     "disagreement": "A second reader is wanted, or two reviewers said different things.",
     "failed": "The file could not be analysed.",
 }
-LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
+RESCANNED = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 ANSWER_DELAY_MS = 400
@@ -171,8 +171,8 @@ def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @call
-def look_again_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    workspace.look_again(reviewer=user_of(request), token=uuid_of(body.get("claim")))
+def rescan_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    workspace.request_rescan(reviewer=user_of(request), token=uuid_of(body.get("claim")))
     return {"counts": counts(user_of(request))}
 
 
@@ -209,12 +209,12 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
     frames = () if people else frames_of(video, video.sampled_frames.all())
     settles = claimed.role == ReviewRole.ADJUDICATION
     no_face = video.status == State.NO_FACE
-    looked = no_face and looked_twice(video)
+    looked = no_face and rescanned(video)
     return {
         "claim": str(claimed.token),
         "queue": claimed.queue,
-        "why": LOOKED_TWICE if looked and claimed.queue == "no_face" else _why(claimed),
-        "can_look_again": no_face and not looked and video.original_removed_at is None,
+        "why": RESCANNED if looked and claimed.queue == "no_face" else _why(claimed),
+        "can_rescan": no_face and not looked and video.original_removed_at is None,
         # A check against a known answer must look like any other first reading.
         "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
         "video": {
@@ -369,7 +369,7 @@ CALLS = {
     "next": next_call,
     "answer": answer_call,
     "skip": skip_call,
-    "look-again": look_again_call,
+    "rescan": rescan_call,
     "undo": undo_call,
     "beat": beat_call,
     "release": release_call,

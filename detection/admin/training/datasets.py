@@ -17,7 +17,7 @@ from unfold.decorators import display
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, video_url
 from detection.admin.rows import LABEL_TONES
 from detection.admin.search import beginning
-from detection.models import DatasetVideo, IdentitySide, Side
+from detection.models import DatasetVideo, IdentitySide, Split
 from detection.selectors.videos import dataset_names
 
 SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
@@ -50,14 +50,14 @@ class SplitFilter(DropdownFilter):
 
 
 class DatasetChangeList(PageChangeList):
-    """Knows on which side the people of this page stand, in one query."""
+    """Looks up the splits of the identities on this page, in one query."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows: Any = self.result_list
-        sides = dict(IdentitySide.objects.filter(name__in=[row.identity for row in rows]).values_list("name", "side"))
+        splits = dict(IdentitySide.objects.filter(name__in=[row.identity for row in rows]).values_list("name", "side"))
         for row in rows:
-            row.side = sides.get(row.identity, "")
+            row.split_here = splits.get(row.identity, "")
 
 
 @admin.register(DatasetVideo)
@@ -70,7 +70,7 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
         "donor_text",
         "method",
         "split",
-        "side_text",
+        "split_here",
     )
     list_display_links = None
     list_filter = (DatasetFilter, ("label", ChoicesDropdownFilter), SplitFilter)
@@ -119,7 +119,7 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
     def split(self, row: DatasetVideo) -> str:
         return dict(SPLITS).get(row.official_split, row.official_split) or NOTHING
 
-    @display(description="Side here")
-    def side_text(self, row: Any) -> str:
-        side = getattr(row, "side", "")
-        return Side(side).label if side in Side.values else NOTHING
+    @display(description="Split here")
+    def split_here(self, row: Any) -> str:
+        split = getattr(row, "split_here", "")
+        return Split(split).label if split in Split.values else NOTHING

@@ -16,7 +16,7 @@ from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
 from detection.admin.metrics import flatten, headline, sections
 from detection.admin.training.promoting import can_promote, promote_view, rollback_view
 from detection.admin.training.promotions import KIND_TONES
-from detection.admin.training.run_page import RUN_TONES, standing
+from detection.admin.training.run_page import RUN_TONES, promotion_check
 from detection.models import ModelVersion
 from detection.selectors.videos import active_model, newest_judged_run
 
@@ -25,15 +25,15 @@ HISTORY_LIMIT = 50
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("name_link", "standing", "auc", "fake_from", "created", "promoted", "promote_button")
+    list_display = ("name_link", "status", "auc", "fake_from", "created", "promoted", "promote_button")
     list_display_links = None
     list_before_template = "admin/detection/includes/models_head.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    readonly_fields = ("standing", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
+    readonly_fields = ("status", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
     fieldsets = (
-        (None, {"fields": ("name", "standing", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
+        (None, {"fields": ("name", "status", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
         ("Held-out figures", {"fields": ("metrics_table",)}),
         ("Its life", {"fields": ("promotions_table", "runs_table")}),
         ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
@@ -70,9 +70,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             model.sha256[:8],
         )
 
-    @display(description="Standing")
-    def standing(self, model: ModelVersion) -> SafeString:
-        return render_to_string("admin/detection/includes/standing.html", {"model": model})
+    @display(description="Status")
+    def status(self, model: ModelVersion) -> SafeString:
+        return render_to_string("admin/detection/includes/model_status.html", {"model": model})
 
     @display(description="Held-out AUC (95 % interval)")
     def auc(self, model: ModelVersion) -> str:
@@ -96,7 +96,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @display(description="Gate")
     def decision(self, model: Any) -> SafeString:
-        allowed, sentence = standing(model, active_model(), newest_judged_run(model=model))
+        allowed, sentence = promotion_check(model, active_model(), newest_judged_run(model=model))
         context = {"model": model, "allowed": allowed, "sentence": sentence, "may_promote": _may(model)}
         return render_to_string("admin/detection/includes/decision.html", context)
 

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods
 
-from detection.admin.training.run_page import gate_context, standing
+from detection.admin.training.run_page import gate_context, promotion_check
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.selectors.videos import active_model, model_before, newest_judged_run
@@ -40,7 +40,7 @@ def promote_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
         raise PermissionDenied
     model = get_object_or_404(ModelVersion, pk=model_id)
     run, active = newest_judged_run(model=model), active_model()
-    allowed, sentence = standing(model, active, run)
+    allowed, sentence = promotion_check(model, active, run)
     error, reason = "", request.POST.get("reason", "").strip()
     if request.method == "POST":
         force = request.POST.get("force") == "1"

@@ -11,12 +11,11 @@ from django.template.loader import render_to_string
 
 from detection.admin.charts.training_history import charts
 from detection.admin.metrics import headline, sections
-from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
+from detection.models import ModelVersion, RunState, Snapshot, Split, TrainingRun
 from detection.services.jobs.training_runs import OPEN_RUNS
 from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 
 RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
-SIDES = (("train", "Training"), ("val", "Validation"), ("holdout", "Holdout"))
 GATE_NAMES = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -120,14 +119,14 @@ def option_text(value: Any) -> str:
 
 
 def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Counts by side, by data set and by reviewer, and what was left out; entries that are no counts are not shown."""
+    """Counts by split, by data set and by reviewer, and what was left out; entries that are no counts are not shown."""
     if snapshot is None:
         return None
     summary = _dict(snapshot.summary)
-    sides, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
+    splits, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
     return {
         "snapshot": snapshot,
-        "sides": [(title, *_counts(sides.get(name))) for name, title in SIDES],
+        "splits": [(title, *_counts(splits.get(name))) for name, title in Split.choices],
         "datasets": [(str(name), *_counts(counts)) for name, counts in sorted(sets.items())],
         "reviewers": _pairs(summary.get("reviewers")),
         "left_out": _pairs(summary.get("left_out")),
@@ -171,7 +170,7 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
     }
 
 
-def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
+def promotion_check(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
     """May the gate promote this model now, and why (not), in a sentence; `run` is its newest one with a gate."""
     gate = GateRecord.from_json(run.gate) if run else None
     if model.active:

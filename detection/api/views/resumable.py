@@ -155,7 +155,7 @@ class UploadView(TusView):
 
     def head(self, request: Request, upload_id: UUID) -> Response:
         upload = self.get_upload(upload_id)
-        headers = _standing(request, upload, resumable.offset_of(upload))
+        headers = _upload_headers(request, upload, resumable.offset_of(upload))
         return Response(headers=headers | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
 
     @extend_schema(
@@ -181,7 +181,7 @@ class UploadView(TusView):
         except (Refused, NotFound):
             _drain(stream)
             raise
-        return Response(status=status.HTTP_204_NO_CONTENT, headers=_standing(request, upload, appended.offset))
+        return Response(status=status.HTTP_204_NO_CONTENT, headers=_upload_headers(request, upload, appended.offset))
 
     @extend_schema(
         summary="Give up an upload in pieces (tus)",
@@ -196,7 +196,7 @@ class UploadView(TusView):
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def _standing(request: Request, upload: ResumableUpload, offset: int) -> dict[str, str]:
+def _upload_headers(request: Request, upload: ResumableUpload, offset: int) -> dict[str, str]:
     headers = {"Upload-Offset": str(offset), "Upload-Expires": http_date(resumable.expires_at(upload).timestamp())}
     if upload.video_id is not None:
         video = videos.visible_videos(user=request.user).filter(pk=upload.video_id).first()

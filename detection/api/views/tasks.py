@@ -96,8 +96,8 @@ class TaskEventsView(TaskPart):
             yield self._event(task)
             if not may_wait or task.state not in OPEN_STATES:
                 return
-            for standing in waiting.movements(task.pk, since=waiting.standing(task), seconds=LONGEST_STREAM_S):
-                if standing is None:
+            for state in waiting.movements(task.pk, since=waiting.task_state(task), seconds=LONGEST_STREAM_S):
+                if state is None:
                     yield b": \n\n"
                     continue
                 try:

@@ -8,6 +8,7 @@ lease and finish; whoever has lost it (the lease ran out and another attempt has
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
+DIED_SILENTLY = "Each time the process that analysed this file ended without a word."
 LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
 
 
@@ -292,6 +294,24 @@ def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, 
         _mirror(claim.analysis_id, claim.video_id, status=_status_while_queued(claim.stage))
         if not wait_s and not _is_of_dataset(claim.video_id):  # an import looks after its own
             _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
+
+
+def release_of_dead(*, analysis_id: UUID, worker: str, error: str) -> None:
+    """Give back what a process that has ended still holds; with an `error` the attempt counts.
+
+    For who has seen the process end: before that it may be about to finish.
+    """
+    row = Analysis.objects.filter(id=analysis_id, state=State.RUNNING, worker=worker).first()
+    if row is None or row.token is None:
+        return
+    held = Claim(
+        analysis_id=row.id, video_id=row.video_id, stage=row.stage, token=row.token, attempt=row.attempts,
+        sensitive=row.sensitive,
+    )  # fmt: skip
+    with contextlib.suppress(LeaseLost), transaction.atomic():
+        release(claim=held, error=error, detail=DIED_SILENTLY, counts=bool(error))
+        if row.stage == Stage.EXTRACT:
+            orphan_files.watch(video_id=row.video_id)
 
 
 def give_back(

@@ -125,7 +125,7 @@ def remove_unfinished() -> int:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ImportStatus:
     """Where one video of a data set has got to; the error is its newest analysis's."""
 
     video_id: UUID
@@ -143,11 +143,11 @@ def open_extractions(*, dataset: str) -> list[tuple[UUID, UUID]]:
     return list(rows.values_list("id", "video_id"))
 
 
-def standings(*, dataset: str) -> list[Standing]:
+def import_statuses(*, dataset: str) -> list[ImportStatus]:
     """Of all videos of the set, by path."""
     rows = DatasetVideo.objects.filter(dataset=dataset).order_by("path")
     return [
-        Standing(video_id, path, status, code or "", detail or "")
+        ImportStatus(video_id, path, status, code or "", detail or "")
         for video_id, path, status, code, detail in rows.values_list(
             "video_id",
             "path",

@@ -18,7 +18,7 @@ from django.utils import timezone
 from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
 from detection.services.jobs.results import ClassificationResult
 from detection.services.jobs.verdicts import mirrored, verdict_fields
-from detection.services.reviews.rescan import found_sensitively
+from detection.services.reviews.rescan import found_by_rescan
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
     }
     earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
-    lowered = found_sensitively(ids)
+    lowered = found_by_rescan(ids)
     batch = [
         StoredVideo(video_id, found[video_id], sensitive=video_id in lowered) for video_id in ids if video_id in found
     ]

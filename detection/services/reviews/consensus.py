@@ -1,7 +1,7 @@
 """The one rule for what people's answers make of a video: its label, and with that what teaches.
 
 Used by `Video.label`, the reviewers' queues, training snapshots, exports and retention, so that none of them can hold
-another opinion.  An owner's own opinion and checks against known answers are no part of it: see `ReviewSet.deciding`.
+another opinion.  An owner's own opinion and checks against known answers are no part of it: see `ReviewSet.effective`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) 
 
 def is_open_for(*, video_id: UUID, reviewer: User) -> bool:
     """Whether the video is a known answer that this reviewer has not given, or has taken back."""
-    asked = Review.objects.standing().filter(video_id=video_id, reviewer=reviewer)
+    asked = Review.objects.not_undone().filter(video_id=video_id, reviewer=reviewer)
     return GoldVideo.objects.filter(video_id=video_id).exists() and not asked.exists()
 
 

@@ -77,11 +77,11 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Every labelled video with its label, where it comes from, and what the model says."""
     videos = Video.objects.exclude(label="").order_by("created_at", "id")
     if since:
-        reviews = Review.objects.deciding().filter(video=OuterRef("pk"))
+        reviews = Review.objects.effective().filter(video=OuterRef("pk"))
         of_set = DatasetVideo.objects.filter(video=OuterRef("pk"), created_at__gte=since)
         newer = Exists(reviews.filter(created_at__gte=since))
         videos = videos.filter(newer | (~Exists(reviews) & Exists(of_set)))
-    said = Review.objects.deciding().select_related("reviewer").order_by("created_at", "id")
+    said = Review.objects.effective().select_related("reviewer").order_by("created_at", "id")
     videos = (
         videos.select_related("dataset_video", "current_verdict__model_version")
         .prefetch_related(Prefetch("reviews", queryset=said))
@@ -262,7 +262,7 @@ def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
         video = Video.objects.select_for_update().filter(pk=video_id).first()
         if video is None:
             raise Refused("not_found", "The video was deleted meanwhile.", status=404)
-        mine = Review.objects.deciding().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
+        mine = Review.objects.effective().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
         if mine.values_list("label", flat=True).first() == row.label:
             return False
         if not dry_run:

@@ -19,7 +19,7 @@ from detection.services.jobs.analyses import queue_analysis
 log = structlog.get_logger(__name__)
 
 
-def look_again(*, video: Video, by: User) -> Analysis:
+def request_rescan(*, video: Video, by: User) -> Analysis:
     """Queue an analysis with lower thresholds, or return the one that is open already.
 
     Raises Refused: `permission_denied`, `not_no_face` (there is no need), `looked_already` (it would find no more),
@@ -33,7 +33,7 @@ def look_again(*, video: Video, by: User) -> Analysis:
     status = Video.objects.filter(pk=video.pk).values_list("status", flat=True).first()
     if status != State.NO_FACE:
         raise Refused("not_no_face", "Only a video in which no face was found is looked at again.", status=409)
-    if looked_twice(video):
+    if rescanned(video):
         raise Refused(
             "looked_already",
             "This video was looked at with lower thresholds before, and no face was found either.",
@@ -44,12 +44,12 @@ def look_again(*, video: Video, by: User) -> Analysis:
     return analysis
 
 
-def looked_twice(video: Video) -> bool:
+def rescanned(video: Video) -> bool:
     """Whether the look with lower thresholds found nobody either."""
     return video.analyses.filter(sensitive=True, state=State.NO_FACE).exists()
 
 
-def found_sensitively(video_ids: Collection[UUID]) -> set[UUID]:
+def found_by_rescan(video_ids: Collection[UUID]) -> set[UUID]:
     """Those of the videos whose stored faces were found with lowered thresholds.
 
     An analysis that has extracted keeps the seconds that it took, from the very transaction that stored the faces; one

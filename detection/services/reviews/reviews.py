@@ -109,7 +109,7 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
         raise Refused("permission_denied", "Only who settles disagreements may take this answer back.", status=403)
     with transaction.atomic():
         locked = _locked(review.video_id)
-        if not Review.objects.standing().filter(pk=review.pk).exists():
+        if not Review.objects.not_undone().filter(pk=review.pk).exists():
             raise Refused("nothing_to_undo", "This answer has been taken back already.", status=409)
         row = Review.objects.create(
             video=locked, reviewer_id=by.pk, undoes=review, role=ReviewRole.UNDO, queue=review.queue, batch=batch
@@ -168,7 +168,7 @@ def _locked(video_id: Any) -> Video:
 
 
 def _deciding(video_id: UUID) -> QuerySet[Review]:
-    return Review.objects.deciding().filter(video_id=video_id).order_by("created_at", "id")
+    return Review.objects.effective().filter(video_id=video_id).order_by("created_at", "id")
 
 
 def _role(video: Video, reading: Reading, reviewer: AbstractBaseUser | AnonymousUser) -> str:

@@ -82,7 +82,7 @@ def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
         turns = [ReviewNext.SECOND]
         if reviewer is None or reviewer.has_perm("detection.adjudicate_review"):
             turns.insert(0, ReviewNext.ADJUDICATE)
-        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=reviewer)
+        mine = Review.objects.not_undone().filter(video=OuterRef("pk"), reviewer=reviewer)
         rows = rows if reviewer is None else rows.filter(~Exists(mine))
         return [rows.filter(review_next=turn).order_by("created_at", "id") for turn in turns]
     raise Refused("unknown_queue", f"There is no queue {queue!r}; there are {', '.join((MIXED, *QUEUES))}.")
@@ -238,7 +238,7 @@ def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
     with transaction.atomic():
         if batch.undoes_id or ReviewBatch.objects.filter(undoes=batch).exists():
             raise Refused("nothing_to_undo", "This decision has been reverted already.", status=409)
-        rows = list(Review.objects.standing().filter(batch=batch).order_by("video_id"))
+        rows = list(Review.objects.not_undone().filter(batch=batch).order_by("video_id"))
         revert = ReviewBatch.objects.create(reviewer=by, undoes=batch, size=len(rows))
         for row in rows:
             undo_review(review=row, by=by, batch=revert)
@@ -254,16 +254,16 @@ def skip(*, reviewer: User, token: UUID) -> UUID:
     return video_id
 
 
-def look_again(*, reviewer: User, token: UUID) -> None:
+def request_rescan(*, reviewer: User, token: UUID) -> None:
     """Give the video up without an answer, and have faces looked for with lower thresholds.
 
-    Raises Refused `claim_lost`, and as `second_look.look_again`; the claim stays then.
+    Raises Refused `claim_lost`, and as `rescan.request_rescan`; the claim stays then.
     """
     with transaction.atomic():
         claim = _mine(reviewer, token)
         video = claim.video
         claim.delete()
-        rescan.look_again(video=video, by=reviewer)
+        rescan.request_rescan(video=video, by=reviewer)
 
 
 def release(*, reviewer: User, tokens: Collection[UUID]) -> None:
@@ -284,7 +284,7 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
     Raises Refused `nothing_to_undo`.
     """
     with transaction.atomic():
-        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None)
+        rows = Review.objects.not_undone().filter(reviewer=reviewer, batch=None)
         rows = rows.exclude(role__in=(ReviewRole.LIST, ReviewRole.OPINION))
         last = rows.order_by("-created_at", "-id").first()
         if last is None:
@@ -357,7 +357,7 @@ def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Vid
     elif queue == CHOSEN:
         waits = True
     else:
-        waits = not Review.objects.deciding().filter(video_id=video_id).exists()
+        waits = not Review.objects.effective().filter(video_id=video_id).exists()
     return video if waits else None
 
 

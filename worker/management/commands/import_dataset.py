@@ -137,7 +137,7 @@ class Command(BaseCommand):
         ids = [pk for pk, video in datasets.open_extractions(dataset=name) if video in report.videos]
         with _Progress("extracted", len(ids)) as progress:
             extract_all(ids=ids, workers=workers, ended=progress.step, waiting=progress.wait)
-        report.standings = [row for row in datasets.standings(dataset=name) if row.video_id in report.videos]
+        report.statuses = [row for row in datasets.import_statuses(dataset=name) if row.video_id in report.videos]
 
 
 @dataclass
@@ -150,7 +150,7 @@ class _Report:
     videos: set[UUID] = field(default_factory=set)
     refused: list[dict[str, str]] = field(default_factory=list)
     conflicts: list[dict[str, str]] = field(default_factory=list)
-    standings: list[datasets.Standing] = field(default_factory=list)
+    statuses: list[datasets.ImportStatus] = field(default_factory=list)
 
     def refuse(self, item: DatasetItem, code: str, detail: str) -> None:
         kept = self.conflicts if code == datasets.LABEL_CONFLICT else self.refused
@@ -158,16 +158,16 @@ class _Report:
 
     @property
     def without_face(self) -> list[str]:
-        return [row.path for row in self.standings if row.status == State.NO_FACE]
+        return [row.path for row in self.statuses if row.status == State.NO_FACE]
 
     @property
     def failed(self) -> list[dict[str, str]]:
-        rows = [row for row in self.standings if row.status in TOLD_AS_FAILED]
+        rows = [row for row in self.statuses if row.status in TOLD_AS_FAILED]
         return self.refused + [{"path": r.path, "code": r.error_code, "detail": r.error_detail} for r in rows]
 
     @property
     def with_faces(self) -> int:
-        return sum(row.status not in (State.NO_FACE, *TOLD_AS_FAILED) for row in self.standings)
+        return sum(row.status not in (State.NO_FACE, *TOLD_AS_FAILED) for row in self.statuses)
 
     def findings(self) -> Iterator[str]:
         found = self.found
