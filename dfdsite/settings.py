@@ -354,6 +354,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "detection.api.schema.say_when_to_try_again",
+        "detection.api.schema.link_operations",
     ],
     "ENUM_NAME_OVERRIDES": {
         "PublicStateEnum": "detection.api.filters.PUBLIC_STATES",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from django.http import HttpResponseBase, StreamingHttpResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import GenericAPIView
@@ -30,6 +29,15 @@ WAIT = OpenApiParameter(
     description="Answer when the task has ended, or after this many seconds with how it stands then.  While as many"
     " requests wait already as a server lets wait, the answer comes at once.",
 )
+EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "end"]},
+        "data": {"type": "string", "description": "A task, as JSON."},
+    },
+    "required": ["event", "data"],
+}
 WHAT_IS_STREAMED = f"""Server-sent events: `progress` with the task as it stands, at once and each time that it moves,
 and `end` with the task and its verdict.  Each `data` is the JSON of a task.  Where nothing moves, a comment is sent
 every {waiting.IDLE_S:.0f} s.  The stream ends with the task, and without an `end` after {LONGEST_STREAM_S} s or while
@@ -82,7 +90,7 @@ class TaskEventsView(TaskPart):
     @extend_schema(
         summary="Watch a task (server-sent events)",
         description=WHAT_IS_STREAMED,
-        responses={(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR)} | problems(401, 404),
+        responses={(200, "text/event-stream"): OpenApiResponse(EVENT)} | problems(401, 404),
     )
     def get(self, request: Request, task_id: UUID) -> HttpResponseBase:
         task = self.get_task(task_id)
