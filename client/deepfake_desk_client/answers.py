@@ -64,11 +64,15 @@ class TaskError:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a model version says: `fake_probability` is calibrated, and from `threshold` on the label is "fake"."""
+    """What a model version says: `fake_probability` is calibrated, and from `threshold` on the label is "fake".
+
+    `assessment` says in words how far the model can be told: likely_real, unclear, suspicious, likely_fake, or empty.
+    """
 
     label: str
     fake_probability: float
     threshold: float
+    assessment: str
     track: int
     needs_review: bool
     review_reasons: tuple[str, ...]
@@ -84,6 +88,7 @@ class Verdict:
             label=data["label"],
             fake_probability=data["fake_probability"],
             threshold=data["threshold"],
+            assessment=data.get("assessment", ""),
             track=data["track"],
             needs_review=data["needs_review"],
             review_reasons=tuple(data["review_reasons"]),

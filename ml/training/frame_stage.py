@@ -51,14 +51,19 @@ class FrameStageConfig:
     label_smoothing: float = 0.02
     max_norm: float = 5.0
     """Of the gradient, which is clipped to it."""
+    head_weights: tuple[float, float] = (0.5, 0.5)
+    """Of the heads BLENDED and FORGED, in the loss and in the mean that is the result; they sum to 1."""
 
 
 class TwoHeadNetwork(nn.Module):
     """A classifier's backbone under the two heads of its frame stage."""
 
-    def __init__(self, model: FaceSequenceClassifier) -> None:
+    head_weights: Tensor
+
+    def __init__(self, model: FaceSequenceClassifier, head_weights: tuple[float, float] = (0.5, 0.5)) -> None:
         super().__init__()
         self.config = model.config
+        self.register_buffer("head_weights", torch.tensor(head_weights))  # saved with the heads that it weighs
         self.backbone = copy.deepcopy(model.backbone)  # what trains is apart from what is asked for its features
         features = model.config.feature_dim
         self.dropout = nn.Dropout(0.2)
@@ -74,10 +79,11 @@ class TwoHeadNetwork(nn.Module):
 
     @torch.no_grad()
     def write_into(self, model: FaceSequenceClassifier) -> None:
-        """Copy the backbone and the mean of the heads into a classifier."""
+        """Copy the backbone and the weighted mean of the heads into a classifier."""
         model.backbone.load_state_dict(self.backbone.state_dict())
-        model.frame_head.weight.copy_((self.blended.weight + self.forged.weight) / 2)
-        model.frame_head.bias.copy_((self.blended.bias + self.forged.bias) / 2)
+        blended, forged = self.head_weights.tolist()
+        model.frame_head.weight.copy_(blended * self.blended.weight + forged * self.forged.weight)
+        model.frame_head.bias.copy_(blended * self.blended.bias + forged * self.forged.bias)
 
 
 def seed_everything(seed: int) -> None:
@@ -160,20 +166,23 @@ def evaluate(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) 
     return {"val_loss": float(loss), "val_accuracy": float(((scores > 0) == labels).mean()), "val_auc": float(auc)}
 
 
-def two_head_loss(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """(N, 2, 2) logits, (N, 2) targets -> the sum of both heads' class-weighted cross entropies.
+def two_head_loss(
+    logits: Tensor, targets: Tensor, label_smoothing: float, head_weights: tuple[float, float] = (0.5, 0.5)
+) -> Tensor:
+    """(N, 2, 2) logits, (N, 2) targets -> the weighted sum of both heads' class-weighted cross entropies.
 
     The weights of a class come from its count in the batch, so that both classes weigh the same.
     """
     total = logits.new_zeros(())
     for head in (BLENDED, FORGED):
         known = targets[:, head] != IGNORE
+        if not head_weights[head] or not known.any():
+            continue
         y = targets[known, head]
         counts = torch.bincount(y, minlength=len(Label)).clamp(min=1)
         weight = (len(y) / (len(Label) * counts)).to(logits.dtype)
-        total = total + nn.functional.cross_entropy(
-            logits[known, head], y, weight=weight, label_smoothing=label_smoothing
-        )
+        loss = nn.functional.cross_entropy(logits[known, head], y, weight=weight, label_smoothing=label_smoothing)
+        total = total + 2 * head_weights[head] * loss
     return total
 
 
@@ -183,7 +192,8 @@ class FrameTrainer:
     def __init__(self, model: FaceSequenceClassifier, schedule: BatchSchedule, config: FrameStageConfig) -> None:
         self.config = config
         self.device = next(model.parameters()).device
-        self.network = TwoHeadNetwork(model).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = TwoHeadNetwork(model, config.head_weights)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = list(self.network.parameters())
         decayed = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]  # batch norms and biases
@@ -242,7 +252,7 @@ def train_one_epoch(
         y = targets.to(device)
         with autocast(device):
             logits = network(x)
-        loss = two_head_loss(logits.float(), y, config.label_smoothing)
+        loss = two_head_loss(logits.float(), y, config.label_smoothing, config.head_weights)
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.scaler.scale(loss).backward()
         trainer.scaler.unscale_(trainer.optimizer)

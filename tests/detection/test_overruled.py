@@ -62,7 +62,7 @@ def test_a_settled_label_that_contradicts_the_verdict_is_told_once(judged: Video
         "task": str(row.task_id),
         "video": str(judged.id),
         "external_id": "",
-        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "model_version": "m"},
+        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "assessment": "", "model_version": "m"},
         "label": "real",
     }
 

@@ -31,7 +31,8 @@ When a task of one of your videos ends, this is sent to each of your webhooks by
 
     {"type": "task.finished", "timestamp": "...",
      "data": {"task": "...", "video": "...", "external_id": "...", "state": "succeeded", "error": null,
-              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5, "model_version": "..."},
+              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5,
+                          "assessment": "suspicious", "model_version": "..."},
               "needs_review": true}}
 
 When people settle on another label than the verdict that was sent, `verdict.overruled` follows, and
@@ -39,7 +40,8 @@ When people settle on another label than the verdict that was sent, `verdict.ove
 
     {"type": "verdict.overruled", "timestamp": "...",
      "data": {"task": "...", "video": "...", "external_id": "...",
-              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5, "model_version": "..."},
+              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5,
+                          "assessment": "suspicious", "model_version": "..."},
               "label": "real"}}
 
 `webhook-id` is the same for each attempt at the same event; `webhook-timestamp` is in Unix seconds; `webhook-signature`

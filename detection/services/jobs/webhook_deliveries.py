@@ -198,6 +198,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "fake_probability": verdict.fake_probability,
         "threshold": verdict.threshold,
+        "assessment": verdict.assessment,
         "model_version": verdict.model_version.name,
     }
 

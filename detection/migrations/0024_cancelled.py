@@ -8,7 +8,7 @@ from detection.migrations._locks import lock_first
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0022_cache_holders'),
+        ('detection', '0023_assessment_and_license'),
     ]
 
     operations = [
