@@ -3,9 +3,6 @@
 from detection.models.audit import AuditAction, AuditEntry, AuditHead
 from detection.models.core import (
     AUDIT_RANKS,
-    OPEN_STATES,
-    TERMINAL_STATES,
-    TOLD_AS_FAILED,
     Analysis,
     AppendOnlyError,
     Assessment,
@@ -14,8 +11,6 @@ from detection.models.core import (
     ReviewLabel,
     ReviewNext,
     SampledFrame,
-    Stage,
-    State,
     Verdict,
     VerdictLabel,
     Video,
@@ -35,6 +30,7 @@ from detection.models.limits import UploadDay
 from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 

@@ -27,6 +27,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from detection.models.indexes import DOUBTFUL, PRESENT, newest
+from detection.models.states import TOLD_AS_FAILED, Stage, State
 
 
 class VerdictLabel(models.TextChoices):
@@ -65,28 +66,7 @@ def audit_rank() -> int:
     return random.randrange(AUDIT_RANKS)  # nosec B311 # a sample, not a secret
 
 
-class State(models.TextChoices):
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    SUCCEEDED = "succeeded", "Succeeded"
-    NO_FACE = "no_face", "No face"
-    FAILED = "failed", "Failed"
-    DEAD = "dead", "Gave up"
-    CANCELLED = "cancelled", "Cancelled"
-
-
-class Stage(models.TextChoices):
-    EXTRACT = "extract", "Finding faces"
-    CLASSIFY = "classify", "Classifying"
-    AWAITING_MODEL = "awaiting_model", "Waiting for a model"
-    DONE = "done", "Done"
-
-
 OLDEST = ("created_at", "id")
-OPEN_STATES = (State.QUEUED, State.RUNNING)
-TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD, State.CANCELLED)
-TOLD_AS_FAILED = (State.FAILED, State.DEAD, State.CANCELLED)
-"""What clients see as `failed`; the error's code tells them apart."""
 
 
 class Video(models.Model):
