@@ -25,6 +25,7 @@ STATUS_TONES = {
     "no_face": "violet",
     "failed": "red",
     "dead": "red",
+    "cancelled": "grey",
 }
 TELLING = {"verdict_label", "label", "needs_review", "view"}
 """Filters by what may be withheld from the reader."""

@@ -14,8 +14,8 @@ from drf_spectacular.utils import extend_schema_field
 
 from detection.models import ReviewLabel, State, VerdictLabel, Video
 
-PUBLIC_STATES = [(state.value, state.label) for state in State if state is not State.DEAD]
-"""What clients see: `dead` is told as `failed` with the code `gave_up`."""
+PUBLIC_STATES = [(state.value, state.label) for state in State if state not in (State.DEAD, State.CANCELLED)]
+"""What clients see: `dead` and `cancelled` are told as `failed`, with the codes `gave_up` and `cancelled`."""
 
 
 class _Boolean(forms.Field):
@@ -77,5 +77,5 @@ class VideoFilters(django_filters.FilterSet):
     def by_status(self, queryset: QuerySet[Video], name: str, value: str) -> QuerySet[Video]:
         """Filter by public status: `failed` includes `dead`."""
         if value == State.FAILED:
-            return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD))
+            return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD) | Q(status=State.CANCELLED))
         return queryset.filter(status=value)

@@ -10,6 +10,8 @@ from rest_framework import pagination
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 
+MAX_NUMBER = 999_999_999
+
 
 class NewestFirst(pagination.CursorPagination):
     """Pages by time of creation, newest first."""
@@ -25,7 +27,7 @@ class NewestFirst(pagination.CursorPagination):
         asked = request.query_params.get(self.page_size_query_param)
         if asked is None:
             return self.page_size
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and int(asked) > 0):
+        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and 0 < int(asked) <= MAX_NUMBER):
             raise ValidationError({self.page_size_query_param: "This must be a whole number of at least 1."})
         return min(int(asked), self.max_page_size)
 
@@ -61,8 +63,12 @@ class NewestFirst(pagination.CursorPagination):
         for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
                 parameter["schema"] = {
-                    "type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size,
+                    "type": "integer", "minimum": 1, "maximum": MAX_NUMBER, "default": self.page_size,
                 }  # fmt: skip
+                parameter["description"] = f"Rows of a page; more than {self.max_page_size} is {self.max_page_size}."
+            elif parameter["name"] == self.cursor_query_param:
+                parameter["schema"] = {"type": "string", "minLength": 1}
+                parameter["description"] = "From `next` or `previous`, as it is given there; nothing else is one."
         return parameters
 
 

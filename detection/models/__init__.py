@@ -5,14 +5,10 @@ from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditH
 from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
-    OPEN_STATES,
-    TERMINAL_STATES,
     Analysis,
     FaceFrame,
     ModelVersion,
     SampledFrame,
-    Stage,
-    State,
     Verdict,
     Video,
 )
@@ -31,6 +27,7 @@ from detection.models.limits import UploadDay
 from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
@@ -38,6 +35,7 @@ __all__ = [
     "AUDIT_RANKS",
     "OPEN_STATES",
     "TERMINAL_STATES",
+    "TOLD_AS_FAILED",
     "Analysis",
     "AppendOnlyError",
     "Assessment",

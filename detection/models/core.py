@@ -1,6 +1,6 @@
 """Videos, their analyses and verdicts, what people say of them, and the models that judge them.
 
-An Analysis is one task, and moves like this (only `detection.services.jobs.analyses` moves it):
+An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
 
     queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
           ^                      │  │   │                   │        ^                    │  │
@@ -11,6 +11,7 @@ An Analysis is one task, and moves like this (only `detection.services.jobs.anal
                                     └────── attempts used up ──> dead <───────────────────┘
 
 `dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
+From every open state its owner can move it to `cancelled`, which clients see as `failed` with the code `cancelled`.
 A data set's video (it has a DatasetVideo) goes from running/extract straight to succeeded, without a verdict.
 """
 
@@ -27,6 +28,7 @@ from django.utils import timezone
 
 from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
+from detection.models.states import TOLD_AS_FAILED, Stage, State
 
 AUDIT_RANKS = 10_000
 
@@ -36,29 +38,7 @@ def audit_rank() -> int:
     return random.randrange(AUDIT_RANKS)  # nosec B311 # a sample, not a secret
 
 
-class State(models.TextChoices):
-    """States of an analysis and of its video."""
-
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    SUCCEEDED = "succeeded", "Succeeded"
-    NO_FACE = "no_face", "No face"
-    FAILED = "failed", "Failed"
-    DEAD = "dead", "Gave up"
-
-
-class Stage(models.TextChoices):
-    """Stages of an analysis."""
-
-    EXTRACT = "extract", "Finding faces"
-    CLASSIFY = "classify", "Classifying"
-    AWAITING_MODEL = "awaiting_model", "Waiting for a model"
-    DONE = "done", "Done"
-
-
 OLDEST = ("created_at", "id")
-OPEN_STATES = (State.QUEUED, State.RUNNING)
-TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
 
 
 class Video(models.Model):
@@ -237,11 +217,15 @@ class Analysis(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
-                | Q(state__in=("succeeded", "no_face", "failed", "dead"), finished_at__isnull=False),
+                | Q(
+                    state__in=("succeeded", "no_face", "failed", "dead", "cancelled"),
+                    finished_at__isnull=False,
+                ),
                 name="analysis_finished_iff_terminal",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=("failed", "dead")) | ~Q(error_code=""), name="analysis_failure_has_a_code"
+                condition=~Q(state__in=("failed", "dead", "cancelled")) | ~Q(error_code=""),
+                name="analysis_failure_has_a_code",
             ),
         ]
         indexes = [
@@ -266,8 +250,8 @@ class Analysis(models.Model):
 
     @property
     def public_state(self) -> str:
-        """Return the state as the API names it: `dead` is `failed`, and an analysis between its stages is `running`."""
-        if self.state == State.DEAD:
+        """Return the state as the API names it; an analysis between its stages is still `running`."""
+        if self.state in TOLD_AS_FAILED:
             return str(State.FAILED)
         if self.state == State.QUEUED and self.stage == Stage.CLASSIFY and self.started_at is not None:
             return str(State.RUNNING)

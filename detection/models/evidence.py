@@ -9,7 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import State, Video
+from detection.models.core import Video
+from detection.models.states import State
 
 
 class EvidenceKind(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Videos, analyses (called tasks) and models; a view finds a visible row and calls one service."""
+"""Videos and models; a view finds a visible row and calls one service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from detection.api.serializers import (
 )
 from detection.api.uploadhandler import VideoUploadHandler
 from detection.errors import Refused
-from detection.models import Analysis, FaceFrame, ModelVersion, Review, Video
+from detection.models import FaceFrame, ModelVersion, Review, Video
 from detection.selectors import permissions, videos
 from detection.services.reviews.reviews import record_review
 from detection.services.uploads.uploads import MAX_KEY, analyze_again, delete_video, submit_video
@@ -222,19 +222,6 @@ class ReviewsView(VideoPart, ListAPIView[Review]):
         form.is_valid(raise_exception=True)
         review = record_review(video=video, reviewer=request.user, **form.validated_data)
         return Response(self.get_serializer(review).data, status=status.HTTP_201_CREATED)
-
-
-class TaskView(GenericAPIView[Analysis]):
-    serializer_class = TaskSerializer
-    lookup_url_kwarg = "task_id"
-    queryset = Analysis.objects.none()
-
-    @extend_schema(summary="Poll a task", responses={200: TaskSerializer} | problems(401, 404))
-    def get(self, request: Request, task_id: UUID) -> Response:
-        task = videos.visible_analysis(user=request.user, task_id=task_id)
-        if task is None:
-            raise NotFound("There is no such task.")
-        return Response(self.get_serializer(task).data)
 
 
 class ModelsView(ListAPIView[ModelVersion]):

@@ -26,6 +26,7 @@ from detection.models import (
     Video,
 )
 from detection.selectors.permissions import may_adjudicate, may_have_opinion, may_review
+from detection.services.jobs import webhook_deliveries
 from detection.services.reviews.consensus import Answer, Consensus, settle
 from detection.services.validation import is_storable
 
@@ -183,11 +184,18 @@ def _role(video: Video, reading: Reading, reviewer: AbstractBaseUser | Anonymous
 
 def _mirror(video: Video) -> datetime:
     """Store the video's label and who must answer next, from its effective answers; return the time."""
-    consensus = consensus_of(video.pk)
+    before, consensus = _settled(video), consensus_of(video.pk)
     video.label, video.review_next = consensus.label, _whose_turn(video, consensus)
     now = timezone.now()
     Video.objects.filter(pk=video.pk).update(label=video.label, review_next=video.review_next, updated_at=now)
+    webhook_deliveries.announce_people_say(video_id=video.pk, before=before, after=_settled(video))
     return now
+
+
+def _settled(video: Video) -> str:
+    """The label, where people agree and nobody else is to be asked; else empty."""
+    settled = video.review_next == ReviewNext.NOBODY and video.label != ReviewLabel.UNSURE
+    return video.label if settled else ""
 
 
 def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
