@@ -45,6 +45,7 @@ def waiting() -> Iterator[bool]:
 
 
 def task_state(task: Analysis) -> TaskState:
+    """Return what a waiting client is woken for when it changes."""
     return task.state, task.stage, task.progress, task.attempts
 
 

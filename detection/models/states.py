@@ -6,6 +6,8 @@ from django.db import models
 
 
 class State(models.TextChoices):
+    """States of an analysis and of its video."""
+
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -16,6 +18,8 @@ class State(models.TextChoices):
 
 
 class Stage(models.TextChoices):
+    """Stages of an analysis."""
+
     EXTRACT = "extract", "Finding faces"
     CLASSIFY = "classify", "Classifying"
     AWAITING_MODEL = "awaiting_model", "Waiting for a model"
