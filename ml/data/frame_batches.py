@@ -190,9 +190,8 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
         matrix = input_matrix(crop, points, model, jitter)
         return align_face(crop, matrix, model.input_size), transform_points(points, matrix)
 
-    def loader(self, first_step: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches from `first_step` to the end, loaded ahead by `workers` processes (0: in this one)."""
-        steps = range(first_step, len(self))
+    def loader(self, steps: Sequence[int], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of these steps, loaded ahead by `workers` processes (0: in this one)."""
         loader = DataLoader(
             self,
             batch_size=None,

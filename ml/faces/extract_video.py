@@ -7,13 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
+from ml.faces.crop import crop_landmarks
 from ml.faces.detector import FaceDetector, rejection
+from ml.faces.embedding import Embedding, FaceEmbedder, distance, mean_embedding
 from ml.faces.extract import USUAL_FPS, Extraction, Segment, Track, extract_faces
 from ml.faces.tracking import linspace_indices
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
 from ml.video.frame_source import Progress
 from ml.video.segments import SegmentStart, choose_segments
+
+EMBEDDED_FACES = 3
+"""Faces of a person in a segment by which persons of different segments are compared."""
 
 
 def extract_video(
@@ -58,7 +63,7 @@ def extract_video(
             found = extract_faces(path, detector=detector, video=limits, faces=config, progress=part(done, len(starts)))
         except VideoError:
             continue  # damaged there: what could be read counts
-        parts.append(_moved(found, start))
+        parts.append(_moved(found, start, segment=len(parts)))
     report(1.0)
     if len(parts) == 1:
         return first
@@ -72,7 +77,7 @@ def _shows_face(frame: DecodedFrame, detector: FaceDetector, config: FaceConfig)
     return any(rejection(face, width=width, height=height, config=config) is None for face in found)
 
 
-def _moved(found: Extraction, start: SegmentStart) -> Extraction:
+def _moved(found: Extraction, start: SegmentStart, *, segment: int) -> Extraction:
     """With the times and the frame numbers of the whole video."""
     frames = round(start.start_s * (found.info.fps or USUAL_FPS))
     (span,) = found.segments
@@ -81,6 +86,7 @@ def _moved(found: Extraction, start: SegmentStart) -> Extraction:
         tracks=tuple(
             replace(
                 track,
+                segment=segment,
                 faces=tuple(
                     replace(
                         face,
@@ -105,10 +111,7 @@ def _moved(found: Extraction, start: SegmentStart) -> Extraction:
 def _merged(parts: list[Extraction], choosing_s: float, config: FaceConfig) -> Extraction:
     """One extraction of all segments; the first one's facts stand for the file's."""
     first = parts[0]
-    tracks: list[Track] = []
-    for segment, found in enumerate(parts):
-        people = len(tracks)
-        tracks += [replace(track, index=people + track.index, segment=segment) for track in found.tracks]
+    tracks = _linked([track for found in parts for track in found.tracks], config)
     frames = [frame for found in parts for frame in found.sampled_frames]
     chosen = linspace_indices(len(frames), max(config.evidence_frames, len(parts)))
     timings = {step: round(sum(found.timings[step] for found in parts), 3) for step in first.timings}
@@ -122,3 +125,35 @@ def _merged(parts: list[Extraction], choosing_s: float, config: FaceConfig) -> E
         people_left_out=sum(found.people_left_out for found in parts),
         segments=tuple(span for found in parts for span in found.segments),
     )
+
+
+def _linked(tracks: list[Track], config: FaceConfig) -> list[Track]:
+    """Number the people over all segments; sorted by person, then by segment.
+
+    A track is the nearest person's of the other segments, unless none is near enough (see `ml.faces.embedding`).
+    """
+    embedder = FaceEmbedder()
+    people: list[tuple[set[int], list[Embedding]]] = []
+    # Of each person the segments, and an embedding in each of them.
+    numbered: list[Track] = []
+    for track in tracks:
+        embedding = _embedding(track, embedder, config)
+        near = [
+            (distance(embedding, mean_embedding(known)), number)
+            for number, (segments, known) in enumerate(people)
+            if track.segment not in segments
+        ]
+        closest, number = min(near, default=(float("inf"), 0))
+        if closest > config.same_person_distance:
+            number = len(people)
+            people.append((set(), []))
+        people[number][0].add(track.segment)
+        people[number][1].append(embedding)
+        numbered.append(replace(track, index=number))
+    return sorted(numbered, key=lambda track: (track.index, track.segment))
+
+
+def _embedding(track: Track, embedder: FaceEmbedder, config: FaceConfig) -> Embedding:
+    faces = [track.faces[k] for k in linspace_indices(len(track.faces), EMBEDDED_FACES)]
+    points = [crop_landmarks(face.box, face.landmarks, size=config.crop_size, margin=config.margin) for face in faces]
+    return mean_embedding([embedder.embed(face.crop, p) for face, p in zip(faces, points, strict=True)])

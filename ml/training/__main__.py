@@ -6,19 +6,24 @@ writes `DIR/weights.safetensors` and `DIR/history.json`.  The recipe baseline tr
 members into a folder of its own below DIR, and writes their mean; any other recipe trains one network.
 
 Stage `frames` trains the backbone and the frame head on single crops, with checkpoints (`--resume` goes on from the
-last one); stage `sequence` trains the heads on cached features of the videos' faces, calibrates them, judges them on
-people held out, and writes the weights.  It needs torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn,
-safetensors and tqdm, nothing else; with PyAV, crops are compressed as H.264 does it, too.
+last one); with `torchrun --nproc-per-node N -m ml.train ...` in N processes, which on two cores is half as fast again.
+Stage `sequence` trains the heads on cached features of the videos' faces, calibrates them, judges them on people held
+out, and writes the weights.  It needs torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and
+tqdm, nothing else; with PyAV, crops are compressed as H.264 does it, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+import torch
+import torch.distributed as dist
 
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
@@ -28,7 +33,7 @@ from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, seed_everything
+from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, rank, seed_everything
 from ml.training.recipes import BASELINE, RECIPES, Recipe
 from ml.training.sequence_stage import SequenceStageConfig
 
@@ -178,6 +183,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def join_processes(device: str) -> None:
+    """Join the other processes of this training where `torchrun` started it; otherwise do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return
+    cuda = choose_device(device).type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo")
+
+
 def train_members(argv: Sequence[str], out: Path) -> list[Path] | None:
     """Train the frame stage of each member of the baseline; return their folders, or None where one failed."""
     folders = [out / name for name in BASELINE]
@@ -192,11 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
+    join_processes(args.device)
     if args.recipe == "baseline" and args.stage != "sequence" and not args.members:
         args.members = train_members(argv, args.out)
         if args.members is None:
             return 1
-        if args.stage == "frames":
+        if args.stage == "frames" or rank():
             return 0
     options = options_of(args)
     try:
@@ -217,10 +233,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             model = start_model(config, weights=args.weights, start=args.start, imagenet=args.imagenet)
             model.to(device)
-        if args.stage == "frames":
+        if args.stage == "frames" or (rank() and options.full):
             checkpoint = args.out / FRAMES_CHECKPOINT
             train_frame_stage(model, pack, options, checkpoint, resume=args.resume, stop_after=args.stop_after)
             return 0
+        if rank():
+            return 0  # what follows is work for one
         fitted = fit(
             model,
             pack,

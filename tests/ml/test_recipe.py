@@ -123,6 +123,22 @@ def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_
         assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_only_the_first_writes(tmp_path: Path) -> None:
+    pack = clip_pack(tmp_path / "clips.pack", people=8)
+    short = ["--stage", "frames", "--crops", "96", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "3"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = tmp_path / "run"
+    command = [*launcher, "-m", "ml.train", str(pack.path), "--out", str(run), "--recipe", "forged", "--smoke", *short]
+    done = subprocess.run([*command, "--workers", "0"], cwd=ROOT, text=True, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = load_checkpoint(run / "frames.ckpt")
+    assert state["step"] == 6
+    assert [entry["epoch"] for entry in state["history"]] == [1, 2]
+    assert all(bool(value.isfinite().all()) for value in state["network"].values())
+    assert [path.name for path in run.iterdir()] == ["frames.ckpt"]
+
+
 def test_every_recipe_names_shares_that_add_up_and_has_a_larger_form_for_a_gpu() -> None:
     for recipe in RECIPES.values():
         assert sum(share for _, share in recipe.source_weights) == pytest.approx(1.0, abs=0.02)

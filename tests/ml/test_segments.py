@@ -199,3 +199,17 @@ def test_what_lies_behind_damage_is_left_out(tmp_path: Path, person: list[Image]
     assert all(segment.start_s < 0.6 * 4 * len(person) / FPS for segment in found.segments)
     with pytest.raises(VideoError):
         list(decode(cut, replace(SHORT, start=10**9)))
+
+
+def test_people_who_return_are_one_person(
+    tmp_path: Path, person: list[Image], others: list[Image], detector: FaceDetector
+) -> None:
+    path = joined(tmp_path / "return.mp4", person[:40], others[:40], person[60:100], others[60:100])
+    found = extract_video(path, detector=detector, video=SHORT, segments=SegmentConfig(max_segments=4))
+    shots = {segment: int(part.start_s * FPS / 40) for segment, part in enumerate(found.segments)}
+    people = {shot: set[int]() for shot in range(4)}
+    for track in found.tracks:
+        people[shots[track.segment]].add(track.index)
+    assert sorted(shots.values()) == [0, 1, 2, 3]
+    assert people == {0: {0}, 1: {1, 2}, 2: {0}, 3: {1, 2}}
+    assert [(t.index, t.segment) for t in found.tracks] == sorted((t.index, t.segment) for t in found.tracks)

@@ -80,7 +80,7 @@ def extract(claim: Claim, heart: Heart) -> None:
     name, of_dataset = rows.values_list("file", "of_dataset").get(id=claim.video_id)
     # A data set's label is its video's, not known to hold in each part of it.
     segments = SegmentConfig(max_segments=1 if of_dataset else int(settings.DFD_MAX_SEGMENTS))
-    with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
+    with one_file(heart.give_up, heart.lost_for_s), work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_video(
@@ -189,10 +189,13 @@ def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, t
             fps=info.fps,
             duration_s=info.duration_s,
             frames_decoded=extraction.frames_decoded,
+            frames_claimed=extraction.frames_claimed,
+            truncated=extraction.truncated,
         ),
         clip=clips[0],
         thumbnail=encode(".jpg", extraction.thumbnail),
         tracks=len(people),
+        people_left_out=extraction.people_left_out,
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},

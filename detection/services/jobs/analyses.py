@@ -1,4 +1,4 @@
-"""The job protocol: every change of an Analysis.  The database owns the truth; the broker only wakes a worker.
+"""The job protocol: every change of an Analysis but `cancellation`.  The database owns the truth, a broker only wakes.
 
 A claim is one conditional UPDATE that sets a new fencing token and a lease.  Whoever holds the token may extend the
 lease and finish; whoever has lost it (the lease ran out and another attempt has begun, or the video was deleted) gets
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -416,16 +416,10 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
             Video.objects.filter(id=claim.video_id).update(
                 clip=clip,
                 thumbnail=thumbnail,
-                container=facts.container[:80],
-                codec=facts.codec[:40],
-                width=facts.width,
-                height=facts.height,
-                rotation=facts.rotation,
-                fps=facts.fps,
-                duration_s=facts.duration_s,
-                frames_decoded=facts.frames_decoded,
+                **asdict(facts) | {"container": facts.container[:80], "codec": facts.codec[:40]},
                 segments=segments,
                 tracks=result.tracks,
+                people_left_out=result.people_left_out,
                 extracted_at=now,
                 pictures_removed_at=None,
             )
