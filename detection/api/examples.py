@@ -20,6 +20,8 @@ _RUNNING: dict[str, Any] = {
     "started_at": "2026-01-15T09:30:01Z",
     "finished_at": None,
     "verdict": None,
+    "segments": [],
+    "coverage": None,
 }
 RUNNING_TASK = OpenApiExample("running", _RUNNING, response_only=True)
 FAILED_TASK = OpenApiExample(

@@ -13,6 +13,8 @@ from detection.selectors.segments import Segment, coverage, segments_of
 
 
 class SegmentPersonSerializer(serializers.Serializer[Any]):
+    """A person in a segment."""
+
     track = serializers.IntegerField()
     fake_probability = serializers.FloatField(min_value=0, max_value=1, help_text="Of this person in this segment.")
 

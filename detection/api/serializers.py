@@ -255,7 +255,7 @@ class TaskSummarySerializer(RowSerializer[Analysis]):
 
 @extend_schema_serializer(examples=[examples.RUNNING_TASK, examples.FAILED_TASK])
 class TaskSerializer(TaskSummarySerializer):
-    """A task with its verdict, once it has one; of its video it takes `video_facts` (see selectors.visible_analysis)."""
+    """A task with its verdict, once it has one."""
 
     verdict = VerdictSerializer(read_only=True, allow_null=True)
     segments = serializers.SerializerMethodField(help_text="The parts that were looked at, in time order.")

@@ -50,6 +50,7 @@ class Coverage:
         return f"Looked at: {where} {_seconds(self.seconds)} of {_seconds(self.duration_s)} ({percent} %)."
 
     def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, the sentence included."""
         return asdict(self) | {"text": self.text}
 
 

@@ -45,7 +45,7 @@ def test_what_was_not_judged_is_handed_on() -> None:
         info=info, frames_decoded=40, tracks=(), sampled_frames=(), thumbnail=np.zeros((48, 64, 3), np.uint8),
         timings={}, frames_claimed=150, people_left_out=2,
     )  # fmt: skip
-    result = runtime.extraction_result(found, None, trim_s=0.0)
+    result = runtime.extraction_result(found, [None], trim_s=0.0)
     assert (result.facts.frames_claimed, result.facts.truncated, result.people_left_out) == (150, True, 2)
 
 
