@@ -28,6 +28,7 @@ from detection.admin.review.evidence import (
 from detection.admin.review.labelling import button_context, label_view
 from detection.admin.review.near_duplicates import near_duplicate_context
 from detection.admin.review.rescan import rescan_view
+from detection.admin.review.timeline import timeline_context
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
 from detection.selectors import blindness
@@ -187,6 +188,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "score": score_context(video.fake_probability, verdict),
         "reasons": review_sentences(verdict),
         "people": people,
+        **timeline_context(video, verdict),
         "many": len(people) > 1,
         "deciding": next((person for person in people if person.decides), None),
         "threshold_y": threshold_height(verdict),

@@ -31,6 +31,7 @@ from detection.admin.review.evidence import (
 )
 from detection.admin.review.labelling import BUTTONS, can_label
 from detection.admin.review.near_duplicates import near_duplicate_payload
+from detection.admin.review.timeline import timeline_context
 from detection.errors import Refused
 from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
@@ -240,6 +241,7 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
             "height": video.height,
             "status_text": video.get_status_display(),
         },
+        **timeline_context(video, None),
         "people": [
             {
                 "number": person.number,

@@ -6,9 +6,29 @@ window.dfdFilm = (() => {
   const INSIDE_S = 0.004;
   const USUAL_FPS = 25;
 
+  // Of a long video each part that was looked at is a clip of its own.
+  const parts = new WeakMap();
+  const setParts = (film, segments) => parts.set(film, { segments, shown: segments[0] });
+
+  // Where in the video the clip begins that is shown now.
+  const offset = (film) => (parts.has(film) ? parts.get(film).shown.start_s : 0);
+
   const seek = (film, seconds, fps) => {
     film.pause();
-    film.currentTime = seconds + Math.min(INSIDE_S, 0.5 / (fps || USUAL_FPS));
+    const inside = Math.min(INSIDE_S, 0.5 / (fps || USUAL_FPS));
+    const known = parts.get(film);
+    const part = known && (known.segments.findLast((one) => seconds >= one.start_s - INSIDE_S) || known.segments[0]);
+    const there = () => {
+      film.currentTime = seconds - offset(film) + inside;
+    };
+    if (!part || part === known.shown || !part.clip_url) {
+      there();
+      return;
+    }
+    known.shown = part;
+    film.addEventListener("loadedmetadata", there, { once: true });
+    film.src = part.clip_url;
+    film.load();
   };
 
   // From the middle of a frame to the middle of another.
@@ -21,5 +41,5 @@ window.dfdFilm = (() => {
 
   const toggle = (film) => (film.paused ? film.play() : Promise.resolve(film.pause())).catch(() => {});
 
-  return { seek, step, toggle };
+  return { offset, seek, setParts, step, toggle };
 })();

@@ -11,6 +11,12 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   player.addEventListener("error", explain);
   if (player.error) explain();
+  const drawn = document.getElementById("dfd-timeline");
+  if (drawn) {
+    const timeline = JSON.parse(document.getElementById("dfd-timeline-data").textContent);
+    window.dfdFilm.setParts(player, timeline.segments);
+    drawn.append(window.dfdTimeline.build(timeline, (seconds) => window.dfdFilm.seek(player, seconds, Number(player.dataset.fps))));
+  }
   document.querySelectorAll("[data-seek]").forEach((button) => {
     button.addEventListener("click", () => {
       window.dfdFilm.seek(player, Number(button.dataset.seek), Number(player.dataset.fps));

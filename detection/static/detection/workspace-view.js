@@ -33,7 +33,7 @@ window.dfdWorkspaceView = (() => {
       make("p", { class: "dfd-note dfd-note--amber", "data-gone": true, text: `${video.gone} Judge by the pictures, or answer unsure.` }),
     );
 
-  const player = ({ video }) => {
+  const player = ({ video, coverage }) => {
     const film = make("video", { controls: true, playsinline: true, preload: "auto", "aria-label": "The clip", "data-film": true });
     film.muted = true;
     film.loop = true;
@@ -70,6 +70,8 @@ window.dfdWorkspaceView = (() => {
         speed,
         make("span", { class: "dfd-subtle", "data-clock": true, text: "" }),
       ),
+      make("div", { "data-timeline": true }),
+      coverage ? make("p", { class: "dfd-subtle", text: coverage }) : null,
     );
   };
 

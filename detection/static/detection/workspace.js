@@ -95,8 +95,13 @@ document.addEventListener("DOMContentLoaded", () => {
     const film = player(); // none where the clip is gone
     if (film) {
       film.addEventListener("timeupdate", () => {
-        section.querySelector("[data-clock]").textContent = `${film.currentTime.toFixed(2)} s`;
+        section.querySelector("[data-clock]").textContent = `${(film.currentTime + window.dfdFilm.offset(film)).toFixed(2)} s`;
       });
+      if (item.timeline) {
+        window.dfdFilm.setParts(film, item.timeline.segments);
+        const place = section.querySelector("[data-timeline]");
+        place.append(window.dfdTimeline.build(item.timeline, (seconds) => window.dfdFilm.seek(film, seconds, item.video.fps)));
+      }
       film.play().catch(() => {});
     }
     section.querySelector("h2").focus({ preventScroll: true });
