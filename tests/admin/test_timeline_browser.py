@@ -37,7 +37,7 @@ def rows(settings: Any) -> Rows:
     return rows
 
 
-def long_video(rows: Rows, folder: Path) -> Video:
+def long_video(rows: Rows, folder: Path, *, label: str = "") -> Video:
     """As a worker would leave it: three parts, of which the second is the most fake."""
     options = {"g": str(PART), "bf": "2", "sc_threshold": "0"}
     path = write_clip(folder / "film.mp4", frames=96, fps=FPS, picture=numbered, options=options)
@@ -52,6 +52,7 @@ def long_video(rows: Rows, folder: Path) -> Video:
             video.clip = name
         parts.append({"start_s": begin / FPS, "end_s": (begin + PART) / FPS, "clip": name if index else ""})
     video.file = default_storage.save(f"{video.folder}/original.mp4", ContentFile(path.read_bytes()))
+    video.label = label
     video.segments, video.fps, video.duration_s, video.frames_decoded = parts, FPS, 96 / FPS, PART
     video.save()
     for position, number in enumerate(FACES):
@@ -79,7 +80,7 @@ def frame_shown(tab: Any, selector: str, number: int) -> int:
 def test_a_part_and_a_face_of_it_are_shown_from_the_timeline(
     live_server: LiveServer, page: Any, rows: Rows, tmp_path: Path
 ) -> None:
-    video = long_video(rows, tmp_path)
+    video = long_video(rows, tmp_path, label="fake")  # so that it is nobody's to answer, and its scores are shown
     tab = page
     log_in(tab, live_server, "maria")
     tab.goto(f"{live_server.url}/admin/detection/video/{video.pk}/change/")
@@ -97,7 +98,6 @@ def test_a_part_and_a_face_of_it_are_shown_from_the_timeline(
     for position in (0, 4, 9, 2):
         faces.nth(position).click()
         assert frame_shown(tab, "#dfd-player", FACES[position]) == FACES[position]
-    tab.screenshot(path="/tmp/timeline.png", full_page=True)
 
 
 def test_the_workspace_shows_the_parts_and_keeps_their_scores_to_itself(
@@ -116,4 +116,3 @@ def test_the_workspace_shows_the_parts_and_keeps_their_scores_to_itself(
     assert frame_shown(page, "[data-film]", BEGINS[1]) == BEGINS[1]
     page.locator("[data-claim] [data-face]").nth(8).click()
     assert frame_shown(page, "[data-film]", FACES[8]) == FACES[8]
-    page.screenshot(path="/tmp/timeline-ws.png", full_page=True)

@@ -107,7 +107,7 @@ class Factory:
         self, owner: User, *, model: ModelVersion | None = None, score: float = 0.9, people: int = 1, **changes: Any
     ) -> Video:
         """A video with faces, a clip, a thumbnail and a verdict."""
-        video = self.video(owner, tracks=people, width=640, height=360, frames_decoded=150, **changes)
+        video = self.video(owner, tracks=people, width=640, height=360, **({"frames_decoded": 150} | changes))
         model = model or ModelVersion.objects.filter(active=True).first() or self.model()
         video.clip = default_storage.save(f"{video.folder}/a/clip.mp4", ContentFile(mp4(size=1000)))
         video.thumbnail = default_storage.save(f"{video.folder}/a/thumbnail.jpg", ContentFile(b"\xff\xd8\xffjpeg"))
