@@ -7,9 +7,9 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
 from detection.models.core import State, Video
+from detection.models.leasing import LeasedJob
 
 
 class EvidenceKind(models.TextChoices):
@@ -17,7 +17,7 @@ class EvidenceKind(models.TextChoices):
     PREVIEW = "preview", "Preview"
 
 
-class EvidenceJob(models.Model):
+class EvidenceJob(LeasedJob):
     """Evidence that somebody asked for.  Claimed under a lease as an analysis is; ends as succeeded or failed.
 
     `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`.  A preview is the video's own.
@@ -32,13 +32,6 @@ class EvidenceJob(models.Model):
     )
     result = models.JSONField(default=dict, blank=True)
     error_detail = models.CharField(max_length=500, blank=True, help_text="A sentence for who asked.")
-    last_error = models.TextField(blank=True, help_text="For the operator.")
-    attempts = models.PositiveSmallIntegerField(default=0)
-    token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

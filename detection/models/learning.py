@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from detection.models.core import AppendOnlyError, ModelVersion, VerdictLabel, Video
+from detection.models.leasing import LeasedJob
 
 
 class Split(models.TextChoices):
@@ -91,7 +92,7 @@ class Snapshot(models.Model):
         return self.sha256[:12]
 
 
-class TrainingRun(models.Model):
+class TrainingRun(LeasedJob):
     """One retraining: queued (or begun in a terminal), then running under a lease, then ended with a sentence.
 
     `refused` is an answer, not a fault: there was too little to learn from.  A run whose lease has expired is taken up
@@ -114,15 +115,8 @@ class TrainingRun(models.Model):
     gate = models.JSONField(default=dict, blank=True)
     report = models.FileField(max_length=200, blank=True, help_text="The HTML report; the JSON is beside it.")
     message = models.CharField(max_length=1000, blank=True, help_text="How it ended, in a sentence.")
-    last_error = models.TextField(blank=True, help_text="For the operator.")
-    attempts = models.PositiveSmallIntegerField(default=0)
-    token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=120, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

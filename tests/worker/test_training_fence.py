@@ -87,7 +87,7 @@ def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
 
 
 def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_path: Path) -> None:
-    claim = training_runs.claim_run(run_id=row.pk, worker="slow")
+    claim = training_runs.claim(run_id=row.pk, worker="slow")
     assert claim is not None
     path = tmp_path / "c.safetensors"
     sha256 = save_tiny(path, name="c", seed=1)
