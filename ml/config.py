@@ -27,6 +27,15 @@ class ReviewReason(StrEnum):
     SENSITIVE_FACES = "sensitive_faces"
 
 
+class Assessment(StrEnum):
+    """A score in words; where one ends and the next begins are measured rates (ml/model/calibration.py)."""
+
+    LIKELY_REAL = "likely_real"
+    UNCLEAR = "unclear"
+    SUSPICIOUS = "suspicious"
+    LIKELY_FAKE = "likely_fake"
+
+
 class RejectionReason(StrEnum):
     """Why a detection is not a valid face."""
 

@@ -124,7 +124,7 @@ class ModelVersionSerializer(RowSerializer[ModelVersion]):
         model = ModelVersion
         fields = (
             "id", "name", "sha256", "active", "experimental", "threshold", "temperature", "metrics",
-            "training_data_sha256", "parent", "created_at", "promoted_at",
+            "license", "training_data_sha256", "parent", "created_at", "promoted_at",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -160,7 +160,7 @@ class VerdictSerializer(RowSerializer[Verdict]):
     class Meta:
         model = Verdict
         fields = (
-            "id", "label", "fake_probability", "threshold", "track", "needs_review", "review_reasons",
+            "id", "label", "fake_probability", "threshold", "assessment", "track", "needs_review", "review_reasons",
             "model_version", "faces", "created_at",
         )  # fmt: skip
         read_only_fields = fields

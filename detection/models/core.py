@@ -34,6 +34,15 @@ class VerdictLabel(models.TextChoices):
     FAKE = "fake", "Fake"
 
 
+class Assessment(models.TextChoices):
+    """A score in words: `ml.config.Assessment`, held by a test."""
+
+    LIKELY_REAL = "likely_real", "Likely real"
+    UNCLEAR = "unclear", "Unclear"
+    SUSPICIOUS = "suspicious", "Suspicious"
+    LIKELY_FAKE = "likely_fake", "Likely fake"
+
+
 class ReviewLabel(models.TextChoices):
     REAL = "real", "Real"
     FAKE = "fake", "Fake"
@@ -347,6 +356,7 @@ class ModelVersion(models.Model):
     experimental = models.BooleanField(default=True)
     training_data_sha256 = models.CharField(max_length=64, blank=True)
     trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")
+    license = models.CharField(max_length=100, blank=True, default="", db_default="", help_text="SPDX name.")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -381,6 +391,7 @@ class Verdict(models.Model):
     people = models.JSONField(default=list)
     needs_review = models.BooleanField(default=False)
     review_reasons = models.JSONField(default=list, blank=True)
+    assessment = models.CharField(max_length=16, choices=Assessment, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

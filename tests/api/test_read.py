@@ -47,6 +47,7 @@ def test_a_finished_task_has_a_verdict_with_its_evidence(owner: Caller, factory:
     verdict = body["verdict"]
     assert (verdict["label"], verdict["fake_probability"], verdict["threshold"]) == ("fake", 0.83, 0.5)
     assert (verdict["needs_review"], verdict["review_reasons"]) == (True, ["experimental_model"])
+    assert verdict["assessment"] == "likely_fake"
     assert verdict["model_version"] == {
         "id": str(model.pk), "name": model.name, "sha256": model.sha256, "experimental": True,
     }  # fmt: skip

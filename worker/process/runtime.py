@@ -256,6 +256,7 @@ def verdict(
         ],
         needs_review=decision.needs_review,
         review_reasons=decision.review_reasons,
+        assessment=decision.assessment,
         timings=timings or {},
     )
 

@@ -31,11 +31,11 @@ from ml.evaluation.report import build_report
 from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
-from ml.model.weights import WeightsError, load_weights
+from ml.model.weights import WeightsError, WeightsInfo, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameStageConfig
 from ml.training.progress import ProgressCallback
-from ml.training.recipes import BASELINE
+from ml.training.recipes import BLENDED
 from ml.training.sequence_stage import SequenceStageConfig
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import run_claimed, worker_name
@@ -153,7 +153,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
     check(items)
     progress.span(5, 15)
     pack = snapshot_pack.pack_of(items, watch=progress.update)
-    model, start, seen_before = _start(options, parent, progress.say)
+    model, start, started_from = _start(options, parent, progress.say)
     progress.span(15, 85)
     out = snapshot_pack.root() / "runs" / str(claim.id)
     fitted = fit(
@@ -163,7 +163,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
         _fit_options(options, model, row),
         cache=snapshot_pack.feature_folder(),
         resume=True,
-        seen_before=seen_before,
+        started_from=started_from,
         watch=progress.update,
         on_epoch=progress.epoch,
     )
@@ -240,9 +240,8 @@ def check(items: Sequence[SnapshotItem]) -> None:
 
 def _start(
     options: RunOptions, parent: ModelVersion | None, say: Say
-) -> tuple[FaceSequenceClassifier, str, Sequence[str]]:
-    """Return the model to train, where it starts (active, imagenet or scratch) and the identities its weights have
-    seen.
+) -> tuple[FaceSequenceClassifier, str, WeightsInfo | None]:
+    """Return the model to train, where it starts (active, imagenet or scratch) and what its weights say of themselves.
 
     Left to itself a training goes on from the active model, which knows forgeries; ImageNet's weights know none.
     """
@@ -250,7 +249,7 @@ def _start(
     if wanted in ("auto", "active") and parent is not None:
         model, info = snapshot_pack.load_version(parent)
         say(f"Start: the active model {parent}.")
-        return model, "active", info.trained_on
+        return model, "active", info
     if not options.full and wanted != "imagenet":
         raise NotEnough(
             "There is no active model whose features could be used. Register one (manage.py register_model), or train"
@@ -263,7 +262,7 @@ def _start(
             state, source = imagenet_state(config.backbone, options.imagenet or None)
             model.backbone.load_state_dict(state)
             say(f"Start: ImageNet weights from {source}.")
-            return model.to(choose_device()), "imagenet", ()
+            return model.to(choose_device()), "imagenet", None
         except (OSError, RuntimeError) as error:
             if wanted == "imagenet":
                 raise WeightsError(
@@ -271,11 +270,11 @@ def _start(
                 ) from error
             say("ImageNet weights cannot be had here (no package, no hub, no --imagenet file).")
     say("Start: from scratch.")
-    return model.to(choose_device()), "scratch", ()
+    return model.to(choose_device()), "scratch", None
 
 
 def _fresh_config(options: RunOptions) -> ModelConfig:
-    recipe = BASELINE
+    recipe = BLENDED
     return model_config(
         options.backbone or recipe.backbone, input_size=options.input_size or recipe.size, mirror=recipe.mirror
     )
@@ -313,6 +312,7 @@ def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> M
         experimental=info.experimental,
         training_data_sha256=info.training_data_sha256,
         trained_on=info.trained_on,
+        license=info.license,
         parent=parent,
         activate=False,
         fence=partial(training_runs.hold, claim=claim),

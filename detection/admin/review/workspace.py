@@ -274,6 +274,7 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
         "label": verdict.label,
         "score": score,
         "threshold": threshold,
+        "assessment": verdict.get_assessment_display(),
         "version": str(verdict.model_version),
         "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
         "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],

@@ -36,7 +36,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         (None, {"fields": ("name", "status", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
         ("Held-out figures", {"fields": ("metrics_table",)}),
         ("Its life", {"fields": ("promotions_table", "runs_table")}),
-        ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
+        ("Where it comes from", {"fields": ("sha256", "license", "training_data_sha256", "parent", "config_table")}),
     )
     empty_title = "No model is registered"
     empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."

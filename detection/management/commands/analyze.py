@@ -115,6 +115,7 @@ class _Analyzer:
             "label": decision.label,
             "fake_probability": decision.fake_probability,
             "threshold": decision.threshold,
+            "assessment": decision.assessment,
             "track": extraction.tracks[decision.track].index,
             "needs_review": decision.needs_review,
             "review_reasons": list(decision.review_reasons),

@@ -43,6 +43,7 @@ class Command(BaseCommand):
                 experimental=info.experimental,
                 training_data_sha256=info.training_data_sha256,
                 trained_on=info.trained_on,
+                license=info.license,
                 activate=options["activate"],
             )
         except WeightsError as error:

@@ -78,4 +78,5 @@ class ClassificationResult:
     people: list[dict[str, Any]]
     needs_review: bool
     review_reasons: tuple[str, ...] = ()
+    assessment: str = ""
     timings: dict[str, float] = field(default_factory=dict)

@@ -165,6 +165,7 @@ def _event(analysis: Analysis) -> dict[str, Any]:
                 "label": verdict.label,
                 "fake_probability": verdict.fake_probability,
                 "threshold": verdict.threshold,
+                "assessment": verdict.assessment,
                 "model_version": verdict.model_version.name,
             },
             "needs_review": Video.objects.values_list("needs_review", flat=True).get(id=video.id),

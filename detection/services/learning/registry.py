@@ -42,6 +42,7 @@ def register_model(
     training_data_sha256: str,
     activate: bool,
     trained_on: Sequence[str] = (),
+    license: str = "",
     parent: ModelVersion | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
@@ -77,6 +78,7 @@ def register_model(
             experimental=experimental,
             training_data_sha256=training_data_sha256,
             trained_on=sorted(trained_on),
+            license=license[:100],
             parent=parent,
         )
     else:

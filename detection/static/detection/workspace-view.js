@@ -159,7 +159,7 @@ window.dfdWorkspaceView = (() => {
     if (!model) return [make("strong", { text: head }), ` The model has no answer. ${back}`];
     return [
       make("strong", { text: head }),
-      ` The model says ${model.label}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
+      ` The model says ${model.label}${model.assessment ? ` (${model.assessment.toLowerCase()})` : ""}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
       make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)

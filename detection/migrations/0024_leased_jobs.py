@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0022_cache_holders'),
+        ('detection', '0023_assessment_and_license'),
     ]
 
     operations = [
