@@ -109,7 +109,7 @@ def test_a_verdict_is_told_with_ids_label_and_probability(
         "external_id": "case 17",
         "state": "succeeded",
         "error": None,
-        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "model_version": "m"},
+        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "assessment": "", "model_version": "m"},
         "needs_review": True,
     }
 
