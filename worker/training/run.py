@@ -32,9 +32,9 @@ from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, WeightsInfo, load_weights
+from ml.progress import ProgressCallback
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameStageConfig
-from ml.training.progress import ProgressCallback
 from ml.training.recipes import BLENDED
 from ml.training.sequence_stage import SequenceStageConfig
 from worker.process.lease_heartbeat import LeaseHeartbeat
