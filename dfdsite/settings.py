@@ -233,6 +233,8 @@ DFD_KEEP_ORIGINALS_DAYS = _positive("DFD_KEEP_ORIGINALS_DAYS", 0, least=0)
 DFD_KEEP_CROPS_DAYS = _positive("DFD_KEEP_CROPS_DAYS", 0, least=0)
 DFD_KEEP_VIDEOS_DAYS = _positive("DFD_KEEP_VIDEOS_DAYS", 0, least=0)
 DFD_KEEP_LABELLED = env.bool("DFD_KEEP_LABELLED", default=True)
+# Entries of the audit log that are older go from the table into files of the storage; 0: none do.
+DFD_AUDIT_DAYS = _positive("DFD_AUDIT_DAYS", 365, least=0)
 DFD_RETENTION_S = 3600
 
 # --- broker and Celery ---------------------------------------------------------------------------------------------

@@ -115,9 +115,14 @@ class Stack(Processes):
         self.manage("register_model", str(path), "--activate")
 
     def start_worker(
-        self, *, app: str = "worker.app", concurrency: int = 1, name: str = "worker", wait: bool = True
+        self,
+        *,
+        app: str = "worker.app",
+        concurrency: int = 1,
+        name: str = "worker",
+        queues: str = "extract,classify,maintenance,webhooks",
+        wait: bool = True,
     ) -> None:
-        queues = "extract,classify,maintenance,webhooks"
         celery = [sys.executable, "-m", "celery", "-q", "-A", app]
         before = self.log(name).count(" ready.")
         node = f"{self.var.name}-{name}@%h"

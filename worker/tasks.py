@@ -9,7 +9,7 @@ from detection.models import Stage
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
-from detection.services.ops import chores, expired_rows, hourly_stats, retention, worker_registry
+from detection.services.ops import audit_archive, chores, expired_rows, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
@@ -60,6 +60,7 @@ CHORES = (
     Chore("perceptual_hashes", perceptual_hashes.sweep),
     Chore("erasure", erasure.sweep, budget_s=20.0),
     Chore("orphan_files", orphan_files.sweep),
+    Chore("audit_archive", audit_archive.sweep),
 )
 
 

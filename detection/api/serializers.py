@@ -257,7 +257,8 @@ class VideoSerializer(RowSerializer[Video]):
         model = Video
         fields = (
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
-            "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
+            "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded",
+            "frames_claimed", "truncated", "tracks", "people_left_out",
             "status", "task", "verdict", "needs_review", "label", "withheld", "media",
             "original_removed_at", "pictures_removed_at", "created_at", "updated_at",
         )  # fmt: skip

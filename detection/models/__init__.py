@@ -1,6 +1,6 @@
 """The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
 
-from detection.models.audit import AuditAction, AuditEntry, AuditHead
+from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
 from detection.models.core import (
     AUDIT_RANKS,
     OPEN_STATES,
@@ -45,6 +45,7 @@ __all__ = [
     "AppendOnlyError",
     "Assessment",
     "AuditAction",
+    "AuditArchive",
     "AuditEntry",
     "AuditHead",
     "CacheHolder",

@@ -28,6 +28,7 @@ class AuditAction(models.TextChoices):
     EXPORTED = "exported", "Labels exported"
     RETENTION = "retention", "Removed by the retention policy"
     FORGOTTEN = "forgotten", "Video forgotten"
+    ARCHIVED = "archived", "Audit entries archived"
 
 
 class AuditSet(models.QuerySet["AuditEntry"]):
@@ -81,6 +82,26 @@ class AuditEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError("An entry of the audit log is never removed.")
+
+
+class AuditArchive(models.Model):
+    """A run of old entries that were moved out of the table: one JSON object a line, in a file of the storage.
+
+    The chain goes through it: its first entry follows from the archive before, the table's first from the last archive.
+    """
+
+    first = models.PositiveBigIntegerField(primary_key=True, help_text="The number of its first entry.")
+    last = models.PositiveBigIntegerField(unique=True, help_text="The number of its last entry.")
+    hash = models.CharField(max_length=64, help_text="The hash of its last entry.")
+    file = models.FileField(max_length=255)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("first",)
+        constraints = [models.CheckConstraint(condition=models.Q(last__gte=models.F("first")), name="archive_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
 
 
 class AuditHead(models.Model):

@@ -25,7 +25,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from detection.models.indexes import DOUBTFUL, PRESENT, newest
+from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
 from detection.models.leasing import LeasedJob
 
 
@@ -121,7 +121,10 @@ class Video(models.Model):
     fps = models.FloatField(null=True, blank=True)
     duration_s = models.FloatField(null=True, blank=True)
     frames_decoded = models.PositiveIntegerField(null=True, blank=True)
+    frames_claimed = models.PositiveIntegerField(null=True, blank=True, help_text="As the file says; at most 150.")
+    truncated = models.BooleanField(default=False, db_default=False, help_text="Clearly fewer decoded than claimed.")
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
+    people_left_out = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Seen, but not judged.")
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
     )
@@ -196,15 +199,9 @@ class Video(models.Model):
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),
+            models.Index(fields=("name_key", "-created_at"), name="video_by_name", opclasses=PREFIX_THEN_TIME),
             models.Index(
-                fields=("name_key", "-created_at"),
-                name="video_by_name",
-                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
-            ),
-            models.Index(
-                fields=("external_id", "-created_at"),
-                name="video_by_external_id",
-                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
+                fields=("external_id", "-created_at"), name="video_by_external_id", opclasses=PREFIX_THEN_TIME
             ),
         ]
 

@@ -13,6 +13,9 @@ DOUBTFUL = Q(needs_review=True)
 """Few need review.  Django renders this without a comparison: no index on SQLite begins with such a column, but one may
 be made of its rows."""
 
+PREFIX_THEN_TIME = ("varchar_pattern_ops", "timestamptz_ops")
+"""Postgres' operator classes of an index for LIKE 'x%', in the order of time."""
+
 
 def newest(name: str, *first: str, also: tuple[str, ...] = (), condition: Q | None = None) -> Index:
     """An index to walk from the newest on.  It carries all that lists filter by (and `also`), so that a walk past a

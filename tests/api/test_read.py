@@ -104,6 +104,15 @@ def test_a_video_tells_its_facts_task_verdict_label_and_media(owner: Caller, fac
     assert owner.get(body["url"]).json() == body
 
 
+def test_a_video_tells_what_was_not_judged_of_it(owner: Caller, factory: Factory) -> None:
+    whole = factory.judged(owner.user)
+    facts: dict[str, Any] = {"frames_decoded": 40, "frames_claimed": 150, "truncated": True, "people_left_out": 2}
+    part = factory.judged(owner.user, **facts)
+    assert owner.get(f"/api/v1/videos/{part.pk}/").json().items() >= facts.items()
+    told = owner.get(f"/api/v1/videos/{whole.pk}/").json()
+    assert (told["frames_claimed"], told["truncated"], told["people_left_out"]) == (None, False, 0)
+
+
 def test_a_video_without_a_clip_has_no_address_for_one(owner: Caller, factory: Factory) -> None:
     media = owner.get(f"/api/v1/videos/{factory.video(owner.user).pk}/").json()["media"]
     assert (media["clip"], media["thumbnail"]) == (None, None)

@@ -142,7 +142,8 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
     champion = ModelVersion.objects.filter(active=True).first()
     if row.snapshot is None:
         seen = champion.trained_on if champion else ()
-        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=progress.update)
+        fence = partial(training_runs.hold, claim=claim)  # who has lost the run gives nobody a split
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=progress.update, fence=fence)
         training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
         parent = champion
     else:  # taken up again: the same labels, the same start

@@ -55,15 +55,26 @@ def feature_folder() -> Path:
 # --- snapshot --------------------------------------------------------------------------------------------------------
 
 
-def freeze(*, seed: int, seen: Iterable[str], watch: ProgressCallback | None = None) -> Snapshot:
-    """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
+def freeze(
+    *,
+    seed: int,
+    seen: Iterable[str],
+    watch: ProgressCallback | None = None,
+    fence: Callable[[], object] = lambda: None,
+) -> Snapshot:
+    """Give every labelled video its prints, then freeze the snapshot of today's labels.
+
+    `fence` is called before the snapshot is committed; what it raises leaves none.
+    """
     missing = snapshots.unprinted()
     for start in range(0, len(missing), PRINT_BATCH):
         perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
         if watch:
             watch("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
     return snapshots.freeze_snapshot(
-        assign=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed), seen=seen
+        assign=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed),
+        seen=seen,
+        fence=fence,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -376,15 +376,9 @@ def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Ca
             Video.objects.filter(id=claim.video_id).update(
                 clip=clip,
                 thumbnail=thumbnail,
-                container=facts.container[:80],
-                codec=facts.codec[:40],
-                width=facts.width,
-                height=facts.height,
-                rotation=facts.rotation,
-                fps=facts.fps,
-                duration_s=facts.duration_s,
-                frames_decoded=facts.frames_decoded,
+                **asdict(facts) | {"container": facts.container[:80], "codec": facts.codec[:40]},
                 tracks=result.tracks,
+                people_left_out=result.people_left_out,
                 extracted_at=now,
                 pictures_removed_at=None,
             )

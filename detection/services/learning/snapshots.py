@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -125,17 +125,21 @@ class _Candidate:
     reviewers: tuple[str, ...]
 
 
-def freeze_snapshot(*, assign: SplitAssigner, seen: Iterable[str] = ()) -> Snapshot:
+def freeze_snapshot(
+    *, assign: SplitAssigner, seen: Iterable[str] = (), fence: Callable[[], object] = lambda: None
+) -> Snapshot:
     """The snapshot of what is labelled now; the same one again when nothing has changed.
 
     `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
-    Every video must have its fingerprint (see `unprinted`).  New identities get their side in the same transaction.
+    Every video must have its fingerprint (see `unprinted`).  `fence` is called at the end of the transaction: what it
+    raises leaves neither rows nor a file.  New identities get their side in the same transaction.
     """
     check = orphan_files.watch_folder(below="snapshots")
     folder = check.path
     with StoredFiles(lambda: remove_tree(folder)) as files:
         with files.transaction():
             snapshot = _frozen(folder, assign, set(seen))
+            fence()
             orphan_files.claim(check)
         if not str(snapshot.manifest.name).startswith(f"{folder}/"):  # it was here before, or another's is the same
             remove_tree(folder)

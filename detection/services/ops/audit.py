@@ -3,6 +3,7 @@
 An entry is added while the head of the chain is locked, and the lock is held until the transaction ends: record last.
 (SQLite has one writer at a time anyway.)  Whoever may write to the database can write the whole chain anew: the hash of
 each entry is in the log lines as well, and `verify_audit --expect` asks for an entry that was noted elsewhere.
+`audit_archive` moves old entries into files; the chain goes through them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from uuid import UUID
 
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection.audit_context import Actor, who
-from detection.models import AuditAction, AuditEntry, AuditHead, Video
+from detection.models import AuditAction, AuditArchive, AuditEntry, AuditHead, Video
 from detection.models.audit import BEGINNING
 
 log = structlog.get_logger(__name__)
@@ -86,15 +88,18 @@ class Checked:
 
 
 def verify(*, expect: tuple[int, str] | None = None) -> Checked:
-    """Walk the chain to its end, in batches.  `expect`: number and hash of an entry, as noted at an earlier time."""
+    """Walk the chain to its end, archives and table, in batches.
+
+    `expect`: number and hash of an entry, as noted at an earlier time.
+    """
     count, previous, broken = 0, BEGINNING, list[str]()
-    for entry in _entries():
+    for entry in _entries(broken):
         gap = entry.number - count - 1
         if gap:
             broken.append(_missing(count + 1, entry.number - 1))
         elif entry.previous != previous:
             broken.append(f"Entry {entry.number} does not follow from the one before it.")
-        if entry.hash not in _digests(entry):
+        if not is_as_written(entry):
             broken.append(f"Entry {entry.number} is not as it was written.")
         if expect and expect[0] == entry.number and expect[1] != entry.hash:
             broken.append(f"Entry {entry.number} is not the one that was noted.")
@@ -109,6 +114,11 @@ def verify(*, expect: tuple[int, str] | None = None) -> Checked:
     if expect and expect[0] > count:
         broken.append(f"Entry {expect[0]}, which was noted, is missing.")
     return Checked(count, previous, tuple(broken))
+
+
+def is_as_written(entry: AuditEntry) -> bool:
+    """Whether the entry has the hash of its content."""
+    return entry.hash in _digests(entry)
 
 
 def _missing(first: int, last: int) -> str:
@@ -130,23 +140,71 @@ def _digests(entry: AuditEntry) -> list[str]:
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:
     """SHA-256 (hex) of the hash before and the entry as canonical JSON; with `address` in that spelling."""
-    content = {
+    canonical = _canonical(_content(entry) | {"address": address or entry.address})
+    return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
+
+
+def to_line(entry: AuditEntry) -> str:
+    """The entry as one line of an archive."""
+    return _canonical(_content(entry) | {"previous": entry.previous, "hash": entry.hash}) + "\n"
+
+
+def from_line(line: str) -> AuditEntry:
+    """The entry of a line of an archive, not saved.  Raises ValueError where it is none."""
+    try:
+        values = json.loads(line)
+        return AuditEntry(**values | {"at": datetime.fromisoformat(values["at"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError("A line of an archive is no entry.") from error
+
+
+def _content(entry: AuditEntry) -> dict[str, Any]:
+    return {
         "number": entry.number,
         "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
         "action": str(entry.action),
         "actor": entry.actor,
         "actor_id": entry.actor_id,
-        "address": address or entry.address,
+        "address": entry.address,
         "subject": entry.subject,
         "facts": entry.facts,
     }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
 
 
-def _entries() -> Iterator[AuditEntry]:
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def archived(archive: AuditArchive) -> Iterator[AuditEntry]:
+    """The entries of an archive, in order.  Raises OSError or ValueError where its file is gone or damaged."""
+    with default_storage.open(str(archive.file.name)) as file:
+        for line in file:
+            yield from_line(line.decode())
+
+
+def _entries(broken: list[str]) -> Iterator[AuditEntry]:
+    """Archives and table, in order, while old entries may be moved from the one to the other.
+
+    An archive that cannot be read adds a sentence to `broken`.
+    """
     last = 0
-    while batch := list(AuditEntry.objects.filter(number__gt=last).order_by("number")[:BATCH]):
+    while True:
+        archive = AuditArchive.objects.filter(first__lte=last + 1, last__gt=last).first()
+        if archive is not None:
+            try:
+                for entry in archived(archive):
+                    if entry.number > last:
+                        yield entry
+            except (OSError, ValueError) as error:
+                broken.append(f"The archive of the entries {archive} cannot be read: {error}")
+            last = archive.last
+            continue
+        batch = list(AuditEntry.objects.filter(number__gt=last).order_by("number")[:BATCH])
+        if not batch:
+            return
+        follows = batch[0].number == last + 1
+        if not follows and AuditArchive.objects.filter(first__lte=last + 1, last__gt=last).exists():
+            continue  # they were moved between the two questions
         yield from batch
         last = batch[-1].number
 

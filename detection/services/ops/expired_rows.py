@@ -1,6 +1,7 @@
 """Delete rows that nobody can ask for any more, a few at each sweep, so that no table grows for ever.
 
-Each table has a term; what is within it stays.  The audit log is not among them: its chain is kept from the beginning.
+Each table has a term; what is within it stays.  The audit log is not among them: it is kept from the beginning, its old
+entries in files (`audit_archive`).
 """
 
 from __future__ import annotations
