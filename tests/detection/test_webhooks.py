@@ -167,13 +167,12 @@ def test_an_end_that_is_undone_tells_nobody(video: Video, hook: Webhook, monkeyp
 def test_trouble_with_webhooks_never_keeps_a_task_from_ending(
     video: Video, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(analysis_id: UUID) -> list[UUID]:
+    def broken(*_: object) -> None:
         WebhookDelivery.objects.create(
             webhook_id=hook.id, video_id=uuid4(), task_id=uuid4(), event="x", state="nonsense"
         )
-        return []
 
-    monkeypatch.setattr(webhook_deliveries, "_add_deliveries", broken)  # an error of the database itself
+    monkeypatch.setattr(webhook_deliveries, "_deliver", broken)  # an error of the database itself
     analysis = finished(video)
     analysis.refresh_from_db()
     assert analysis.state == State.FAILED

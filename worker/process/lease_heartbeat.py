@@ -17,6 +17,8 @@ from worker.process import stop_signal
 log = structlog.get_logger(__name__)
 
 WRITE_EVERY_S = 1.0
+BEAT_S = 2.0
+"""At most this long after its job was cancelled, work that says nothing of its progress has lost its lease."""
 
 
 class ExtendsLease(Protocol):
@@ -36,17 +38,21 @@ class LeaseHeartbeat:
         self.claim, self._jobs = claim, jobs
         self._progress, self._details = 0, dict[str, Any]()
         self._written_at = time.monotonic()
-        self._lost = False
+        self._lost_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._extend_for_ever, name="heartbeat", daemon=True)
 
     def __call__(self, progress: float, **details: Any) -> None:
         self._progress, self._details = int(progress), details
         stop_signal.check()  # its exception may have been lost in a library's callback
-        if self._lost:
+        if self._lost_at is not None:
             raise LeaseLost(str(self.claim.id))
         if time.monotonic() - self._written_at >= WRITE_EVERY_S:
             self._extend()
+
+    def lost_for_s(self) -> float:
+        """For how many seconds the claim has been known to be another's, or cancelled; 0 while it is held."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,11 +69,11 @@ class LeaseHeartbeat:
 
     def _extend_for_ever(self) -> None:
         try:
-            while not self._stop.wait(settings.DFD_LEASE_S / 3):
+            while not self._stop.wait(min(settings.DFD_LEASE_S / 3, BEAT_S)):
                 try:
                     self._extend()
                 except LeaseLost:
-                    self._lost = True
+                    self._lost_at = time.monotonic()
                     return
                 except Exception as error:  # the database may be back at the next beat; the lease decides
                     log.warning("heartbeat_failed", claim=str(self.claim.id), error=str(error))

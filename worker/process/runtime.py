@@ -67,7 +67,8 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with file_budget(partial(abort_stuck, claim, analyses)), work_folder() as folder, local_file(name, folder) as path:
+    budget = file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s)
+    with budget, work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(

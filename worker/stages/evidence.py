@@ -64,7 +64,7 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     )
     video = Video.objects.only("clip", "file").get(id=claim.video_id)
     with (
-        file_budget(partial(abort_stuck, claim, evidence)),
+        file_budget(partial(abort_stuck, claim, evidence), heartbeat.lost_for_s),
         runtime.work_folder() as folder,
         runtime.local_file(str((video.clip or video.file).name), folder) as path,
     ):

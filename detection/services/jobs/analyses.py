@@ -1,4 +1,4 @@
-"""Every change of an Analysis, by the protocol of `leases`: the database owns the truth."""
+"""Every change of an Analysis but `cancellation`, by the protocol of `leases`: the database owns the truth."""
 
 from __future__ import annotations
 

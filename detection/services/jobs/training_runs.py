@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -172,8 +172,9 @@ def sweep() -> int:
 
     Not those of a terminal, which `retrain --resume` takes up.
     """
-    moved = _leases.sweep(_give_back_expired, TrainingRun.objects.exclude(options__foreground=True), limit=BATCH)
-    for run_id in _leases.unheard().exclude(options__foreground=True).values_list("id", flat=True)[:BATCH]:
+    of_workers = Q(options__foreground=False) | Q(options__foreground__isnull=True)
+    moved = _leases.sweep(_give_back_expired, TrainingRun.objects.filter(of_workers), limit=BATCH)
+    for run_id in _leases.unheard().filter(of_workers).values_list("id", flat=True)[:BATCH]:
         if not dispatch.wake_trainer(run_id=run_id):
             break  # the broker is away; the next sweep tries again
         moved += 1

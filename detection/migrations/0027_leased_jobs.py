@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0025_frames_claimed_and_people_left_out'),
+        ('detection', '0026_cancelled'),
     ]
 
     operations = [
