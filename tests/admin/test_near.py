@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection import dispatch
-from detection.admin.review.near_duplicates import near_payload
+from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.models import Analysis, DatasetVideo, Review, ReviewClaim, State, Video
 from detection.services.jobs.perceptual_hashes import store_prints
 from detection.services.reviews import reviews
@@ -71,8 +71,8 @@ def test_only_who_settles_a_disagreement_sees_the_labels(rows: Rows, reviewer: U
     reviews.record_review(video=near, reviewer=reviewer, label="real")
     request = rf.get("/")
     request.user = rows.user("senior", "senior_reviewer", staff=True)
-    assert [one["label_text"] for one in near_payload(request, video, labels=False)["near"]] == [""]
-    assert [one["label_text"] for one in near_payload(request, video, labels=True)["near"]] == ["Real"]
+    assert [one["label_text"] for one in near_duplicate_payload(request, video, labels=False)["near"]] == [""]
+    assert [one["label_text"] for one in near_duplicate_payload(request, video, labels=True)["near"]] == ["Real"]
 
 
 def test_a_second_reader_is_not_told_the_label_of_a_copy(

@@ -89,11 +89,11 @@ def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
 def test_who_lost_the_run_while_hashing_pictures_freezes_no_snapshot(
     row: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unprinted() -> list[Any]:
+    def without_hashes() -> list[Any]:
         give_up(row)
         return []
 
-    monkeypatch.setattr(snapshots, "unprinted", unprinted)
+    monkeypatch.setattr(snapshots, "without_hashes", without_hashes)
     assert runs.run(str(row.pk))
     row.refresh_from_db()
     assert (row.state, row.message, row.snapshot) == (RunState.FAILED, "Given up.", None)

@@ -66,7 +66,7 @@ def extract(claim: Claim, heart: Heart) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
+    with one_file(heart.give_up, heart.lost_for_s), work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(

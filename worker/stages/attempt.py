@@ -29,6 +29,8 @@ from worker.process import stop_signal
 from worker.stages import watchdog
 
 log = structlog.get_logger(__name__)
+BEAT_S = 2.0
+"""At most this long after its task was cancelled, work that says nothing of its progress has lost its lease."""
 C = TypeVar("C")
 
 
@@ -65,17 +67,21 @@ class Heart:
         self.claim, self._rules = claim, rules
         self._progress = 0
         self._written_at = time.monotonic()
-        self._lost = False
+        self._lost_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True)
 
     def __call__(self, progress: float) -> None:
         self._progress = int(progress)
         stop_signal.check()  # its exception may have been lost in a library's callback
-        if self._lost:
+        if self._lost_at is not None:
             raise LeaseLost(str(self.claim))
         if time.monotonic() - self._written_at >= 1.0:
             self._beat()
+
+    def lost_for_s(self) -> float:
+        """For how many seconds the claim has been known to be another's, or cancelled; 0 while it is held."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     def give_up(self, sentence: str) -> None:
         """End this attempt for a work that no longer hears anything.  Raises LeaseLost."""
@@ -96,11 +102,11 @@ class Heart:
 
     def _beat_for_ever(self) -> None:
         try:
-            while not self._stop.wait(settings.DFD_LEASE_S / 3):
+            while not self._stop.wait(min(settings.DFD_LEASE_S / 3, BEAT_S)):
                 try:
                     self._beat()
                 except LeaseLost:
-                    self._lost = True
+                    self._lost_at = time.monotonic()
                     return
                 except Exception as error:  # the database may be back at the next beat; the lease decides
                     log.warning("heartbeat_failed", claim=str(self.claim), error=str(error))

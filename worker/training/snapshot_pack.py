@@ -62,11 +62,11 @@ def freeze(
     watch: ProgressCallback | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> Snapshot:
-    """Give every labelled video its prints, then freeze the snapshot of today's labels.
+    """Give every labelled video its hashes, then freeze the snapshot of today's labels.
 
     `fence` is called before the snapshot is committed; what it raises leaves none.
     """
-    missing = snapshots.unprinted()
+    missing = snapshots.without_hashes()
     for start in range(0, len(missing), PRINT_BATCH):
         perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
         if watch:

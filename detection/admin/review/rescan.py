@@ -1,4 +1,4 @@
-"""The button "Look again" of a video in which no face was found, in its list and on its page."""
+"""The button "Look again" of a video in which no face was found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOKING = "Looking again at {} with lower thresholds; it comes back when it is d
 
 @require_POST
 def rescan_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
-    """Queue an analysis with lower thresholds, and go back to `next`."""
+    """Queue an analysis with lowered thresholds and redirect to `next`."""
     if not can_label(request):
         raise PermissionDenied
     video = get_object_or_404(Video, pk=video_id)

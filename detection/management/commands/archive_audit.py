@@ -13,6 +13,7 @@ from detection.services.ops import audit_archive
 
 
 def days(text: str) -> timedelta:
+    """Parse a number of days.  Raises ArgumentTypeError."""
     if not text.isdecimal() or not 1 <= int(text) <= 36_500:
         raise ArgumentTypeError(f"{text!r} is not a number of days, 1 or more")
     return timedelta(days=int(text))

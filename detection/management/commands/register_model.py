@@ -1,4 +1,4 @@
-"""Bring a file of weights into the registry."""
+"""`manage.py register_model`: add a file of weights to the registry."""
 
 from __future__ import annotations
 

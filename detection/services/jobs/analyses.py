@@ -1,4 +1,4 @@
-"""The job protocol: every change of an Analysis.  The database owns the truth; the broker only wakes a worker.
+"""The job protocol: every change of an Analysis but `cancellation`.  The database owns the truth, a broker only wakes.
 
 A claim is one conditional UPDATE that sets a new fencing token and a lease.  Whoever holds the token may extend the
 lease and finish; whoever has lost it (the lease ran out and another attempt has begun, or the video was deleted) gets

@@ -1,10 +1,9 @@
-"""Training-set snapshots: which videos teach, calibrate and judge, frozen and hashed.
+"""Training-set snapshots: which videos train, validate and are held out, frozen and hashed.
 
-A label counts when it is known: real or fake by `detection.services.reviews.consensus`, the rule that makes a video's
-label, too.  Unsure, no-face and disputed never count, nor what an owner thinks of the own video.  Identities are
-dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
-join two sides is left out.  Nobody names the people of uploads, so stored prints are asked: uploads that show the same
-shot, or the same face, are one group of people.
+A label counts when `detection.services.reviews.consensus` says real or fake; unsure, no-face and disputed ones do not,
+nor do owners' opinions.  Identities get their split once and for good (`IdentitySide`), so that the holdout is the same
+for every model; videos that would join two splits are left out.  People in uploads have no names, so perceptual hashes
+are compared: uploads that show the same shot or the same face are one group of people.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ class SnapshotItem:
 
 @dataclass
 class Summary:
-    """What is used, and what was left out and why; shown before training and kept with the snapshot."""
+    """Counts of what is used and what was left out; shown before training and stored with the snapshot."""
 
     sides: dict[str, dict[str, int]] = field(default_factory=dict)
     """Real and fake videos by split; the key is an old name that is stored."""
@@ -128,11 +127,15 @@ class _Candidate:
 def freeze_snapshot(
     *, assign: SplitAssigner, seen: Iterable[str] = (), fence: Callable[[], object] = lambda: None
 ) -> Snapshot:
-    """The snapshot of what is labelled now; the same one again when nothing has changed.
+    """Return a snapshot of what is labelled now, the same one again if nothing has changed.
 
-    `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
-    Every video must have its fingerprint (see `unprinted`).  `fence` is called at the end of the transaction: what it
-    raises leaves neither rows nor a file.  New identities get their side in the same transaction.
+    Args:
+        assign: Assigns splits to components of people (`ml.data.splits.assign_splits`).
+        seen: Identities that the model to be compared with was trained on; they train, or it would be judged on them.
+        fence: Called at the end of the transaction; what it raises leaves neither rows nor a file.
+
+    Every video must have its perceptual hash (see `without_hashes`).  New identities get their split in the same
+    transaction.
     """
     check = orphan_files.watch_folder(below="snapshots")
     folder = check.path
@@ -164,7 +167,12 @@ def _frozen(folder: str, assign: SplitAssigner, seen: set[str]) -> Snapshot:
 
 
 def read_snapshot(*, snapshot: Snapshot) -> list[SnapshotItem]:
-    """The manifest's items.  Raises OSError when storage has lost it, ValueError when it is not what was frozen."""
+    """Return the manifest's items.
+
+    Raises:
+        OSError: when storage has lost the manifest.
+        ValueError: when it is not what was frozen.
+    """
     with default_storage.open(str(snapshot.manifest.name)) as handle:
         content = handle.read()
     if hashlib.sha256(content).hexdigest() != snapshot.sha256:
@@ -172,8 +180,8 @@ def read_snapshot(*, snapshot: Snapshot) -> list[SnapshotItem]:
     return [SnapshotItem.from_line(line) for line in content.decode().splitlines()]
 
 
-def unprinted() -> list[Video]:
-    """The labelled videos that still need their prints."""
+def without_hashes() -> list[Video]:
+    """Return labelled videos that still need their perceptual hashes."""
     return list(without_prints().filter(id__in=_labelled_ids()).only("id", "thumbnail").order_by("id"))
 
 
@@ -186,7 +194,7 @@ def _labelled_ids() -> set[Any]:
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
-    """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
+    """Return videos with one known label and stored faces, and counts of the rest by reason."""
     answers: dict[Any, list[Answer]] = defaultdict(list)
     rows = Review.objects.effective().order_by("created_at", "id")
     for video_id, *answer in rows.values_list("video_id", "reviewer__username", "label", "role").iterator():
@@ -270,9 +278,9 @@ def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[s
 
 
 def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
-    """Pairs of ids of videos that show the same face, of which at least one is an upload.
+    """Return pairs of videos that show the same face, at least one of them an upload.
 
-    Data sets name their people, who are many: there a wrong link in a million pairs would tie strangers together.
+    People of data sets have names, and there are many: a wrong link in a million pairs would tie strangers together.
     """
     uploads = {c.video.id: c.dataset is None for c in candidates}
     pairs: list[tuple[str, str]] = []
@@ -297,9 +305,9 @@ def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
 
 
 def _near_duplicates(prints: Sequence[tuple[str, str, str]], linked: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Video id -> name of its group of near-duplicates; lone videos are not in it.
+    """Map each video that has near-duplicates to the name of its group.
 
-    `prints` are (id, sha256, fingerprint); `linked` are pairs of ids that belong together for another reason.
+    `prints` are (id, sha256, perceptual hash); `linked` are pairs of ids that belong together for another reason.
     """
     links: dict[str, set[str]] = defaultdict(set)
     for video_id, twin in linked:

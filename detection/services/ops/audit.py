@@ -1,8 +1,7 @@
-"""The audit log: one entry for each thing that was done, in the transaction that does it, chained by hashes.
+"""The audit log: one entry per action, in the action's transaction, chained by hashes.
 
-An entry is added while the head of the chain is locked, and the lock is held until the transaction ends: record last.
-(SQLite has one writer at a time anyway.)  Whoever may write to the database can write the whole chain anew: the hash of
-each entry is in the log lines as well, and `verify_audit --expect` asks for an entry that was noted elsewhere.
+Adding an entry locks the head of the chain until the transaction ends, so record last.  Whoever can write to the
+database can rewrite the chain; each hash is also in the log lines, and `verify_audit --expect` checks a noted one.
 `audit_archive` moves old entries into files; the chain goes through them.
 """
 
@@ -38,7 +37,7 @@ Facts = Mapping[str, Any]
 def record(
     action: AuditAction, *, subject: str = "", by: AbstractBaseUser | None = None, facts: Facts | None = None
 ) -> AuditEntry:
-    """Add an entry.  `facts` are JSON without decimal fractions, which databases do not all give back as they were."""
+    """Add an entry; `facts` are JSON without fractions, which some databases return changed."""
     with transaction.atomic():
         return _add(_locked_head(), action, subject, who(by=by), dict(facts or {}))
 
@@ -51,7 +50,7 @@ def record_once(
     each_address: bool = False,
     facts: Facts | None = None,
 ) -> None:
-    """Add an entry unless this actor (from this address, if that is to count) has one for the subject since then."""
+    """Add an entry unless this actor (from this address, with `each_address`) has one for the subject since then."""
     actor = who()
     same = AuditEntry.objects.filter(subject=subject, action=action, at__gte=since, actor=actor.name)
     if each_address:
@@ -65,7 +64,7 @@ def record_once(
 
 
 def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
-    """Somebody who does not own the video has seen a part of it: one entry a user, video and hour."""
+    """Record that somebody other than the owner has seen part of a video, once per user, video and hour."""
     if Video.objects.filter(pk=video_id, owner_id=user.pk).exists():
         return
     action = AuditAction.MEDIA_DOWNLOADED if original else AuditAction.MEDIA_VIEWED
@@ -77,7 +76,7 @@ def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """`broken` has a sentence for each entry that is missing or not as it was written; empty where all are sound.
+    """Result of a check: `broken` has a sentence for each missing or changed entry.
 
     `entries` is the number of the last entry, and `head` its hash.
     """
@@ -88,10 +87,7 @@ class Checked:
 
 
 def verify(*, expect: tuple[int, str] | None = None) -> Checked:
-    """Walk the chain to its end, archives and table, in batches.
-
-    `expect`: number and hash of an entry, as noted at an earlier time.
-    """
+    """Check the whole chain, archives and table, in batches; `expect` is a number and hash noted earlier."""
     count, previous, broken = 0, BEGINNING, list[str]()
     for entry in _entries(broken):
         gap = entry.number - count - 1
@@ -126,9 +122,9 @@ def _missing(first: int, last: int) -> str:
 
 
 def _digests(entry: AuditEntry) -> list[str]:
-    """The hashes that are right for the entry.
+    """Return the hashes that are valid for the entry.
 
-    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database spelt it anew.
+    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database respelt it.
     """
     spellings = {entry.address}
     address = ip_address(entry.address) if entry.address else None
@@ -139,18 +135,18 @@ def _digests(entry: AuditEntry) -> list[str]:
 
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:
-    """SHA-256 (hex) of the hash before and the entry as canonical JSON; with `address` in that spelling."""
+    """Return the SHA-256 (hex) of the previous hash and the entry as canonical JSON; `address` overrides its own."""
     canonical = _canonical(_content(entry) | {"address": address or entry.address})
     return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
 
 
 def to_line(entry: AuditEntry) -> str:
-    """The entry as one line of an archive."""
+    """Return the entry as one line of an archive."""
     return _canonical(_content(entry) | {"previous": entry.previous, "hash": entry.hash}) + "\n"
 
 
 def from_line(line: str) -> AuditEntry:
-    """The entry of a line of an archive, not saved.  Raises ValueError where it is none."""
+    """Return the unsaved entry of a line of an archive.  Raises ValueError if it is none."""
     try:
         values = json.loads(line)
         return AuditEntry(**values | {"at": datetime.fromisoformat(values["at"])})
@@ -210,7 +206,7 @@ def _entries(broken: list[str]) -> Iterator[AuditEntry]:
 
 
 def _locked_head() -> AuditHead:
-    """In a transaction: nobody else adds an entry before it ends."""
+    """Return the head of the chain, locked until the transaction ends."""
     head = AuditHead.objects.select_for_update().first()
     if head is None:  # a new installation
         AuditHead.objects.get_or_create(pk=1)

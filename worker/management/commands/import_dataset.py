@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from detection.errors import Refused
-from detection.models import State
+from detection.models import TOLD_AS_FAILED, State
 from detection.services.jobs.analyses import GAVE_UP
 from detection.services.learning import datasets
 from ml.config import Label
@@ -162,12 +162,12 @@ class _Report:
 
     @property
     def failed(self) -> list[dict[str, str]]:
-        rows = [row for row in self.statuses if row.status in (State.FAILED, State.DEAD)]
+        rows = [row for row in self.statuses if row.status in TOLD_AS_FAILED]
         return self.refused + [{"path": r.path, "code": r.error_code, "detail": r.error_detail} for r in rows]
 
     @property
     def with_faces(self) -> int:
-        return sum(row.status not in (State.NO_FACE, State.FAILED, State.DEAD) for row in self.statuses)
+        return sum(row.status not in (State.NO_FACE, *TOLD_AS_FAILED) for row in self.statuses)
 
     def findings(self) -> Iterator[str]:
         found = self.found
