@@ -34,6 +34,7 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
+    """Give back what dead workers hold, wake what waited for a model, and publish again what no worker heard of."""
     come_back_in_time()
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
