@@ -1,4 +1,4 @@
-"""Batches of single crops for the frame network: each is a pure function of (seed, step), whoever loads it.
+"""Batches of single crops for the frame network; each is a pure function of (seed, step).
 
 So training resumes exactly where it stopped, with any number of loader processes.
 """
@@ -115,8 +115,7 @@ class GroupSampler:
         return self._mate(self._rows[fake], rng), fake
 
     def _mate(self, row: CropRow, rng: np.random.Generator) -> int:
-        """Draw a real crop of the forgery's own clip, at about the same moment, else of its person, else of its
-        source."""
+        """Draw a real crop of the forgery's clip at about the same moment, else of its person, else of its source."""
         mates = self._mates.get((row.source, "clip", row.origin)) if row.origin else None
         mates = mates or self._mates.get((row.source, "person", row.group))
         if not mates:

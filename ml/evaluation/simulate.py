@@ -1,4 +1,4 @@
-"""Check by simulation that intervals and gate keep what they promise:  python -m ml.evaluation.simulate
+"""Check by simulation that intervals and gate keep what they promise: `python -m ml.evaluation.simulate`.
 
 Scores of made-up people: a margin is `signal` for fakes, plus a normal error of the person and one of the video, so
 that the truth is known.  Two tables come out: how often the printed 95 % intervals hold the truth (93 to 97 %; more for

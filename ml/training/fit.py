@@ -1,7 +1,7 @@
-"""One training, from a pack to weights: the frame network (or a frozen one), the sequence head, calibration, judgement.
+"""One training, from a pack to weights: frame network, sequence head, calibration, evaluation.
 
-`python -m ml.train` and `manage.py retrain` both end here.  People are split three ways by whole components: training,
-validation (early stopping, temperature, threshold) and holdout (figures only).
+`python -m ml.train` and `manage.py retrain` both end here.  People are split by whole components: training, validation
+(early stopping, temperature, threshold) and holdout (metrics only).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a training does; everything here and the pack decide the result."""
+    """What a training does; these options and the pack determine the result."""
 
     name: str = "model"
     full: bool = True
@@ -93,7 +93,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training: the file, what it says of itself, and how it went."""
+    """A finished training: file, metadata, history, and the scored holdout."""
 
     path: Path
     sha256: str
@@ -103,7 +103,7 @@ class Fitted:
 
 
 def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
-    """The pack, its training and validation labels dealt anew among the videos (or single crops) of each source."""
+    """Return the pack with training and validation labels shuffled among each source's videos (or single crops)."""
     rng = np.random.default_rng(seed)
     units: dict[tuple[str, str], dict[str, list[int]]] = {}
     for split in (TRAIN, VAL):
@@ -172,7 +172,7 @@ def train_frame_stage(
 def single_features(
     pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: ProgressCallback | None
 ) -> torch.Tensor:
-    """(N, F) features of single crops."""
+    """Return features (N, F) of single crops."""
     wanted = [
         Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i), pack.rows[i].video)
         for i in indices
@@ -250,7 +250,7 @@ def fit(
 
 
 def score_bins(videos: Sequence[ScoredVideo], bins: int = 20) -> dict[str, list[int]]:
-    """Per label how many scores fall into each of `bins` parts of 0 to 1: what later scores are compared with."""
+    """Count the scores of each label in `bins` equal bins from 0 to 1, for drift to be compared with later."""
     found = {label.name.lower(): [0] * bins for label in Label}
     for video in videos:
         found[Label(video.label).name.lower()][min(bins - 1, int(video.score * bins))] += 1
@@ -267,7 +267,7 @@ def scored_split(
     temperature: float,
     watch: ProgressCallback | None = None,
 ) -> list[ScoredVideo]:
-    """The videos on one side of the split, as the model scores them."""
+    """Score the videos of one split."""
     names = _names(pack, split_rows(pack, seed=options.seed)[split])
     component = dict(zip((row.group for row in pack.rows), row_components(pack.rows), strict=True))
     sequences = video_sequences(pack, names, features, blend=False, watch=watch)
@@ -277,7 +277,7 @@ def scored_split(
 
 
 def _names(pack: Pack, indices: Sequence[int]) -> list[str]:
-    """The sequences that the rows belong to, in order."""
+    """Return the sequences that the rows belong to, in order."""
     return list(dict.fromkeys(pack.rows[i].sequence for i in indices if pack.rows[i].sequence))
 
 
@@ -291,7 +291,7 @@ def _train_heads(
     watch: ProgressCallback | None,
     on_epoch: EpochCallback | None,
 ) -> list[dict[str, Any]]:
-    """Stage 2.  Pixels, and so features, are the same for shuffled labels; only what the heads are told changes."""
+    """Train stage 2.  Shuffled labels leave pixels and features as they are; only what the heads are told changes."""
     features = FeatureCache(folder, model)
     told = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
     # Which sequences are copied self-blended follows the labels that are told: a shuffled run must not learn the truth.
@@ -325,7 +325,7 @@ def _validation(
     options: FitOptions,
     watch: ProgressCallback | None,
 ) -> list[FeatureSequence]:
-    """Videos of validation people, and pseudo-sequences of single crops of theirs."""
+    """Return validation videos, and pseudo-sequences of single validation crops."""
     singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
     return [
         *video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch),

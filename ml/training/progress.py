@@ -1,4 +1,4 @@
-"""One progress bar for long work: tqdm on a terminal, plain lines elsewhere, or a callback of the caller's."""
+"""One progress bar for long work: tqdm on a terminal, plain lines elsewhere, or a callback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_INTERVAL_S = 60.0
 
 
 class ProgressBar:
-    """Count `total` steps of `what`, of which `done` are behind; with `watch`, that is told instead of the screen."""
+    """Count `total` steps of `what`, of which `done` are behind; a callback replaces the screen."""
 
     def __init__(self, total: int, what: str, *, done: int = 0, watch: ProgressCallback | None = None) -> None:
         self._total, self._what, self._done, self._watch = total, what, done, watch
