@@ -202,11 +202,11 @@ class Pack:
         data = self._blob[self._offsets[index] : self._offsets[index + 1]]
         return decode_crop(data, f"crop {index} of {self.path.name}")
 
-    def landmarks(self, indices: Sequence[int], *, watch: Callable[[float], None] | None = None) -> Points:
-        """Return the 68 points of these crops, (N, 68, 2) float32 in pixels of each.
+    def landmarks(self, indices: Sequence[int], *, on_progress: Callable[[float], None] | None = None) -> Points:
+        """Return the 68 landmarks of these crops, (N, 68, 2) float32 in pixels of each.
 
-        What the file lacks is looked for now, some hundred crops a second, and kept in memory.  `watch` is told how far
-        that is, 0 to 1.
+        What the file lacks is computed now, some hundred crops a second, and kept in memory; `on_progress` is told how
+        far that is, 0 to 1.
         """
         from ml.faces.landmarks import face_landmarks  # brings torch, which reading a pack does not need
 
@@ -214,8 +214,8 @@ class Pack:
         for start in range(0, len(missing), LANDMARK_BATCH):
             some = missing[start : start + LANDMARK_BATCH]
             self._landmarks[some] = face_landmarks([self.crop(i) for i in some], batch=LANDMARK_BATCH)
-            if watch:
-                watch(start / len(missing))
+            if on_progress:
+                on_progress(start / len(missing))
         return self._landmarks[list(indices)]
 
     def encoded(self, index: int) -> bytes:

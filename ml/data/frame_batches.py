@@ -145,11 +145,11 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
         model: ModelConfig,
         augmentation: AugmentConfig | None = None,
         *,
-        watch: Callable[[float], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         self.pack, self.schedule, self.model, self.augmentation = pack, schedule, model, augmentation
         self.sampler = GroupSampler(pack, indices, schedule)
-        pack.landmarks(indices, watch=watch)  # before loader processes are forked: they share what is found
+        pack.landmarks(indices, on_progress=on_progress)  # before loader processes are forked: they share what is found
 
     def __len__(self) -> int:
         return self.schedule.total_steps

@@ -100,12 +100,12 @@ def null_passes(situation: Situation, *, trials: int, looks: int = 1, n_bootstra
         labels, which = situation.people(rng)
         champion = scored(labels, which, situation.scores(labels, which, rng))
         for look in range(1, looks + 1):
-            challenger = scored(labels, which, situation.scores(labels, which, rng))
+            candidate = scored(labels, which, situation.scores(labels, which, rng))
             answer = compare(
                 champion,
-                challenger,
+                candidate,
                 champion_threshold=0.5,
-                challenger_threshold=0.5,
+                candidate_threshold=0.5,
                 look=look,
                 n_bootstrap=n_bootstrap,
                 seed=trial,

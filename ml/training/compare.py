@@ -1,7 +1,7 @@
-"""The promotion gate without a database: `python -m ml.compare PACK CHAMPION CHALLENGER [--sources dfdc]`.
+"""The promotion gate without a database: `python -m ml.compare PACK CHAMPION CANDIDATE [--sources dfdc]`.
 
 Compares two files of weights on the held-out people of a pack, without people that either was trained on.  A single
-crop counts as a video of one face.  Exits with 0 when the challenger has won, with 1 when it is refused.
+crop counts as a video of one face.  Exits with 0 when the candidate has won, with 1 when it is refused.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], Weigh
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ml.compare", description="Champion against challenger on a pack.")
+    parser = argparse.ArgumentParser(prog="python -m ml.compare", description="Champion against candidate on a pack.")
     parser.add_argument("pack", type=Path)
     parser.add_argument("champion", type=Path)
-    parser.add_argument("challenger", type=Path)
+    parser.add_argument("candidate", type=Path)
     parser.add_argument("--sources", nargs="+", default=(), help="only these data sets of the pack")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     try:
-        seen = {*read_info(args.champion).trained_on, *read_info(args.challenger).trained_on}
+        seen = {*read_info(args.champion).trained_on, *read_info(args.candidate).trained_on}
         pack = judged(Pack(args.pack), seen=seen, sources=args.sources)
         with tempfile.TemporaryDirectory() as cache:
             old, old_info = score(pack, args.champion, Path(cache))
-            new, new_info = score(pack, args.challenger, Path(cache))
+            new, new_info = score(pack, args.candidate, Path(cache))
     except (PackError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
-    result = compare(old, new, champion_threshold=old_info.threshold, challenger_threshold=new_info.threshold)
+    result = compare(old, new, champion_threshold=old_info.threshold, candidate_threshold=new_info.threshold)
     print(json.dumps(result.to_dict(), indent=1) if args.json else result.sentence)
     return 0 if result.passed else 1

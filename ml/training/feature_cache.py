@@ -56,7 +56,7 @@ class FeatureCache:
         self.folder = folder / backbone_sha256(model)[:24]
         self.model = model
 
-    def get(self, wanted: Sequence[Crops], *, watch: ProgressCallback | None = None) -> list[Tensor]:
+    def get(self, wanted: Sequence[Crops], *, on_progress: ProgressCallback | None = None) -> list[Tensor]:
         """Return features (count, F) float32 of each run, computing what is missing.
 
         Values are rounded to half precision, so that a first and a second reading give the same numbers.
@@ -66,8 +66,8 @@ class FeatureCache:
         for start in range(0, len(missing), CHUNK):
             chunk = [(k, wanted[k]) for k in missing[start : start + CHUNK]]
             places = [(item, i) for _, item in chunk for i in range(item.count)]
-            if watch:
-                watch(f"features of {len(missing)} sequences", start / len(missing))
+            if on_progress:
+                on_progress(f"features of {len(missing)} sequences", start / len(missing))
             computed = frame_features(self.model, partial(_load_at, places), len(places)).half()
             for (k, item), features in zip(chunk, computed.split([item.count for _, item in chunk]), strict=True):
                 self._write(item, features)

@@ -17,14 +17,14 @@ LOG_INTERVAL_S = 60.0
 class ProgressBar:
     """Count `total` steps of `what`, of which `done` are behind; a callback replaces the screen."""
 
-    def __init__(self, total: int, what: str, *, done: int = 0, watch: ProgressCallback | None = None) -> None:
-        self._total, self._what, self._done, self._watch = total, what, done, watch
+    def __init__(self, total: int, what: str, *, done: int = 0, on_progress: ProgressCallback | None = None) -> None:
+        self._total, self._what, self._done, self._on_progress = total, what, done, on_progress
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=done,
             desc=what,
-            disable=watch is not None,
+            disable=on_progress is not None,
             mininterval=0.1 if terminal else LOG_INTERVAL_S,
             maxinterval=10.0 if terminal else LOG_INTERVAL_S,
             delay=0 if terminal else LOG_INTERVAL_S,  # short work writes nothing into a log
@@ -34,8 +34,8 @@ class ProgressBar:
     def step(self, note: str = "") -> None:
         """Count one step; `note` stands beside it."""
         self._done += 1
-        if self._watch is not None:
-            self._watch(f"{self._what} {note}".strip(), self._done / max(1, self._total))
+        if self._on_progress is not None:
+            self._on_progress(f"{self._what} {note}".strip(), self._done / max(1, self._total))
         else:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(1)

@@ -70,7 +70,7 @@ def video_sequences(
     *,
     blend: bool,
     seed: int = 0,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> list[FeatureSequence]:
     """Return features of the pack's named sequences; with `blend`, a self-blended copy follows each real one."""
     sequences = pack.sequences()
@@ -91,7 +91,7 @@ def video_sequences(
             plan.append((indices, True))
             wanted.append(Crops(f"{key}-sbi{seed}", len(indices), partial(_blended_at, pack, indices, draw), video))
     found = []
-    for (indices, blended), features in zip(plan, cache.get(wanted, watch=watch), strict=True):
+    for (indices, blended), features in zip(plan, cache.get(wanted, on_progress=on_progress), strict=True):
         row = pack.rows[indices[0]]
         label = int(Label.FAKE) if blended else row.label
         found.append(FeatureSequence(features, label, row.source, row, blended=blended))
@@ -156,7 +156,7 @@ def train_sequence_head(
     *,
     val: Sequence[FeatureSequence] = (),
     fresh_frame_head: bool = False,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
     """Train LSTM and head from scratch, and the frame head further, in place on (T, F) features.
@@ -235,8 +235,8 @@ def train_sequence_head(
         history.append(entry)
         if on_epoch:
             on_epoch({"stage": "sequence", **entry})
-        if watch:
-            watch("sequence", (epoch + 1) / settings.epochs)
+        if on_progress:
+            on_progress("sequence", (epoch + 1) / settings.epochs)
         if best is not None and epoch - best[1] >= settings.patience:
             break
     if best is not None:

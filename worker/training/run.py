@@ -182,7 +182,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
     if row.snapshot is None:
         seen = champion.trained_on if champion else ()
         fence = partial(training_runs.hold, claim=claim)  # who has lost the run gives nobody a split
-        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=heart.watch, fence=fence)
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, on_progress=heart.watch, fence=fence)
         training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
         parent = champion
     else:  # taken up again: the same labels, the same start
@@ -192,7 +192,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
         heart.say(line)
     check(items)
     heart.span(5, 15)
-    pack = snapshot_pack.pack_of(items, watch=heart.watch)
+    pack = snapshot_pack.pack_of(items, on_progress=heart.watch)
     model, start, started_from = _start(options, parent, heart.say)
     heart.span(15, 85)
     out = snapshot_pack.root() / "runs" / str(claim.run_id)
@@ -204,12 +204,12 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
         cache=snapshot_pack.feature_folder(),
         resume=True,
         started_from=started_from,
-        watch=heart.watch,
+        on_progress=heart.watch,
         on_epoch=heart.epoch,
     )
     heart.span(85, 97)
     candidate = _register(fitted, parent if start == "active" else None, claim)
-    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, watch=heart.watch)
+    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, on_progress=heart.watch)
     noted = orphan_files.watch_folder(below=f"reports/{row.id}")
     with StoredFiles(lambda: remove_tree(noted.path)) as files:
         report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
