@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ml.data.erasure import owner_folder
 from ml.model.network import FaceSequenceClassifier
+from ml.progress import ProgressCallback
 from ml.training.frame_stage import frame_features
-from ml.training.progress import ProgressCallback
 
 CHUNK = 64
 """Sequences computed, then stored: what a kill costs at most."""

@@ -35,6 +35,7 @@ from ml.model.calibration import (
 )
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights, strictest
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import (
     EpochCallback,
@@ -43,7 +44,6 @@ from ml.training.frame_stage import (
     seed_everything,
     train_frames,
 )
-from ml.training.progress import ProgressCallback
 from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,

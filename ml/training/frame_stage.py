@@ -31,7 +31,7 @@ from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameB
 from ml.data.splits import subsample
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor, normalise
-from ml.training.progress import ProgressBar, ProgressCallback
+from ml.progress import ProgressBar, ProgressCallback
 
 EpochCallback = Callable[[dict[str, Any]], None]
 

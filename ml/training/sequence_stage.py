@@ -24,9 +24,9 @@ from ml.data.crop_pack import CropRow, Pack
 from ml.data.self_blend import self_blend
 from ml.data.splits import class_weights, subsample
 from ml.model.network import FaceSequenceClassifier
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import EpochCallback
-from ml.training.progress import ProgressCallback
 
 
 @dataclass(frozen=True)

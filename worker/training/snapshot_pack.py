@@ -32,9 +32,9 @@ from ml.evaluation.scored_video import ScoredVideo
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
-from ml.training.progress import ProgressCallback
 from worker.stages import erasure, perceptual_hashes
 
 KEEP_PACKS = 3
