@@ -17,7 +17,7 @@ LOG_INTERVAL_S = 60.0
 class ProgressBar:
     """Counts `total` steps of `what`, of which `done` are behind, on stderr.
 
-    With `watch`, that is told instead of the screen.  Away from a terminal there is a line now and then, every
+    With `on_progress`, that is told instead of the screen.  Away from a terminal there is a line now and then, every
     `log_interval_s` at most, and none for work that is shorter.  `look` is tqdm's.
     """
 
@@ -27,18 +27,18 @@ class ProgressBar:
         what: str,
         *,
         done: int = 0,
-        watch: ProgressCallback | None = None,
+        on_progress: ProgressCallback | None = None,
         log_interval_s: float = LOG_INTERVAL_S,
         **look: Any,
     ) -> None:
-        self._total, self._what, self._done, self._watch = total, what, done, watch
+        self._total, self._what, self._done, self._on_progress = total, what, done, on_progress
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=done,
             desc=what,
             file=sys.stderr if terminal else _Lines(),
-            disable=watch is not None,
+            disable=on_progress is not None,
             dynamic_ncols=terminal,
             mininterval=0.1 if terminal else log_interval_s,
             maxinterval=10.0 if terminal else log_interval_s,
@@ -56,8 +56,8 @@ class ProgressBar:
     def step(self, note: str = "") -> None:
         """Count one step; `note` stands beside it."""
         self._done += 1
-        if self._watch is not None:
-            self._watch(f"{self._what} {note}".strip(), self._done / max(1, self._total))
+        if self._on_progress is not None:
+            self._on_progress(f"{self._what} {note}".strip(), self._done / max(1, self._total))
         else:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(1)

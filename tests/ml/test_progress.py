@@ -27,7 +27,7 @@ def test_short_work_writes_nothing_into_a_log(capsys: pytest.CaptureFixture[str]
 
 def test_a_callback_hears_what_and_how_far(capsys: pytest.CaptureFixture[str]) -> None:
     heard: list[tuple[str, float]] = []
-    with ProgressBar(4, "frames", done=1, watch=lambda what, share: heard.append((what, share))) as bar:
+    with ProgressBar(4, "frames", done=1, on_progress=lambda what, share: heard.append((what, share))) as bar:
         bar.step("loss 0.5")
         bar.step()
     assert heard == [("frames loss 0.5", 0.5), ("frames", 0.75)]

@@ -144,7 +144,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
     if row.snapshot is None:
         seen = champion.trained_on if champion else ()
         fence = partial(training_runs.hold, claim=claim)  # who has lost the run gives nobody a split
-        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=progress.update, fence=fence)
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, on_progress=progress.update, fence=fence)
         training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
         parent = champion
     else:  # taken up again: the same labels, the same start
@@ -154,7 +154,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
         progress.say(line)
     check(items)
     progress.span(5, 15)
-    pack = snapshot_pack.pack_of(items, watch=progress.update)
+    pack = snapshot_pack.pack_of(items, on_progress=progress.update)
     model, start, started_from = _start(options, parent, progress.say)
     progress.span(15, 85)
     out = snapshot_pack.root() / "runs" / str(claim.id)
@@ -166,12 +166,12 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
         cache=snapshot_pack.feature_folder(),
         resume=True,
         started_from=started_from,
-        watch=progress.update,
+        on_progress=progress.update,
         on_epoch=progress.epoch,
     )
     progress.span(85, 97)
     candidate = _register(fitted, parent if start == "active" else None, claim)
-    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, watch=progress.update)
+    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, on_progress=progress.update)
     noted = orphan_files.watch_folder(below=f"reports/{row.id}")
     with StoredFiles(lambda: remove_tree(noted.path)) as files:
         report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
