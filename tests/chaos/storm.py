@@ -76,13 +76,14 @@ class Storm:
         self.plan, self.say = plan, say
         self.deal = random.Random(plan.seed + 1)
         self.server = Postgres() if plan.database_restarts else None
+        settings: dict[str, Any] = {"DATABASE_URL": self.server.database("dfd")} if self.server else {}
         self.stack = Stack(
             # Each kill strikes somebody at random; how many strikes make a poison is another test's.
             DFD_MAX_ATTEMPTS=50,
             DFD_REPUBLISH_S=5,
             DFD_TASK_SOFT_LIMIT_S=60,
             DFD_MAX_REQUESTS_A_MINUTE=1_000_000,
-            **({"DATABASE_URL": self.server.database("dfd")} if self.server else {}),
+            **settings,
         )
         self.media = SmallDisk(self.stack.var / "media", plan.uploads) if plan.disk_fulls else None
         self.accepted: dict[str, str] = {}  # video id -> which clip it is
