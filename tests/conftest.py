@@ -19,7 +19,7 @@ import pytest
 from detection import dispatch
 
 STACKS = "stacks"
-# The same examples each time, however long one takes: what a test says must not hang on chance or on the machine's load.
+# The same examples each time, however long one takes: neither chance nor the load of the machine decides.
 hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
