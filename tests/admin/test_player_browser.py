@@ -24,7 +24,6 @@ from tests.admin.test_workspace_browser import log_in
 from tests.ml.clips import write_clip
 from tests.ml.test_trim import shifted
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 BITS, SIDE = 8, 32
 READ = """selector => {
