@@ -77,7 +77,9 @@ class Storm:
         self.deal = random.Random(plan.seed + 1)
         self.server = Postgres() if plan.database_restarts else None
         settings: dict[str, Any] = {"DATABASE_URL": self.server.database("dfd")} if self.server else {}
+        self.prepared = not (plan.database_restarts or plan.disk_fulls)  # or else a disk is mounted over its weights
         self.stack = Stack(
+            model=self.prepared,
             # Each kill strikes somebody at random; how many strikes make a poison is another test's.
             DFD_MAX_ATTEMPTS=50,
             DFD_REPUBLISH_S=5,
@@ -125,7 +127,8 @@ class Storm:
     # --- the calm ----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self.stack.register_tiny_model()
+        if not self.prepared:
+            self.stack.register_tiny_model()
         for number in range(self.plan.workers):
             self.stack.start_worker(name=f"worker-{number}")
         self.stack.start_beat()
