@@ -46,6 +46,9 @@ class Client:
         data = json.dumps(body).encode()
         return self._call("POST", path, data, {"Content-Type": "application/json"})[1]
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)[1]
+
     def upload(self, path: Path) -> tuple[int, Any]:
         """POST a file as multipart/form-data, read in pieces.  Answers status (202: new, 200: known) and body."""
         boundary = secrets.token_hex(16)

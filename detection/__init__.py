@@ -1,1 +1,1 @@
-"""Videos, their analyses and verdicts, and what people say of them."""
+"""Videos, their analyses and verdicts, and the reviews that people give them."""

@@ -1,6 +1,6 @@
-"""Who is acting: the user of the request that this thread answers, or else a program or a person at a terminal.
+"""The current actor: the user of the request this thread answers, a program, or a person at a terminal.
 
-Services that keep a record ask here, so that nobody has to hand the request down to them.
+Services that write the audit log ask here, so that no request has to be passed down to them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from django_structlog.middlewares import RequestMiddleware
 
 @dataclass(frozen=True)
 class Actor:
-    """`user_id` is None where it is no user.  Such names have a space, which no user's name may have."""
+    """Who acts; `user_id` is None unless it is a user.  Other names contain a space, which a user name cannot."""
 
     name: str
     user_id: int | None = None
@@ -35,12 +35,13 @@ _program: ContextVar[str] = ContextVar("program", default="")
 
 
 class RememberRequest:
-    """Middleware.  Authentication comes later, so the request is remembered, and its user is read when asked for."""
+    """Middleware that remembers the request; its user is read when needed, as authentication comes later."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the response to a request that is remembered meanwhile."""
         token = _request.set(request)
         try:
             return self.get_response(request)
@@ -49,16 +50,17 @@ class RememberRequest:
 
 
 class LogRequest(RequestMiddleware):
-    """Middleware.  django-structlog's line a request, with the address that we believe and not what a header claims."""
+    """Middleware of django-structlog, with the client address we trust instead of what a header claims."""
 
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:
+        """Bind the trusted client address to the request's log lines."""
         structlog.contextvars.bind_contextvars(ip=client_address(request))
 
 
 @contextmanager
 def acting_as(program: str) -> Iterator[None]:
-    """What is done in here is done by the program, say `retention`."""
+    """Attribute what is done in this block to a program, such as `retention`."""
     token = _program.set(f"{program} (program)")
     try:
         yield
@@ -67,7 +69,7 @@ def acting_as(program: str) -> Iterator[None]:
 
 
 def who(*, by: AbstractBaseUser | None = None) -> Actor:
-    """`by` where it is known, else whoever the request belongs to, else the program or the person at the terminal."""
+    """Return the current actor: `by` if given, else the request's user, the program, or the user of the terminal."""
     request = _request.get()
     user = by or getattr(request, "user", None)
     address = client_address(request) if request is not None else None
@@ -79,9 +81,11 @@ def who(*, by: AbstractBaseUser | None = None) -> Actor:
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Behind the proxy that DFD_HTTPS speaks of, what that proxy saw: the last of X-Forwarded-For.
+    """Return the client's address, or None for a Unix socket.
 
-    What stands before it came from the client, who may write there what they like.
+    Behind a proxy (DFD_HTTPS) it is the last entry of X-Forwarded-For, which that proxy wrote; earlier entries came
+    from
+    the client, who can write anything there.
     """
     seen = str(request.META.get("REMOTE_ADDR", ""))
     if settings.HTTPS:

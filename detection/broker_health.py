@@ -1,4 +1,4 @@
-"""How the broker stands, as it was when it was last looked at: whoever asks never waits for the look."""
+"""Whether the broker answers, as of the last check; asking never waits for a check."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ OLD_S = 60.0
 
 
 class Broker(StrEnum):
+    """Whether the broker answers."""
+
     ANSWERS = "answers"
     SILENT = "does not answer"
     UNKNOWN = "not known yet"
@@ -25,7 +27,7 @@ _found = Broker.UNKNOWN
 
 
 def broker() -> Broker:
-    """As at the last look, of at most a minute ago; begins another in a thread when that is a while ago."""
+    """Return the result of the last check, at most a minute old, and start another one in a thread when it is due."""
     global _looking
     with _lock:
         age = time.monotonic() - _looked_at

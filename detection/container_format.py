@@ -1,8 +1,8 @@
-"""What a file is by its first bytes.  Its name and the type the client claims are never asked.
+"""Recognise a container format by its first bytes ("sniffing"); names and claimed media types are ignored.
 
-Only containers that the workers can open are named, so everything else (playlists and scripts that would make a
-decoder read other files, archives, programs, pages, pictures that do not move) is refused at the door.  A hit is no
-promise that the file is sound: that is for a worker to find out.
+Only containers that the workers can open are listed.  Everything else is refused at upload: playlists and scripts that
+make a decoder read other files, archives, programs, web pages, still pictures.  A match does not promise that the file
+can be decoded; a worker finds that out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STILL_CHECK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class FileKind:
-    """A container: the suffix it is stored under and the media type it is served as."""
+    """A container: its stored suffix and its media type."""
 
     suffix: str
     media_type: str
@@ -69,7 +69,7 @@ _STARTS: tuple[tuple[bytes, FileKind], ...] = (
 
 
 def sniff(head: bytes) -> FileKind | None:
-    """The container that `head` (the first bytes of a file, up to HEAD_BYTES of them) begins, or None."""
+    """Return the container that starts with `head` (the file's first HEAD_BYTES), or None."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
@@ -89,9 +89,9 @@ def sniff(head: bytes) -> FileKind | None:
 
 
 def is_still_picture(start: bytes) -> bool:
-    """Whether a file that sniffs as GIF or APNG holds one picture only.
+    """Return whether a GIF or APNG holds a single picture.
 
-    `start` is the file's first STILL_CHECK_BYTES; where they end before the answer, the answer is False.
+    `start` is the file's first STILL_CHECK_BYTES; False if they end before that is decided.
     """
     if start.startswith(_PNG):
         return _png_is_still(start)
@@ -109,12 +109,15 @@ def _iso_media(brand: bytes) -> FileKind | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Sync bytes at the packet distance: 188, or 192 with a time code before each packet (Blu-ray, AVCHD)."""
+    """Return whether sync bytes stand at packet distance.
+
+    That is 188, or 192 with a time code before each packet (Blu-ray, AVCHD).
+    """
     return b"\x47\x47\x47" in (head[0 : 2 * 188 + 1 : 188], head[4 : 4 + 2 * 192 + 1 : 192])
 
 
 def _annex_b(head: bytes) -> FileKind | None:
-    """A raw H.264 or H.265 stream: a start code and a unit that may come first."""
+    """Recognise a raw H.264 or H.265 stream: a start code and a NAL unit that may come first."""
     unit = head[4:] if head.startswith(b"\x00\x00\x00\x01") else head[3:] if head.startswith(b"\x00\x00\x01") else b""
     if len(unit) < 2:
         return None
@@ -125,7 +128,7 @@ def _annex_b(head: bytes) -> FileKind | None:
 
 
 def _png_is_still(data: bytes) -> bool:
-    """A PNG moves if an `acTL` chunk comes before the first `IDAT`."""
+    """Return whether no `acTL` chunk comes before the first `IDAT`."""
     at = len(_PNG)
     while at + 8 <= len(data):
         length, chunk = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -138,7 +141,7 @@ def _png_is_still(data: bytes) -> bool:
 
 
 def _gif_is_still(data: bytes) -> bool:
-    """A GIF moves if it has two image blocks."""
+    """Return whether there are fewer than two image blocks."""
     if len(data) < 13:
         return True
     at = 13 + _color_table_bytes(data[10])

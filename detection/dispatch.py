@@ -1,10 +1,9 @@
-"""The only publisher of tasks: by name, with ids only.  The database owns the truth; a message is a doorbell.
+"""The only publisher of Celery tasks: by name, with ids only.  The database holds the truth; a message is a doorbell.
 
-A message that cannot be sent is no error: `published_at` stays empty and the sweeper publishes the task later.  In a
-web process (`publish_in_background`) even the attempt costs the request nothing: one daemon thread does it.
+A message that cannot be sent is no error: `published_at` stays empty and the sweeper publishes it later.  In a web
+process (`publish_in_background`) a daemon thread publishes, so that no request waits for the broker.
 
-A message carries the id of the request that it comes from, if any, as a header: the log lines of both have it.  What
-the sweeper publishes has none; the analysis's own id is in the lines of both sides, too.
+A message carries the id of the request it comes from as a header, so that the log lines of both have it.
 """
 
 from __future__ import annotations
@@ -40,21 +39,21 @@ REQUEST_ID_HEADER = "dfd_request_id"
 
 
 def wake(*, analysis_id: UUID, stage: str) -> bool:
-    """Tell a worker that an analysis is ready for `stage`; a stage without a task is left alone.
+    """Tell a worker that an analysis is ready for `stage`; stages without a task are ignored.
 
-    Never raises; false when it is known that no worker could be told.
+    Never raises; returns False when the message is known not to be sent.
     """
     task = TASK_OF_STAGE.get(Stage(stage))
     return task is None or _submit(partial(_publish_analysis, analysis_id, task))
 
 
 def wake_sweeper() -> bool:
-    """Ask for a sweep now, and not at its next turn.  Never raises."""
+    """Request a sweep now instead of at its next turn.  Never raises."""
     return _submit(partial(_publish, SWEEP_TASK, []))
 
 
 def wake_retention() -> bool:
-    """Ask for the next round of the retention policy now.  Never raises."""
+    """Request the next round of the retention policy now.  Never raises."""
     return _submit(partial(_publish, RETAIN_TASK, []))
 
 
@@ -64,17 +63,17 @@ def wake_trainer(*, run_id: UUID) -> bool:
 
 
 def wake_evidence(*, job_id: UUID, kind: str) -> bool:
-    """Tell a worker that heat maps or a preview are wanted.  Never raises; the sweeper repeats it."""
+    """Tell a worker that heat maps or a preview were requested.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish, EVIDENCE_TASKS[EvidenceKind(kind)], [str(job_id)]))
 
 
 def wake_webhook(*, webhook_id: UUID) -> bool:
-    """Tell a worker that something waits to be sent.  Never raises; the sweeper repeats it."""
+    """Tell a worker that a delivery waits.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish, WEBHOOK_TASK, [str(webhook_id)]))
 
 
 def backlog(*, stage: str) -> int | None:
-    """Messages that wait in the broker for `stage`, or None when the broker does not answer."""
+    """Return the number of messages waiting for `stage`, or None when the broker does not answer."""
     app = _app()
     name = app.conf.task_routes[TASK_OF_STAGE[Stage(stage)]]["queue"]
     try:
@@ -88,7 +87,7 @@ def backlog(*, stage: str) -> int | None:
 
 
 def broker_answers() -> bool:
-    """Whether a connection can be had, within a few seconds.  Never raises."""
+    """Return whether the broker accepts a connection within a few seconds.  Never raises."""
     try:
         with _app().connection_for_write() as conn:
             conn.ensure_connection(max_retries=1, interval_start=0, timeout=2)
@@ -99,7 +98,7 @@ def broker_answers() -> bool:
 
 
 def publish_in_background() -> None:
-    """From now on publish from a thread of this process.  Called where a web process starts."""
+    """Publish from a thread of this process from now on; called when a web process starts."""
     global _background
     _background = True
 
@@ -114,14 +113,14 @@ _thread_pid: int | None = None
 
 @cache
 def _app() -> Celery:
-    """A producer with the workers' settings, which knows none of their code."""
+    """Return a Celery producer with the workers' settings, without their code."""
     app = Celery("dfd-dispatch", set_as_current=False)
     app.config_from_object("django.conf:settings", namespace="CELERY")
     return app
 
 
 def _publish(task: str, args: list[str]) -> bool:
-    """True when the broker took the message."""
+    """Send a message; return whether the broker took it."""
     try:
         queue_name = _app().conf.task_routes[task]["queue"]
         # One more try: the first may meet a connection that has died since it was last used.
@@ -160,7 +159,7 @@ def _submit(publish: partial[bool]) -> bool:
 
 
 def _ensure_thread() -> None:
-    """One thread per process; a forked child needs its own."""
+    """Start the publishing thread of this process; a forked child needs its own."""
     global _thread_pid
     with _lock:
         if _thread_pid != os.getpid():

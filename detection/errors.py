@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 
 class Refused(Exception):  # an answer, not a malfunction: hence no Error in its name
-    """What was asked for cannot be done; `code` is stable for programs, `detail` is a sentence for people.
+    """A request was refused; `code` is stable for programs, `detail` is a sentence for people.
 
-    `status` and `headers` are what HTTP says of it.
+    `status` and `headers` are those of the HTTP response.
     """
 
     def __init__(self, code: str, detail: str, *, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
@@ -21,11 +21,12 @@ class Refused(Exception):  # an answer, not a malfunction: hence no Error in its
 
 
 def has_no_room(error: BaseException) -> bool:
-    """Whether a disk was full, or a user's share of it."""
+    """Return whether the error says that a disk or a quota of the file system is full."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def storage_full() -> Refused:
+    """Return the refusal of an upload when storage is full."""
     return Refused(
         "storage_full", "There is no room for the file; try again later.", status=507, headers={"Retry-After": "60"}
     )

@@ -1,7 +1,6 @@
-"""Whether an address that a client has given may be called: it must not lead into the network that we stand in.
+"""Check URLs that clients register: they must not lead into our own network (SSRF).
 
-What a name resolves to may change between a look and a call, so who calls connects to the very address that
-`resolve` has returned.
+A name may resolve differently between check and call, so the caller must connect to an address that `resolve` returned.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _NOT_PUBLIC_6 = [
 
 @dataclass(frozen=True)
 class Target:
-    """An address, taken apart.  `path` has the query with it; `trusted` is one that the operator has listed."""
+    """A parsed URL.  `path` includes the query; `trusted` targets are listed by the operator."""
 
     scheme: str
     host: str
@@ -49,13 +48,13 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """As in a Host header."""
+        """Return the value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse(url: str) -> Target:
-    """Take a URL apart.  Raises Refused `invalid_url` (a sentence says what is wrong) or `forbidden_address`."""
+    """Parse a URL.  Raises Refused `invalid_url` (with a sentence) or `forbidden_address`."""
     if not 0 < len(url) <= MAX_URL or not all("!" <= char <= "~" for char in url) or "\\" in url:
         raise Refused("invalid_url", f"A URL has at most {MAX_URL} visible ASCII characters and no backslash.")
     try:
@@ -81,12 +80,12 @@ def parse(url: str) -> Target:
 
 
 def resolve(target: Target) -> list[str]:
-    """The host's addresses, each of them allowed.  Raises Refused `unknown_host` or `forbidden_address`."""
+    """Return the host's addresses, all of them allowed.  Raises Refused `unknown_host` or `forbidden_address`."""
     return _allowed(target, flags=0)
 
 
 def is_public(address: str) -> bool:
-    """Whether this address (IPv4 or IPv6) is somebody else's on the internet, and nothing within it is not."""
+    """Return whether an IPv4 or IPv6 address is public."""
     ip = ipaddress.ip_address(address.split("%", 1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -96,7 +95,7 @@ def is_public(address: str) -> bool:
 
 
 def _check_literal(target: Target) -> None:
-    """Without asking a name server: 127.0.0.1, 2130706433 and 0x7f.1 are all the same."""
+    """Check a host that is written as an address, without DNS: 127.0.0.1, 2130706433 and 0x7f.1 are the same."""
     try:
         _allowed(target, flags=socket.AI_NUMERICHOST)
     except Refused as refusal:

@@ -196,6 +196,7 @@ DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
 DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
 DFD_MAX_BYTES_A_DAY = _positive("DFD_MAX_BYTES_A_DAY", 200 * 1024**3)
 DFD_MAX_REQUESTS_A_MINUTE = _positive("DFD_MAX_REQUESTS_A_MINUTE", 1200)
+DFD_MAX_WAITING = _positive("DFD_MAX_WAITING", 4, least=0)
 DFD_MAX_QUEUE = _positive("DFD_MAX_QUEUE", 100_000, least=0)
 DFD_WEBHOOK_ALLOW_HTTP = env.bool("DFD_WEBHOOK_ALLOW_HTTP", default=False)
 DFD_WEBHOOK_TRUSTED = env.list("DFD_WEBHOOK_TRUSTED", default=[])
@@ -233,6 +234,8 @@ DFD_KEEP_ORIGINALS_DAYS = _positive("DFD_KEEP_ORIGINALS_DAYS", 0, least=0)
 DFD_KEEP_CROPS_DAYS = _positive("DFD_KEEP_CROPS_DAYS", 0, least=0)
 DFD_KEEP_VIDEOS_DAYS = _positive("DFD_KEEP_VIDEOS_DAYS", 0, least=0)
 DFD_KEEP_LABELLED = env.bool("DFD_KEEP_LABELLED", default=True)
+# Entries of the audit log that are older go from the table into files of the storage; 0: none do.
+DFD_AUDIT_DAYS = _positive("DFD_AUDIT_DAYS", 365, least=0)
 DFD_RETENTION_S = 3600
 
 # --- broker and Celery ---------------------------------------------------------------------------------------------
@@ -353,6 +356,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "detection.api.schema.say_when_to_try_again",
+        "detection.api.schema.link_operations",
     ],
     "ENUM_NAME_OVERRIDES": {
         "PublicStateEnum": "detection.api.filters.PUBLIC_STATES",

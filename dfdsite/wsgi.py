@@ -9,9 +9,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
 application = get_wsgi_application()
 
 from detection import dispatch  # noqa: E402 (it needs Django to be set up)
+from detection.api import waiting  # noqa: E402
 from detection.services.uploads import uploads  # noqa: E402
 
 dispatch.publish_in_background()  # a request never waits for the broker
+waiting.stop_waiting_at_sigterm()
 uploads.remove_abandoned_uploads()  # of web processes that were killed
 
 # What is loaded by now stays for good.  Without this the collector reads all of it (tens of milliseconds, in which

@@ -27,6 +27,15 @@ class ReviewReason(StrEnum):
     SENSITIVE_FACES = "sensitive_faces"
 
 
+class Assessment(StrEnum):
+    """A score in words; where one ends and the next begins are measured rates (ml/model/calibration.py)."""
+
+    LIKELY_REAL = "likely_real"
+    UNCLEAR = "unclear"
+    SUSPICIOUS = "suspicious"
+    LIKELY_FAKE = "likely_fake"
+
+
 class RejectionReason(StrEnum):
     """Why a detection is not a valid face."""
 
@@ -111,6 +120,8 @@ class FaceConfig:
     """A rival link with at least this share of the best link's affinity makes it ambiguous."""
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
+    same_person_distance: float = 0.55
+    """Of two embeddings (`ml.faces.embedding`), each the mean of several faces: nearer ones are one person."""
     margin: float = 0.30
     """Added around the box: a crop's side is (1 + margin) times the box's longer side."""
     crop_size: int = 224

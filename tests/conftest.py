@@ -125,9 +125,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     finally:
         marker = item.get_closest_marker("django_db")
-        commits = bool(marker and marker.kwargs.get("transaction"))
+        commits = (marker and marker.kwargs.get("transaction")) or "live_server" in getattr(item, "fixturenames", ())
         roles = item.config.stash.get(ROLES, None)
-        if roles and nextitem and (commits or {"transactional_db", "live_server"} & set(getattr(item, "fixturenames", ()))):
+        if commits and roles and nextitem:
             roles.restore()
 
 

@@ -110,9 +110,14 @@ class Product(Processes):
         return self.run([sys.executable, "-m", "worker.broker", action])
 
     def start_worker(
-        self, *, app: str = "worker.app", concurrency: int = 1, name: str = "worker", wait: bool = True
+        self,
+        *,
+        app: str = "worker.app",
+        concurrency: int = 1,
+        name: str = "worker",
+        queues: str = "extract,classify,maintenance,webhooks",
+        wait: bool = True,
     ) -> None:
-        queues = "extract,classify,maintenance,webhooks"
         celery = [sys.executable, "-m", "celery", "-q", "-A", app]
         before = self.log(name).count(" ready.")
         node = f"{self.name}@%h" if name == "worker" else f"{self.name}-{name}@%h"

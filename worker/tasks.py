@@ -9,7 +9,7 @@ from detection.models import Stage
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
-from detection.services.ops import chores, expired_rows, hourly_stats, retention, worker_registry
+from detection.services.ops import audit_archive, chores, expired_rows, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
@@ -50,16 +50,17 @@ CHORES = (
     Chore("training_runs", training_runs.sweep_runs),
     Chore("evidence", evidence_jobs.sweep),
     Chore("webhooks", webhook_rows.sweep),
-    Chore("review_claims", workspace.forget_expired),
-    Chore("workers", worker_registry.forget_gone),
-    Chore("quotas", quotas.forget_days),
-    Chore("expired_rows", expired_rows.forget),
+    Chore("review_claims", workspace.delete_expired_claims),
+    Chore("workers", worker_registry.delete_gone),
+    Chore("quotas", quotas.delete_old_days),
+    Chore("expired_rows", expired_rows.delete_expired),
     Chore("abandoned_uploads", uploads.remove_abandoned_uploads),
     Chore("hourly_stats", hourly_stats.count_hours),
     Chore("resumable_uploads", resumable.sweep),
     Chore("perceptual_hashes", perceptual_hashes.sweep),
     Chore("erasure", erasure.sweep, budget_s=20.0),
     Chore("orphan_files", orphan_files.sweep),
+    Chore("audit_archive", audit_archive.sweep),
 )
 
 

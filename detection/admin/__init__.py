@@ -1,4 +1,4 @@
-"""The admin: one module per page, each action one call into a service.  Django finds it by its name."""
+"""Pages of Django's admin; each action is one call into a service."""
 
 from django.contrib import admin
 

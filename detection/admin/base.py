@@ -1,4 +1,4 @@
-"""What all pages share: rows nobody edits by hand, a paginator that never counts a large table, safe ways back."""
+"""Shared by all admin pages: read-only rows, a paginator that never counts a large table, safe return links."""
 
 from __future__ import annotations
 
@@ -28,30 +28,33 @@ USER_HEADER = "X-DFD-User"
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts at most `COUNT_LIMIT` rows: what lies beyond is reached by a filter or a search, not by page 4,711."""
+    """Count at most `COUNT_LIMIT` rows; rows beyond it are reached by a filter or a search."""
 
     template_name = "admin/detection/pagination.html"
 
     @cached_property
     def count(self) -> int:
+        """Return the number of rows, at most `COUNT_LIMIT`."""
         rows: Any = self.object_list
         # Only keys: what a list shows beside its rows is not worked out for each that is counted.
         return int(rows.order_by().values("pk")[:COUNT_LIMIT].count())
 
     @property
     def count_is_bounded(self) -> bool:
+        """Return whether there may be more rows than `count` says."""
         return self.count >= COUNT_LIMIT
 
 
 class PageChangeList(ChangeList):
-    """Fetches the keys of a page first, and then its rows; hands each row the request it is shown to.
+    """Fetch the keys of a page first, then its rows, and set `page_request` on each row.
 
-    An index has the keys in their order, with all that lists filter by; whole rows, joined with others, would be read
-    for every row that is passed over or sorted.  A ModelAdmin is shared by all threads, so `self.request` there may be
-    somebody else's.
+    An index holds the keys in order, with every column that lists filter by; joined whole rows would be read for each
+    row
+    that is passed over or sorted.  A ModelAdmin is shared by all threads, so it cannot carry the request itself.
     """
 
     def get_results(self, request: HttpRequest) -> None:
+        """Fill `result_list` with the rows of this page."""
         super().get_results(request)
         keys = list(self.result_list.values_list("pk", flat=True)) if self.result_count else []
         page = self.queryset.all()
@@ -66,7 +69,7 @@ class PageChangeList(ChangeList):
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows are written by services only; the admin shows them and asks services to act."""
+    """Show rows that only services write."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -83,24 +86,46 @@ class ReadOnlyAdmin(ModelAdmin):
     empty_text = ""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the change list that fetches keys before rows."""
         return PageChangeList
 
     @display(description="Created", ordering="created_at")
     def created(self, row: Any) -> SafeString | str:
+        """Show when the row was created."""
         return moment(row.created_at)
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row with the request it is shown to, as `PageChangeList` does, or None."""
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.page_request = request
+        return row
+
     def has_add_permission(self, request: HttpRequest) -> bool:
+        """Refuse: rows are added by services."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse: rows are changed by services."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse, unless a subclass allows it."""
         return False
 
 
+def badge(tone: str, text: object) -> SafeString:
+    """Render a short text in a coloured pill; `tone` is a suffix of the CSS class `dfd-badge--`."""
+    return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, text)
+
+
+def video_link(row: Any) -> SafeString:
+    """Render a link to the page of a row's video, with the way back to the page that the row is shown on."""
+    return format_html('<a class="dfd-link" href="{}">{}</a>', video_url(row.page_request, row.video_id), row.video)
+
+
 def moment(value: datetime | None) -> SafeString | str:
-    """A point in time: short to read, exact for machines and on hovering."""
+    """Render a point in time: short text, with the exact time in `datetime` and `title`."""
     if value is None:
         return NOTHING
     local = timezone.localtime(value)
@@ -113,10 +138,11 @@ def moment(value: datetime | None) -> SafeString | str:
 
 
 def video_url(request: HttpRequest, video_id: object) -> str:
-    """The detail page of a video, with the way back to the list (filters, page, search) that it was opened from.
+    """Return the URL of a video's page, with a link back to the list (filters, page, search) that it was opened from.
 
-    A page that was itself opened from a list hands on the way back to that one, so that addresses do not grow.  A call
-    says in a header on which page its answer is shown: its own address is no page.
+    A page that was itself opened from a list passes that list on, so that URLs do not grow.  A POST (a call of a
+    script)
+    names its page in the header `PAGE_HEADER`, as its own URL is not a page.
     """
     if request.method == "POST":
         page = safe_next(
@@ -128,11 +154,12 @@ def video_url(request: HttpRequest, video_id: object) -> str:
 
 
 def video_url_from(back: str, video_id: object) -> str:
+    """Return the URL of a video's page with `back` as the page to return to."""
     return f"{reverse('admin:detection_video_change', args=(video_id,))}?{urlencode({'back': back})}"
 
 
 def safe_next(request: HttpRequest, candidate: str | None, *, fallback: str) -> str:
-    """`candidate` where it leads to a page of this host, else `fallback`."""
+    """Return `candidate` if it is a page of this host, else `fallback`."""
     if candidate and url_has_allowed_host_and_scheme(
         candidate, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     ):

@@ -1,4 +1,4 @@
-"""Filters of the lists.  Each one stays on an indexed column of one table."""
+"""Filters of the admin's lists; each stays on an indexed column of one table."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ MOST_USERS = 100
 
 
 def of_user(rows: QuerySet[Any], field: str, name: str) -> QuerySet[Any]:
-    """Rows whose `field` is the user of this name, or else one of those whose names begin so.
+    """Filter rows by the user in `field`: an exact name, else names that begin with it.
 
-    The users are found first: joined, a database walks past all rows of everybody else and asks
-    of each whose it is.
+    Users are looked up first: with a join, a database would walk past the rows of everybody else.
     """
     if "\x00" in name:
         return rows.none()
@@ -39,7 +38,7 @@ def of_user(rows: QuerySet[Any], field: str, name: str) -> QuerySet[Any]:
 
 
 def unsought(field: str) -> Func:
-    """The column, such that SQLite looks for no index to find its value by: a plus before it means that there."""
+    """Return the column as an expression that SQLite does not look up in an index (a leading plus tells it so)."""
     return Func(F(field), template="+%(expressions)s")
 
 
@@ -68,22 +67,29 @@ def _start_of(day: date) -> datetime:
 
 
 class OwnerFilter(TextFilter):
+    """Filter by the owner's name."""
+
     title = "owner"
     parameter_name = "owner"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of that owner."""
         value = self.value()
         return of_user(queryset, "owner", value) if value else queryset
 
 
 class StatusFilter(DropdownFilter):
+    """Filter videos by status."""
+
     title = "status"
     parameter_name = "status__exact"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer every state."""
         return State.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos with that status."""
         value = self.value()
         if value == State.SUCCEEDED and connection.vendor == "sqlite":
             # Most videos succeed: found by this, nearly all would be walked for the few of a second filter.
@@ -92,25 +98,33 @@ class StatusFilter(DropdownFilter):
 
 
 class NeedsReviewFilter(RadioFilter):
+    """Filter videos by whether their verdict needs review."""
+
     title = "needs review"
     parameter_name = "needs_review"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer yes and no."""
         return [("yes", "Yes"), ("no", "No")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos whose verdict does or does not need review."""
         value = self.value()
         return queryset.filter(needs_review=value == "yes") if value in ("yes", "no") else queryset
 
 
 class LabelFilter(DropdownFilter):
+    """Filter videos by the label that people gave them."""
+
     title = "label"
     parameter_name = "label"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer every label, and none."""
         return [("none", "Not labelled"), *ReviewLabel.choices]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos with that label."""
         value = self.value()
         if value == "none":
             return queryset.filter(label="")
@@ -118,21 +132,25 @@ class LabelFilter(DropdownFilter):
 
 
 class ModelVersionFilter(DropdownFilter):
+    """Filter videos by the model version of their verdict."""
+
     title = "model version"
     parameter_name = "model"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer the 50 newest model versions."""
         versions = ModelVersion.objects.order_by("-created_at")[:50]
         return [(str(version.pk), str(version)) for version in versions]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos judged by that version."""
         known = {value for value, _ in self.lookup_choices}
         value = self.value()
         return queryset.filter(verdict_model=value) if value in known else queryset
 
 
 class ViewFilter(DropdownFilter):
-    """Which part of a list is shown; the tabs above the list set it, and the first view is the default one."""
+    """Choose which part of a list is shown; the tabs above the list set it, and the first view is the default."""
 
     title = "view"
     parameter_name = "view"
@@ -140,17 +158,22 @@ class ViewFilter(DropdownFilter):
     views: ClassVar[tuple[tuple[str, str, Q], ...]] = ()
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer the views."""
         return [(name, title) for name, title, _ in self.views]
 
     def value(self) -> str:
+        """Return the name of the chosen view, or of the first one."""
         value = super().value()
         return value if value in {name for name, _, _ in self.views} else self.views[0][0]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the chosen view."""
         return queryset.filter({name: where for name, _, where in self.views}[self.value()])
 
 
 class NoFaceView(ViewFilter):
+    """Views of the videos without a face."""
+
     # Not as "is not empty": no index serves that on Postgres, and it sees no contradiction to "is empty".
     views = (
         ("waiting", "Waiting", Q(label="")),
@@ -160,6 +183,8 @@ class NoFaceView(ViewFilter):
 
 
 class PredictionView(ViewFilter):
+    """Views of the predictions."""
+
     views = (
         ("waiting", "Waiting for review", Q(needs_review=True, label="")),
         ("labelled", "Labelled", Q(label__gt="")),
@@ -168,22 +193,26 @@ class PredictionView(ViewFilter):
 
 
 class AnalysisStateFilter(DropdownFilter):
-    """One of the states that the chosen view shows; another one is no choice, and says nothing."""
+    """Filter analyses by a state that the chosen view shows; other states are ignored."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer the states of the chosen view."""
         shown = {"failed": (State.FAILED, State.DEAD), "open": OPEN_STATES, "all": tuple(State)}
         view = request.GET.get(AnalysisView.parameter_name, "failed")
         return [(state.value, str(state.label)) for state in shown.get(view, shown["failed"])]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the analyses in that state."""
         value = self.value()
         return queryset.filter(state=value) if value in {choice for choice, _ in self.lookup_choices} else queryset
 
 
 class AnalysisView(ViewFilter):
+    """Views of the analyses."""
+
     # A failure that a newer analysis has replaced asks for nothing any more; it is under "All".
     views = (
         ("failed", "Failed and gave up", Q(state__in=(State.FAILED, State.DEAD), replaced__in=[False])),

@@ -1,9 +1,8 @@
-"""The login page, which must cost a guesser more than it costs us, and must lock nobody out for good.
+"""The login page, with rate limits that a guesser cannot use to lock an owner out.
 
-A password takes a quarter of a second of a core to check, so attempts are counted before that: from one address, for
-one name from one address, for one name from anywhere, and altogether.  A browser in which somebody has logged in before
-has a signed cookie that says so, and a count of its own for that name: whoever guesses elsewhere cannot keep its owner
-out.  All counts end with their window.
+Checking a password takes a quarter of a second of a core, so attempts are counted before it: per address, per name and
+address, per name, and in all.  A browser in which this name has logged in before carries a signed cookie and has a
+count of its own, so attempts from elsewhere cannot keep the owner out.  Each count ends with its window.
 """
 
 from __future__ import annotations
@@ -46,9 +45,10 @@ _checking = threading.BoundedSemaphore(AT_ONCE)
 
 
 class LoginForm(AuthenticationForm):
-    """Unfold's; refuses before the password is looked at when there were too many attempts."""
+    """Unfold's login form; it refuses before the password is checked when there were too many attempts."""
 
     def clean(self) -> dict[str, Any]:
+        """Check the rate limits, then name and password.  Raises ValidationError."""
         name = str(self.cleaned_data.get("username") or "")
         wait_s = wait_before(self.request, name)
         if wait_s or not _checking.acquire(timeout=PATIENCE_S):
@@ -70,7 +70,7 @@ admin.site.login_form = LoginForm
 
 @never_cache
 def login(request: HttpRequest) -> HttpResponseBase:
-    """Django admin's login page, with 429 for an attempt too many, and a cookie for a browser that is known by now."""
+    """Serve the admin's login page: 429 after too many attempts, a cookie for a browser whose login succeeded."""
     response: HttpResponseBase = admin.site.login(request)
     wait_s = getattr(request, "login_wait_s", 0)
     if wait_s:
@@ -82,7 +82,7 @@ def login(request: HttpRequest) -> HttpResponseBase:
 
 
 def wait_before(request: HttpRequest, name: str) -> int:
-    """Count an attempt to log in under the name; seconds until it would be let through, 0 where it is now."""
+    """Count an attempt to log in under this name; return the seconds until one would be allowed, 0 if this one is."""
     window, passed = divmod(now(), WINDOW_S)
     for key, most in _limits(request, name):
         if _counted(f"login:{int(window)}:{key}") > most:
@@ -92,7 +92,10 @@ def wait_before(request: HttpRequest, name: str) -> int:
 
 
 def _limits(request: HttpRequest, name: str) -> Iterator[tuple[str, int]]:
-    """(what is counted, how many in a window); the first that is used up refuses, and none behind it is counted."""
+    """Yield (counter key, most attempts in a window).
+
+    The first limit that is used up refuses; those after it do not count.
+    """
     name = sha256(name.encode(errors="replace")).hexdigest()[:32]
     browser = _known_browser(request, name)
     if browser:
@@ -106,7 +109,7 @@ def _limits(request: HttpRequest, name: str) -> Iterator[tuple[str, int]]:
 
 
 def _known_browser(request: HttpRequest, name: str) -> str:
-    """What tells a browser in which this name has logged in from all others; empty for one that is not known."""
+    """Return the id in the cookie of a browser in which this name has logged in, or an empty string."""
     try:
         known = signing.loads(request.COOKIES.get(COOKIE, ""), salt=COOKIE, max_age=COOKIE_AGE_S)
     except signing.BadSignature:
@@ -130,7 +133,7 @@ def _remember(request: HttpRequest, response: HttpResponse) -> None:
 
 
 def _counted(key: str) -> int:
-    """This attempt's number; 0 where the count cannot be had: what a process checks at once is bounded all the same."""
+    """Return the number of this attempt, or 0 when the cache is away: `AT_ONCE` still bounds what a process checks."""
     try:
         return cast(Counts, caches["requests"]).count(key, timeout=2 * WINDOW_S)
     except Exception as error:  # whatever the cache's library raises when its server is away

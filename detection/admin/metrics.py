@@ -1,4 +1,4 @@
-"""A model's figures as tables: `{"value", "low", "high"}` is one figure with its confidence interval."""
+"""Render a model's metrics as tables; `{"value", "low", "high"}` is one metric with its confidence interval."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ HEADLINE_SECTIONS = ("summary", "videos", "test")
 
 @dataclass(frozen=True)
 class Section:
+    """A titled table of (name, text) rows."""
+
     title: str
     pairs: tuple[tuple[str, str], ...]
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested figures as (name, text) rows; long lists (curves) are named, not spelt out."""
+    """Return nested metrics as (name, text) rows; long lists (curves) are only counted."""
     if isinstance(value, dict) and not is_interval(value):
         names = {key: f"{prefix}{SEPARATOR}{key}" if prefix else str(key) for key in value}
         return [row for key, item in value.items() for row in flatten(item, names[key])]
@@ -25,7 +27,7 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def figure(value: Any) -> str:
-    """One figure as text."""
+    """Render one metric as text."""
     if is_interval(value):
         return f"{figure(value['value'])} ({figure(value['low'])} to {figure(value['high'])})"
     if isinstance(value, list | tuple):
@@ -40,11 +42,12 @@ def figure(value: Any) -> str:
 
 
 def is_interval(value: Any) -> bool:
+    """Return whether a value is a metric with its interval."""
     return isinstance(value, dict) and {"value", "low", "high"} <= set(value)
 
 
 def headline(metrics: Any, name: str = "auc") -> str | None:
-    """The figure that speaks for the whole model, or None where there is none."""
+    """Return the metric `name` of the whole model as text, or None where it has none."""
     if not isinstance(metrics, dict):
         return None
     for section in (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS)):
@@ -54,7 +57,7 @@ def headline(metrics: Any, name: str = "auc") -> str | None:
 
 
 def sections(metrics: Any) -> tuple[Section, ...]:
-    """The figures in groups, what speaks for the whole model first."""
+    """Group the metrics into tables, those of the whole model first."""
     if not isinstance(metrics, dict):
         return ()
     groups = {key: value for key, value in metrics.items() if isinstance(value, dict) and not is_interval(value)}

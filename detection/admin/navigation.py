@@ -1,4 +1,4 @@
-"""The menu and the tabs above the lists, for unfold (`UNFOLD` in settings names these functions)."""
+"""The menu and the tabs above the lists, for unfold (`UNFOLD` in the settings names these functions)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from detection.admin.numbers import Number, numbers
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the menu's groups and items, with counts of what waits for users who may see videos."""
     user = request.user
     sees_videos = user.has_perm("detection.view_video")
     counts = numbers(request) if sees_videos else None
@@ -142,6 +143,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def tabs(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the tabs of every list that has views."""
     return [
         _tabs("detection.prediction", "admin:detection_prediction_changelist", PredictionView),
         _tabs("detection.nofacevideo", "admin:detection_nofacevideo_changelist", NoFaceView),

@@ -1,4 +1,4 @@
-"""How much waits, for the dashboard and the menu: counted up to a limit, so that a large table costs no more."""
+"""Count what waits, for dashboard and menu, up to a limit so that a large table costs no more."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Numbers:
+    """The four counts of the menu."""
+
     waiting: Number
     no_face: Number
     running: Number
@@ -37,22 +39,23 @@ class Numbers:
 
 
 def waiting_videos() -> QuerySet[Video]:
-    """Verdicts that a person has to look at, and nobody has."""
+    """Return the videos whose verdict needs review and which have no label."""
     return Video.objects.filter(needs_review=True, label="").exclude(verdict_label="")
 
 
 def bounded(rows: QuerySet[Any]) -> Number:
+    """Count rows, up to `LIMIT`."""
     return Number(rows.order_by()[:LIMIT].count())
 
 
 def decided_today(**by: Any) -> Number:
-    """Answers that stand, of today; of one reviewer with `reviewer=...`."""
+    """Count today's answers that were not undone; `reviewer=...` counts one reviewer's."""
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return bounded(Review.objects.standing().by_reviewers().filter(created_at__gte=today, **by))
+    return bounded(Review.objects.not_undone().by_reviewers().filter(created_at__gte=today, **by))
 
 
 def numbers(request: HttpRequest) -> Numbers:
-    """Four counts; asked for by the menu and the dashboard, made once a request."""
+    """Return the four counts, made once a request."""
     found: Numbers | None = getattr(request, _CACHE, None)
     if found is None:
         found = Numbers(

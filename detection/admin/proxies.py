@@ -1,4 +1,4 @@
-"""Two more views of the videos table, each with its own page in the admin.  No table, no permissions of their own."""
+"""Two more views of the table of videos, each with its own admin page; they have no permissions of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A video has one page; the other lists of videos lead to it."""
+"""Redirect the change pages of proxy lists to the page of the video."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from django.urls import reverse
 
 
 def to_video_page(request: HttpRequest, object_id: str) -> HttpResponseRedirect:
+    """Redirect to a video's page, with the query string."""
     url = reverse("admin:detection_video_change", args=(object_id,))
     query = request.GET.urlencode()
     return HttpResponseRedirect(f"{url}?{query}" if query else url)

@@ -1,4 +1,4 @@
-"""Changelists of videos: what a row shows is fetched once a page, and rendered from templates that escape."""
+"""Change lists of videos: what a row shows is fetched once a page and rendered by templates."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ STATUS_TONES = {
     "no_face": "violet",
     "failed": "red",
     "dead": "red",
+    "cancelled": "grey",
 }
 TELLING = {"verdict_label", "label", "needs_review", "view"}
 """Filters by what may be withheld from the reader."""
@@ -32,9 +33,10 @@ LABEL_TONES = {"real": "green", "fake": "red", "no_face": "violet", "unsure": "a
 
 
 class VideoChangeList(PageChangeList):
-    """Counts the faces of the rows on this page, in one query, and takes from them what the reader must not be told."""
+    """Count the faces of the rows on a page in one query, and redact what the reader must not be told."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Leave out withheld videos when the list is filtered by what is withheld."""
         rows = super().get_queryset(request, *args, **kwargs)
         if not TELLING & {name.split("__", 1)[0] for name in request.GET}:
             return rows
@@ -42,6 +44,7 @@ class VideoChangeList(PageChangeList):
         return rows.exclude(pk__in=withheld_from(request.user).order_by().values("pk"))
 
     def get_results(self, request: HttpRequest) -> None:
+        """Set `faces_found` and `withheld` on each row of the page."""
         super().get_results(request)
         rows: Any = self.result_list
         counts = dict(
@@ -57,7 +60,7 @@ class VideoChangeList(PageChangeList):
 
 
 class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
-    """Base of the three lists of videos.  Whoever may view videos sees them, whichever page they are on."""
+    """Base of the three lists of videos; the permission to view videos opens all of them."""
 
     ordering = ("-created_at", "-id")
     list_select_related = ("current_verdict__model_version", "current_analysis")
@@ -68,27 +71,32 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
     actions = LabellingMixin.actions
 
     def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may view videos."""
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may view videos."""
         return request.user.has_perm("detection.view_video")
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the videos without their large columns."""
         # The owner is fetched apart: joined, a database may walk the owners first and sort all of their videos.
         videos = super().get_queryset(request).prefetch_related("owner")
         return videos.defer("metadata", "current_analysis__last_error")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the change list that counts faces and redacts."""
         return VideoChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Search by id, hash, external id or name (`detection.admin.search`)."""
         found, complete = search_videos(queryset, search_term)
         if not complete:
             messages.info(request, TOO_MANY)
         return found, False
 
     def render(self, name: str, video: Any, **context: Any) -> SafeString:
-        """One cell of a row of the list, from its template."""
+        """Render one cell of a row from its template in includes/."""
         return render_to_string(
             f"admin/detection/includes/{name}.html",
             {
@@ -102,7 +110,7 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
 
 
 def score_context(score: float | None, verdict: Verdict | None) -> dict[str, Any] | None:
-    """Context of includes/score.html: a score against its threshold."""
+    """Return the context of includes/score.html: a score against its threshold."""
     if score is None or verdict is None:
         return None
     text, threshold = score_texts(score, verdict.threshold)

@@ -1,4 +1,4 @@
-"""Search over videos by what people paste: an id, a hash, the client's name for it, or the file's name."""
+"""Search videos by id, hash, external id or file name."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HEX = re.compile(r"^[0-9a-f]{8,64}$")
 
 
 def search_videos(queryset: QuerySet[Any], term: str) -> tuple[QuerySet[Any], bool]:
-    """Videos that `term` means, and whether these are all: a search never reads a large table from end to end.
+    """Return the videos that `term` means, and whether these are all: no search reads a large table from end to end.
 
-    Every way is asked by itself, so that each walks its own index; joined by "or", none would be used.
+    Each column is queried separately, so that each query walks its own index; joined with OR, none would be used.
     """
     term = term.strip()
     if not term:
@@ -46,10 +46,11 @@ def search_videos(queryset: QuerySet[Any], term: str) -> tuple[QuerySet[Any], bo
 
 
 def beginning(field: str, term: Any, end: Any = None) -> Q:
-    """`field` begins with `term`, in the form that an index serves; `end` is the first value after all of these.
+    """Return a condition for "`field` begins with `term`" that an index serves; `end` is the first value after these.
 
-    SQLite walks its index for a range and not for LIKE.  Postgres walks one for LIKE, and in a range it sorts by the
-    rules of a language, by which "a b" may lie outside of what begins with "a".
+    SQLite walks its index for a range and not for LIKE.  Postgres walks one for LIKE; in a range it sorts by the rules
+    of
+    a language, by which "a b" may lie outside of what begins with "a".
     """
     if connection.vendor == "sqlite":
         return Q(**{f"{field}__gte": term, f"{field}__lt": end or f"{term}\U0010ffff"})
@@ -57,7 +58,10 @@ def beginning(field: str, term: Any, end: Any = None) -> Q:
 
 
 def spellings(term: str) -> list[str]:
-    """How a name that somebody means by `term` may be stored: composed or not, and in capitals that SQLite keeps."""
+    """Return the forms in which a name may be stored.
+
+    Composed or decomposed, and on SQLite in upper and lower case, as it folds only A to Z.
+    """
     if term.isascii():
         return [term]
     forms = [unicodedata.normalize(form, term) for form in ("NFC", "NFD")]
@@ -66,7 +70,7 @@ def spellings(term: str) -> list[str]:
 
 
 def _ways(term: str) -> list[QuerySet[Video]]:
-    """The surest first."""
+    """Return the queries of a search, the most exact first."""
     clients = Video.objects.filter(beginning("external_id", term))
     # In the order of their index.  Postgres would sort by the rules of a language, of which the index knows nothing.
     sqlite = connection.vendor == "sqlite"

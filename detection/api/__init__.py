@@ -1,1 +1,1 @@
-"""REST v1: thin views over services and selectors."""
+"""REST API v1: thin views over services and selectors."""

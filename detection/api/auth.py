@@ -1,4 +1,4 @@
-"""Who calls: a client program by its token, the admin's pages by their session."""
+"""Authentication: tokens for client programs, sessions for the admin's pages."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
     """`Authorization: Token <token>`; only a hash of the token is stored."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
+        """Refuse what cannot be a token before knox decodes it."""
         # Knox decodes whatever was sent; bytes that no token has would become an error of ours.
         if not _TOKEN.fullmatch(token):
             raise AuthenticationFailed("Invalid token.")
@@ -31,12 +32,13 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
 
 
 class TokenScheme(OpenApiAuthenticationExtension):
-    """How the schema names it."""
+    """How the OpenAPI schema describes it."""
 
     target_class = TokenAuthentication
     name = "token"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """Return the security scheme."""
         return {
             "type": "apiKey",
             "in": "header",

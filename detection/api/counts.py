@@ -1,4 +1,4 @@
-"""Caches that count: the requests of each user within a minute, where all web processes see the count."""
+"""Caches that count the requests of each user within a minute, shared by all web processes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ NEIGHBOURS = 8
 
 
 class Counts(Protocol):
-    def count(self, key: str, *, timeout: int) -> int: ...
+    """A cache that counts."""
+
+    def count(self, key: str, *, timeout: int) -> int:
+        """Count one more under the key and return the count; forgotten `timeout` seconds after the last."""
 
 
 class SharedCounts(RedisCache):
-    """Over Redis, for the web processes of all machines, in one question a request."""
+    """Counts in Redis, shared by the web processes of all machines, in one round trip."""
 
     @cached_property
     def _client(self) -> redis.Redis:
         return self._cache.get_client(None, write=True)
 
     def count(self, key: str, *, timeout: int) -> int:
-        """One more under the key, and how many that makes; forgotten `timeout` seconds after the last."""
+        """Count one more under the key and return the count; forgotten `timeout` seconds after the last."""
         full = self.make_and_validate_key(key)
         with self._client.pipeline(transaction=False) as line:
             line.incr(full)
@@ -42,10 +45,10 @@ class SharedCounts(RedisCache):
 
 
 class MachineCounts(BaseCache):
-    """In a small file, for the web processes of this machine: no other process has to wake up for a request.
+    """Counts in a small file, shared by the web processes of this machine without another process.
 
-    A table of SLOTS; a key stands in one of NEIGHBOURS slots, from where its digest points.  Where all are taken,
-    the one that is forgotten next makes room, and begins again with nothing.
+    A table of SLOTS; a key has one of NEIGHBOURS slots at the place of its digest.  When all are taken, the one that
+    expires next is overwritten.
     """
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
@@ -53,7 +56,7 @@ class MachineCounts(BaseCache):
         self._path = location
 
     def count(self, key: str, *, timeout: int) -> int:
-        """One more under the key, and how many that makes; forgotten `timeout` seconds after the last."""
+        """Count one more under the key and return the count; forgotten `timeout` seconds after the last."""
         digest = blake2b(key.encode(), digest_size=16).digest()
         name, first = digest[:8], int.from_bytes(digest[8:], "big") % (SLOTS - NEIGHBOURS)
         now = int(time.time())
@@ -72,6 +75,7 @@ class MachineCounts(BaseCache):
         return int(counted)
 
     def clear(self) -> None:
+        """Forget all counts."""
         with _threads:
             os.ftruncate(_opened(self._path), 0)
 
@@ -81,7 +85,7 @@ _files: dict[tuple[int, str], int] = {}
 
 
 def _opened(path: str) -> int:
-    """One descriptor a process, never closed: closing one would give up the locks of all."""
+    """Return one descriptor per process, never closed: closing one would release the locks of all."""
     key = os.getpid(), path
     if key not in _files:
         _files[key] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,6 @@
-"""Every error as RFC 9457 problem JSON: `type, title, status, detail, code, instance`, and `errors` for bad fields.
+"""Errors as RFC 9457 problem JSON: `type, title, status, detail, code, instance`, and `errors` for invalid fields.
 
-`code` is stable for programs; `type` is `about:blank`, which says that the title is the status' own.
+`code` is stable for programs; `type` is `about:blank`, so the title is that of the status.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 def problem(*, status: int, code: str, detail: str, instance: str, **more: Any) -> dict[str, Any]:
-    """The body of a problem."""
+    """Return the body of a problem."""
     return {
         "type": "about:blank",
         "title": TITLES.get(status) or HTTPStatus(status).phrase,
@@ -52,7 +52,7 @@ def problem(*, status: int, code: str, detail: str, instance: str, **more: Any) 
 
 
 def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """For REST framework: what it or a service raised, as a problem.  None for a malfunction: that is a 500."""
+    """Turn an exception into a problem, for REST framework; None for an unexpected one, which becomes a 500."""
     set_rollback()
     path = context["request"].path
     error = _as_api_exception(exc)
@@ -118,7 +118,7 @@ def _sentence(error: exceptions.APIException) -> str:
 
 
 def _field_errors(field: str, detail: Any) -> Iterator[dict[str, str]]:
-    """Flatten REST framework's nested details: `[{field: "metadata", code, detail}]`, field "" for the whole."""
+    """Flatten REST framework's nested details into `{field, code, detail}`; field "" is the whole request."""
     if isinstance(detail, dict):
         for key, inner in detail.items():
             name = "" if key == "non_field_errors" else str(key)
@@ -143,18 +143,21 @@ def _plain(request: HttpRequest, status: int, code: str, detail: str) -> HttpRes
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Handle 400: problem JSON for programs, Django's page for browsers."""
     if _is_for_programs(request):
         return _plain(request, 400, "bad_request", "The request cannot be understood.")
     return defaults.bad_request(request, exception)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Handle 403 likewise."""
     if _is_for_programs(request):
         return _plain(request, 403, "permission_denied", "You may not do this.")
     return defaults.permission_denied(request, exception)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Handle 404 likewise; an API path without its last slash is redirected with its method (308)."""
     if _is_for_programs(request):
         if not request.path.endswith("/") and is_valid_path(f"{request.path_info}/"):
             # Django's own redirect (301) would make clients repeat a POST as a GET, and lose the upload.
@@ -165,6 +168,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Handle 500 likewise."""
     if _is_for_programs(request):
         return _plain(request, 500, "server_error", "Something went wrong on our side; it has been logged.")
     return defaults.server_error(request)

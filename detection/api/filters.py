@@ -1,4 +1,4 @@
-"""Filters of the list of videos.  A value that cannot be is an error, never silently no filter."""
+"""Filters of the list of videos; an invalid value is an error, never ignored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from drf_spectacular.utils import extend_schema_field
 
 from detection.models import ReviewLabel, State, VerdictLabel, Video
 
-PUBLIC_STATES = [(state.value, state.label) for state in State if state is not State.DEAD]
-"""What clients see: `dead` is told as `failed` with the code `gave_up`."""
+PUBLIC_STATES = [(state.value, state.label) for state in State if state not in (State.DEAD, State.CANCELLED)]
+"""What clients see: `dead` and `cancelled` are told as `failed`, with the codes `gave_up` and `cancelled`."""
 
 
 class _Boolean(forms.Field):
@@ -48,7 +48,7 @@ class _MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class VideoFilters(django_filters.FilterSet):
-    """All are combined with "and"."""
+    """Filters, combined with AND."""
 
     status = django_filters.ChoiceFilter(choices=PUBLIC_STATES, method="by_status", label="Where the video stands")
     verdict = django_filters.ChoiceFilter(
@@ -69,12 +69,13 @@ class VideoFilters(django_filters.FilterSet):
         fields: list[str] = []
 
     def filter_queryset(self, queryset: QuerySet[Video]) -> QuerySet[Video]:
-        """What is withheld from who asks is not to be told by being in a list or not."""
+        """Leave out withheld videos when filtering by what is withheld."""
         rows = super().filter_queryset(queryset)
         told = (self.form.cleaned_data.get(name) for name in ("verdict", "label", "needs_review"))
         return rows.filter(withheld=False) if any(value not in (None, "") for value in told) else rows
 
     def by_status(self, queryset: QuerySet[Video], name: str, value: str) -> QuerySet[Video]:
+        """Filter by public status: `failed` includes `dead`."""
         if value == State.FAILED:
-            return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD))
+            return queryset.filter(Q(status=State.FAILED) | Q(status=State.DEAD) | Q(status=State.CANCELLED))
         return queryset.filter(status=value)

@@ -1,4 +1,4 @@
-"""Cursor pages: `{results, next, previous}`, never more than 100 rows, stable while rows are added."""
+"""Cursor pagination: `{results, next, previous}`, at most 100 rows, stable while rows are added."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from rest_framework import pagination
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 
+MAX_NUMBER = 999_999_999
+
 
 class NewestFirst(pagination.CursorPagination):
-    """By time of creation, newest first."""
+    """Pages by time of creation, newest first."""
 
     ordering: Any = ("-created_at", "-id")
     page_size = 50
@@ -21,16 +23,16 @@ class NewestFirst(pagination.CursorPagination):
     invalid_cursor_message = "This is no cursor of this list; follow `next` and `previous` as they are given."
 
     def get_page_size(self, request: Request) -> int:
-        """More than the maximum is cut to it; what is no positive number is an error."""
+        """Return the page size, at most the maximum; raise ValidationError for what is no positive number."""
         asked = request.query_params.get(self.page_size_query_param)
         if asked is None:
             return self.page_size
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and int(asked) > 0):
+        if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and 0 < int(asked) <= MAX_NUMBER):
             raise ValidationError({self.page_size_query_param: "This must be a whole number of at least 1."})
         return min(int(asked), self.max_page_size)
 
     def decode_cursor(self, request: Request) -> pagination.Cursor | None:
-        """A forged position would otherwise reach the database as a value of the wrong type."""
+        """Return the cursor; raise ValidationError for a forged position of the wrong type."""
         try:
             cursor = super().decode_cursor(request)
         except (NotFound, ValueError) as error:
@@ -42,7 +44,7 @@ class NewestFirst(pagination.CursorPagination):
         return cursor
 
     def is_position(self, position: str) -> bool:
-        """Whether the list's first sort column can have this value."""
+        """Return whether the list's first sort column can have this value."""
         try:
             moment = parse_datetime(position)
             if moment is None or moment.tzinfo is None:
@@ -56,20 +58,26 @@ class NewestFirst(pagination.CursorPagination):
         return ValidationError({self.cursor_query_param: self.invalid_cursor_message})
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Add the bounds of the page size to the schema."""
         parameters = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
                 parameter["schema"] = {
-                    "type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size,
+                    "type": "integer", "minimum": 1, "maximum": MAX_NUMBER, "default": self.page_size,
                 }  # fmt: skip
+                parameter["description"] = f"Rows of a page; more than {self.max_page_size} is {self.max_page_size}."
+            elif parameter["name"] == self.cursor_query_param:
+                parameter["schema"] = {"type": "string", "minLength": 1}
+                parameter["description"] = "From `next` or `previous`, as it is given there; nothing else is one."
         return parameters
 
 
 class ByTrack(NewestFirst):
-    """By person, then in time order."""
+    """Pages by person, then in time order."""
 
     ordering = ("track", "position")
     page_size = 100
 
     def is_position(self, position: str) -> bool:
+        """Return whether it is a track number."""
         return position.isascii() and position.isdigit() and len(position) < 6

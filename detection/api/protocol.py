@@ -1,4 +1,4 @@
-"""What the API does with requests as such: bodies are bounded, and `Accept` is not argued about."""
+"""Parsing and content negotiation: bodies are bounded, and `Accept` is ignored."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ MAX_JSON_BYTES = 64 * 1024
 
 
 class BoundedJSONParser(JSONParser):
-    """REST framework's, but a body cannot fill the memory or the stack."""
+    """REST framework's JSON parser with a bound on size and nesting."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
+        """Return the parsed body.  Raises Refused `request_too_large`, ParseError."""
         body = stream.read(MAX_JSON_BYTES + 1)
         if len(body) > MAX_JSON_BYTES:
             raise Refused("request_too_large", f"The body may have at most {MAX_JSON_BYTES:,} bytes.", status=413)
@@ -33,14 +34,16 @@ class BoundedJSONParser(JSONParser):
 
 
 class IgnoreAccept(BaseContentNegotiation):
-    """Answers are JSON whatever `Accept` says, as RFC 9110 (12.5.1) allows: no 406, and no page for browsers."""
+    """Answer JSON whatever `Accept` says, as RFC 9110 (12.5.1) allows: no 406, no browsable page."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
+        """Return the parser of the request's media type, or None."""
         content_type = request.content_type.split(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == content_type), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
+        """Return the first renderer."""
         renderer = next(iter(renderers))
         return renderer, renderer.media_type

@@ -1,7 +1,8 @@
-"""What is said of all operations at once in the API's description."""
+"""Additions to the OpenAPI schema for all operations: Retry-After, and links from one operation to the next."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 RETRY_AFTER = {
@@ -9,13 +10,46 @@ RETRY_AFTER = {
     "required": True,
     "description": "Seconds after which it is worth trying again.",
 }
+ID, TASK, FIRST = "$response.body#/id", "$response.body#/task/id", "$response.body#/results/0/id"
+OF_VIDEO = ("videos_retrieve", "videos_faces_list", "videos_reviews_list", "videos_reviews_create", "videos_destroy")
+OF_TASK = ("tasks_retrieve", "tasks_events_retrieve", "tasks_destroy")
+LINKS: Mapping[tuple[str, str], Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    # (operation, status): parameter: (where its value is in the answer, operations that take it)
+    ("videos_create", "202"): {"video_id": (ID, OF_VIDEO), "task_id": (TASK, OF_TASK)},
+    ("videos_create", "200"): {"video_id": (ID, (*OF_VIDEO, "videos_analyze_create")), "task_id": (TASK, OF_TASK[:2])},
+    ("videos_list", "200"): {"video_id": (FIRST, (*OF_VIDEO, "videos_analyze_create"))},
+    ("videos_retrieve", "200"): {"task_id": (TASK, OF_TASK[:2])},
+    ("videos_faces_list", "200"): {"face_id": (FIRST, ("faces_image_retrieve", "faces_heatmap_retrieve"))},
+    ("videos_analyze_create", "202"): {"task_id": (ID, OF_TASK)},
+    ("tasks_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
+    ("uploads_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
+    ("webhooks_create", "201"): {"webhook_id": (ID, ("webhooks_retrieve", "webhooks_destroy"))},
+    ("webhooks_list", "200"): {"webhook_id": (FIRST, ("webhooks_retrieve", "webhooks_destroy"))},
+}
+
+
+def _operations(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in result["paths"].values():
+        yield from (part for part in item.values() if isinstance(part, dict))
 
 
 def say_when_to_try_again(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Every 429 and 503 carries Retry-After."""
-    for item in result["paths"].values():
-        for operation in (part for part in item.values() if isinstance(part, dict)):
-            for status in ("429", "503"):
-                if status in operation.get("responses", {}):
-                    operation["responses"][status].setdefault("headers", {})["Retry-After"] = RETRY_AFTER
+    """Add the header Retry-After to every 429 and 503."""
+    for operation in _operations(result):
+        for status in ("429", "503"):
+            if status in operation.get("responses", {}):
+                operation["responses"][status].setdefault("headers", {})["Retry-After"] = RETRY_AFTER
+    return result
+
+
+def link_operations(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Link the responses that carry an id to the operations that take it."""
+    known = {operation["operationId"]: operation for operation in _operations(result)}
+    for (name, status), parameters in LINKS.items():
+        links = known[name]["responses"][status].setdefault("links", {})
+        for parameter, (value, targets) in parameters.items():
+            for target in targets:
+                if target not in known:
+                    raise LookupError(f"a link leads to {target}, which is no operation")
+                links[target] = {"operationId": target, "parameters": {parameter: value}}
     return result

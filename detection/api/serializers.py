@@ -1,4 +1,4 @@
-"""How things look over REST, and what may be sent."""
+"""Representations of videos, analyses, verdicts and reviews over REST, and request bodies."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ import json
 from copy import copy
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db.models import Model
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from detection.api import examples
 from detection.api.filters import PUBLIC_STATES
 from detection.errors import Refused
-from detection.models import Analysis, FaceFrame, ModelVersion, Review, ReviewLabel, ReviewRole, State, Verdict, Video
+from detection.models import (
+    TOLD_AS_FAILED,
+    Analysis,
+    FaceFrame,
+    ModelVersion,
+    Review,
+    ReviewLabel,
+    ReviewRole,
+    State,
+    Verdict,
+    Video,
+)
 from detection.selectors.blindness import redact
 from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
@@ -29,9 +42,9 @@ Row = TypeVar("Row", bound=Model)
 
 
 class RowSerializer(serializers.ModelSerializer[Row]):
-    """REST framework's; its fields are made from the model once and then copied: less work for each poll.
+    """A ModelSerializer whose fields are built once per class and copied, which makes polls cheaper.
 
-    Not for serializers with a field that is `many`: such a field and what is in it know each other.
+    Not for serializers with a `many` field: such a field and its child refer to each other.
     """
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
@@ -49,6 +62,7 @@ class FieldProblemSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
+@extend_schema_serializer(examples=[examples.PROBLEM])
 class ProblemSerializer(serializers.Serializer[Any]):
     """An error (RFC 9457).  `code` is stable for programs, `detail` is a sentence for people."""
 
@@ -85,12 +99,17 @@ class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any])
         return value
 
 
+@extend_schema_field({"type": "string", "format": "binary", "minLength": 1, "maxLength": settings.DFD_MAX_UPLOAD_BYTES})
+class VideoFileField(serializers.FileField):
+    """Bytes of a video; looked at and refused by the service, which has a code for each reason."""
+
+
 class UploadSerializer(serializers.Serializer[Any]):
     """The form of an upload."""
 
-    file = serializers.FileField(
+    file = VideoFileField(
         allow_empty_file=True,
-        help_text="The video.  What it is, is read from its content.",
+        help_text=f"The video, at most {settings.DFD_MAX_UPLOAD_BYTES:,} bytes.  What it is, is read from its content.",
         error_messages={"required": "No file was submitted, or its name is not UTF-8."},
     )
     external_id = serializers.CharField(
@@ -109,6 +128,7 @@ class AnalyzeSerializer(serializers.Serializer[Any]):
     )
 
 
+@extend_schema_serializer(examples=[examples.REVIEW])
 class ReviewRequestSerializer(serializers.Serializer[Any]):
     label = serializers.ChoiceField(choices=ReviewLabel.choices)  # type: ignore[assignment]  # also a DRF attribute
     comment = serializers.CharField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
@@ -118,18 +138,22 @@ class ReviewRequestSerializer(serializers.Serializer[Any]):
 
 
 class ModelVersionSerializer(RowSerializer[ModelVersion]):
+    """A set of weights that was registered, and how good it is."""
+
     metrics = serializers.DictField(read_only=True)
 
     class Meta:
         model = ModelVersion
         fields = (
             "id", "name", "sha256", "active", "experimental", "threshold", "temperature", "metrics",
-            "training_data_sha256", "parent", "created_at", "promoted_at",
+            "license", "training_data_sha256", "parent", "created_at", "promoted_at",
         )  # fmt: skip
         read_only_fields = fields
 
 
 class ModelReferenceSerializer(RowSerializer[ModelVersion]):
+    """The set of weights that a verdict is of."""
+
     class Meta:
         model = ModelVersion
         fields = ("id", "name", "sha256", "experimental")
@@ -151,16 +175,22 @@ class ScoredTrackSerializer(serializers.Serializer[Any]):
 
 
 class VerdictSerializer(RowSerializer[Verdict]):
+    """What a model version says of a video: the score of its most suspicious person, and what it rests on."""
+
     fake_probability = _probability("Calibrated; the highest track's.")
     threshold = _probability("From here on it is called fake.")
-    review_reasons = serializers.ListField(child=serializers.CharField(), read_only=True)
+    review_reasons = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="E.g. `near_threshold`, `few_faces`, `experimental_model`, `sensitive_faces`; there may be others.",
+    )
     model_version = ModelReferenceSerializer(read_only=True)
     faces = serializers.SerializerMethodField(help_text="By person.")
 
     class Meta:
         model = Verdict
         fields = (
-            "id", "label", "fake_probability", "threshold", "track", "needs_review", "review_reasons",
+            "id", "label", "fake_probability", "threshold", "assessment", "track", "needs_review", "review_reasons",
             "model_version", "faces", "created_at",
         )  # fmt: skip
         read_only_fields = fields
@@ -188,8 +218,13 @@ class VerdictSerializer(RowSerializer[Verdict]):
 
 
 class TaskErrorSerializer(serializers.Serializer[Any]):
-    code = serializers.CharField()
-    detail = serializers.CharField()
+    """Why a task has failed."""
+
+    code = serializers.CharField(
+        help_text="E.g. `corrupt_video`, `no_video_stream`, `resolution_too_large`: the file; `cancelled`: its owner;"
+        " `gave_up`: each attempt died.  There may be others."
+    )
+    detail = serializers.CharField(help_text="A sentence for people.")
 
 
 class TaskSummarySerializer(RowSerializer[Analysis]):
@@ -217,7 +252,10 @@ class TaskSummarySerializer(RowSerializer[Analysis]):
         return {"code": task.error_code, "detail": task.error_detail}
 
 
+@extend_schema_serializer(examples=[examples.RUNNING_TASK, examples.FAILED_TASK])
 class TaskSerializer(TaskSummarySerializer):
+    """A task with its verdict, once it has one."""
+
     verdict = VerdictSerializer(read_only=True, allow_null=True)
 
     class Meta(TaskSummarySerializer.Meta):
@@ -238,6 +276,8 @@ class MediaSerializer(serializers.Serializer[Any]):
 
 
 class VideoSerializer(RowSerializer[Video]):
+    """An uploaded video, its newest task and the verdict that stands."""
+
     url = serializers.HyperlinkedIdentityField(view_name="api:video", lookup_url_kwarg="video_id")
     owner = serializers.CharField(source="owner.username", read_only=True)
     metadata = serializers.DictField(read_only=True)
@@ -257,7 +297,8 @@ class VideoSerializer(RowSerializer[Video]):
         model = Video
         fields = (
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
-            "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded", "tracks",
+            "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded",
+            "frames_claimed", "truncated", "tracks", "people_left_out",
             "status", "task", "verdict", "needs_review", "label", "withheld", "media",
             "original_removed_at", "pictures_removed_at", "created_at", "updated_at",
         )  # fmt: skip
@@ -270,7 +311,7 @@ class VideoSerializer(RowSerializer[Video]):
 
     @extend_schema_field(serializers.ChoiceField(choices=PUBLIC_STATES))
     def get_status(self, video: Video) -> str:
-        return State.FAILED.value if video.status == State.DEAD else str(video.status)
+        return State.FAILED.value if video.status in TOLD_AS_FAILED else str(video.status)
 
     @extend_schema_field(serializers.ChoiceField(choices=ReviewLabel.choices, allow_null=True))
     def get_label(self, video: Video) -> str | None:
@@ -322,6 +363,8 @@ class FaceSerializer(RowSerializer[FaceFrame]):
 
 
 class ReviewSerializer(RowSerializer[Review]):
+    """What somebody said of a video, and what it counts for."""
+
     video = serializers.UUIDField(source="video_id", read_only=True)
     reviewer = serializers.CharField(source="reviewer.username", read_only=True)
     verdict = serializers.UUIDField(source="verdict_id", read_only=True, allow_null=True)

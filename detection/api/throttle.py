@@ -1,4 +1,4 @@
-"""How often a client program may ask."""
+"""Throttle client programs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ more room than that in the table that all share."""
 
 
 class RequestsAMinute(BaseThrottle):
-    """Counts a user's requests within each minute of the clock, over all of the user's tokens.
+    """Limit a user's requests per minute of the clock, over all of the user's tokens.
 
-    Only requests by token: what a reviewer's browser fetches by session (ten faces a person, clips in pieces) comes
-    from our own pages.
+    Requests by session do not count: a reviewer's browser loads dozens of images per page, from our own pages.
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
+        """Count the request; return whether it is within the limit."""
         if request.auth is None:
             return True
         minute, passed = divmod(now(), WINDOW_S)
@@ -40,11 +40,12 @@ class RequestsAMinute(BaseThrottle):
         return _counted(f"requests:{request.user.pk}:{int(minute) % KEYS}") <= settings.DFD_MAX_REQUESTS_A_MINUTE
 
     def wait(self) -> float:
+        """Return the seconds until the next minute."""
         return math.ceil(self.left_s)
 
 
 def _counted(key: str) -> int:
-    """This request's number within its minute; 0 where the count cannot be had: nobody is turned away for that."""
+    """Return the request's number within its minute, or 0 if the cache is away: nobody is refused for that."""
     try:
         return cast(Counts, caches["requests"]).count(key, timeout=2 * WINDOW_S)
     except Exception as error:  # whatever the cache's library raises when its server is away

@@ -1,4 +1,4 @@
-"""Receives an upload: to disk, hashed on the way, stopped at the limit or when it cannot be a video."""
+"""Receive an upload: to disk, hashed on the way, stopped at a limit or as soon as it cannot be a video."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAIN_S = 5.0
 
 
 class ReceivedFile(TemporaryUploadedFile):
-    """An upload in a temporary file, with the sha256 (lower-case hex) of its content.  Closing it removes it."""
+    """An upload in a temporary file, with the sha256 (lower-case hex) of its content; closing deletes it."""
 
     sha256: str = ""
 
@@ -37,7 +37,7 @@ class ReceivedFile(TemporaryUploadedFile):
 
 
 class VideoUploadHandler(FileUploadHandler):
-    """Takes the one file of the field `file`; whatever else is sent as a file is read and dropped."""
+    """Receives the file in the field `file`; other files in the request are read and dropped."""
 
     chunk_size = 256 * 1024
 
@@ -58,7 +58,7 @@ class VideoUploadHandler(FileUploadHandler):
         boundary: Any,
         encoding: str | None = None,
     ) -> None:
-        """A request that says it is too long, or that nobody would get to, need not be stored to find out."""
+        """Refuse a request by its announced length or the full queue, before anything is stored."""
         if content_length > settings.DFD_MAX_UPLOAD_BYTES + FORM_OVERHEAD_BYTES:
             self._refuse(too_large())
             return
@@ -73,6 +73,7 @@ class VideoUploadHandler(FileUploadHandler):
         tidy_now_and_then()
 
     def new_file(self, field_name: str, file_name: str, content_type: str, *args: Any, **kwargs: Any) -> None:
+        """Begin to receive a file."""
         super().new_file(field_name, file_name, content_type, *args, **kwargs)
         self.received = None
         if field_name != FIELD or self.refusal is not None:
@@ -86,12 +87,14 @@ class VideoUploadHandler(FileUploadHandler):
         self.size = 0
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Store a chunk, or drop it after a refusal."""
         if self.refusal is not None:
             self._drain(len(raw_data))
         elif self.received is not None:
             self._keep(self.received, raw_data)
 
     def file_complete(self, file_size: int) -> ReceivedFile | None:
+        """Return the received file, or raise the refusal."""
         if self.refusal is not None:
             raise self.refusal
         if self.received is None:
@@ -111,14 +114,16 @@ class VideoUploadHandler(FileUploadHandler):
         return received
 
     def upload_complete(self) -> None:
+        """Raise a refusal that came after the file."""
         if self.refusal is not None:
             raise self.refusal
 
     def upload_interrupted(self) -> None:
+        """Delete what has arrived."""
         self.discard()
 
     def discard(self) -> None:
-        """Remove what has arrived so far.  Harmless when it has been moved into storage."""
+        """Delete what has arrived; harmless after it was moved into storage."""
         for file in (self.received, self.done):
             if file is not None:
                 file.close()

@@ -1,8 +1,8 @@
-"""Addresses of the API, its description and the health checks."""
+"""URLs of the API, its schema and the health checks."""
 
 from django.urls import path
 
-from detection.api.views import docs, health, media, resumable, videos, webhooks
+from detection.api.views import docs, health, media, resumable, tasks, videos, webhooks
 
 app_name = "api"
 urlpatterns = [
@@ -19,7 +19,8 @@ urlpatterns = [
     ),
     path("api/v1/uploads/", resumable.UploadsView.as_view(), name="uploads"),
     path("api/v1/uploads/<uuid:upload_id>/", resumable.UploadView.as_view(), name="upload"),
-    path("api/v1/tasks/<uuid:task_id>/", videos.TaskView.as_view(), name="task"),
+    path("api/v1/tasks/<uuid:task_id>/", tasks.TaskView.as_view(), name="task"),
+    path("api/v1/tasks/<uuid:task_id>/events/", tasks.TaskEventsView.as_view(), name="task-events"),
     path("api/v1/models/", videos.ModelsView.as_view(), name="models"),
     path("api/v1/models/active/", videos.ActiveModelView.as_view(), name="active-model"),
     path("api/v1/webhooks/", webhooks.WebhooksView.as_view(), name="webhooks"),

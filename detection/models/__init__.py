@@ -1,21 +1,15 @@
-"""The tables.  Writes go through `detection.services`, reads of more than a row through `detection.selectors`."""
+"""The database tables.  Services write them; selectors read more than one row."""
 
-from detection.models.audit import AuditAction, AuditEntry, AuditHead
+from detection.models.append_only import AppendOnlyError
+from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
+from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
-    OPEN_STATES,
-    TERMINAL_STATES,
     Analysis,
-    AppendOnlyError,
     FaceFrame,
     ModelVersion,
-    ReviewLabel,
-    ReviewNext,
     SampledFrame,
-    Stage,
-    State,
     Verdict,
-    VerdictLabel,
     Video,
 )
 from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind
@@ -25,14 +19,15 @@ from detection.models.learning import (
     Promotion,
     PromotionKind,
     RunState,
-    Side,
     Snapshot,
+    Split,
     TrainingRun,
 )
 from detection.models.limits import UploadDay
 from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
@@ -40,9 +35,12 @@ __all__ = [
     "AUDIT_RANKS",
     "OPEN_STATES",
     "TERMINAL_STATES",
+    "TOLD_AS_FAILED",
     "Analysis",
     "AppendOnlyError",
+    "Assessment",
     "AuditAction",
+    "AuditArchive",
     "AuditEntry",
     "AuditHead",
     "CacheHolder",
@@ -72,8 +70,8 @@ __all__ = [
     "ReviewRole",
     "RunState",
     "SampledFrame",
-    "Side",
     "Snapshot",
+    "Split",
     "Stage",
     "State",
     "TrainingRun",

@@ -1,4 +1,4 @@
-"""Who did what: numbered entries, each bound to the one before it by a hash."""
+"""The audit log: numbered entries, each bound to its predecessor by a hash."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any, NoReturn
 from django.db import models
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError
+from detection.models.append_only import AppendOnlyError, AppendOnlyModel
 
 BEGINNING = "0" * 64
 """What stands in the place of the hash before the first entry."""
 
 
 class AuditAction(models.TextChoices):
+    """What an entry records."""
+
     LOGGED_IN = "logged_in", "Logged in"
     LOGIN_FAILED = "login_failed", "Failed to log in"
     USER_CHANGED = "user_changed", "User or role changed"
@@ -28,23 +30,28 @@ class AuditAction(models.TextChoices):
     EXPORTED = "exported", "Labels exported"
     RETENTION = "retention", "Removed by the retention policy"
     FORGOTTEN = "forgotten", "Video forgotten"
+    ARCHIVED = "archived", "Audit entries archived"
 
 
 class AuditSet(models.QuerySet["AuditEntry"]):
-    """Rows that are only added."""
+    """A query set that refuses changes."""
 
     def update(self, **_: Any) -> NoReturn:
-        raise AppendOnlyError("An entry of the audit log is never changed.")
+        """Raise AppendOnlyError."""
+        raise AppendOnlyError(AuditEntry.refusal)
 
     def delete(self) -> NoReturn:
-        raise AppendOnlyError("An entry of the audit log is never removed.")
+        """Raise AppendOnlyError."""
+        raise AppendOnlyError(AuditEntry.refusal)
 
 
-class AuditEntry(models.Model):
-    """One thing that was done.  Append only; `detection.services.ops.audit` writes it, in the transaction of the thing.
+class AuditEntry(AppendOnlyModel):
+    """One recorded action.  Append-only; `detection.services.ops.audit` writes it in the action's own transaction.
 
-    It holds ids, user names and addresses: no file name, no text that somebody wrote.
+    It holds ids, user names and addresses, but no file name and no free text.
     """
+
+    refusal = "An entry of the audit log is never changed or removed."
 
     number = models.PositiveBigIntegerField(primary_key=True, help_text="1, 2, 3, ... without a gap.")
     at = models.DateTimeField(default=timezone.now, editable=False)
@@ -74,17 +81,29 @@ class AuditEntry(models.Model):
     def __str__(self) -> str:
         return f"{self.number} {self.action}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnlyError("An entry of the audit log is never changed.")
-        super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise AppendOnlyError("An entry of the audit log is never removed.")
+class AuditArchive(models.Model):
+    """A run of old entries that were moved out of the table: one JSON object a line, in a file of the storage.
+
+    The chain goes through it: its first entry follows from the archive before, the table's first from the last archive.
+    """
+
+    first = models.PositiveBigIntegerField(primary_key=True, help_text="The number of its first entry.")
+    last = models.PositiveBigIntegerField(unique=True, help_text="The number of its last entry.")
+    hash = models.CharField(max_length=64, help_text="The hash of its last entry.")
+    file = models.FileField(max_length=255)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("first",)
+        constraints = [models.CheckConstraint(condition=models.Q(last__gte=models.F("first")), name="archive_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
 
 
 class AuditHead(models.Model):
-    """The end of the chain, one row.  Whoever adds an entry holds its lock, so the numbers have no gap."""
+    """The end of the chain, one row.  Adding an entry locks it, so numbers have no gap."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     number = models.PositiveBigIntegerField(default=0)

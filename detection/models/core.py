@@ -1,6 +1,6 @@
 """Videos, their analyses and verdicts, what people say of them, and the models that judge them.
 
-An Analysis is one task, and moves like this (only `detection.services.jobs.analyses` moves it):
+An Analysis is one task, and moves like this (only `detection.services.jobs` moves it):
 
     queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
           ^                      │  │   │                   │        ^                    │  │
@@ -11,6 +11,7 @@ An Analysis is one task, and moves like this (only `detection.services.jobs.anal
                                     └────── attempts used up ──> dead <───────────────────┘
 
 `dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
+From every open state its owner can move it to `cancelled`, which clients see as `failed` with the code `cancelled`.
 A data set's video (it has a DatasetVideo) goes from running/extract straight to succeeded, without a verdict.
 """
 
@@ -25,61 +26,25 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from detection.models.indexes import DOUBTFUL, PRESENT, newest
-
-
-class VerdictLabel(models.TextChoices):
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-
-
-class ReviewLabel(models.TextChoices):
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-    NO_FACE = "no_face", "No face"
-    UNSURE = "unsure", "Unsure"
-
-
-class ReviewNext(models.TextChoices):
-    """Whose turn it is, once somebody has answered."""
-
-    NOBODY = "", "Nobody"
-    SECOND = "second", "A second reader"
-    ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
-
+from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
+from detection.models.states import TOLD_AS_FAILED, Stage, State
 
 AUDIT_RANKS = 10_000
 
 
 def audit_rank() -> int:
+    """Draw a rank; the lowest ranks form the random audit."""
     return random.randrange(AUDIT_RANKS)  # nosec B311 # a sample, not a secret
 
 
-class State(models.TextChoices):
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    SUCCEEDED = "succeeded", "Succeeded"
-    NO_FACE = "no_face", "No face"
-    FAILED = "failed", "Failed"
-    DEAD = "dead", "Gave up"
-
-
-class Stage(models.TextChoices):
-    EXTRACT = "extract", "Finding faces"
-    CLASSIFY = "classify", "Classifying"
-    AWAITING_MODEL = "awaiting_model", "Waiting for a model"
-    DONE = "done", "Done"
-
-
 OLDEST = ("created_at", "id")
-OPEN_STATES = (State.QUEUED, State.RUNNING)
-TERMINAL_STATES = (State.SUCCEEDED, State.NO_FACE, State.FAILED, State.DEAD)
 
 
 class Video(models.Model):
-    """An uploaded file, what is known of it, and (mirrored from its newest analysis and review) where it stands.
+    """An uploaded file with its properties, and mirrors of its newest analysis, verdict and label.
 
-    All its files are in storage below `videos/<id>/`; nothing else is.
+    All files of a video are in storage below `videos/<id>/`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -111,7 +76,10 @@ class Video(models.Model):
     fps = models.FloatField(null=True, blank=True)
     duration_s = models.FloatField(null=True, blank=True)
     frames_decoded = models.PositiveIntegerField(null=True, blank=True)
+    frames_claimed = models.PositiveIntegerField(null=True, blank=True, help_text="As the file says; at most 150.")
+    truncated = models.BooleanField(default=False, db_default=False, help_text="Clearly fewer decoded than claimed.")
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
+    people_left_out = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Seen, but not judged.")
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
     )
@@ -186,15 +154,9 @@ class Video(models.Model):
             # admin's search: the first characters of a hash, of a name (any case), of a client's name.  The operator
             # classes are Postgres': without them it serves no LIKE 'x%' unless its collation is C.
             models.Index(fields=("sha256",), name="video_by_sha256"),
+            models.Index(fields=("name_key", "-created_at"), name="video_by_name", opclasses=PREFIX_THEN_TIME),
             models.Index(
-                fields=("name_key", "-created_at"),
-                name="video_by_name",
-                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
-            ),
-            models.Index(
-                fields=("external_id", "-created_at"),
-                name="video_by_external_id",
-                opclasses=("varchar_pattern_ops", "timestamptz_ops"),
+                fields=("external_id", "-created_at"), name="video_by_external_id", opclasses=PREFIX_THEN_TIME
             ),
         ]
 
@@ -203,12 +165,15 @@ class Video(models.Model):
 
     @property
     def folder(self) -> str:
-        """Where in storage everything of this video is."""
+        """Return the folder in storage that holds all files of this video."""
         return f"videos/{self.id}"
 
 
 class Analysis(models.Model):
-    """One task: the way of one video through extraction and classification.  See the module's diagram."""
+    """One analysis of one video, through extraction and classification; see the module's diagram.
+
+    The REST API calls it a task.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="analyses")
@@ -252,11 +217,15 @@ class Analysis(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
-                | Q(state__in=("succeeded", "no_face", "failed", "dead"), finished_at__isnull=False),
+                | Q(
+                    state__in=("succeeded", "no_face", "failed", "dead", "cancelled"),
+                    finished_at__isnull=False,
+                ),
                 name="analysis_finished_iff_terminal",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=("failed", "dead")) | ~Q(error_code=""), name="analysis_failure_has_a_code"
+                condition=~Q(state__in=("failed", "dead", "cancelled")) | ~Q(error_code=""),
+                name="analysis_failure_has_a_code",
             ),
         ]
         indexes = [
@@ -281,8 +250,8 @@ class Analysis(models.Model):
 
     @property
     def public_state(self) -> str:
-        """The state as the API names it: `dead` is `failed`, and a task between its two stages is still running."""
-        if self.state == State.DEAD:
+        """Return the state as the API names it; an analysis between its stages is still `running`."""
+        if self.state in TOLD_AS_FAILED:
             return str(State.FAILED)
         if self.state == State.QUEUED and self.stage == Stage.CLASSIFY and self.started_at is not None:
             return str(State.RUNNING)
@@ -318,7 +287,7 @@ class FaceFrame(models.Model):
 
 
 class SampledFrame(models.Model):
-    """A whole frame kept because no valid face was found, so that a person sees what the detector saw.
+    """A whole frame kept because no valid face was found, to show what the detector saw.
 
     `boxes`: rejected detections, `[{"x1", "y1", "x2", "y2" (pixels of the full frame), "probability", "reason"}]`.
     """
@@ -340,7 +309,7 @@ class SampledFrame(models.Model):
 
 
 class ModelVersion(models.Model):
-    """A registered set of weights.  The file is in storage below `models/`, named by its sha256."""
+    """A registered set of weights; its file is in storage below `models/`, named by its sha256."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
@@ -353,6 +322,7 @@ class ModelVersion(models.Model):
     experimental = models.BooleanField(default=True)
     training_data_sha256 = models.CharField(max_length=64, blank=True)
     trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")
+    license = models.CharField(max_length=100, blank=True, default="", db_default="", help_text="SPDX name.")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -371,7 +341,7 @@ class ModelVersion(models.Model):
 
 
 class Verdict(models.Model):
-    """What one model version says of one video.  `fake_probability` is the highest track's: one faked face is enough.
+    """What one model version says of one video; `fake_probability` is that of the highest track.
 
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
     "fake_probability"}]}]`, by track.
@@ -387,6 +357,7 @@ class Verdict(models.Model):
     people = models.JSONField(default=list)
     needs_review = models.BooleanField(default=False)
     review_reasons = models.JSONField(default=list, blank=True)
+    assessment = models.CharField(max_length=16, choices=Assessment, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -403,7 +374,3 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.fake_probability:.2f}"
-
-
-class AppendOnlyError(Exception):
-    """A decision was to be changed or removed; write a new one instead."""

@@ -1,4 +1,4 @@
-"""What is made on request, or on the way, for reviewers: heat maps, previews, prints to find near-duplicates by."""
+"""Evidence for reviewers, made on request: heat maps and previews; and the perceptual hashes of near-duplicates."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import State, Video
+from detection.models.core import Video
+from detection.models.states import State
 
 
 class EvidenceKind(models.TextChoices):
+    """Kinds of evidence."""
+
     HEATMAPS = "heatmaps", "Heat maps"
     PREVIEW = "preview", "Preview"
 
 
 class EvidenceJob(models.Model):
-    """Evidence that somebody asked for.  Claimed under a lease as an analysis is; ends as succeeded or failed.
+    """A request for evidence, claimed under a lease like an analysis; ends as succeeded or failed.
 
     `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`.  A preview is the video's own.
     """
@@ -63,14 +66,16 @@ class EvidenceJob(models.Model):
 
 
 class PrintKind(models.TextChoices):
+    """What a perceptual hash was computed from."""
+
     PICTURE = "picture", "Picture"
     FACE = "face", "Face"
 
 
 class Print(models.Model):
-    """A perceptual hash of a video's picture, or of one person's face, to be found by those that differ in a few bits.
+    """A 256-bit perceptual hash of a video's picture or of one person's face.
 
-    The bands are 12 bits each, taken from over the whole hash: two prints that share one are compared.
+    Each band holds 12 bits from all over the hash; hashes that share a band are compared bit by bit.
     """
 
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="prints")

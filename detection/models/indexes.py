@@ -1,4 +1,4 @@
-"""Indexes of the table of videos, made so that lists of a million answer whatever they are filtered by."""
+"""Indexes of the table of videos, made so that lists of a million rows answer under any filter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ DOUBTFUL = Q(needs_review=True)
 """Few need review.  Django renders this without a comparison: no index on SQLite begins with such a column, but one may
 be made of its rows."""
 
+PREFIX_THEN_TIME = ("varchar_pattern_ops", "timestamptz_ops")
+"""Postgres' operator classes of an index for LIKE 'x%', in the order of time."""
+
 
 def newest(name: str, *first: str, also: tuple[str, ...] = (), condition: Q | None = None) -> Index:
-    """An index to walk from the newest on.  It carries all that lists filter by (and `also`), so that a walk past a
-    million videos that some second filter leaves out reads the index alone."""
+    """Return an index that is walked from the newest row on.
+
+    It carries every column that lists filter by (and `also`), so that passing over a million rows reads the index
+    alone.
+    """
     rest = (field for field in FILTERED if field not in first)
     return Index(fields=(*first, "-created_at", "-id", *rest, *also), name=name, condition=condition)

@@ -1,25 +1,30 @@
-"""The tables of the learning loop: where labels come from, who is held out, each training run, each change of model."""
+"""Tables of the learning loop: data sets, identity splits, snapshots, training runs, promotions."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError, ModelVersion, VerdictLabel, Video
+from detection.models.append_only import AppendOnlyModel
+from detection.models.choices import VerdictLabel
+from detection.models.core import ModelVersion, Video
 
 
-class Side(models.TextChoices):
+class Split(models.TextChoices):
+    """The split of an identity.  `ml.data.splits` has the same names; a test holds them equal."""
+
     TRAIN = "train", "Training"
     VAL = "val", "Validation"
     HOLDOUT = "holdout", "Holdout"
 
 
 class RunState(models.TextChoices):
+    """States of a training run."""
+
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     SUCCEEDED = "succeeded", "Succeeded"
@@ -28,6 +33,8 @@ class RunState(models.TextChoices):
 
 
 class PromotionKind(models.TextChoices):
+    """How a model became active."""
+
     FIRST = "first", "First model"
     GATE = "gate", "Passed the gate"
     FORCED = "forced", "Forced"
@@ -63,10 +70,10 @@ class DatasetVideo(models.Model):
 
 
 class IdentitySide(models.Model):
-    """On which side of every split an identity stands, for good: dealt once, so that the holdout is frozen."""
+    """The split of one identity, assigned once and for good, so that the holdout is frozen.  `side` is the split."""
 
     name = models.CharField(max_length=160, primary_key=True)
-    side = models.CharField(max_length=8, choices=Side)
+    side = models.CharField(max_length=8, choices=Split)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     def __str__(self) -> str:
@@ -74,7 +81,7 @@ class IdentitySide(models.Model):
 
 
 class Snapshot(models.Model):
-    """A frozen training set.  The manifest (one JSON object a line, by video) is in storage below `snapshots/`."""
+    """A frozen training set; its manifest (one JSON object a line, by video) is in storage below `snapshots/`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     sha256 = models.CharField(max_length=64, unique=True)
@@ -92,10 +99,11 @@ class Snapshot(models.Model):
 
 
 class TrainingRun(models.Model):
-    """One retraining: queued (or begun in a terminal), then running under a lease, then ended with a sentence.
+    """One retraining: queued (or started in a terminal), running under a lease, ended with a sentence.
 
-    `refused` is an answer, not a fault: there was too little to learn from.  A run whose lease has expired is taken up
-    again from its checkpoints, by the sweeper or by `retrain --resume`.
+    `refused` is an outcome, not an error: there was too little to learn from.  A run whose lease expired is resumed
+    from
+    its checkpoints, by the sweeper or by `retrain --resume`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -144,8 +152,10 @@ class TrainingRun(models.Model):
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.state}"
 
 
-class Promotion(models.Model):
-    """A change of the active model.  Append only: what was live when, by whose decision, on which figures."""
+class Promotion(AppendOnlyModel):
+    """A change of the active model.  Append-only: which model, when, by whose decision, on which metrics."""
+
+    refusal = "A promotion is never changed or removed."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="promotions")
@@ -162,11 +172,3 @@ class Promotion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_version} {self.kind}"
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnlyError("A promotion is never changed.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("A promotion is never removed.")

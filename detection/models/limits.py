@@ -1,4 +1,4 @@
-"""What users have used of what they may."""
+"""Usage that counts towards users' limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models import Q
 
 
 class UploadDay(models.Model):
-    """The bytes that a user has sent within one day (UTC).  They count though their videos be deleted since."""
+    """Bytes that a user sent on one day (UTC); they count even if the videos are deleted."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     day = models.DateField()

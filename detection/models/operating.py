@@ -1,4 +1,4 @@
-"""What the dashboard shows of the past and of the machines: figures by the hour, and signs of life of workers."""
+"""Statistics by the hour, runs of chores, and heartbeats of workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class HourFigures(models.Model):
-    """What ended within one hour, counted once when the hour was over; it stays when videos are deleted.
+    """What ended within one hour, counted once when the hour is over; kept when videos are deleted.
 
     `figures`: `{"states": {state: n}, "labels": {"real"/"fake": n}, "needs_review": n, "answers": n,
     "scores": {model id: [n of scores in [k/20, (k+1)/20)]}}`.
@@ -24,7 +24,7 @@ class HourFigures(models.Model):
 
 
 class ChoreRun(models.Model):
-    """How a recurring chore went the last time; the row `sweep` stands for a whole round of them."""
+    """The last run of a recurring chore; the row `sweep` stands for a whole round."""
 
     name = models.CharField(max_length=40, primary_key=True)
     ran_at = models.DateTimeField(null=True, help_text="When it last ended, well or not.")
@@ -42,7 +42,7 @@ class ChoreRun(models.Model):
 
 
 class WorkerBeat(models.Model):
-    """A worker's newest sign of life, written by itself."""
+    """A worker's newest heartbeat, written by itself."""
 
     name = models.CharField(max_length=200, primary_key=True)
     queues = models.CharField(max_length=200)

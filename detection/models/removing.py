@@ -1,4 +1,4 @@
-"""What is to be gone from disks though no row names it, or none any more."""
+"""Files that must be deleted although no row names them any more."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from django.utils import timezone
 
 
 class Removal(models.Model):
-    """Files of a video that are to be removed.  Written in the transaction that lets them go; gone when they are.
+    """Files of a video to be deleted; written in the transaction that drops them, deleted when they are gone.
 
-    So a storage that did not answer, or a process that was killed, leaves nothing behind for good.  `packs` says that
-    what workers have cached of the video (training packs, features) has to go, too.
+    So neither a storage that did not answer nor a killed process leaves files behind.  `packs` means that workers'
+    caches
+    of the video (training packs, features) must go, too.
     """
 
     video_id = models.UUIDField(help_text="The video may be gone.")
@@ -29,7 +30,7 @@ class Removal(models.Model):
 
 
 class CacheHolder(models.Model):
-    """A machine's folder of training packs and cached features.  A Removal is over when each has erased its own."""
+    """A machine's folder of training packs and cached features; a Removal ends when every holder has erased its own."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     host = models.CharField(max_length=200)
@@ -44,10 +45,11 @@ class CacheHolder(models.Model):
 
 
 class FolderCheck(models.Model):
-    """The folder of a video is to be looked through: a process that was killed may have left files there.
+    """A folder to be checked for files that a killed process left.
 
-    Written before files are (an upload), or where a worker is known to have died; gone with the look.  `path` is a
-    folder that is no video's (of a model's weights, of a snapshot): it goes whole unless a row names a file in it.
+    Written before the files are (an upload), or when a worker is known to have died; deleted with the check.  `path` is
+    a
+    folder of no video (a model's weights, a snapshot): it is deleted unless a row names a file in it.
     """
 
     video_id = models.UUIDField(help_text="The video may not be there, or not yet.")

@@ -1,20 +1,21 @@
-"""What people say of videos, and who has which video before them."""
+"""Reviews of videos, and claims of reviewers on videos."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from detection.models.core import AppendOnlyError, ModelVersion, ReviewLabel, Verdict, Video
+from detection.models.append_only import AppendOnlyModel
+from detection.models.choices import ReviewLabel
+from detection.models.core import ModelVersion, Verdict, Video
 
 
 class ReviewRole(models.TextChoices):
-    """How somebody came to answer."""
+    """How an answer came about."""
 
     LIST = "", "From a list or over REST"
     OPINION = "opinion", "The owner's opinion"
@@ -27,33 +28,38 @@ class ReviewRole(models.TextChoices):
 
 
 class ReviewSet(models.QuerySet["Review"]):
-    def given(self) -> ReviewSet:
-        """Answers, also those that were taken back later, but not the taking back.
+    """Selections of reviews by what they count for."""
 
-        A row without a label takes one back (a constraint says so).  Not as `undoes=None`: SQLite takes the unique
-        index on it for the shortest way, and reads all answers there are for the few of one video or hour.
+    def answers(self) -> ReviewSet:
+        """Return all answers, also undone ones, without the rows that undo.
+
+        A row without a label undoes another (a constraint says so).  Not as `undoes=None`: SQLite would use the unique
+        index on
+        it, and read all answers there are for the few of one video or hour.
         """
         return self.exclude(label="")
 
-    def standing(self) -> ReviewSet:
-        """Answers that were not taken back, nor are the taking back itself."""
-        return self.given().filter(undone_by=None)
+    def not_undone(self) -> ReviewSet:
+        """Return the answers that were not undone."""
+        return self.answers().filter(undone_by=None)
 
     def by_reviewers(self) -> ReviewSet:
-        """Without what owners, who may not review, say of their own videos."""
+        """Leave out opinions of owners who may not review."""
         return self.exclude(role=ReviewRole.OPINION)
 
-    def deciding(self) -> ReviewSet:
-        """Standing answers that decide what a video is: no owner's opinion, and no check of the reviewer."""
-        return self.standing().exclude(role__in=(ReviewRole.GOLD, ReviewRole.OPINION))
+    def effective(self) -> ReviewSet:
+        """Return the answers that make a video's label: not undone, no owner's opinion, no check of the reviewer."""
+        return self.not_undone().exclude(role__in=(ReviewRole.GOLD, ReviewRole.OPINION))
 
-    def told(self) -> ReviewSet:
-        """Standing answers that may be shown beside the video; a check against a known answer is kept secret."""
-        return self.standing().exclude(role=ReviewRole.GOLD)
+    def shown(self) -> ReviewSet:
+        """Return the answers that may be shown beside the video; checks against known answers stay secret."""
+        return self.not_undone().exclude(role=ReviewRole.GOLD)
 
 
-class ReviewBatch(models.Model):
-    """One decision for many videos, from a contact sheet.  Append only: reverting it is a batch that `undoes` it."""
+class ReviewBatch(AppendOnlyModel):
+    """One decision for many videos, from a contact sheet.  Append-only: a reversal is a batch that `undoes` it."""
+
+    refusal = "A decision for many videos is never changed or removed. Revert it, and decide anew."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -77,20 +83,14 @@ class ReviewBatch(models.Model):
     def __str__(self) -> str:
         return f"{self.size} videos: {self.label or 'reverted'}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnlyError("A decision for many videos is never changed. Revert it, and decide anew.")
-        super().save(*args, **kwargs)
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("A decision for many videos is never removed.")
+class Review(AppendOnlyModel):
+    """A person's answer to a video.  Append-only: a changed mind is a new row, and each person's newest counts.
 
-
-class Review(models.Model):
-    """What a person says of a video.  Append only: changing one's mind is a new row, and the newest counts.
-
-    Taking an answer back is a row too: `undoes` names it, and `label` is empty.
+    Undoing is a row, too: `undoes` names the answer, and `label` is empty.
     """
+
+    refusal = "A review is never changed or removed. Write a new one; it goes when its video goes."
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="reviews")
@@ -136,17 +136,9 @@ class Review(models.Model):
     def __str__(self) -> str:
         return f"{self.label or 'undone'} by {self.reviewer_id}"
 
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        if not self._state.adding:
-            raise AppendOnlyError("A review is never changed. Write a new one.")
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("A review is never removed by itself; it goes when its video goes.")
-
 
 class ReviewClaim(models.Model):
-    """Somebody has this video before them: nobody else is given it until `until`.  At most one a video."""
+    """A reviewer has this video open: nobody else is given it until `until`.  At most one a video."""
 
     video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="claim")
     token = models.UUIDField(unique=True)
@@ -165,7 +157,7 @@ class ReviewClaim(models.Model):
 
 
 class GoldVideo(models.Model):
-    """A video whose answer is known for certain, shown among the others to check the readers, who are not told."""
+    """A video whose answer is certain, shown among others to check reviewers, who are not told."""
 
     video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="gold")
     label = models.CharField(max_length=8, choices=ReviewLabel)

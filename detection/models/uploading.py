@@ -1,4 +1,4 @@
-"""Uploads that arrive in pieces, and keys by which a repeated request is known."""
+"""Resumable uploads, and idempotency keys of repeated requests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from detection.models.core import Video
 
 
 class ResumableUpload(models.Model):
-    """A file on its way.  Its pieces are in storage, below uploads/.  A request that adds to it holds it meanwhile.
+    """An upload in pieces, which are in storage below uploads/.  A request that appends holds it meanwhile.
 
-    Once it is complete it has a video, and stays for a day so that a client whose answer was lost can ask.
+    When complete it has a video, and is kept for a day so that a client whose response was lost can ask.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -57,7 +57,7 @@ class ResumablePiece(models.Model):
 
 
 class UploadKey(models.Model):
-    """An Idempotency-Key that a client has used: the same key again answers with the same video."""
+    """An Idempotency-Key that a client used: the same key again returns the same video."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=200)

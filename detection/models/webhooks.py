@@ -1,4 +1,4 @@
-"""Where clients want to be told that a task has ended, and what was sent there."""
+"""Webhooks of clients, and deliveries to them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.utils import timezone
 
 
 class Webhook(models.Model):
-    """An address of a client's.  One worker at a time sends to it, under a lease, as with an Analysis.
+    """A client's URL.  One worker at a time sends to it, under a lease like an analysis.
 
-    The secret signs what is sent, so it is kept as it is; it opens nothing here.
+    The secret signs deliveries, so it is stored in plain text; it grants no access here.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -39,13 +39,15 @@ class Webhook(models.Model):
 
 
 class DeliveryState(models.TextChoices):
+    """States of a delivery."""
+
     WAITING = "waiting", "Waiting"
     DELIVERED = "delivered", "Delivered"
     FAILED = "failed", "Given up"
 
 
 class WebhookDelivery(models.Model):
-    """One event for one webhook: the very bytes to send, and each attempt to.
+    """One event for one webhook: the bytes to send, and every attempt.
 
     `log`: `[{"at" (ISO 8601), "seconds", "status" (of HTTP, or null), "error" (a sentence, "" on success)}]`, oldest
     first.  Video and task are ids only: the record outlives both.

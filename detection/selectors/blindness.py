@@ -1,9 +1,9 @@
-"""What is withheld from whom: nobody who is to read a video is told what the model or others say of it.
+"""What is withheld from whom: a reviewer of a video must not know what the model or others say of it.
 
-A property of who asks and of the video, not of one page or endpoint: everything that tells a verdict, a score, a heat
-map, a label or an answer asks here.  A video is withheld from a reviewer
-- who has it before them in the workspace or on a sheet and has never answered it, whatever they are to do with it;
-- who may be given it for a second reading and has no standing answer of their own, from the first answer on.
+Everything that shows a verdict, score, heat map, label or answer asks here, on every page and endpoint.  A video is
+withheld from a reviewer
+- who has claimed it in the workspace or on a sheet and has never answered it;
+- who may be asked for a second reading and has no answer of their own that was not undone.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ NO_ANSWER = {"label": "", "review_next": ""}
 
 
 def withheld_from(user: User) -> QuerySet[Video]:
-    """The videos that are withheld from the user."""
+    """Return the videos that are withheld from the user."""
     if not user.is_authenticated:
         return Video.objects.none()
     return Video.objects.filter(is_withheld_expression(user))
 
 
 def is_withheld_expression(user: User) -> Q:
-    """The condition on rows of videos that they are withheld from the user."""
+    """Return the condition on videos that they are withheld from the user."""
     condition = has_unanswered_claim(user)
     if may_review(user=user):
-        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=user.pk)
+        mine = Review.objects.not_undone().filter(video=OuterRef("pk"), reviewer=user.pk)
         condition |= Q(review_next=ReviewNext.SECOND) & ~Q(Exists(mine))
     return condition
 
 
 def has_unanswered_claim(user: User, *, video: str = "pk") -> Q:
-    """The condition on rows whose column `video` is a video's id: the user has it before them, and never answered."""
+    """Return the condition that the user has claimed the video in column `video` and has never answered it."""
     claims = ReviewClaim.objects.filter(video=OuterRef(video), reviewer=user.pk, until__gte=timezone.now())
     answers = Review.objects.filter(video=OuterRef(video), reviewer=user.pk)
     return Q(Exists(claims)) & ~Q(Exists(answers))
 
 
 def withheld_ids(user: User, ids: Iterable[UUID]) -> frozenset[UUID]:
-    """Those of these videos that are withheld from the user, in one query."""
+    """Return those of the videos that are withheld from the user, in one query."""
     wanted = list(ids)
     if not wanted:
         return frozenset()
@@ -56,11 +56,12 @@ def withheld_ids(user: User, ids: Iterable[UUID]) -> frozenset[UUID]:
 
 
 def is_withheld(user: User, video_id: UUID) -> bool:
+    """Return whether one video is withheld from the user."""
     return bool(withheld_ids(user, [video_id]))
 
 
 def redact(video: Video) -> Video:
-    """Take from a row in memory all that must not be told.  Never save such a row."""
+    """Remove from a row in memory everything that must not be told; saving it raises RuntimeError."""
     for name, nothing in (NO_VERDICT | NO_ANSWER).items():
         setattr(video, name, nothing)
     video.save = _refuse_to_save  # type: ignore[method-assign]
@@ -68,7 +69,7 @@ def redact(video: Video) -> Video:
 
 
 def redact_for(user: User, videos: Collection[Video]) -> frozenset[UUID]:
-    """Redact those of the rows that are withheld from the user; returns their ids."""
+    """Redact the rows that are withheld from the user, and return their ids."""
     withheld = withheld_ids(user, [video.pk for video in videos])
     for video in videos:
         if video.pk in withheld:

@@ -16,7 +16,7 @@ LATE_PERIODS = 2
 
 @dataclass(frozen=True)
 class SweepHealth:
-    """`last_at` is when a whole round last ended; `late` is true two periods after that, or if there was none."""
+    """`last_at`: when a whole round last ended.  `late`: no round ended within the last two periods."""
 
     last_at: datetime | None
     late: bool
@@ -24,12 +24,12 @@ class SweepHealth:
 
     @property
     def failing(self) -> tuple[ChoreRun, ...]:
-        """Chores whose last run failed."""
+        """Return the chores whose last run failed."""
         return tuple(chore for chore in self.chores if chore.last_error)
 
 
 def sweep_health(*, now: datetime | None = None) -> SweepHealth:
-    """How the sweep stands, in one query of a dozen rows."""
+    """Return how the sweep is doing, in one query of a dozen rows."""
     now = now or timezone.now()
     rows = {row.name: row for row in ChoreRun.objects.all()}
     whole = rows.pop(SWEEP, None)

@@ -1,4 +1,4 @@
-"""What the first page shows: days, drift of the scores, workers that are alive.  Reads only, at a cost that stays."""
+"""Queries of the overview page: days, score drift, live workers; their cost does not grow with the table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Drift:
-    """The active model's scores of the last week against what they were: shares of each of `GROUPS` parts of 0 to 1."""
+    """Score histograms of the active model, this week and before: shares of each of `GROUPS` equal parts of 0 to 1."""
 
     now: tuple[float, ...]
     before: tuple[float, ...]
@@ -52,13 +52,15 @@ class Drift:
 
 @dataclass(frozen=True)
 class QueueOfWorkers:
+    """How many workers, with how many processes, consume a queue."""
+
     name: str
     workers: int
     processes: int
 
 
 def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
-    """The last `DAYS` days up to this minute, and until when hours are counted (None: never); four queries."""
+    """Return the last `DAYS` days up to now, and until when hours are counted (None: never); four queries."""
     now = now or timezone.now()
     today = timezone.localdate(now)
     found = {day: Day(day) for day in (today - timedelta(days=k) for k in reversed(range(DAYS)))}
@@ -78,9 +80,9 @@ def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
 
 
 def drift(*, model: ModelVersion, now: datetime | None = None) -> Drift | None:
-    """How the model's scores of the last week differ from those of its training's held-out videos.
+    """Compare the model's scores of the last week with those of its held-out videos; None without any score.
 
-    Weights that do not say what those were are compared with their own first week here.  None before any score.
+    Weights that do not carry that histogram are compared with their own first week here.
     """
     now = now or timezone.now()
     key = str(model.pk)
@@ -115,14 +117,14 @@ def drift(*, model: ModelVersion, now: datetime | None = None) -> Drift | None:
 
 
 def stability_index(before: Sequence[int], now: Sequence[int]) -> float:
-    """Population stability index of two histograms: 0 where they are equal.  Empty parts count as half a video."""
+    """Return the population stability index of two histograms, 0 if equal; each bin gets half a video more."""
     n_before, n_now = sum(before) + 0.5 * len(before), sum(now) + 0.5 * len(now)
     pairs = [((b + 0.5) / n_before, (a + 0.5) / n_now) for b, a in zip(before, now, strict=True)]
     return sum((a - b) * math.log(a / b) for b, a in pairs)
 
 
 def workers_alive(*, now: datetime | None = None) -> list[QueueOfWorkers]:
-    """For each queue the workers that consume it; those that have been silent for a minute are not counted."""
+    """Return the workers of each queue whose heartbeat is less than a minute old."""
     now = now or timezone.now()
     found: dict[str, list[int]] = {name: [] for name in ("extract", "classify", "train", "maintenance", "webhooks")}
     rows = WorkerBeat.objects.filter(seen_at__gte=now - timedelta(seconds=ALIVE_S))
@@ -133,7 +135,7 @@ def workers_alive(*, now: datetime | None = None) -> list[QueueOfWorkers]:
 
 
 def _sum(histograms: Any) -> list[int]:
-    """Of histograms with `BINS` parts, as one with `GROUPS`; what is no histogram is left out."""
+    """Add up histograms of `BINS` bins into one of `GROUPS`; entries of another shape are dropped."""
     total = [0] * GROUPS
     for bins in histograms:
         if isinstance(bins, list) and len(bins) == BINS:

@@ -1,6 +1,6 @@
-"""What /metrics tells besides the counts of `selectors.operating_figures`: queues, the last hour, workers, review.
+"""Queries of /metrics besides `selectors.videos.operational_counts`: queues, the last hour, workers, review.
 
-Each figure is bounded, by an index or by a limit, so that a scrape costs the same at any size.
+Each is bounded by an index or a limit, so that a scrape costs the same at any size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WAITING_STAGES = (Stage.EXTRACT, Stage.CLASSIFY, Stage.AWAITING_MODEL)
 
 @dataclass(frozen=True)
 class Waiting:
-    """A stage's queue: how many are due, and for how many seconds the first has been."""
+    """A stage's queue: how many analyses are due, and seconds since the first became due."""
 
     length: int = 0
     oldest_s: float = 0.0
@@ -34,7 +34,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Timed:
-    """A step of the analyses that ended in the last hour; seconds."""
+    """A step of the analyses that ended in the last hour, in seconds."""
 
     count: int
     total_s: float
@@ -42,7 +42,7 @@ class Timed:
 
 
 def queues() -> dict[str, Waiting]:
-    """By stage.  A task that backs off is not due before its time, and does not count until then."""
+    """Return the queue of each stage; analyses that back off are not due yet and do not count."""
     now = timezone.now()
     due = Analysis.objects.filter(state=State.QUEUED, not_before__lte=now).order_by()
     found = {
@@ -53,7 +53,7 @@ def queues() -> dict[str, Waiting]:
 
 
 def steps() -> dict[str, Timed]:
-    """By step (decode, detect, ... , classify): seconds that it took in the newest analyses of the last hour."""
+    """Return the durations of each step (decode, detect, ..., classify) in the newest analyses of the last hour."""
     rows = Analysis.objects.filter(finished_at__gte=timezone.now() - HOUR).order_by("-finished_at")
     seconds: dict[str, list[float]] = defaultdict(list)
     for timings in rows.values_list("timings", flat=True)[:MOST_TIMED]:
@@ -64,14 +64,14 @@ def steps() -> dict[str, Timed]:
 
 
 def outcomes() -> dict[str, int]:
-    """How the analyses of the last hour ended."""
+    """Count the analyses of the last hour by final state."""
     ended = Analysis.objects.filter(state__in=TERMINAL_STATES, finished_at__gte=timezone.now() - HOUR).order_by()
     counts = dict(ended.values_list("state").annotate(Count("pk")))
     return {state.value: counts.get(state.value, 0) for state in TERMINAL_STATES}
 
 
 def review_backlog() -> dict[str, int]:
-    """Videos that wait in each queue of the workspace, whoever may have them; at most `MOST_WAITING` each."""
+    """Count the videos waiting in each review queue, at most `MOST_WAITING` each."""
     return {
         queue: sum(part.order_by()[:MOST_WAITING].count() for part in queue_parts(queue=queue, reviewer=None))
         for queue in QUEUES

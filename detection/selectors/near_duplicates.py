@@ -31,15 +31,15 @@ _BAND_BITS = (
 )
 
 
-class Near(NamedTuple):
-    """A video that looks like another, and in what."""
+class NearDuplicate(NamedTuple):
+    """A video that looks like another, and how."""
 
     video: Video
     how: str
 
 
 def bands_of(bits: str) -> dict[str, int]:
-    """The columns `band0` to `band3` of a print of 64 hex digits."""
+    """Return the columns `band0` to `band3` of a hash of 64 hex digits."""
     value = int(bits, 16)
     return {
         f"band{k}": sum((value >> (255 - place) & 1) << n for n, place in enumerate(places))
@@ -47,17 +47,16 @@ def bands_of(bits: str) -> dict[str, int]:
     }
 
 
-def near_duplicates(video: Video, *, limit: int = LIMIT) -> list[Near]:
-    """At most `limit` others, the same file first, then the nearest; at most twelve queries, however many there are.
+def near_duplicates(video: Video, *, limit: int = LIMIT) -> list[NearDuplicate]:
+    """Return at most `limit` near-duplicates, same files first, then the nearest; at most twelve queries.
 
-    Among a million prints (SQLite, 2 busy cores) it took 16 ms, 95 % under 29 ms.
-
-    They come with what a page shows of them (verdict, data set); who may see them is for the caller to know.
+    They carry what pages show of them (verdict, data set); the caller decides who may see them.  What it costs among a
+    million hashes: docs/measurements.md#thresholds-of-near-duplicates.
     """
-    found: dict[object, Near] = {}
+    found: dict[object, NearDuplicate] = {}
     rows = Video.objects.select_related("dataset_video", "current_verdict").defer("metadata", "current_verdict__people")
     for other in rows.filter(sha256=video.sha256).exclude(pk=video.pk).order_by("created_at", "id")[:limit]:
-        found[other.pk] = Near(other, SAME_FILE)
+        found[other.pk] = NearDuplicate(other, SAME_FILE)
     mine = list(Print.objects.filter(video=video))
     near: list[tuple[float, int, str]] = []
     for kind in PrintKind:
@@ -70,11 +69,11 @@ def near_duplicates(video: Video, *, limit: int = LIMIT) -> list[Near]:
             how.setdefault(owners[pk], said)
     wanted = list(how)[: limit - len(found)]
     others = rows.in_bulk(wanted)
-    return [*found.values(), *(Near(others[pk], how[pk]) for pk in wanted if pk in others)]
+    return [*found.values(), *(NearDuplicate(others[pk], how[pk]) for pk in wanted if pk in others)]
 
 
 def _near(mine: list[Print], kind: PrintKind) -> Iterable[tuple[float, int, str]]:
-    """(share of the threshold, id of the print, how) of others' prints of this kind that are near enough."""
+    """Return (share of the threshold, id of the hash, how) of other videos' hashes of this kind near enough."""
     if not mine:
         return []
     own = {row.pk for row in mine}

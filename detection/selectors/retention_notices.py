@@ -1,4 +1,4 @@
-"""What the retention policy has removed of a video, in sentences."""
+"""Sentences and refusals for what the retention policy has removed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from detection.models import Video
 
 
 def original_sentence(video: Video) -> str:
-    """Empty where the original is there."""
+    """Return when the original was removed, or an empty string."""
     return _sentence("The original was", video.original_removed_at)
 
 
 def pictures_sentence(video: Video) -> str:
-    """Empty where the pictures are there, or never were."""
+    """Return when the pictures were removed, or an empty string."""
     return _sentence("The pictures were", video.pictures_removed_at) if video.extracted_at else ""
 
 
 def check_original(video: Video, *, then: str = "", status: int = 410) -> None:
-    """Raises Refused `original_expired`; `then` is a sentence about what can be done."""
+    """Raise Refused `original_expired` if the original was removed; `then` is a sentence about what can be done."""
     if sentence := original_sentence(video):
         raise Refused("original_expired", f"{sentence} {then}".strip(), status=status)
 
 
 def check_pictures(video: Video) -> None:
-    """Raises Refused `pictures_expired` (410)."""
+    """Raise Refused `pictures_expired` (410) if the pictures were removed."""
     if sentence := pictures_sentence(video):
         raise Refused("pictures_expired", sentence, status=410)
 

@@ -1,6 +1,6 @@
-"""How well people read: agreement beyond chance, accuracy on known answers, what was overturned, pace.  Reads only.
+"""Statistics of reviewers: agreement beyond chance, accuracy on known answers, overturned answers, pace.
 
-Only blind answers count towards agreement and accuracy: those given before the model's score was seen.
+Agreement and accuracy count blind answers only, given before the model's score was seen.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ Z95 = 1.959964
 
 @dataclass(frozen=True)
 class Share:
-    """`hits` of `n`, with Wilson's 95 % interval."""
+    """`hits` of `n`, with Wilson's 95 % interval (Wilson 1927)."""
 
     hits: int
     n: int
 
     @property
     def value(self) -> float | None:
+        """Return the share, or None without any."""
         return self.hits / self.n if self.n else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(low, high); (0, 1) where there is nothing."""
+        """Return (low, high); (0, 1) without any."""
         if not self.n:
             return 0.0, 1.0
         p, n, z = self.hits / self.n, self.n, Z95
@@ -48,7 +49,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Kappa:
-    """Cohen's kappa: 1 is perfect agreement, 0 what chance alone would give.  None where it is not defined."""
+    """Cohen's kappa: 1 is perfect agreement, 0 is chance; None where it is undefined."""
 
     pairs: int
     agreed: int
@@ -58,12 +59,13 @@ class Kappa:
 
     @property
     def few(self) -> bool:
+        """Return whether there are too few pairs to mean much."""
         return self.pairs < FEW_PAIRS
 
 
 @dataclass
 class Reader:
-    """One reviewer's figures over the period, or everybody's (name is empty)."""
+    """One reviewer's counts over the period, or everybody's (empty name)."""
 
     name: str
     answers: int = 0
@@ -76,26 +78,28 @@ class Reader:
 
     @property
     def pace(self) -> float | None:
-        """Median seconds from seeing a video to answering."""
+        """Return the median seconds from seeing a video to answering."""
         return median(self.seconds) if self.seconds else None
 
     @property
     def kappa(self) -> Kappa:
+        """Return the agreement with second readers."""
         return kappa(self.pairs)
 
     @property
     def on_gold(self) -> Share:
+        """Return the share of right answers on known answers."""
         return Share(self.gold_right, self.gold)
 
     @property
     def overturn(self) -> Share:
-        """Of the answers on videos that somebody has settled: those that were settled otherwise."""
+        """Return the share of overturned answers among those on settled videos."""
         return Share(self.overturned, self.settled)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A period's figures.  `audit`: how often the model said what people say of videos that were drawn by lot."""
+    """Statistics of a period.  `audit`: how often the model agreed with people on randomly drawn videos."""
 
     overall: Reader
     readers: tuple[Reader, ...]
@@ -104,7 +108,7 @@ class Agreement:
 
 
 def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
-    """Of pairs of answers to the same video (Cohen 1960), with the interval of its large-sample standard error."""
+    """Return Cohen's kappa of pairs of answers (Cohen 1960), with the interval of its large-sample standard error."""
     n = len(pairs)
     agreed = sum(a == b for a, b in pairs)
     if not n:
@@ -120,9 +124,9 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
 
 
 def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
-    """Everything about the answers since then, of the newest `most` at most; four queries however many there are."""
+    """Return statistics of the newest `most` answers since then; four queries however many there are."""
     wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "verdict__label")
-    recent = Review.objects.standing().by_reviewers().filter(created_at__gte=since)
+    recent = Review.objects.not_undone().by_reviewers().filter(created_at__gte=since)
     rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
     overall = Reader("")
     readers: dict[str, Reader] = defaultdict(lambda: Reader(""))
@@ -143,11 +147,11 @@ def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
 
 
 def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
-    """From videos that got a second reading or were settled in the period; the first reading may be older."""
+    """Add pairs of readings of videos that were read again or settled in the period; the first reading may be older."""
     again = Review.objects.filter(role__in=(ReviewRole.SECOND, ReviewRole.ADJUDICATION), created_at__gte=since)
     newest = again.order_by("-created_at").values("video")[:most]
     # Which of their answers count is told apart here: asked for by role, a database would read all of that role.
-    rows = Review.objects.standing().filter(video__in=newest).order_by("created_at", "id")
+    rows = Review.objects.not_undone().filter(video__in=newest).order_by("created_at", "id")
     by_video: dict[UUID, list[tuple[str, str, str]]] = defaultdict(list)
     for video_id, name, label, role, shown in rows.values_list(
         "video_id", "reviewer__username", "label", "role", "score_shown"
@@ -171,7 +175,7 @@ def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, R
 
 
 def _add_gold(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
-    rows = Review.objects.standing().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
+    rows = Review.objects.not_undone().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
     rows = rows.filter(video__gold__isnull=False)  # one that proved wrong is no known answer any more
     wanted = ("reviewer__username", "label", "video__gold__label")
     for name, label, known in rows.order_by("-created_at").values_list(*wanted)[:most]:
@@ -181,7 +185,7 @@ def _add_gold(since: datetime, most: int, overall: Reader, readers: dict[str, Re
 
 
 def _one_each(answers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(name, label): each reader's first."""
+    """Return (name, label) of each reviewer's first answer."""
     found: dict[str, str] = {}
     for name, label in answers:
         found.setdefault(name, label)

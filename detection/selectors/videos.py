@@ -1,7 +1,7 @@
-"""What may be read by whom, and the reads of more than a row.  Nothing here writes.
+"""Reads of videos, analyses, faces and models, by what a user may see.
 
-A video may be seen by its owner and by who has `detection.view_video` (reviewers).  Everyone else is told that it does
-not exist, so ids cannot be tried out.
+A video is visible to its owner and to users with `detection.view_video`.  For everybody else it does not exist, so
+ids cannot be probed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from detection.selectors.permissions import User, has
 
 
 def visible_videos(*, user: User) -> QuerySet[Video]:
-    """The videos that the user may see; an anonymous one sees none."""
+    """Return the videos that the user may see; none for an anonymous user."""
     if not user.is_authenticated:
         return Video.objects.none()
     if has(user, "detection.view_video"):
@@ -45,30 +45,31 @@ def visible_videos(*, user: User) -> QuerySet[Video]:
 
 
 def videos_with_answers(*, user: User) -> QuerySet[Video]:
-    """Visible videos with all that their representation shows, in one query however many there are.
+    """Return visible videos with everything that their representation shows, in one query.
 
-    `withheld` says of each whether the user must not be told what the model and others say of it (see `blindness`).
+    `withheld` says of each whether the user must not be told the verdict and labels (see `blindness`).
     """
     videos = visible_videos(user=user).select_related("owner", "current_analysis", "current_verdict__model_version")
     return videos.annotate(withheld=ExpressionWrapper(blindness.is_withheld_expression(user), BooleanField()))
 
 
-_NOT_OF_A_TASK = (
+_COLUMNS_NOT_SHOWN = (
     "sensitive", "token", "lease_until", "not_before", "published_at", "worker", "last_error", "timings", "replaced",
     *(f"verdict__model_version__{field}" for field in (
-        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "parent",
-        "active", "created_at", "promoted_at",
+        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "license",
+        "parent", "active", "created_at", "promoted_at",
     )),
 )  # fmt: skip
 
 
-def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
-    """The task with its verdict, or None where its video is not the user's to see.
+def visible_analysis(*, user: User, task_id: UUID) -> Analysis | None:
+    """Return the analysis with its verdict, or None unless the user may see its video.
 
-    `withheld` says whether the verdict must not be told (see `blindness`).  The poll of an owner is the commonest
-    request there is: their permissions are not looked up for it, and columns that the API does not show are not read.
+    `withheld` says whether the verdict must not be told (see `blindness`).  An owner's poll is the most frequent
+    request:
+    it looks up no permission, and reads no column that the API does not show.
     """
-    tasks = Analysis.objects.select_related("verdict__model_version").defer(*_NOT_OF_A_TASK)
+    tasks = Analysis.objects.select_related("verdict__model_version").defer(*_COLUMNS_NOT_SHOWN)
     tasks = tasks.annotate(
         owner_id=F("video__owner_id"),
         review_next=F("video__review_next"),
@@ -88,16 +89,17 @@ def visible_task(*, user: User, task_id: UUID) -> Analysis | None:
 
 
 def open_analyses(*, owner_id: int) -> int:
-    """How many analyses of the owner's videos are queued or running."""
+    """Count the queued or running analyses of the owner's videos."""
     return Analysis.objects.filter(video__owner_id=owner_id, state__in=OPEN_STATES).count()
 
 
 def waiting_for_extraction(*, at_most: int) -> int:
-    """How many analyses of all users wait for a worker's first look or have it now; counts no further than asked."""
+    """Count the analyses that wait for or are in extraction, up to `at_most`."""
     return Analysis.objects.filter(state__in=OPEN_STATES, stage=Stage.EXTRACT)[:at_most].count()
 
 
 def has_open_analysis(*, video: Video) -> bool:
+    """Return whether an analysis of the video is queued or running."""
     return Analysis.objects.filter(video=video, state__in=OPEN_STATES).exists()
 
 
@@ -105,12 +107,12 @@ def has_open_analysis(*, video: Video) -> bool:
 
 
 def faces_of(*, video: Video) -> QuerySet[FaceFrame]:
-    """By person, then in time order."""
+    """Return the video's faces, by person, then in time order."""
     return FaceFrame.objects.filter(video=video).order_by("track", "position")
 
 
 def frame_scores(*, video: Video) -> dict[str, float]:
-    """Per face (its id as a string) the score that the standing verdict gives it."""
+    """Map each face's id to its score in the current verdict."""
     if video.current_verdict is None:
         return {}
     return {
@@ -121,15 +123,17 @@ def frame_scores(*, video: Video) -> dict[str, float]:
 
 
 def reviews_of(*, video: Video) -> QuerySet[Review]:
-    """Those that stand, also the owner's opinion, newest first, with who said it."""
-    return Review.objects.told().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
+    """Return the reviews that may be shown, also the owner's opinion, newest first, with reviewers."""
+    return Review.objects.shown().filter(video=video).select_related("reviewer").order_by("-created_at", "-id")
 
 
 def visible_face(*, user: User, face_id: UUID) -> FaceFrame | None:
+    """Return the face, or None unless the user may see its video."""
     return FaceFrame.objects.filter(pk=face_id, video__in=visible_videos(user=user)).first()
 
 
 def visible_sampled_frame(*, user: User, frame_id: UUID) -> SampledFrame | None:
+    """Return the sampled frame, or None unless the user may see its video."""
     return SampledFrame.objects.filter(pk=frame_id, video__in=visible_videos(user=user)).first()
 
 
@@ -137,24 +141,25 @@ def visible_sampled_frame(*, user: User, frame_id: UUID) -> SampledFrame | None:
 
 
 def model_versions() -> QuerySet[ModelVersion]:
-    """Newest first."""
+    """Return all model versions, newest first."""
     return ModelVersion.objects.order_by("-created_at", "-id")
 
 
 def active_model() -> ModelVersion | None:
+    """Return the active model version, or None."""
     return ModelVersion.objects.filter(active=True).first()
 
 
 def newest_judged_run(*, model: ModelVersion) -> TrainingRun | None:
-    """The newest run that made this model and put it through the gate."""
+    """Return the newest run that made this model and put it through the gate, or None."""
     runs = TrainingRun.objects.filter(candidate=model).exclude(gate={})
     return runs.defer("history", "metrics", "last_error").order_by("-created_at", "-id").first()
 
 
 def model_before() -> ModelVersion | None:
-    """The model that a rollback would bring back; None where there is none.
+    """Return the model that a rollback would activate, or None.
 
-    The way back is the list of promotions, without those that were rolled back.
+    The history is the list of promotions, without those that were rolled back.
     """
     stack: list[Promotion] = []
     for row in Promotion.objects.defer("gate").select_related("model_version").order_by("created_at", "id"):
@@ -166,7 +171,7 @@ def model_before() -> ModelVersion | None:
 
 
 def dataset_names() -> list[str]:
-    """Of the data sets that were imported."""
+    """Return the names of imported data sets."""
     names = DatasetVideo.objects.order_by("dataset").values_list("dataset", flat=True).distinct()
     return list(names[:100])
 
@@ -175,8 +180,8 @@ def dataset_names() -> list[str]:
 
 
 @dataclass(frozen=True)
-class OperatingFigures:
-    """Counts by label; `active_model` is (id, name, "true"/"false" for experimental) or None."""
+class OperationalCounts:
+    """Counts for /metrics; `active_model` is (id, name, "true"/"false" for experimental) or None."""
 
     videos: dict[str, int]
     open_analyses: dict[tuple[str, str], int]
@@ -186,12 +191,12 @@ class OperatingFigures:
     active_model: tuple[str, str, str] | None
 
 
-def operating_figures() -> OperatingFigures:
-    """What /metrics tells: five queries.
+def operational_counts() -> OperationalCounts:
+    """Count videos, verdicts and open analyses exactly, in five queries.
 
-    The counts are exact, and are not kept from one scrape to the next: every web process is to tell the same.  One of
-    them reads an index from end to end, made for this alone, as narrow as can be: 70 ms for a million videos.
-    So it counts rows and not keys, which are not in it.
+    Counts are not cached between scrapes: every web process must report the same.  One query walks a narrow index made
+    for
+    it from end to end (docs/measurements.md#the-admin-over-a-million-videos), so it counts rows, not keys.
     """
     videos, verdicts = dict.fromkeys(State.values, 0), dict.fromkeys(VerdictLabel.values, 0)
     both = Video.objects.order_by().values_list("status", "verdict_label")
@@ -202,7 +207,7 @@ def operating_figures() -> OperatingFigures:
     open_rows = Analysis.objects.filter(state__in=OPEN_STATES).order_by()
     oldest = open_rows.filter(state=State.QUEUED).aggregate(oldest=Min("created_at"))["oldest"]
     model = active_model()
-    return OperatingFigures(
+    return OperationalCounts(
         videos=videos,
         open_analyses={
             (state, stage): count

@@ -1,1 +1,1 @@
-"""Every write.  One module per subject; keyword-only arguments; each call is one transaction."""
+"""All writes: one module per subject, keyword-only arguments, one transaction per call."""

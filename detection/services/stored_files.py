@@ -1,4 +1,4 @@
-"""Files first, then the rows that name them: what an error between the two removes, and what it must not."""
+"""Store files first, then the rows that name them, and delete the files if the rows cannot be there."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from django.db import IntegrityError, transaction
 
 
 class StoredFiles:
-    """Remove new files on an error, unless the transaction that names them may have committed.
+    """Delete new files on an error, unless the transaction that names them may have committed.
 
         with StoredFiles(lambda: remove_tree(folder)) as files:
             default_storage.save(...)
             with files.transaction():
                 ...  # rows that name them
 
-    An error at COMMIT or after it (a connection that breaks, a time limit, a signal) does not say whether the rows are
-    there, and asking may come before the server is done: the files stay, and a sweep removes them if no row names them.
+    An error at or after COMMIT (a broken connection, a time limit, a signal) does not say whether the rows exist, and
+    asking may come before the server is done: the files stay, and a sweep deletes them if no row names them.
     """
 
     def __init__(self, remove: Callable[[], object]) -> None:
@@ -31,6 +31,7 @@ class StoredFiles:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
+        """Run the block in a transaction; from its COMMIT on, an error leaves the files."""
         with transaction.atomic():
             yield
             self._in_doubt = True

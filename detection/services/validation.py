@@ -1,4 +1,4 @@
-"""Text from outside."""
+"""Check text that comes from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 
 def is_storable(text: str) -> bool:
-    """Whether every database takes it: PostgreSQL refuses NUL, and no encoding has half of a surrogate pair."""
+    """Return whether every database can store the text: no NUL, no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -20,5 +20,5 @@ _JOINERS = "\u200c\u200d"
 
 
 def is_showable(char: str) -> bool:
-    """Whether a character may stand in a line of text: none that controls, reverses or breaks what is around it."""
+    """Return whether a character may appear in a line of text: none that controls, reverses or breaks the line."""
     return unicodedata.category(char) not in _UNSEEN or char in _JOINERS

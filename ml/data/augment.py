@@ -38,6 +38,21 @@ class AugmentConfig:
     cutout: float = 0.2
 
 
+MILD = AugmentConfig(
+    colour=0.3,
+    darkness=0.0,
+    grey=0.0,
+    smooth=0.0,
+    sharpen=0.0,
+    blur=0.0,
+    downscale=0.0,
+    compress=0.3,
+    noise=0.0,
+    cutout=0.0,
+)
+"""Little more than flips and compression: the traces of real forgeries stay in the picture."""
+
+
 def augment(
     crops: Sequence[Crop],
     rng: np.random.Generator,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ml.config import Label, ModelConfig
-from ml.data.augment import AugmentConfig, augment
+from ml.data.augment import MILD, AugmentConfig, augment
 from ml.data.crop_pack import CropRow, Pack
 from ml.data.self_blend import self_blend
 from ml.faces.alignment import Crop, Jitter, Points, align_face, transform_points
@@ -40,6 +40,10 @@ class BatchSchedule:
     """Share of groups drawn from each source; by default in proportion to the square root of its crops."""
     blend_strength: tuple[float, float] = (0.6, 1.3)
     """Range that the strength of self-blending is drawn from; 1 is the paper's."""
+    blended_share: float = 1.0
+    """Of the groups with a forgery, those that carry a self-blended face as well; the other groups always do."""
+    mild_share: float = 0.0
+    """Of the groups, those that are changed mildly (ml/data/augment.py MILD)."""
     self_blend: bool = True
     """Off in a check for leaks with shuffled labels: what is self-blended is a true label."""
 
@@ -163,8 +167,11 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
             jitter = Jitter.draw(rng)
             aligned, points = self._aligned(real, model, jitter)
             group = [aligned]
-            targets.append((Label.REAL, Label.REAL))
-            if schedule.self_blend:
+            blend = schedule.self_blend and (forged is None or rng.random() < schedule.blended_share)
+            # A forgery without a self-blended face beside it is no example for the head that knows those apart.
+            alone = schedule.self_blend and not blend
+            targets.append((IGNORE if alone else Label.REAL, Label.REAL))
+            if blend:
                 strength = float(rng.uniform(*schedule.blend_strength))
                 blended, changed = self_blend(aligned, points, rng, strength=strength)
                 group = [changed, blended]
@@ -172,7 +179,8 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
             if forged is not None:
                 group.append(self._aligned(forged, model, jitter)[0])
                 targets.append((IGNORE if schedule.self_blend else Label.FAKE, Label.FAKE))
-            images += augment(group, rng, self.augmentation)
+            mild = rng.random() < schedule.mild_share
+            images += augment(group, rng, MILD if mild else self.augmentation)
         n = schedule.batch_size
         return torch.from_numpy(np.stack(images[:n])), torch.tensor(targets[:n])
 
@@ -182,9 +190,8 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
         matrix = input_matrix(crop, points, model, jitter)
         return align_face(crop, matrix, model.input_size), transform_points(points, matrix)
 
-    def loader(self, first_step: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches from `first_step` to the end, loaded ahead by `workers` processes (0: in this one)."""
-        steps = range(first_step, len(self))
+    def loader(self, steps: Sequence[int], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of these steps, loaded ahead by `workers` processes (0: in this one)."""
         loader = DataLoader(
             self,
             batch_size=None,

@@ -63,6 +63,18 @@ def crop_face(image: Image, box: Box, landmarks: Points = (), *, size: int, marg
     return patch
 
 
+def crop_landmarks(box: Box, landmarks: Points, *, size: int, margin: float) -> Points:
+    """Map a face's landmarks from pixels of the frame to pixels of its crop, as `crop_face` cuts it."""
+    roll = roll_of(landmarks)
+    quarters = round(roll / 90)
+    angle = math.radians(roll if abs(roll - 90 * quarters) > LEVEL_WITHIN_DEG else 90 * quarters)
+    scale = size / crop_side(box, margin)
+    cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
+    x1, y1, x2, y2 = box
+    apart = [(x - (x1 + x2) / 2, y - (y1 + y2) / 2) for x, y in landmarks]
+    return tuple((cosine * x + sine * y + size / 2, cosine * y - sine * x + size / 2) for x, y in apart)
+
+
 def crop_side(box: Box, margin: float) -> int:
     """Return the side of a crop in pixels of the frame."""
     x1, y1, x2, y2 = box

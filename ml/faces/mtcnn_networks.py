@@ -32,19 +32,7 @@ class Networks:
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        provider = PROVIDERS[device]
-        if provider not in onnxruntime.get_available_providers():
-            raise RuntimeError(
-                f"The face detector cannot run on {device}: install onnxruntime-gpu instead of onnxruntime, or use cpu."
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # no faster with one, and it never shrinks
-        options.log_severity_level = ORT_LOG_FATAL  # what fails is raised
-        self._sessions = {
-            name: onnxruntime.InferenceSession(FOLDER / f"{name}.onnx", options, providers=[provider])
-            for name in OUTPUTS
-        }
+        self._sessions = {name: open_session(FOLDER / f"{name}.onnx", device) for name in OUTPUTS}
 
     def pnet(self, pixels: Floats) -> tuple[Floats, Floats]:
         """Any size -> regression (N, 4, h', w') and probabilities (N, h', w')."""
@@ -69,3 +57,17 @@ class Networks:
                 raise MemoryError(f"{name} did not get the memory for {pixels.shape}") from error
             raise
         return outputs
+
+
+def open_session(path: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """Load a network that keeps to one thread a call.  RuntimeError where ONNX Runtime is not built for `device`."""
+    provider = PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise RuntimeError(
+            f"The face detector cannot run on {device}: install onnxruntime-gpu instead of onnxruntime, or use cpu."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # no faster with one, and it never shrinks
+    options.log_severity_level = ORT_LOG_FATAL  # what fails is raised
+    return onnxruntime.InferenceSession(path, options, providers=[provider])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import DecisionConfig, Label, ReviewReason
+from ml.model.calibration import AssessmentBorders
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import WeightsInfo, load_weights
@@ -36,6 +37,8 @@ class Decision:
     track: int
     needs_review: bool
     review_reasons: tuple[str, ...]
+    assessment: str
+    """The score in words (ml.config.Assessment); empty where the weights do not say where a word begins."""
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -146,6 +149,7 @@ def decide(
         reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
     if sensitive:
         reasons.append(ReviewReason.SENSITIVE_FACES)
+    borders = AssessmentBorders.from_metrics(info.metrics, info.threshold)
     return Decision(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,
@@ -153,4 +157,5 @@ def decide(
         track=track,
         needs_review=bool(reasons),
         review_reasons=tuple(reasons),
+        assessment=borders.assess(probability, info.threshold) if borders else "",
     )

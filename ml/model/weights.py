@@ -39,12 +39,19 @@ class WeightsInfo:
     trained_on: tuple[str, ...] = ()
     """Identities (targets and donors) that training or validation has seen: nobody of them may judge these weights."""
     metrics: dict[str, Any] = field(default_factory=dict)
+    license: str = ""
+    """SPDX name of the terms that the weights are under, the strictest of their start's and their data's."""
     created_at: str = ""
     format_version: int = FORMAT_VERSION
 
     def to_header(self) -> dict[str, str]:
         body = asdict(self)
         return {"dfd": json.dumps(body, sort_keys=True), "format": "pt"}
+
+
+def strictest(*licenses: str) -> str:
+    """Return the SPDX name that binds most: what forbids commercial use before what does not, any before none."""
+    return max(licenses, key=lambda name: ("-NC" in name, bool(name)), default="")
 
 
 def file_sha256(path: Path) -> str:

@@ -22,8 +22,8 @@ def info_fault(info: WeightsInfo) -> str | None:
         return f"has the threshold {info.threshold!r}; it must be a number between 0 and 1."
     if not _is_number(info.temperature) or not info.temperature > 0:
         return f"has the temperature {info.temperature!r}; it must be a number above 0."
-    if not isinstance(info.name, str) or not isinstance(info.training_data_sha256, str):
-        return "has a name or a training data hash that is not text."
+    if not all(isinstance(text, str) for text in (info.name, info.training_data_sha256, info.license)):
+        return "has a name, a license or a training data hash that is not text."
     if not isinstance(info.experimental, bool):
         return f"has experimental = {info.experimental!r}; it must be true or false."
     if not all(isinstance(identity, str) for identity in info.trained_on):

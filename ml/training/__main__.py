@@ -2,21 +2,28 @@
 
     python -m ml.train PACK --out DIR --recipe baseline
 
-writes `DIR/weights.safetensors` and `DIR/history.json`.  Stage `frames` trains the backbone and the frame head on
-single crops, with checkpoints (`--resume` goes on from the last one); stage `sequence` trains the heads on cached
-features of the videos' faces, calibrates them, judges them on people held out, and writes the weights.  It needs
-torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and tqdm, nothing else; with PyAV, crops are
-compressed as H.264 does it, too.
+writes `DIR/weights.safetensors` and `DIR/history.json`.  The recipe baseline trains the frame stage of each of its
+members into a folder of its own below DIR, and writes their mean; any other recipe trains one network.
+
+Stage `frames` trains the backbone and the frame head on single crops, with checkpoints (`--resume` goes on from the
+last one); with `torchrun --nproc-per-node N -m ml.train ...` in N processes, which on two cores is half as fast again.
+Stage `sequence` trains the heads on cached features of the videos' faces, calibrates them, judges them on people held
+out, and writes the weights.  It needs torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and
+tqdm, nothing else; with PyAV, crops are compressed as H.264 does it, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+import torch
+import torch.distributed as dist
 
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
@@ -26,14 +33,20 @@ from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
-from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, seed_everything
-from ml.training.recipes import RECIPES
+from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, rank, seed_everything
+from ml.training.recipes import BASELINE, RECIPES, Recipe
 from ml.training.sequence_stage import SequenceStageConfig
 
 
 def parse_weights(text: str) -> tuple[tuple[str, float], ...]:
     """Read `dfdc:0.85,web_colour:0.15`."""
     return tuple((name, float(share)) for name, share in (item.split(":") for item in text.split(",") if item))
+
+
+def parse_pair(text: str) -> tuple[float, float]:
+    """Read `0.5,0.5`."""
+    first, second = text.split(",")
+    return float(first), float(second)
 
 
 def start_model(
@@ -77,7 +90,10 @@ def options_of(args: argparse.Namespace) -> FitOptions:
         batch_size=args.batch_size,
         sizes=((args.size, 1.0),),
         source_weights=args.source_weights,
+        blended_share=args.blended_share,
+        mild_share=args.mild_share,
         frames=FrameStageConfig(
+            head_weights=args.head_weights,
             lr=args.lr,
             ema=args.ema,
             workers=args.workers,
@@ -89,6 +105,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
         pseudo_count=args.pseudo_sequences,
         held_crops=args.final_val_crops,
         fake_recall=args.fake_recall,
+        false_alarms=args.false_alarms,
         shuffle_labels=args.shuffle_labels,
         n_bootstrap=args.bootstrap,
     )
@@ -102,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("pack", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, history and weights")
     parser.add_argument(
-        "--recipe", choices=sorted(RECIPES), help="defaults of all that follows (ml/training/recipes.py)"
+        "--recipe", choices=["baseline", *RECIPES], help="defaults of all that follows (ml/training/recipes.py)"
     )
     parser.add_argument("--smoke", action="store_true", help="the recipe in a minute: few and small crops")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto; on cuda a recipe takes more of everything")
@@ -112,6 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--name", default="baseline", help="name written into the weights")
+    parser.add_argument("--license", default="", metavar="SPDX", help="terms of the data, written into the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="weights of this program to start from")
     parser.add_argument("--start", choices=("imagenet", "scratch"), default="imagenet", help="without --weights")
@@ -124,6 +142,14 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--crops", type=int, default=200_000, help="crops seen in all")
     frames.add_argument("--batch-size", type=int, default=32)
     frames.add_argument("--source-weights", type=parse_weights, default=(), help="such as dfdc:0.85,web_colour:0.15")
+    frames.add_argument(
+        "--head-weights",
+        type=parse_pair,
+        default=(0.5, 0.5),
+        help="of the heads: BLENDED,FORGED",
+    )
+    frames.add_argument("--blended-share", type=float, default=1.0, help="forgeries with a self-blended face each")
+    frames.add_argument("--mild-share", type=float, default=0.0, help="of the groups, changed only mildly")
     frames.add_argument("--lr", type=float, default=FrameStageConfig.lr)
     frames.add_argument("--ema", type=float, default=0.0, help="decay of the weights' average; 0 is off")
     frames.add_argument("--steps-per-epoch", type=int, default=100)
@@ -131,6 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--stop-after", type=int, help="end the stage at this step, keeping the schedule")
     sequence = parser.add_argument_group("sequence stage")
     sequence.add_argument("--fake-recall", type=float, help="share of fakes the threshold is to catch, on validation")
+    sequence.add_argument("--false-alarms", type=float, help="share of reals that it may call fake there, instead")
     sequence.add_argument("--shuffle-labels", action="store_true", help="a check for leaks: the result must be chance")
     sequence.add_argument("--sequence-epochs", type=int, default=12)
     sequence.add_argument("--sequence-draws", type=int, default=1024, help="sequences drawn an epoch")
@@ -146,7 +173,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.recipe:
-        recipe = RECIPES[args.recipe]
+        recipe: Recipe = RECIPES[BASELINE[0] if args.recipe == "baseline" else args.recipe]
         if args.smoke:
             recipe = recipe.for_smoke()
         elif choose_device(args.device).type == "cuda":
@@ -156,9 +183,37 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def join_processes(device: str) -> None:
+    """Join the other processes of this training where `torchrun` started it; otherwise do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return
+    cuda = choose_device(device).type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo")
+
+
+def train_members(argv: Sequence[str], out: Path) -> list[Path] | None:
+    """Train the frame stage of each member of the baseline; return their folders, or None where one failed."""
+    folders = [out / name for name in BASELINE]
+    for name, folder in zip(BASELINE, folders, strict=True):
+        print(f"member {name}:", flush=True)
+        if main([*argv, "--recipe", name, "--stage", "frames", "--out", str(folder)]):
+            return None
+    return folders
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
+    join_processes(args.device)
+    if args.recipe == "baseline" and args.stage != "sequence" and not args.members:
+        args.members = train_members(argv, args.out)
+        if args.members is None:
+            return 1
+        if args.stage == "frames" or rank():
+            return 0
     options = options_of(args)
     try:
         pack = Pack(args.pack)
@@ -178,10 +233,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             model = start_model(config, weights=args.weights, start=args.start, imagenet=args.imagenet)
             model.to(device)
-        if args.stage == "frames":
+        if args.stage == "frames" or (rank() and options.full):
             checkpoint = args.out / FRAMES_CHECKPOINT
             train_frame_stage(model, pack, options, checkpoint, resume=args.resume, stop_after=args.stop_after)
             return 0
+        if rank():
+            return 0  # what follows is work for one
         fitted = fit(
             model,
             pack,
@@ -189,7 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             options,
             resume=args.resume,
             frames_done=args.stage == "sequence" and not args.members,
-            seen_before=read_info(args.weights).trained_on if args.weights else (),
+            started_from=read_info(args.weights) if args.weights else None,
+            license=args.license,
         )
     except (PackError, WeightsError, ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)

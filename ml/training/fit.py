@@ -25,9 +25,16 @@ from ml.data.frame_batches import BatchSchedule
 from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample
 from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
-from ml.model.calibration import choose_threshold, fit_temperature, highest_per_video, probabilities
+from ml.model.calibration import (
+    AssessmentBorders,
+    choose_borders,
+    choose_threshold,
+    fit_temperature,
+    highest_per_video,
+    probabilities,
+)
 from ml.model.network import FaceSequenceClassifier
-from ml.model.weights import WeightsInfo, save_weights
+from ml.model.weights import WeightsInfo, save_weights, strictest
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import (
     EpochCallback,
@@ -64,6 +71,9 @@ class FitOptions:
     batch_size: int = 32
     sizes: tuple[tuple[int, float], ...] = ((112, 1.0),)
     source_weights: tuple[tuple[str, float], ...] = ()
+    blended_share: float = 1.0
+    mild_share: float = 0.0
+    """Both as in ml.data.frame_batches.BatchSchedule."""
     frames: FrameStageConfig = field(default_factory=FrameStageConfig)
     sequence: SequenceStageConfig = field(default_factory=SequenceStageConfig)
     pseudo_crops: int = 4000
@@ -73,7 +83,9 @@ class FitOptions:
     held_crops: int = 3000
     """Single crops of held-out people (else of validation) that the frame head is judged on."""
     fake_recall: float | None = None
-    """The share of fakes that the threshold is to catch on validation; without it, the best balanced accuracy."""
+    """The share of fakes that the threshold is to catch on validation."""
+    false_alarms: float | None = None
+    """The share of reals that the threshold may call fake on validation; with neither, the best balanced accuracy."""
     shuffle_labels: bool = False
     """A check for leaks: training and validation labels are dealt anew, the holdout's stay."""
     n_bootstrap: int = 1000
@@ -137,6 +149,8 @@ def train_frame_stage(
         seed=options.seed,
         sizes=options.sizes,
         source_weights=options.source_weights,
+        blended_share=options.blended_share,
+        mild_share=options.mild_share,
         self_blend=not options.shuffle_labels,
     )
     history = train_frames(
@@ -180,14 +194,16 @@ def fit(
     cache: Path | None = None,
     resume: bool = False,
     frames_done: bool = False,
-    seen_before: Sequence[str] = (),
+    started_from: WeightsInfo | None = None,
+    license: str = "",
     watch: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> Fitted:
     """Trains `model` in place and writes `out/weights.safetensors`.
 
     `cache` keeps features between runs; `frames_done` takes the frame stage's result from its checkpoint;
-    `seen_before` are the identities that the starting weights were trained on.  Raises ValueError or PackError, with a
+    `started_from` are the weights whose training goes on, with the identities that they have seen and their terms;
+    `license` are the terms of the data.  Raises ValueError or PackError, with a
     sentence, when the pack cannot be learnt from.
     """
     seed_everything(options.seed)
@@ -202,12 +218,14 @@ def fit(
     history += _train_heads(model, pack, splits, out, options, cache or out / "features", watch, on_epoch)
     # From here on the true labels count, whatever was trained on.
     features = FeatureCache(cache or out / "features", model)
-    temperature, threshold = _calibrate(model, pack, splits, features, options, watch)
+    temperature, threshold, borders = _calibrate(model, pack, splits, features, options, watch)
     holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, watch=watch)
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
     crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
     held = subsample(crops[HOLDOUT] or crops[VAL], options.held_crops)
     metrics["score_bins"] = score_bins(holdout)
+    if borders is not None:
+        metrics["assessment"] = borders.to_metrics()
     metrics["frames"] = frame_report(
         model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
     )
@@ -218,8 +236,9 @@ def fit(
         temperature=temperature,
         experimental=bool(why_experimental(metrics)),
         training_data_sha256=pack.content_sha256(),
-        trained_on=tuple(sorted(seen | set(seen_before))),
+        trained_on=tuple(sorted(seen.union(started_from.trained_on if started_from else ()))),
         metrics=metrics,
+        license=strictest(license, started_from.license if started_from else ""),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     path = out / WEIGHTS
@@ -321,8 +340,8 @@ def _calibrate(
     features: FeatureCache,
     options: FitOptions,
     watch: ProgressCallback | None,
-) -> tuple[float, float]:
-    """Return (temperature, threshold), fitted on validation; (1.0, 0.5) where that lacks a class.
+) -> tuple[float, float, AssessmentBorders | None]:
+    """Return temperature, threshold and borders, fitted on validation; (1.0, 0.5, None) where that lacks a class.
 
     Fitted as they are used: on videos, whose score is that of their most suspicious person.  Without validation videos
     of both labels single crops stand in, one by one: ten crops of ten clips agree less than ten moments of one video.
@@ -337,9 +356,10 @@ def _calibrate(
         ]
         keys = [str(i) for i in singles]
     if {item.label for item in items} != set(Label):
-        return 1.0, 0.5
+        return 1.0, 0.5, None
     margins, _ = sequence_margins(model, items)
     video_margins, labels = highest_per_video(margins, [item.label for item in items], keys)
     temperature = fit_temperature(video_margins, labels)
     scores = probabilities(video_margins, temperature)
-    return temperature, choose_threshold(scores, labels, fake_recall=options.fake_recall)
+    threshold = choose_threshold(scores, labels, fake_recall=options.fake_recall, false_alarms=options.false_alarms)
+    return temperature, threshold, choose_borders(scores, labels, threshold)

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
@@ -51,14 +53,19 @@ class FrameStageConfig:
     label_smoothing: float = 0.02
     max_norm: float = 5.0
     """Of the gradient, which is clipped to it."""
+    head_weights: tuple[float, float] = (0.5, 0.5)
+    """Of the heads BLENDED and FORGED, in the loss and in the mean that is the result; they sum to 1."""
 
 
 class TwoHeadNetwork(nn.Module):
     """A classifier's backbone under the two heads of its frame stage."""
 
-    def __init__(self, model: FaceSequenceClassifier) -> None:
+    head_weights: Tensor
+
+    def __init__(self, model: FaceSequenceClassifier, head_weights: tuple[float, float] = (0.5, 0.5)) -> None:
         super().__init__()
         self.config = model.config
+        self.register_buffer("head_weights", torch.tensor(head_weights))  # saved with the heads that it weighs
         self.backbone = copy.deepcopy(model.backbone)  # what trains is apart from what is asked for its features
         features = model.config.feature_dim
         self.dropout = nn.Dropout(0.2)
@@ -74,10 +81,21 @@ class TwoHeadNetwork(nn.Module):
 
     @torch.no_grad()
     def write_into(self, model: FaceSequenceClassifier) -> None:
-        """Copy the backbone and the mean of the heads into a classifier."""
+        """Copy the backbone and the weighted mean of the heads into a classifier."""
         model.backbone.load_state_dict(self.backbone.state_dict())
-        model.frame_head.weight.copy_((self.blended.weight + self.forged.weight) / 2)
-        model.frame_head.bias.copy_((self.blended.bias + self.forged.bias) / 2)
+        blended, forged = self.head_weights.tolist()
+        model.frame_head.weight.copy_(blended * self.blended.weight + forged * self.forged.weight)
+        model.frame_head.bias.copy_(blended * self.blended.bias + forged * self.forged.bias)
+
+
+def world_size() -> int:
+    """Return how many processes train together: 1 unless `torchrun` started this one."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's number among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def seed_everything(seed: int) -> None:
@@ -160,20 +178,23 @@ def evaluate(model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int]) 
     return {"val_loss": float(loss), "val_accuracy": float(((scores > 0) == labels).mean()), "val_auc": float(auc)}
 
 
-def two_head_loss(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """(N, 2, 2) logits, (N, 2) targets -> the sum of both heads' class-weighted cross entropies.
+def two_head_loss(
+    logits: Tensor, targets: Tensor, label_smoothing: float, head_weights: tuple[float, float] = (0.5, 0.5)
+) -> Tensor:
+    """(N, 2, 2) logits, (N, 2) targets -> the weighted sum of both heads' class-weighted cross entropies.
 
     The weights of a class come from its count in the batch, so that both classes weigh the same.
     """
     total = logits.new_zeros(())
     for head in (BLENDED, FORGED):
         known = targets[:, head] != IGNORE
+        if not head_weights[head] or not known.any():
+            continue
         y = targets[known, head]
         counts = torch.bincount(y, minlength=len(Label)).clamp(min=1)
         weight = (len(y) / (len(Label) * counts)).to(logits.dtype)
-        total = total + nn.functional.cross_entropy(
-            logits[known, head], y, weight=weight, label_smoothing=label_smoothing
-        )
+        loss = nn.functional.cross_entropy(logits[known, head], y, weight=weight, label_smoothing=label_smoothing)
+        total = total + 2 * head_weights[head] * loss
     return total
 
 
@@ -181,9 +202,12 @@ class FrameTrainer:
     """Everything that a frame stage changes, to be saved and restored as a whole."""
 
     def __init__(self, model: FaceSequenceClassifier, schedule: BatchSchedule, config: FrameStageConfig) -> None:
-        self.config = config
+        self.config, self.seed = config, schedule.seed
         self.device = next(model.parameters()).device
-        self.network = TwoHeadNetwork(model).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = TwoHeadNetwork(model, config.head_weights)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Each process has batch norms of its own; those of the first are kept.
+        self.replica = DistributedDataParallel(network, broadcast_buffers=False) if world_size() > 1 else network
         parameters = list(self.network.parameters())
         decayed = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]  # batch norms and biases
@@ -211,20 +235,18 @@ class FrameTrainer:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
-            "rng": torch.get_rng_state(),
             "step": self.step,
             "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, the generator of torch included."""
+        """Restore what `state_dict` gave."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"]:
             self.average.load_state_dict(state["average"])
-        torch.set_rng_state(state["rng"])
         self.step, self.history = state["step"], state["history"]
 
 
@@ -233,16 +255,18 @@ def train_one_epoch(
 ) -> dict[str, float]:
     """Train on so many batches; return the mean loss, the accuracy over both heads and the speed."""
     network, config, device = trainer.network, trainer.config, trainer.device
-    network.train()
+    trainer.replica.train()
     seen, judged, hits, loss_sum, started = 0, 0, 0, 0.0, time.monotonic()
     rate = trainer.optimizer.param_groups[0]["lr"]
     for _ in range(steps):
         images, targets = next(batches)
+        # The dropout of a step is the same in a resumed run.
+        torch.manual_seed(trainer.seed + trainer.step * world_size() + rank())
         x = normalise(images.to(device, non_blocking=True), network.config)
         y = targets.to(device)
         with autocast(device):
-            logits = network(x)
-        loss = two_head_loss(logits.float(), y, config.label_smoothing)
+            logits = trainer.replica(x)
+        loss = two_head_loss(logits.float(), y, config.label_smoothing, config.head_weights)
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.scaler.scale(loss).backward()
         trainer.scaler.unscale_(trainer.optimizer)
@@ -284,25 +308,32 @@ def train_frames(
 ) -> list[dict[str, float]]:
     """Train backbone and frame head of `model` in place; return the history, one entry an epoch.
 
-    With `resume` it goes on from `checkpoint` if that exists, and ends with the same weights as an uninterrupted run
-    (on a CPU with the same number of threads).  `stop_after` ends early, at that step, with a checkpoint.  Without
-    validation crops the history has no `val_*`.
+    Under `torchrun` each process sees its share of every batch and the gradients are averaged; the first one writes and
+    judges.  With `resume` it goes on from `checkpoint` if that exists, and ends with the same weights as an
+    uninterrupted run (on a CPU with the same number of threads and processes).  `stop_after` ends early, at that step,
+    with a checkpoint.  Without validation crops the history has no `val_*`.
     """
     trainer = FrameTrainer(model, schedule, config)
     if resume and checkpoint.exists():
         trainer.load_state_dict(load_checkpoint(checkpoint))
         print(f"resumed at step {trainer.step} of {schedule.total_steps}", flush=True)
+    shares = replace(
+        schedule, batch_size=schedule.batch_size // world_size(), total_steps=schedule.total_steps * world_size()
+    )
     batches = FrameBatches(
-        pack, train, schedule, model.config, watch=(lambda share: watch("landmarks", share)) if watch else None
+        pack, train, shares, model.config, watch=(lambda share: watch("landmarks", share)) if watch else None
     )
     end = schedule.total_steps if stop_after is None else min(stop_after, schedule.total_steps)
-    stream = batches.loader(trainer.step, config.workers)
+    steps = range(trainer.step * world_size() + rank(), shares.total_steps, world_size())
+    stream = batches.loader(steps, config.workers)
     few_val = subsample(val, config.val_crops)
     with ProgressBar(schedule.total_steps, "frames", done=trainer.step, watch=watch) as progress:
         while trainer.step < end:
             epoch_end = min((trainer.step // config.steps_per_epoch + 1) * config.steps_per_epoch, end)
             entry = train_one_epoch(trainer, stream, steps=epoch_end - trainer.step, progress=progress)
             whole = trainer.step % config.steps_per_epoch == 0 or trainer.step == schedule.total_steps
+            if rank():
+                continue
             if whole:
                 trainer.result.write_into(model)
                 entry = {"epoch": len(trainer.history) + 1, "step": trainer.step, **entry}

@@ -2,6 +2,9 @@
 
     python -m ml.train PACK --out DIR --recipe baseline
 
+trains two networks one after the other, `blended` and `forged`, and ships the mean of both: on one backbone the two
+tasks cost each other what each learns alone.
+
 `docs/measurements.md` has what each choice was measured against.  The pack comes from `python -m ml.data prepare`.
 """
 
@@ -25,6 +28,12 @@ class Recipe:
     """Decay per step of the average of weights that is the result."""
     source_weights: tuple[tuple[str, float], ...]
     """Share of the groups (real, self-blended, and a forgery where the source has any) drawn from each source."""
+    head_weights: tuple[float, float] = (0.5, 0.5)
+    """Of the heads for self-blended and for forged faces: see ml/training/frame_stage.py."""
+    blended_share: float = 1.0
+    """Of the groups with a forgery, those that carry a self-blended face as well."""
+    mild_share: float = 0.0
+    """Of the groups, those that are changed mildly: strong changes hide the traces of real forgeries."""
     mirror: bool = False
     """Mirror images at inference cost as much as a second member, and gave less (DFDC 0.881 to 0.890)."""
     start: str = "imagenet"
@@ -34,6 +43,8 @@ class Recipe:
     sequence_epochs: int = 0
     """None: on so few videos the recurrence learns the videos.  Its scores of one clip encoded anew differed by 0.3."""
     sequence_draws: int = 1024
+    false_alarms: float = 0.10
+    """Share of the validation's real videos that may be called fake: a false alarm costs a person time, or a name."""
     bootstrap: int = 1000
 
     def for_cuda(self) -> Recipe:
@@ -56,7 +67,7 @@ class Recipe:
         )  # fmt: skip
 
 
-BASELINE = Recipe(
+BLENDED = Recipe(
     backbone="tf_efficientnet_lite0",
     size=160,
     crops=250_000,
@@ -80,4 +91,27 @@ BASELINE = Recipe(
         ("amfd", 0.025),
     ),
 )
-RECIPES = {"baseline": BASELINE}
+FORGED = replace(
+    BLENDED,
+    head_weights=(0.0, 1.0),
+    blended_share=0.0,
+    mild_share=0.65,
+    source_weights=(
+        ("dfdc", 0.49),
+        ("ffpp", 0.15),
+        ("ffppframes", 0.02),
+        ("celeb-df", 0.04),
+        ("stylegan", 0.03),
+        # Faces without a forgery of their own are set against self-blended ones, or they would all be called fake.
+        ("talker", 0.08),
+        ("web_colour", 0.05),
+        ("other", 0.05),
+        ("voxceleb", 0.04),
+        ("ytf", 0.02),
+        ("ffhq", 0.015),
+        ("amfd", 0.015),
+    ),
+)
+RECIPES = {"blended": BLENDED, "forged": FORGED}
+BASELINE = tuple(RECIPES)
+"""The recipes of the members whose mean is shipped."""

@@ -22,7 +22,7 @@ from tests.admin.conftest import Rows
 from tests.admin.test_workspace import call
 
 pytestmark = pytest.mark.django_db
-CALLS = ("next", "answer", "skip", "look-again", "undo", "beat", "release", "sheet-open", "sheet-label", "sheet-revert")
+CALLS = ("next", "answer", "skip", "rescan", "undo", "beat", "release", "sheet-open", "sheet-label", "sheet-revert")
 
 
 @pytest.mark.parametrize("name", [*CALLS, "evidence"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -126,6 +127,41 @@ def test_the_page_of_a_video_opens_in_every_state(rows: Rows, review_client: Cli
         assert "corrupt_video" in page
         assert "No frame of it can be decoded." in page
         assert "Traceback" not in page
+
+
+@pytest.mark.parametrize(
+    ("frames", "sentence"),
+    [
+        (1, "Its only frame, as the detector saw it."),
+        (2, "The first 2 frames, as the detector saw them."),
+        (None, "Its first frames, as the detector saw them."),
+    ],
+)
+def test_the_caption_of_the_clip_counts_frames_as_people_do(
+    rows: Rows, review_client: Client, frames: int | None, sentence: str
+) -> None:
+    video = rows.with_verdict(model=rows.model(), frames_decoded=frames, clip="videos/x/clip.mp4")
+    page = review_client.get(f"/admin/detection/video/{video.pk}/change/").content.decode()
+    assert sentence in page
+    assert page.count("as the detector saw") == 1
+
+
+def test_the_page_of_a_video_says_what_was_not_judged_of_it(rows: Rows, review_client: Client) -> None:
+    model = rows.model()
+
+    def page(**facts: Any) -> str:
+        video = rows.with_verdict(model=model, frames_decoded=40, **facts)
+        return review_client.get(f"/admin/detection/video/{video.pk}/change/").content.decode()
+
+    cut = page(frames_claimed=150, truncated=True, people_left_out=1)
+    assert "Of this file's 150 frames only 40 could be read" in cut
+    assert "<dd>40 of 150</dd>" in cut
+    assert "1 more person was seen in the background and not judged." in cut
+    assert "2 more people were seen in the background" in page(people_left_out=2)
+    whole = page(frames_claimed=40)
+    assert "could be read" not in whole
+    assert "not judged" not in whole
+    assert "<dd>40</dd>" in whole
 
 
 def test_a_list_is_newest_first(rows: Rows, review_client: Client) -> None:

@@ -96,14 +96,14 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "admin:detection_trainingrun_report": ("get", "moa", 200),
     "admin:detection_trainingrun_json": ("get", "moa", 200),
     "admin:detection_video_label": ("post", REVIEWERS, 302),
-    "admin:detection_video_look_again": ("post", REVIEWERS, 302),
+    "admin:detection_video_rescan": ("post", REVIEWERS, 302),
     "admin:detection_video_gold": ("post", SENIORS, 302),
     "admin:detection_webhookdelivery_send_again": ("post", OPERATORS, 302),
     "review": ("get", REVIEWERS, 200),
     "review-next": ("json", REVIEWERS, 200),
     "review-answer": ("json", REVIEWERS, 409),
     "review-skip": ("json", REVIEWERS, 409),
-    "review-look-again": ("json", REVIEWERS, 409),
+    "review-rescan": ("json", REVIEWERS, 409),
     "review-undo": ("json", REVIEWERS, 409),
     "review-beat": ("json", REVIEWERS, 200),
     "review-release": ("json", REVIEWERS, 200),
@@ -196,7 +196,7 @@ def path_of(name: str, parameters: list[str], objects: dict[str, Any]) -> str:
     if plain == "view_on_site":
         kind = ContentType.objects.get(app_label="detection", model="video")
         return reverse(name, kwargs={"content_type_id": kind.pk, "object_id": objects["video"]})
-    if plain == "detection_video_look_again":
+    if plain == "detection_video_rescan":
         return reverse(name, args=(objects["nofacevideo"],))
     kwargs = {p: objects[plain.split("_")[1] if p == "object_id" else PARAMETERS[p]] for p in parameters}
     return reverse(name, kwargs=kwargs)

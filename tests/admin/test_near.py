@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection import dispatch
-from detection.admin.review.near_duplicates import near_payload
+from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.models import Analysis, DatasetVideo, Review, ReviewClaim, State, Video
 from detection.services.jobs.perceptual_hashes import store_prints
 from detection.services.reviews import reviews
@@ -71,8 +71,8 @@ def test_only_who_settles_a_disagreement_sees_the_labels(rows: Rows, reviewer: U
     reviews.record_review(video=near, reviewer=reviewer, label="real")
     request = rf.get("/")
     request.user = rows.user("senior", "senior_reviewer", staff=True)
-    assert [one["label_text"] for one in near_payload(request, video, labels=False)["near"]] == [""]
-    assert [one["label_text"] for one in near_payload(request, video, labels=True)["near"]] == ["Real"]
+    assert [one["label_text"] for one in near_duplicate_payload(request, video, labels=False)["near"]] == [""]
+    assert [one["label_text"] for one in near_duplicate_payload(request, video, labels=True)["near"]] == ["Real"]
 
 
 def test_a_second_reader_is_not_told_the_label_of_a_copy(
@@ -134,7 +134,7 @@ def test_a_strangers_browser_gets_none_of_it(rows: Rows, as_user: Callable[[User
             response = client.get(url)
             assert response.status_code in (302, 403)
             assert str(near.pk) not in response.content.decode()
-        again = client.post(reverse("admin:detection_video_look_again", args=(video.pk,)))
+        again = client.post(reverse("admin:detection_video_rescan", args=(video.pk,)))
         assert again.status_code in (302, 403)
     assert Analysis.objects.filter(sensitive=True).count() == 0
 
@@ -158,24 +158,24 @@ def test_an_item_takes_as_many_queries_with_ten_copies_as_with_one(rows: Rows, r
 def test_a_video_without_a_face_goes_back_to_the_worker_without_an_answer(rows: Rows, review_client: Client) -> None:
     video, other = rows.no_face("one"), rows.no_face("two")
     given = call(review_client, "next", queue="no_face")["item"]
-    assert (given["video"]["id"], given["can_look_again"]) == (str(video.pk), True)
-    assert call(review_client, "look-again", claim=given["claim"])["status"] == 200
+    assert (given["video"]["id"], given["can_rescan"]) == (str(video.pk), True)
+    assert call(review_client, "rescan", claim=given["claim"])["status"] == 200
     analysis = Analysis.objects.get(video=video, state=State.QUEUED)
     assert (analysis.sensitive, analysis.stage) == (True, "extract")
     assert not Review.objects.exists()
     assert not ReviewClaim.objects.exists()
     following = call(review_client, "next", queue="no_face")["item"]
     assert following["video"]["id"] == str(other.pk)
-    assert call(review_client, "look-again", claim=given["claim"])["code"] == "claim_lost"
+    assert call(review_client, "rescan", claim=given["claim"])["code"] == "claim_lost"
 
     # it comes back: nobody was found this time either
     Analysis.objects.filter(pk=analysis.pk).update(state=State.NO_FACE, finished_at=timezone.now())
     Video.objects.filter(pk=video.pk).update(status=State.NO_FACE)
     call(review_client, "release", claims=[following["claim"]])
     given = call(review_client, "next", queue="no_face")["item"]
-    assert (given["video"]["id"], given["can_look_again"]) == (str(video.pk), False)
+    assert (given["video"]["id"], given["can_rescan"]) == (str(video.pk), False)
     assert given["why"] == "Looked at twice, the second time with lower thresholds: no face either."
-    refused = call(review_client, "look-again", claim=given["claim"])
+    refused = call(review_client, "rescan", claim=given["claim"])
     assert (refused["status"], refused["code"]) == (409, "looked_already")
     assert call(review_client, "answer", claim=given["claim"], label="no_face")["mine"] == "no_face", "the claim stayed"
 
@@ -183,8 +183,8 @@ def test_a_video_without_a_face_goes_back_to_the_worker_without_an_answer(rows: 
 def test_a_video_with_faces_is_not_looked_at_again(rows: Rows, review_client: Client) -> None:
     rows.with_verdict(model=rows.model())
     given = call(review_client, "next")["item"]
-    assert given["can_look_again"] is False
-    refused = call(review_client, "look-again", claim=given["claim"])
+    assert given["can_rescan"] is False
+    refused = call(review_client, "rescan", claim=given["claim"])
     assert (refused["status"], refused["code"]) == (409, "not_no_face")
     assert Analysis.objects.filter(sensitive=True).count() == 0
     assert ReviewClaim.objects.count() == 1
@@ -193,17 +193,17 @@ def test_a_video_with_faces_is_not_looked_at_again(rows: Rows, review_client: Cl
 def test_without_the_original_there_is_nothing_to_look_at(rows: Rows, review_client: Client) -> None:
     video = rows.no_face("one", original_removed_at=timezone.now())
     given = call(review_client, "next", queue="no_face")["item"]
-    assert given["can_look_again"] is False
-    refused = call(review_client, "look-again", claim=given["claim"])
+    assert given["can_rescan"] is False
+    refused = call(review_client, "rescan", claim=given["claim"])
     assert (refused["status"], refused["code"]) == (409, "original_expired")
     page = review_client.get(reverse("admin:detection_video_change", args=(video.pk,))).content.decode()
-    assert reverse("admin:detection_video_look_again", args=(video.pk,)) not in page
+    assert reverse("admin:detection_video_rescan", args=(video.pk,)) not in page
     assert ReviewClaim.objects.count() == 1
 
 
 def test_the_list_and_the_page_have_the_button_until_it_was_pressed(rows: Rows, review_client: Client) -> None:
     video = rows.no_face("one")
-    again = reverse("admin:detection_video_look_again", args=(video.pk,))
+    again = reverse("admin:detection_video_rescan", args=(video.pk,))
     pages = (
         reverse("admin:detection_nofacevideo_changelist"),
         reverse("admin:detection_video_change", args=(video.pk,)),

@@ -81,7 +81,7 @@ def test_what_others_have_before_them_is_on_nobody_elses_sheet(
     workspace.next_item(reviewer=other, queue="uncertain", held=[single.token])
     assert ReviewClaim.objects.filter(reviewer=other, sheet=True).count() == 2
     assert workspace.open_sheet(reviewer=reviewer, queue="uncertain") == []
-    assert workspace.beat(reviewer=reviewer, tokens=[one.token for one in mine]) == []
+    assert workspace.extend_claims(reviewer=reviewer, tokens=[one.token for one in mine]) == []
     held = [one.token for one in mine]
     assert [one.video for one in workspace.open_sheet(reviewer=reviewer, queue="uncertain", held=held)] == videos[1:3]
 

@@ -60,7 +60,7 @@ def test_many_are_labelled_by_keyboard_with_a_counted_confirmation_and_reverted(
     page.get_by_role("button", name="Revert").click()
     page.get_by_text("Reverted: the labels of 5 videos are taken back.").wait_for()
     page.get_by_role("button", name="clip 5").wait_for()
-    assert not Review.objects.standing().exists()
+    assert not Review.objects.not_undone().exists()
     assert ReviewBatch.objects.count() == 2
     assert not faults
 

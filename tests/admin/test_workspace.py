@@ -145,7 +145,7 @@ def test_two_tabs_of_one_reviewer_leave_each_other_their_videos(rows: Rows, revi
     assert first.video != second.video
     ahead = workspace.next_item(reviewer=reviewer, held=[first.token])
     assert ahead is not None
-    assert workspace.beat(reviewer=reviewer, tokens=[first.token, second.token, ahead.token]) == []
+    assert workspace.extend_claims(reviewer=reviewer, tokens=[first.token, second.token, ahead.token]) == []
     workspace.answer(reviewer=reviewer, token=first.token, label="fake")
     workspace.answer(reviewer=reviewer, token=second.token, label="real")
     for _ in range(14):  # a browser that restores a dozen tabs, again and again, does not hide the queue from others
@@ -158,11 +158,11 @@ def test_a_claim_runs_out_and_is_somebody_elses_then(rows: Rows, reviewer: User)
     other = rows.user("other", "reviewer", staff=True)
     mine = claim(reviewer)
     assert workspace.next_item(reviewer=other) is None
-    assert workspace.beat(reviewer=reviewer, tokens=[mine.token]) == []
+    assert workspace.extend_claims(reviewer=reviewer, tokens=[mine.token]) == []
     ReviewClaim.objects.update(until=timezone.now() - timedelta(seconds=1))
     theirs = claim(other)
     assert theirs.video == mine.video
-    assert workspace.beat(reviewer=reviewer, tokens=[mine.token]) == [mine.token]
+    assert workspace.extend_claims(reviewer=reviewer, tokens=[mine.token]) == [mine.token]
     with pytest.raises(Refused, match="no longer with this page"):
         workspace.answer(reviewer=reviewer, token=mine.token, label="real")
     with pytest.raises(Refused, match="no longer with this page"):
@@ -174,9 +174,9 @@ def test_a_claim_runs_out_and_is_somebody_elses_then(rows: Rows, reviewer: User)
 def test_expired_claims_are_forgotten(rows: Rows, reviewer: User, settings: Any) -> None:
     rows.with_verdict(model=rows.model())
     claim(reviewer)
-    assert workspace.forget_expired() == 0
+    assert workspace.delete_expired_claims() == 0
     ReviewClaim.objects.update(until=timezone.now() - timedelta(seconds=2 * settings.DFD_REVIEW_LEASE_S))
-    assert workspace.forget_expired() == 1
+    assert workspace.delete_expired_claims() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -250,7 +250,7 @@ def test_undo_is_a_row_and_the_video_stands_there_again_with_the_score_that_is_k
     assert (one.label, one.score_shown) == ("real", False)
     assert (two.label, two.role, two.undoes) == ("", "undo", one)
     assert (three.label, three.score_shown, three.role) == ("fake", True, "first")
-    assert list(Review.objects.standing()) == [three]
+    assert list(Review.objects.not_undone()) == [three]
     video.refresh_from_db()
     assert video.label == "fake"
     with pytest.raises(Refused, match="taken back already"):

@@ -32,7 +32,7 @@ def rows(settings: Any) -> Rows:
 
 
 def answers() -> list[tuple[str, str]]:
-    rows = Review.objects.standing().order_by("created_at")
+    rows = Review.objects.not_undone().order_by("created_at")
     return [(row.video.original_name, row.label) for row in rows]
 
 
@@ -155,4 +155,4 @@ def test_a_comment_is_kept_until_it_is_stored(live_server: LiveServer, page: Any
     said = page.get_by_role("alert").get_by_text("Your answer to clip 1 was not stored.")
     said.get_by_text("This video has been deleted. Your comment was: half a thought").wait_for()
     wait_for(page, "clip 2")
-    assert [row.comment for row in Review.objects.standing()] == ["the first one's"]
+    assert [row.comment for row in Review.objects.not_undone()] == ["the first one's"]

@@ -132,7 +132,7 @@ class Factory:
         label = "fake" if score >= model.threshold else "real"
         verdict = Verdict.objects.create(
             video=video, model_version=model, label=label, fake_probability=score, threshold=model.threshold, track=0,
-            people=told, needs_review=True, review_reasons=["experimental_model"],
+            people=told, needs_review=True, review_reasons=["experimental_model"], assessment="likely_fake",
         )  # fmt: skip
         video.current_verdict, video.verdict_label, video.fake_probability = verdict, label, score
         video.needs_review = True

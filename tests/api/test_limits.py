@@ -172,7 +172,7 @@ def test_the_limit_holds_for_an_upload_that_another_has_overtaken(
 def test_counts_of_long_ago_are_forgotten(owner: Caller) -> None:
     for days in (0, 34, 36, 400):
         UploadDay.objects.create(owner=owner.user, day=today() - timedelta(days=days), bytes=1)
-    assert quotas.forget_days() == 2
+    assert quotas.delete_old_days() == 2
     assert UploadDay.objects.count() == 2
 
 

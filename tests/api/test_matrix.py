@@ -39,6 +39,8 @@ ACCESS: dict[tuple[str, str], tuple[int, ...]] = {
     ("face-heatmap", "get"): SEEN,
     ("sampled-frame-image", "get"): SEEN,
     ("task", "get"): SEEN,
+    ("task", "delete"): (401, 409, 404, 403, 403, 403, 403, 403),  # it has ended: its owner is told so
+    ("task-events", "get"): SEEN,
     ("models", "get"): KNOWN,
     ("active-model", "get"): KNOWN,
     ("uploads", "post"): (401, 201, 201, 201, 201, 201, 201, 201),

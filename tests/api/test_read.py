@@ -47,6 +47,7 @@ def test_a_finished_task_has_a_verdict_with_its_evidence(owner: Caller, factory:
     verdict = body["verdict"]
     assert (verdict["label"], verdict["fake_probability"], verdict["threshold"]) == ("fake", 0.83, 0.5)
     assert (verdict["needs_review"], verdict["review_reasons"]) == (True, ["experimental_model"])
+    assert verdict["assessment"] == "likely_fake"
     assert verdict["model_version"] == {
         "id": str(model.pk), "name": model.name, "sha256": model.sha256, "experimental": True,
     }  # fmt: skip
@@ -101,6 +102,15 @@ def test_a_video_tells_its_facts_task_verdict_label_and_media(owner: Caller, fac
         "original": 200, "clip": 200, "thumbnail": 200,
     }  # fmt: skip
     assert owner.get(body["url"]).json() == body
+
+
+def test_a_video_tells_what_was_not_judged_of_it(owner: Caller, factory: Factory) -> None:
+    whole = factory.judged(owner.user)
+    facts: dict[str, Any] = {"frames_decoded": 40, "frames_claimed": 150, "truncated": True, "people_left_out": 2}
+    part = factory.judged(owner.user, **facts)
+    assert owner.get(f"/api/v1/videos/{part.pk}/").json().items() >= facts.items()
+    told = owner.get(f"/api/v1/videos/{whole.pk}/").json()
+    assert (told["frames_claimed"], told["truncated"], told["people_left_out"]) == (None, False, 0)
 
 
 def test_a_video_without_a_clip_has_no_address_for_one(owner: Caller, factory: Factory) -> None:

@@ -101,14 +101,14 @@ def test_a_file_in_three_pieces_is_a_video_like_any_other(
     assert (response.status_code, response["Tus-Resumable"]) == (201, "1.0.0")
     path = str(response["Location"]).removeprefix("http://testserver")
     for start in (0, 30_000, 60_000):
-        standing = look(owner, path)
-        assert (standing.status_code, standing["Upload-Offset"], standing["Upload-Length"]) == (
+        head = look(owner, path)
+        assert (head.status_code, head["Upload-Offset"], head["Upload-Length"]) == (
             200,
             str(start),
             "90000",
         )
-        assert standing["Cache-Control"] == "no-store"
-        assert "Location" not in standing
+        assert head["Cache-Control"] == "no-store"
+        assert "Location" not in head
         sent = send(owner, path, content[start : start + 30_000], start)
         assert (sent.status_code, sent["Upload-Offset"]) == (204, str(start + 30_000))
     video = Video.objects.get()
@@ -128,8 +128,8 @@ def test_after_the_last_piece_a_client_whose_answer_was_lost_can_ask(owner: Call
     content = mp4(size=500)
     path = begun(owner, 500)
     task = send(owner, path, content, 0)["Location"]
-    standing = look(owner, path)
-    assert (standing["Upload-Offset"], standing["Location"]) == ("500", task)
+    head = look(owner, path)
+    assert (head["Upload-Offset"], head["Location"]) == ("500", task)
     again = send(owner, path, b"", 500)
     assert (again.status_code, again["Location"]) == (204, task)
     assert Video.objects.count() == 1

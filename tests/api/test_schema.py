@@ -10,6 +10,7 @@ from zlib import crc32
 import pytest
 import schemathesis
 import yaml
+from django.conf import settings as limits
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
@@ -17,14 +18,18 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, settings
+from jsonschema import validate
 from schemathesis.checks import CHECKS
 
+from detection.outbound_urls import MAX_URL
 from detection.services.jobs.webhook_deliveries import register
 from detection.services.uploads import resumable
+from detection.services.uploads.uploads import MAX_KEY
 from tests.api.conftest import Caller, Factory, mp4
 
 pytestmark = pytest.mark.django_db
 EXAMPLES = 12
+OPEN_TASK = "task_id to cancel"
 """Requests per operation: two dozen operations make this a matter of seconds."""
 
 
@@ -51,6 +56,64 @@ def test_the_description_is_valid_openapi_and_needs_no_token(nobody: Caller) -> 
 
 def test_the_description_is_yaml_where_that_is_asked_for(nobody: Caller) -> None:
     assert yaml.safe_load(nobody.get("/api/schema/?format=yaml").content)["openapi"].startswith("3.")
+
+
+def test_limits_that_are_enforced_are_described() -> None:
+    paths = _description()["paths"]
+    schemas = _description()["components"]["schemas"]
+    begin = {p["name"]: p["schema"] for p in paths["/api/v1/uploads/"]["post"]["parameters"]}
+    assert (begin["Upload-Length"]["minimum"], begin["Upload-Length"]["maximum"]) == (1, limits.DFD_MAX_UPLOAD_BYTES)
+    assert begin["Idempotency-Key"]["maxLength"] == MAX_KEY
+    assert schemas["UploadRequest"]["properties"]["file"]["maxLength"] == limits.DFD_MAX_UPLOAD_BYTES
+    assert schemas["WebhookRequestRequest"]["properties"]["url"]["maxLength"] == MAX_URL
+    for path, operation in ((path, item["get"]) for path, item in paths.items() if "get" in item):
+        for parameter in operation.get("parameters", []):
+            if parameter["name"] == "cursor":
+                assert parameter["schema"]["minLength"] == 1, path
+            if parameter["name"] == "page_size":
+                assert (parameter["schema"]["maximum"], "more than 100 is 100" in parameter["description"]) == (
+                    999_999_999,
+                    True,
+                ), path
+
+
+def test_examples_are_what_their_schemas_say() -> None:
+    description, found = _description(), 0
+    for item in description["paths"].values():
+        for operation in item.values():
+            for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+                for content in part.get("content", {}).values():
+                    for example in content.get("examples", {}).values():
+                        schema = {**content["schema"], "components": description["components"]}
+                        validate(example["value"], _nullable(schema))
+                        found += 1
+    assert found >= 5
+
+
+def _nullable(schema: Any) -> Any:
+    """OpenAPI 3.0's `nullable` as JSON Schema has it."""
+    if isinstance(schema, list):
+        return [_nullable(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _nullable(part) for key, part in schema.items() if key != "nullable"}
+    return {"anyOf": [plain, {"type": "null"}]} if schema.get("nullable") is True else plain
+
+
+def test_links_lead_from_one_call_to_the_next() -> None:
+    paths = _description()["paths"]
+    takes = {
+        operation["operationId"]: {parameter["name"] for parameter in operation.get("parameters", [])}
+        for item in paths.values()
+        for operation in item.values()
+    }
+    upload = paths["/api/v1/videos/"]["post"]["responses"]["202"]["links"]
+    assert upload["tasks_retrieve"]["parameters"] == {"task_id": "$response.body#/task/id"}
+    for item in paths.values():
+        for operation in item.values():
+            for response in operation["responses"].values():
+                for link in response.get("links", {}).values():
+                    assert link["parameters"].keys() <= takes[link["operationId"]]
 
 
 def test_making_the_description_warns_of_nothing() -> None:
@@ -98,7 +161,7 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     return {
         "video_id": str(video.pk), "task_id": str(video.current_analysis_id), "face_id": str(face.pk),
         "frame_id": str(frame.pk), "webhook_id": str(webhook.pk),
-        "upload_id": str(upload.pk),
+        "upload_id": str(upload.pk), OPEN_TASK: str(factory.video(owner.user).current_analysis_id),
     }  # fmt: skip
 
 
@@ -128,7 +191,8 @@ def test_the_api_does_as_its_description_says(case: Any, owner: Caller, known: d
     dice = crc32(repr((case.path_parameters, case.query, case.body)).encode("utf-8", "replace"))
     for name in known.keys() & (case.path_parameters or {}).keys():
         if dice % 4:  # most requests are for what exists
-            case.path_parameters[name] = known[name]
+            cancels = name == "task_id" and case.operation.method == "delete"
+            case.path_parameters[name] = known[OPEN_TASK if cancels else name]
     if isinstance(case.body, dict) and "file" in case.body and dice % 2:
         case.body["file"] = mp4(seed=dice)
     if isinstance(case.body, dict) and "url" in case.body and dice % 2:

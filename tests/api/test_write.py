@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
-from detection.models import Analysis, FaceFrame, Review, Stage, Verdict, Video
+from detection.api.views.videos import VideoPart
+from detection.errors import Refused
+from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, Review, Stage, Verdict, Video
+from detection.selectors import retention_notices
+from detection.services.jobs import evidence
 from detection.services.jobs.leases import LeaseLost
+from detection.services.uploads.uploads import delete_video
 from tests.api.conftest import Caller, Factory
 
 pytestmark = pytest.mark.django_db
@@ -150,3 +155,43 @@ def test_a_worker_whose_video_is_deleted_finds_its_claim_gone(owner: Caller, fac
     assert owner.request("delete", f"/api/v1/videos/{video.pk}/").status_code == 204
     with pytest.raises(LeaseLost):
         analyses.heartbeat(claim=claim, progress=10)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("analyze/", {}), ("analyze/", {"reuse_faces": False}), ("reviews/", {"label": "fake"})],
+)
+def test_a_video_that_is_deleted_between_the_look_and_the_write_is_not_found(
+    owner: Caller, factory: Factory, problem: Problem, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    video = factory.judged(owner.user)
+    look = VideoPart.get_video
+
+    def look_and_lose(view: VideoPart) -> Video:
+        found: Video = look(view)
+        delete_video(video=Video.objects.get(pk=found.pk))  # another request, which has come in between
+        return found
+
+    monkeypatch.setattr(VideoPart, "get_video", look_and_lose)
+    problem(owner.post_json(f"/api/v1/videos/{video.pk}/{path}", body), 404, "not_found")
+    assert not Analysis.objects.exists()
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", EvidenceKind.values)
+def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(
+    owner: Caller, factory: Factory, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    video = factory.judged(owner.user)
+
+    def lose(_: Video, **__: Any) -> None:
+        delete_video(video=Video.objects.get(pk=video.pk))
+
+    for owner_of, check in ((evidence, "_check_has_something_to_show"), (retention_notices, "check_original")):
+        monkeypatch.setattr(owner_of, check, lose)
+    with pytest.raises(Refused) as refusal:
+        evidence.request(video=video, kind=kind, by=owner.user)
+    assert (refusal.value.code, refusal.value.status) == ("not_found", 404)
+    assert not EvidenceJob.objects.exists()

@@ -16,12 +16,16 @@ import django
 
 
 def ledger() -> dict[str, Any]:
-    """`videos`: one entry each; the rest is what should not be: empty, when nothing was lost or left."""
+    """`videos`: one entry each; `deliveries`: how many are in which state.
+
+    The rest is what should not be: empty, when nothing was lost or left.
+    """
     from django.conf import settings
     from django.utils import timezone
 
     from detection.models import (
         Analysis,
+        AuditArchive,
         FaceFrame,
         FolderCheck,
         ModelVersion,
@@ -30,6 +34,8 @@ def ledger() -> dict[str, Any]:
         TrainingRun,
         Verdict,
         Video,
+        Webhook,
+        WebhookDelivery,
     )
     from detection.services.jobs import orphan_files
     from detection.services.ops import pending_deletions
@@ -51,11 +57,14 @@ def ledger() -> dict[str, Any]:
     judged = Counter(video for video, _ in verdicts)
     open_rows = Counter(Analysis.objects.filter(state__in=("queued", "running")).values_list("video_id", flat=True))
     attempts = dict(Analysis.objects.values_list("video_id", "attempts"))
+    webhooks = Counter(Webhook.objects.values_list("owner_id", flat=True))
+    deliveries = Counter(WebhookDelivery.objects.values_list("video_id", flat=True))
     named = {
         str(name)
         for model, field in (
             (Video, "file"), (Video, "clip"), (Video, "thumbnail"), (Video, "preview"), (FaceFrame, "crop"),
             (SampledFrame, "image"), (ModelVersion, "file"), (TrainingRun, "report"),
+            (AuditArchive, "file"),
         )
         for name in model._default_manager.exclude(**{field: ""}).values_list(field, flat=True)
     }  # fmt: skip
@@ -76,6 +85,10 @@ def ledger() -> dict[str, Any]:
         "videos": videos,
         "verdicts_twice": [str(video) for (video, _), count in verdicts.items() if count > 1],
         "stuck": [str(video) for video in open_rows],
+        "told_too_seldom_or_too_often": [
+            str(video.pk) for video in Video.objects.all() if deliveries[video.pk] != webhooks[video.owner_id]
+        ],
+        "deliveries": dict(Counter(WebhookDelivery.objects.values_list("state", flat=True))),
         "files_without_a_row": sorted(stored - named),
         "rows_without_a_file": sorted(named - stored),
         "temporary_files": sorted(path.name for path in incoming.iterdir()),

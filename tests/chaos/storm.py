@@ -2,8 +2,10 @@
 
     python -m tests.chaos.storm --uploads 500 --kills 30 --broker-restarts 3 --database-restarts 1
 
-Faults are spread over the work by its progress, in an order that the seed gives.  The end is judged by what database
-and storage hold (`ledger`): nothing lost, nothing twice, nothing stuck, no file and no row without the other.
+Faults are spread over the work by its progress, in an order that the seed gives.  All the while receivers of webhooks
+hang, a user at their quota goes on sending, and a folder that is not the product's lies among the uploads.  The end is
+judged by what database and storage hold (`ledger`): nothing lost, nothing twice, nothing stuck, no file and no row
+without the other, everybody told; and by when the sweeps ran: never two periods apart.
 """
 
 from __future__ import annotations
@@ -30,8 +32,11 @@ import pytest
 from celery import Celery
 
 from demo.client import Client, ClientError
+from tests.chaos import sweep_times
+from tests.chaos.burdens import HangingReceiver, SmallDisk, UserAtQuota
+from tests.chaos.report import shown
 from tests.many.servers import Postgres
-from tests.stack import CLIPS, TERMINAL, Stack
+from tests.stack import CLIPS, TERMINAL, Stack, wait_for
 from worker.bench.load.client import as_new
 
 KINDS = {
@@ -45,6 +50,9 @@ KINDS = {
 UPLOADERS = 4
 STUCK_AFTER_S = 240.0
 """Without any progress for this long, something is stuck."""
+LATE_PERIODS = 2
+# As `up` and docker-compose.yml have it: what recovers waits behind nothing, what others may delay delays nothing.
+SWEEPER, WEBHOOKS = "worker-maintenance", "worker-webhooks"
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,31 @@ class Plan:
     database_restarts: int = 1
     web_kills: int = 3
     beat_kills: int = 1
+    sweeper_kills: int = 2
+    webhook_worker_kills: int = 2
     disk_fulls: int = 1
     duplicates: int = 10
     workers: int = 2
+    hanging_webhooks: int = 3
+    users_at_quota: int = 1
+    foreign_folders: int = 1
+    sweep_s: int = 15
+    sweep_late_s: int = 0
     seed: int = 0
 
     def faults(self) -> list[str]:
-        names = ("kills", "broker_restarts", "database_restarts", "web_kills", "beat_kills", "disk_fulls", "duplicates")
+        names = (
+            "kills", "broker_restarts", "database_restarts", "web_kills", "beat_kills", "sweeper_kills",
+            "webhook_worker_kills", "disk_fulls", "duplicates",
+        )  # fmt: skip
         found = [name for name in names for _ in range(getattr(self, name))]
         random.Random(self.seed).shuffle(found)
         return found
+
+    @property
+    def late_after_s(self) -> int:
+        """After so many seconds without a sweep the next one is late."""
+        return self.sweep_late_s or LATE_PERIODS * self.sweep_s
 
 
 class Storm:
@@ -76,6 +99,7 @@ class Storm:
         self.plan, self.say = plan, say
         self.deal = random.Random(plan.seed + 1)
         self.server = Postgres() if plan.database_restarts else None
+        self.receivers = [HangingReceiver() for _ in range(plan.hanging_webhooks)]
         settings: dict[str, Any] = {"DATABASE_URL": self.server.database("dfd")} if self.server else {}
         self.prepared = not (plan.database_restarts or plan.disk_fulls)  # or else a disk is mounted over its weights
         self.stack = Stack(
@@ -83,11 +107,20 @@ class Storm:
             # Each kill strikes somebody at random; how many strikes make a poison is another test's.
             DFD_MAX_ATTEMPTS=50,
             DFD_REPUBLISH_S=5,
+            DFD_LEASE_S=15,  # on a busy machine a step that is alive may take more than the other tests' eight
             DFD_TASK_SOFT_LIMIT_S=60,
             DFD_MAX_REQUESTS_A_MINUTE=1_000_000,
+            DFD_SWEEP_S=plan.sweep_s,
+            DFD_WEBHOOK_ALLOW_HTTP=True,
+            DFD_WEBHOOK_TRUSTED=",".join(f"127.0.0.1:{receiver.port}" for receiver in self.receivers),
             **settings,
         )
         self.media = SmallDisk(self.stack.var / "media", plan.uploads) if plan.disk_fulls else None
+        self.foreign = [self.stack.var / "media" / "uploads" / "lost+found" for _ in range(plan.foreign_folders)]
+        for folder in self.foreign:
+            folder.mkdir(parents=True)
+            folder.chmod(0)
+        self.at_quota: list[UserAtQuota] = []
         self.accepted: dict[str, str] = {}  # video id -> which clip it is
         self.refused: list[str] = []
         self.answers: Counter[str] = Counter()
@@ -107,10 +140,16 @@ class Storm:
             self._uploading.set()
             for thread in threads:
                 thread.start()
-            self._make_weather(threads)
+            for user in self.at_quota:
+                user.start()
+            since = time.time()
+            self._make_weather()
             for thread in threads:
                 thread.join()
             self._wait_for_the_end(lambda: self._finished() + len(self.refused) == self.plan.uploads)
+            self._let_the_burdens_end()
+            self.stack.kill("sweep-times")
+            self.sweeps = sweep_times.gaps(self.stack.log("sweep-times"), since=since, until=time.time())
             seconds = time.monotonic() - started
             found = json.loads(self.stack.run([sys.executable, "-m", "tests.chaos.ledger"]).splitlines()[-1])
             return self._judged(found, seconds)
@@ -118,6 +157,11 @@ class Storm:
             self._uploading.clear()
             for name in list(self.stack.processes):
                 self.stack.kill(name)
+            for receiver in self.receivers:
+                receiver.close()
+            for folder in self.foreign:
+                if folder.is_dir():
+                    folder.chmod(0o700)
             if self.media is not None:
                 self.media.close()
             self.stack.close()
@@ -130,10 +174,20 @@ class Storm:
         if not self.prepared:
             self.stack.register_tiny_model()
         for number in range(self.plan.workers):
-            self.stack.start_worker(name=f"worker-{number}")
+            self._start_worker(f"worker-{number}")
+        self._start_worker(SWEEPER)
+        self._start_worker(WEBHOOKS)
         self.stack.start_beat()
         self.stack.start_web()
+        self.stack.start("sweep-times", sys.executable, "-m", "tests.chaos.sweep_times")
+        for receiver in self.receivers:
+            self.stack.client.post("/api/v1/webhooks/", {"url": f"http://127.0.0.1:{receiver.port}/"})
+        self.at_quota = [UserAtQuota(self.stack) for _ in range(self.plan.users_at_quota)]
         self.token = self.stack.client.headers["Authorization"].split()[-1]
+
+    def _start_worker(self, name: str, *, wait: bool = True) -> None:
+        queues = {SWEEPER: "maintenance", WEBHOOKS: "webhooks"}.get(name, "extract,classify")
+        self.stack.start_worker(name=name, queues=queues, wait=wait)
 
     def _upload_some(self) -> None:
         """As a client that means it: with an idempotency key, again and again until the API says yes."""
@@ -174,9 +228,18 @@ class Storm:
                             self._ended.add(video)
             return len(self._ended)
 
+    def _let_the_burdens_end(self) -> None:
+        """Each receiver has been called, and what the user at their quota has sent before has ended."""
+        for user in self.at_quota:
+            user.stop()
+            wait_for(user.has_all_ended, "end of what a user at their quota has sent", timeout_s=STUCK_AFTER_S)
+        if self.accepted:
+            called = "a call of each receiver of webhooks"
+            wait_for(lambda: all(each.calls for each in self.receivers), called, timeout_s=STUCK_AFTER_S)
+
     # --- the storm ---------------------------------------------------------------------------------------------------
 
-    def _make_weather(self, uploaders: list[threading.Thread]) -> None:
+    def _make_weather(self) -> None:
         faults = self.plan.faults()
         for number, fault in enumerate(faults):
             due = (number + 0.5) / len(faults) * self.plan.uploads
@@ -187,15 +250,24 @@ class Storm:
             self.done[fault] += 1
 
     def _kills(self) -> None:
-        """kill -9: a worker with all its processes, or the one that does the work."""
-        name = self.deal.choice([name for name in self.stack.processes if name.startswith("worker-")])
+        """kill -9: a worker of videos with all its processes, or the one that does the work."""
+        name = f"worker-{self.deal.randrange(self.plan.workers)}"
         children = _children(self.stack.processes[name].pid)
         if children and self.deal.random() < 0.5:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.deal.choice(children), signal.SIGKILL)
             return
+        self._kill_worker(name)
+
+    def _sweeper_kills(self) -> None:
+        self._kill_worker(SWEEPER)
+
+    def _webhook_worker_kills(self) -> None:
+        self._kill_worker(WEBHOOKS)
+
+    def _kill_worker(self, name: str) -> None:
         self.stack.kill(name)
-        self.stack.start_worker(name=name, wait=False)
+        self._start_worker(name, wait=False)
 
     def _broker_restarts(self) -> None:
         pid = int(self.stack.broker("status").rstrip(".\n").split()[-1])
@@ -251,9 +323,11 @@ class Storm:
     # --- the judgement -----------------------------------------------------------------------------------------------
 
     def _judged(self, found: dict[str, Any], seconds: float) -> dict[str, Any]:
-        videos = found["videos"]
+        videos = found.pop("videos")
+        at_quota = {video: clip for user in self.at_quota for video, clip in user.accepted.items()}
+        accepted = self.accepted | at_quota
         wrong = []
-        for video, name in self.accepted.items():
+        for video, name in accepted.items():
             state, faces = KINDS[name]
             row = videos.get(video)
             if row is None:
@@ -261,28 +335,34 @@ class Storm:
             verdicts = int(state == "succeeded")
             if (row["state"], row["faces"], row["verdicts"], row["analyses"]) != (state, faces, verdicts, 1):
                 wrong.append({"video": video, "clip": name, **row})
-        names = (
-            "verdicts_twice",
-            "stuck",
-            "files_without_a_row",
-            "rows_without_a_file",
-            "temporary_files",
-            "work_files",
-        )
         faults = {
             "refused": self.refused,
-            "lost": sorted(set(self.accepted) - set(videos)),
-            "never_accepted": sorted(set(videos) - set(self.accepted)),
+            "lost": sorted(set(accepted) - set(videos)),
+            "never_accepted": sorted(set(videos) - set(accepted)),
             "not_as_in_calm": wrong,
-            **{name: found[name] for name in names},
+            **{name: value for name, value in found.items() if name != "deliveries"},
+            "quota_not_kept": [user.wrong_answers() for user in self.at_quota if user.wrong_answers()],
+            "foreign_folders_removed": [folder.name for folder in self.foreign if not folder.is_dir()],
+            "sweeps_late_s": [round(gap, 1) for gap in self.sweeps if gap > self.plan.late_after_s],
         }
         return {
             "plan": asdict(self.plan),
             "database": "postgresql" if self.server else "sqlite",
             "accepted": len(self.accepted),
             "answers": dict(self.answers),
+            "at_quota": {
+                "accepted_before": len(at_quota),
+                "answers": dict(sum((user.answers for user in self.at_quota), Counter())),
+            },
+            "webhooks": {"calls_that_hung": [each.calls for each in self.receivers], **found["deliveries"]},
+            "sweeps": {
+                "ran": len(self.sweeps) - 1,
+                "period_s": self.plan.sweep_s,
+                "late_after_s": self.plan.late_after_s,
+                "longest_gap_s": round(max(self.sweeps), 1),
+            },
             "faults": dict(self.done),
-            "states": dict(Counter(row["state"] for row in videos.values())),
+            "states": dict(Counter(videos[video]["state"] for video in self.accepted if video in videos)),
             "second_attempts": sum(row["attempts"] > 1 for row in videos.values()),
             "seconds": round(seconds, 1),
             "faults_found": {name: value for name, value in faults.items() if value},
@@ -296,39 +376,6 @@ def no_postgres() -> str:
     except pytest.skip.Exception as reason:
         return str(reason)
     return ""
-
-
-class SmallDisk:
-    """A disk of its own for the stored files, so that it can be filled without harm."""
-
-    def __init__(self, folder: Path, uploads: int) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        size = f"size={100 + 2 * uploads}m"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True, capture_output=True)
-
-    def fill(self, *, for_s: float) -> None:
-        filler = self.folder / "filler"
-        try:
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while file.write(bytes(1024 * 1024)):
-                    pass
-            time.sleep(for_s)
-        finally:
-            filler.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
-
-    @staticmethod
-    def missing() -> str:
-        """Why there can be none here, as a sentence; empty where there can."""
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                SmallDisk(Path(folder), 0).close()
-            except (OSError, subprocess.CalledProcessError):
-                return "A disk of its own cannot be mounted here (that takes root)."
-        return ""
 
 
 def _content(name: str) -> bytes:
@@ -359,30 +406,12 @@ def main() -> int:
     if plan.disk_fulls and (missing := SmallDisk.missing()):
         print(f"{missing} The storm goes without a full disk.", file=sys.stderr)
         plan = replace(plan, disk_fulls=0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with all that runs for it
     report = Storm(plan, say=lambda line: print(line, file=sys.stderr, flush=True)).run()
     if not plain:
         print(json.dumps(report))
         return bool(report["faults_found"])
-    told = ", ".join(f"{count} x {answer}" for answer, count in sorted(report["answers"].items()))
-    print(
-        f"\n{report['accepted']} of {plan.uploads} uploads accepted over {report['database']},"
-        f" in {report['seconds']:.0f} s ({told}).\n"
-        f"Faults: {', '.join(f'{count} {name}' for name, count in report['faults'].items()).replace('_', ' ')}.\n"
-        f"Ended: {', '.join(f'{count} {state}' for state, count in sorted(report['states'].items()))};"
-        f" {report['second_attempts']} needed another attempt."
-    )
-    for name in (
-        "refused",
-        "lost",
-        "not_as_in_calm",
-        "verdicts_twice",
-        "stuck",
-        "files_without_a_row",
-        "rows_without_a_file",
-    ):
-        print(f"  {name.replace('_', ' '):<22} {len(report['faults_found'].get(name, []))}")
-    if report["faults_found"]:
-        print(json.dumps(report["faults_found"], indent=1)[:4000])
+    print(shown(report))
     return bool(report["faults_found"])
 
 

@@ -7,25 +7,42 @@ import sys
 import pytest
 
 from tests.chaos.storm import Plan, Storm, no_postgres
+from tests.chaos.sweep_times import gaps
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
+BUSY_MACHINE_S = 120
+"""A sweep a second is due here; one is late only where something has stopped them, not where the machine is busy."""
 CALM = Plan(
-    uploads=5, kills=0, broker_restarts=0, database_restarts=0, web_kills=0, beat_kills=0, disk_fulls=0, duplicates=0,
-    workers=1,
+    uploads=5, kills=0, broker_restarts=0, database_restarts=0, web_kills=0, beat_kills=0, sweeper_kills=0,
+    webhook_worker_kills=0, disk_fulls=0, duplicates=0, workers=1, hanging_webhooks=1, users_at_quota=0, sweep_s=1,
+    sweep_late_s=BUSY_MACHINE_S,
 )  # fmt: skip
 
 
 def test_after_a_short_storm_nothing_is_lost_twice_or_stuck() -> None:
     restarts = 0 if no_postgres() else 1
     plan = Plan(
-        uploads=10, kills=3, broker_restarts=1, database_restarts=restarts, web_kills=1, beat_kills=1, disk_fulls=0,
-        duplicates=1, seed=int.from_bytes(b"dfd"),
+        uploads=10, kills=3, broker_restarts=1, database_restarts=restarts, web_kills=1, beat_kills=1,
+        sweeper_kills=1, webhook_worker_kills=1, disk_fulls=0, duplicates=1, sweep_s=1, sweep_late_s=BUSY_MACHINE_S,
+        seed=int.from_bytes(b"dfd"),
     )  # fmt: skip
     report = Storm(plan, say=lambda line: print(line, file=sys.stderr)).run()
     assert report["faults_found"] == {}
     assert report["accepted"] == 10
     assert report["faults"]["kills"] == 3
     assert report["states"] == {"succeeded": 6, "no_face": 2, "failed": 2}
+    assert report["at_quota"]["accepted_before"] == 1
+    assert report["at_quota"]["answers"]["daily_bytes_exceeded"] >= 1
+    assert len(report["webhooks"]["calls_that_hung"]) == 3
+    assert all(report["webhooks"]["calls_that_hung"])
+    assert report["webhooks"]["waiting"] == 30
+    assert report["sweeps"]["ran"] > 0
+
+
+def test_a_sweep_that_came_late_is_seen() -> None:
+    printed = "100.5 1\n130.5 2\n260.0 3\n27"
+    assert gaps(printed, since=90.0, until=300.0) == [10.5, 30.0, 129.5, 40.0]
+    assert gaps("", since=90.0, until=300.0) == [210.0]
 
 
 def test_what_is_lost_twice_or_left_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,14 +57,19 @@ def test_what_is_lost_twice_or_left_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
                 f"s.delete(Video.objects.get(pk='{videos[0]}').clip.name);"
                 "s.save('videos/nobodys/original.mp4', ContentFile(b'x'));"
                 f"Video.objects.get(pk='{videos[1]}').delete();"
-                f"Analysis.objects.filter(video='{videos[2]}').update(state='queued', finished_at=None)"
+                f"Analysis.objects.filter(video='{videos[2]}').update(state='queued', finished_at=None);"
+                f"WebhookDelivery.objects.filter(video='{videos[3]}').delete()"
             )
             self.stack.manage("shell", "-c", code)
-            self.removed = videos[1], videos[2]
+            for folder in self.foreign:
+                folder.rmdir()
+            self.removed = videos[1], videos[2], videos[3]
 
     storm = Careless(CALM, say=print)
     found = storm.run()["faults_found"]
-    lost, stuck = storm.removed
+    lost, stuck, untold = storm.removed
+    assert found["told_too_seldom_or_too_often"] == [untold]
+    assert found["foreign_folders_removed"] == ["lost+found"]
     assert found["lost"] == [lost]
     assert found["stuck"] == [stuck]
     assert "videos/nobodys/original.mp4" in found["files_without_a_row"]

@@ -91,14 +91,16 @@ def extraction(tmp_path: Path, *, tracks: int = 1, faces: int = 3, colour: bytes
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"clip")
     facts = VideoFacts(
-        container="mp4", codec="h264", width=64, height=48, rotation=0, fps=30.0, duration_s=1.0, frames_decoded=30
-    )
+        container="mp4", codec="h264", width=64, height=48, rotation=0, fps=30.0, duration_s=1.0, frames_decoded=30,
+        frames_claimed=150, truncated=True,
+    )  # fmt: skip
     found = tuple(
         FaceCrop(t, i, i * 3, i / 10, (1.0, 2.0, 30.0, 40.0), 0.99, colour) for t in range(tracks) for i in range(faces)
     )
     box = {"x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0, "probability": 0.5, "reason": "low_probability"}
     frames = () if found else (KeptFrame(0, 0.0, (box,), b"jpeg"), KeptFrame(9, 0.3, (), b"jpeg"))
-    return ExtractionResult(facts, clip, b"thumbnail", tracks, found, frames, {"extract": 1.0})
+    timings = {"extract": 1.0}
+    return ExtractionResult(facts, clip, b"thumbnail", tracks, found, frames, timings, people_left_out=3)
 
 
 def verdict(model: ModelVersion, probability: float = 0.9) -> ClassificationResult:

@@ -169,13 +169,13 @@ def test_a_snapshot_that_cannot_be_written_down_leaves_no_manifest(
     with monkeypatch.context() as patch:
         patch.setattr(snapshots, "_summary", broken)
         with pytest.raises(RuntimeError):
-            snapshots.freeze_snapshot(deal=deal)
+            snapshots.freeze_snapshot(assign=deal)
     assert files() == set()
     cut_after_commit()
     with pytest.raises(OperationalError):
-        snapshots.freeze_snapshot(deal=deal)
+        snapshots.freeze_snapshot(assign=deal)
     snapshot = Snapshot.objects.get()
-    assert snapshots.freeze_snapshot(deal=deal) == snapshot
+    assert snapshots.freeze_snapshot(assign=deal) == snapshot
     assert files() == {str(snapshot.manifest.name)}
 
 

@@ -192,7 +192,7 @@ def test_it_ends_after_extraction_without_a_verdict_and_wakes_nobody(
     assert video.faces.count() == 3
     assert doorbell.rung == []
     assert datasets.open_extractions(dataset="set") == []
-    assert [row.status for row in datasets.standings(dataset="set")] == ["succeeded"]
+    assert [row.status for row in datasets.import_statuses(dataset="set")] == ["succeeded"]
 
 
 def test_without_a_face_it_waits_for_nobody(folder: Path, tmp_path: Path) -> None:

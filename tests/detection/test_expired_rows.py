@@ -47,10 +47,10 @@ def test_what_has_expired_goes_in_bounded_steps_and_the_rest_stays(
     fill(video, each=4, age=timedelta(hours=1))
     fill(video, each=2, age=-timedelta(days=1))
     assert counts() == [6, 6, 6, 6]
-    assert expired_rows.forget() == 12
+    assert expired_rows.delete_expired() == 12
     assert counts() == [3, 3, 3, 3]
-    assert expired_rows.forget() == 4
-    assert expired_rows.forget() == 0
+    assert expired_rows.delete_expired() == 4
+    assert expired_rows.delete_expired() == 0
     assert counts() == [2, 2, 2, 2]
     assert Video.objects.filter(pk=video.pk).exists()
     revoked = AuditEntry.objects.filter(action=AuditAction.TOKEN_REVOKED)
@@ -59,4 +59,4 @@ def test_what_has_expired_goes_in_bounded_steps_and_the_rest_stays(
 
 
 def test_the_sweep_does_it() -> None:
-    assert expired_rows.forget in [chore.run for chore in CHORES]
+    assert expired_rows.delete_expired in [chore.run for chore in CHORES]

@@ -165,6 +165,7 @@ def test_extraction_stores_faces_and_facts_and_goes_on_to_classification(
     assert analysis.progress == 80
     assert analysis.public_state == video.status == State.RUNNING
     assert (video.tracks, video.codec, video.frames_decoded) == (2, "h264", 30)
+    assert (video.frames_claimed, video.truncated, video.people_left_out) == (150, True, 3)
     assert [(f.track, f.position) for f in video.faces.all()] == [(t, i) for t in (0, 1) for i in range(3)]
     assert video.faces.all()[0].crop.read() == b"png"
     assert doorbell.rung[-1] == ("worker.tasks.classify_video", [str(analysis.id)])

@@ -172,4 +172,4 @@ def test_workers_count_while_they_give_signs_of_life() -> None:
         WorkerBeat.objects.create(name=name, queues=queues, processes=processes, seen_at=seen)
     alive = {queue.name: (queue.workers, queue.processes) for queue in dashboard.workers_alive(now=now)}
     assert alive == {"extract": (2, 6), "classify": (1, 2), "train": (0, 0), "maintenance": (0, 0), "webhooks": (0, 0)}
-    assert worker_registry.forget_gone() == 1
+    assert worker_registry.delete_gone() == 1

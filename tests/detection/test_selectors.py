@@ -68,7 +68,7 @@ def test_what_belongs_to_a_video_is_seen_by_whoever_sees_the_video(users: dict[s
         assert permissions.may_see(user=user, video=video) is sees
         assert (video in selectors.visible_videos(user=user)) is sees
         assert (video in selectors.videos_with_answers(user=user)) is sees
-        assert (selectors.visible_task(user=user, task_id=task_id) is not None) is sees
+        assert (selectors.visible_analysis(user=user, task_id=task_id) is not None) is sees
         assert (selectors.visible_face(user=user, face_id=face.pk) == face) is sees
         assert (selectors.visible_sampled_frame(user=user, frame_id=frame.pk) == frame) is sees
 

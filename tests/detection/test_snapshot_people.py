@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 
 from detection.models import DatasetVideo, FaceFrame, Print, PrintKind, Video
 from detection.selectors.near_duplicates import bands_of
-from detection.services.learning.snapshots import NEAR_FACE_BITS, Item, freeze_snapshot, read_snapshot
+from detection.services.learning.snapshots import NEAR_FACE_BITS, SnapshotItem, freeze_snapshot, read_snapshot
 from detection.services.reviews.reviews import record_review
 from ml.data.splits import assign_splits
 from tests.detection.conftest import MakeVideo
@@ -56,8 +56,8 @@ def dealt(units: Sequence[str], strata: Sequence[Any], fixed: Mapping[str, str])
     return assign_splits(units, strata, fixed=fixed, seed=0)
 
 
-def frozen() -> dict[str, Item]:
-    return {item.video: item for item in read_snapshot(snapshot=freeze_snapshot(deal=dealt))}
+def frozen() -> dict[str, SnapshotItem]:
+    return {item.video: item for item in read_snapshot(snapshot=freeze_snapshot(assign=dealt))}
 
 
 def test_uploads_of_one_person_are_one_group_on_one_side(make_video: MakeVideo, reviewer: User) -> None:
@@ -68,7 +68,7 @@ def test_uploads_of_one_person_are_one_group_on_one_side(make_video: MakeVideo, 
     items = frozen().values()
     assert len(items) == 40
     assert len({item.component for item in items}) == 1
-    assert len({item.side for item in items}) == 1
+    assert len({item.split for item in items}) == 1
 
 
 def test_other_people_stay_apart_and_who_is_in_two_videos_links_them(make_video: MakeVideo, reviewer: User) -> None:
@@ -100,7 +100,7 @@ def test_the_person_keeps_the_side_when_more_uploads_come(make_video: MakeVideo,
     rng = random.Random(4)
     face = f"{rng.getrandbits(256):064x}"
     labelled(make_video, reviewer, 0, face)
-    (side,) = {item.side for item in frozen().values()}
+    (side,) = {item.split for item in frozen().values()}
     for number in range(1, 12):
         labelled(make_video, reviewer, number, flipped(face, 5, rng), fake=number % 2 == 1)
-    assert {item.side for item in frozen().values()} == {side}
+    assert {item.split for item in frozen().values()} == {side}

@@ -108,7 +108,7 @@ def test_a_verdict_is_told_with_ids_label_and_probability(
         "external_id": "case 17",
         "state": "succeeded",
         "error": None,
-        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "model_version": "m"},
+        "verdict": {"label": "fake", "fake_probability": 0.9, "threshold": 0.5, "assessment": "", "model_version": "m"},
         "needs_review": True,
     }
 
@@ -166,13 +166,12 @@ def test_an_end_that_is_undone_tells_nobody(video: Video, hook: Webhook, monkeyp
 def test_trouble_with_webhooks_never_keeps_a_task_from_ending(
     video: Video, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(analysis_id: UUID) -> list[UUID]:
+    def broken(*_: object) -> None:
         WebhookDelivery.objects.create(
             webhook_id=hook.id, video_id=uuid4(), task_id=uuid4(), event="x", state="nonsense"
         )
-        return []
 
-    monkeypatch.setattr(webhook_deliveries, "_add_deliveries", broken)  # an error of the database itself
+    monkeypatch.setattr(webhook_deliveries, "_deliver", broken)  # an error of the database itself
     analysis = finished(video)
     analysis.refresh_from_db()
     assert analysis.state == State.FAILED

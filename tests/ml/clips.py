@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,3 +61,49 @@ def faces_of(name: str) -> list[NDArray[np.uint8]]:
     from ml.video.decode import decode
 
     return [frame.rgb() for frame in decode(DEMO / name)]
+
+
+PORTRAITS = {"collins": ((225.0, 117.0), 2.0), "hopper": ((265.0, 230.0), 0.95)}
+"""Of two people: the face's centre, and the scale that makes it some 170 pixels wide."""
+
+
+@cache
+def _portrait(name: str) -> NDArray[np.uint8]:
+    """The pictures that scikit-image and Matplotlib bring: Eileen Collins and Grace Hopper (public domain)."""
+    from matplotlib.cbook import get_sample_data
+    from matplotlib.image import imread
+    from skimage import data
+
+    picture: Any = (
+        data.astronaut() if name == "collins" else imread(get_sample_data("grace_hopper.jpg", asfileobj=False))
+    )
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def portrait(
+    name: str,
+    *,
+    size: int = 320,
+    scale: float = 1.0,
+    roll: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    light: float = 1.0,
+    talk: float = 0.0,
+) -> NDArray[np.uint8]:
+    """One of PORTRAITS in a square of `size` pixels: face of about half of it, `roll` degrees, `shift` in pixels.
+
+    `talk`, -1 to 1, moves mouth, jaw and brows, as no still picture does.
+    """
+    (x, y), zoom = PORTRAITS[name]
+    zoom *= scale * size / 320
+    matrix = cv2.getRotationMatrix2D((x, y), roll, zoom)
+    matrix[:, 2] += np.array([size / 2 - x + shift[0], size / 2 - y + shift[1]])
+    shown = cv2.warpAffine(_portrait(name), matrix, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+    if talk:
+        rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
+        along, down = (columns - size / 2) / size, (rows - size / 2) / size
+        mouth = np.exp(-((along / 0.12) ** 2 + ((down - 0.15) / 0.08) ** 2))
+        brows = np.exp(-((along / 0.18) ** 2 + ((down + 0.12) / 0.05) ** 2))
+        moved = rows + np.float32(talk * size * 0.02) * (mouth - brows).astype(np.float32)
+        shown = cv2.remap(np.asarray(shown), columns, moved, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(np.asarray(shown) * light, 0, 255).astype(np.uint8)

@@ -22,7 +22,7 @@ from ml.data.self_blend import self_blend
 from ml.faces.landmarks import face_landmarks
 from ml.model.inference import Classifier
 from ml.training.frame_stage import load_checkpoint
-from ml.training.recipes import BASELINE, RECIPES
+from ml.training.recipes import BASELINE, BLENDED, RECIPES
 
 ROOT = Path(__file__).parents[2]
 SIDE = 128
@@ -68,8 +68,8 @@ def clip_pack(path: Path, *, people: int = 24, frames: int = 6) -> Pack:
     return Pack(writer.write(path))
 
 
-def train(pack: Pack, out: Path, *extra: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ml.train", str(pack.path), "--out", str(out), "--recipe", "baseline", "--smoke"]
+def train(pack: Pack, out: Path, *extra: str, recipe: str = "baseline") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ml.train", str(pack.path), "--out", str(out), "--recipe", recipe, "--smoke"]
     return subprocess.Popen(
         [*command, "--workers", "0", *extra],
         cwd=ROOT,
@@ -84,11 +84,12 @@ def train(pack: Pack, out: Path, *extra: str) -> subprocess.Popen[str]:
 def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_seen(tmp_path: Path) -> None:
     pack = clip_pack(tmp_path / "clips.pack")
     process = train(pack, tmp_path / "run", "--device", "cpu")
-    said, _ = process.communicate(timeout=170)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert "ImageNet weights from the package" in said
     info = Classifier.load(tmp_path / "run" / "weights.safetensors", device="cpu").info
-    assert info.config.backbone == BASELINE.backbone
+    assert info.config.backbone == BLENDED.backbone
+    assert info.config.members == len(BASELINE) == 2
     assert info.config.alignment == Alignment.LANDMARKS_68
     assert info.metrics["videos"]["n"] == 12
     assert info.metrics["summary"]["auc"]["value"] > 0.8
@@ -100,26 +101,42 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
 def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
     pack = clip_pack(tmp_path / "clips.pack", people=8)
     short = ["--stage", "frames", "--crops", "128", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "2"]
-    whole = train(pack, tmp_path / "whole", *short)
-    assert whole.communicate(timeout=120)[0]
+    whole = train(pack, tmp_path / "whole", *short, recipe="forged")
+    assert whole.communicate(timeout=300)[0]
     assert whole.returncode == 0
-    cut = train(pack, tmp_path / "cut", *short)
+    cut = train(pack, tmp_path / "cut", *short, recipe="forged")
     checkpoint = tmp_path / "cut" / "frames.ckpt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not checkpoint.exists():
         assert time.monotonic() < deadline
         assert cut.poll() is None
         time.sleep(0.02)
     cut.send_signal(signal.SIGKILL)
     cut.wait()
-    resumed = train(pack, tmp_path / "cut", *short, "--resume")
-    said, _ = resumed.communicate(timeout=120)
+    resumed = train(pack, tmp_path / "cut", *short, "--resume", recipe="forged")
+    said, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, said
     assert "resumed at step" in said
     one, two = load_checkpoint(tmp_path / "whole" / "frames.ckpt"), load_checkpoint(checkpoint)
     assert one["step"] == two["step"] == 8
     for part in ("network", "average"):
         assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_only_the_first_writes(tmp_path: Path) -> None:
+    pack = clip_pack(tmp_path / "clips.pack", people=8)
+    short = ["--stage", "frames", "--crops", "96", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "3"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run = tmp_path / "run"
+    command = [*launcher, "-m", "ml.train", str(pack.path), "--out", str(run), "--recipe", "forged", "--smoke", *short]
+    done = subprocess.run([*command, "--workers", "0"], cwd=ROOT, text=True, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = load_checkpoint(run / "frames.ckpt")
+    assert state["step"] == 6
+    assert [entry["epoch"] for entry in state["history"]] == [1, 2]
+    assert all(bool(value.isfinite().all()) for value in state["network"].values())
+    assert [path.name for path in run.iterdir()] == ["frames.ckpt"]
 
 
 def test_every_recipe_names_shares_that_add_up_and_has_a_larger_form_for_a_gpu() -> None:

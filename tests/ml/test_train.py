@@ -15,14 +15,22 @@ from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches, GroupSampler
 from ml.data.splits import split_rows
 from ml.evaluation.report import why_experimental
-from ml.model.calibration import choose_threshold, fit_temperature, highest_per_video, probabilities
+from ml.model.calibration import (
+    AssessmentBorders,
+    choose_borders,
+    choose_threshold,
+    fit_temperature,
+    highest_per_video,
+    probabilities,
+)
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier
-from ml.model.weights import WeightsInfo, load_weights, save_weights
+from ml.model.weights import WeightsInfo, load_weights, save_weights, strictest
 from ml.training.__main__ import main
 from ml.training.fit import with_shuffled_labels
 from ml.training.frame_stage import (
     FrameStageConfig,
+    TwoHeadNetwork,
     learning_rate,
     load_checkpoint,
     load_frame_stage,
@@ -153,7 +161,7 @@ def test_a_batch_depends_on_seed_and_step_alone(pack: Pack) -> None:
     assert not torch.equal(images, batches[0][0])
     assert [batches[k][0].shape[1] for k in range(4)] == [24, 24, 32, 32]
     assert targets.shape == (8, 2)
-    loaded = [images for images, _ in batches.loader(1, 1)]
+    loaded = [images for images, _ in batches.loader(range(1, len(batches)), 1)]
     assert torch.equal(loaded[0], images)
 
 
@@ -168,6 +176,32 @@ def test_each_head_sees_as_many_of_each_label_in_every_source_as_it_can(pack: Pa
     _, told = FrameBatches(pack, split_rows(pack)["train"], plain, SMALL)[0]
     assert torch.equal(told[:, BLENDED], told[:, FORGED])
     assert told[:, 0].tolist() == [0, 1] * 30
+
+
+def test_a_forgery_without_a_self_blended_face_teaches_the_forged_head_alone(pack: Pack) -> None:
+    alone = schedule(batch_size=300, total_steps=1, blended_share=0.0, mild_share=1.0)
+    images, targets = FrameBatches(pack, split_rows(pack)["train"], alone, SMALL)[0]
+    assert images.shape[0] == 300
+    only_forged = targets[:, BLENDED] == IGNORE
+    assert 50 < int(only_forged.sum()) < 300
+    assert targets[only_forged][:, FORGED].tolist() == [0, 1] * (int(only_forged.sum()) // 2)
+    assert not (targets[:, FORGED] == IGNORE).any()
+
+
+def test_a_head_of_no_weight_is_neither_trained_nor_in_the_result() -> None:
+    torch.manual_seed(0)
+    model = FaceSequenceClassifier(SMALL)
+    network = TwoHeadNetwork(model, (0.0, 1.0))
+    with torch.no_grad():
+        network.blended.weight.fill_(5.0)
+        network.forged.weight.fill_(2.0)
+    network.write_into(model)
+    assert torch.equal(model.frame_head.weight, network.forged.weight)
+    logits = torch.randn(4, 2, 2, requires_grad=True)
+    two_head_loss(logits, torch.tensor([[0, 0], [1, 1], [0, 0], [1, 1]]), 0.0, (0.0, 1.0)).backward()
+    assert logits.grad is not None
+    assert not logits.grad[:, BLENDED].any()
+    assert logits.grad[:, FORGED].all()
 
 
 def test_the_loss_of_a_head_ignores_what_is_not_its_own_and_weighs_both_classes_alike() -> None:
@@ -232,6 +266,41 @@ def test_threshold_parts_the_classes_where_it_can() -> None:
     assert choose_threshold(scores, np.array([0, 1, 0, 1, 1]), fake_recall=0.6) == pytest.approx(0.4)
     with pytest.raises(ValueError, match="real and fake"):
         choose_threshold(scores, np.ones(5, dtype=np.int64))
+
+
+def test_a_threshold_by_false_alarms_is_the_lowest_that_keeps_to_them() -> None:
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7])
+    truth = np.array([0, 0, 1, 0, 1, 0])
+    assert choose_threshold(scores, truth, false_alarms=0.25) == pytest.approx(0.5)
+    assert choose_threshold(scores, truth, false_alarms=0.5) == pytest.approx(0.25)
+    assert choose_threshold(scores, truth, false_alarms=0.0) == pytest.approx(0.85), "above every score that was seen"
+    assert choose_threshold(scores, truth, false_alarms=1.0) == pytest.approx(0.05)
+
+
+def test_a_score_is_said_in_four_words_whose_borders_are_rates() -> None:
+    fakes, reals = np.linspace(0.05, 0.99, 100), np.linspace(0.01, 0.9, 100)
+    scores, truth = np.concatenate([fakes, reals]), np.repeat([1, 0], 100)
+    borders = choose_borders(scores, truth, 0.5)
+    assert borders.fakes_below == pytest.approx(0.1, abs=0.011)
+    assert borders.reals_from <= 0.02
+    assert borders.videos == 200
+    words = [borders.assess(p, 0.5) for p in (0.01, borders.likely_real_below, 0.4999, 0.5, borders.likely_fake_from)]
+    assert words == ["likely_real", "unclear", "unclear", "suspicious", "likely_fake"]
+    again = AssessmentBorders.from_metrics({"assessment": borders.to_metrics()}, 0.5)
+    assert again == borders
+    sure = choose_borders(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1]), 0.5)
+    assert sure.likely_real_below == sure.likely_fake_from == 0.5, "never across the threshold"
+
+
+@pytest.mark.parametrize("metrics", [{}, {"assessment": 3}, {"assessment": {"likely_real_below": 0.9}}])
+def test_weights_that_do_not_say_where_a_word_begins_say_none(metrics: dict[str, object]) -> None:
+    assert AssessmentBorders.from_metrics(metrics, 0.5) is None
+
+
+def test_terms_of_data_and_start_the_stricter_ones_hold() -> None:
+    assert strictest("", "") == ""
+    assert strictest("", "Apache-2.0") == "Apache-2.0"
+    assert strictest("CC-BY-NC-4.0", "Apache-2.0") == strictest("MIT", "CC-BY-NC-4.0") == "CC-BY-NC-4.0"
 
 
 COMMAND = ["--start", "scratch", "--backbone", "resnet18", "--crops", "320", "--batch-size", "16"]

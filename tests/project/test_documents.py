@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "demo" / "README.md", ROOT / "ml" / "pretrained" / "MODEL_CARD.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "demo" / "README.md",
+    ROOT / "client" / "README.md",
+    ROOT / "ml" / "pretrained" / "MODEL_CARD.md",
+]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 CODE = [path for package in ("detection", "dfdsite", "ml", "worker") for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -26,15 +26,17 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, DatasetVideo, FaceFrame, State, Video
+from detection.services.jobs import analyses
 from detection.services.jobs.analyses import Claim
 from detection.services.learning.datasets import dataset_owner, register_item
 from tests.ml.clips import DEMO, write_clip
 from tests.stack import Stack, wait_for
+from tests.worker import deaf_process
 from worker.management.commands import import_dataset
 from worker.process import extraction_child as child
 from worker.process import extraction_pool, runtime
 from worker.process.extraction_child import Answer
-from worker.stages.attempt import BadInput, Heart
+from worker.stages.attempt import BadInput, Heart, worker_name
 
 CLIP = DEMO / "one-person.mp4"
 
@@ -239,6 +241,91 @@ def test_a_file_that_takes_too_long_is_broken_off_and_tried_later(
     assert (answer.ended, answer.trouble) == (False, "")
     assert answer.again_s > 1
     assert "It took longer than 1 s." in Analysis.objects.get().last_error
+
+
+def _registered(tmp_path: Path) -> Analysis:
+    register_item(
+        owner=dataset_owner(), file=another(CLIP, tmp_path / "a.mp4", 1), name="x", dataset="set", relative="a.mp4",
+        label="real", identity="set_a",
+    )  # fmt: skip
+    return Analysis.objects.get()
+
+
+def _extract_until_ctrl_c(workers: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        extraction_pool.extract_all(
+            ids=[Analysis.objects.get().pk], workers=workers, ended=lambda: None, waiting=lambda count: None
+        )
+
+
+@pytest.mark.django_db
+def test_ctrl_c_just_after_a_claim_gives_the_work_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analysis, real_claim, begun = _registered(tmp_path), analyses.claim, []
+
+    def interrupted_claim(**arguments: Any) -> Claim | None:
+        claim = real_claim(**arguments)
+        signal.raise_signal(signal.SIGINT)
+        return claim
+
+    monkeypatch.setattr(analyses, "claim", interrupted_claim)
+    monkeypatch.setattr(runtime, "extract", lambda claim, heart: begun.append(claim))
+    _extract_until_ctrl_c(workers=0)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.attempts, analysis.token, begun) == (State.QUEUED, 0, None, [])
+
+
+@pytest.mark.django_db
+def test_ctrl_c_while_an_attempt_is_settled_lets_it_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_eyes: None
+) -> None:
+    analysis, real_finish = _registered(tmp_path), analyses.finish_failed
+
+    def interrupted_finish(**arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        real_finish(**arguments)
+
+    monkeypatch.setattr(analyses, "finish_failed", interrupted_finish)
+    extraction_pool.extract_all(ids=[analysis.pk], workers=0, ended=lambda: None, waiting=lambda count: None)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_code) == (State.FAILED, "corrupt_video")
+
+
+@pytest.mark.django_db
+def test_ctrl_c_that_a_callback_has_swallowed_ends_the_work_at_its_next_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = _registered(tmp_path)
+
+    def swallow(claim: Claim, heart: Heart) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        heart(10)
+
+    monkeypatch.setattr(runtime, "extract", swallow)
+    _extract_until_ctrl_c(workers=0)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.attempts) == (State.QUEUED, 0)
+
+
+@pytest.mark.django_db
+def test_what_a_process_holds_that_has_to_be_killed_is_given_back_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis, real_hand_out = _registered(tmp_path), extraction_pool._hand_out
+
+    def hand_out_then_ctrl_c(line: Any, team: Any) -> None:
+        real_hand_out(line, team)
+        if team[0].work is not None:  # the row as that process would have claimed it
+            name = worker_name(team[0].process.pid)
+            assert analyses.claim(analysis_id=analysis.pk, stage="extract", worker=name) is not None
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(extraction_pool, "serve", deaf_process.serve)
+    monkeypatch.setattr(extraction_pool, "END_S", 0.1)
+    monkeypatch.setattr(extraction_pool, "_hand_out", hand_out_then_ctrl_c)
+    _extract_until_ctrl_c(workers=1)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.attempts, analysis.token) == (State.QUEUED, 0, None)
 
 
 def test_a_database_that_does_not_come_back_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:

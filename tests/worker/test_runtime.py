@@ -15,8 +15,10 @@ from django.core.files.storage import FileSystemStorage, Storage, default_storag
 from detection.models import Analysis, ModelVersion, Stage, State, Verdict, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry
+from ml.faces.extract import Extraction
 from ml.model.inference import Classifier, TrackScore
 from ml.model.weights import read_info
+from ml.video.probe import VideoInfo
 from tests.ml.clips import write_clip
 from tests.weights import save_tiny
 from worker import tasks
@@ -26,6 +28,16 @@ from worker.stages import images
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
+
+
+def test_what_was_not_judged_is_handed_on() -> None:
+    info = VideoInfo(container="mp4", codec="h264", width=64, height=48, rotation=0, fps=30.0, duration_s=5.0)
+    found = Extraction(
+        info=info, frames_decoded=40, tracks=(), sampled_frames=(), thumbnail=np.zeros((48, 64, 3), np.uint8),
+        timings={}, frames_claimed=150, people_left_out=2,
+    )  # fmt: skip
+    result = runtime.extraction_result(found, None, trim_s=0.0)
+    assert (result.facts.frames_claimed, result.facts.truncated, result.people_left_out) == (150, True, 2)
 
 
 def upload(content: bytes, name: str = "original.mp4") -> Video:

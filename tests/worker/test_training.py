@@ -192,8 +192,8 @@ def test_labels_given_by_people_change_the_next_snapshot_which_says_how_many_and
     items = {item.video: item for item in snapshots.read_snapshot(snapshot=after)}
     assert items[str(agreed.id)].labelled_by == ("ada", "bob")
     assert items[str(changed.id)].label == "fake"
-    old = {item.video: item.side for item in snapshots.read_snapshot(snapshot=before)}
-    assert {video: items[video].side for video in old} == old  # the holdout is frozen
+    old = {item.video: item.split for item in snapshots.read_snapshot(snapshot=before)}
+    assert {video: items[video].split for video in old} == old  # the holdout is frozen
     lines = "\n".join(runs.describe(after, list(items.values())))
     assert "ada 1, bob 2" in lines
     assert "disputed: 1" in lines
@@ -210,7 +210,7 @@ def test_near_duplicates_and_donors_stand_on_one_side() -> None:
     rows[3].donor = "lab0"
     rows[3].save()
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=()))
-    sides = {item.path if item.dataset == "lab" else "twin": item.side for item in items}
+    sides = {item.path if item.dataset == "lab" else "twin": item.split for item in items}
     assert sides["twin"] == sides["real/0.mp4"] == sides["fake/0.mp4"] == sides["fake/1.mp4"] == sides["real/1.mp4"]
 
 
@@ -222,7 +222,7 @@ def test_too_little_or_one_sided_is_refused_in_a_sentence(tmp_path: Path) -> Non
     for row in dataset(20):
         if row.label == "real":
             row.video.delete()
-    with pytest.raises(CommandError, match="0 real videos on the training side"):
+    with pytest.raises(CommandError, match="0 real videos in the training split"):
         run("retrain")
     assert ModelVersion.objects.count() == 1
 
@@ -269,12 +269,12 @@ def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) 
     row = TrainingRun.objects.get()
     assert row.candidate is not None
     items = snapshots.read_snapshot(snapshot=Snapshot.objects.get())
-    held = sorted({item.identity for item in items if item.side == "holdout"})
+    held = sorted({item.identity for item in items if item.split == "holdout"})
     blind.trained_on = held[:3]
     answer = snapshot_pack.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get())
     assert answer.gate.facts["excluded_seen_in_training"] == 6
     assert {video.key for video in answer.videos} == {
-        item.video for item in items if item.side == "holdout" and item.identity not in held[:3]
+        item.video for item in items if item.split == "holdout" and item.identity not in held[:3]
     }
     blind.trained_on = held
     assert (

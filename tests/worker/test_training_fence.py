@@ -78,6 +78,21 @@ def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
     assert default_storage.listdir(f"reports/{row.pk}") == ([], [])
 
 
+def test_who_lost_the_run_while_hashing_pictures_freezes_no_snapshot(
+    row: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_hashes() -> list[Any]:
+        give_up(row)
+        return []
+
+    monkeypatch.setattr(snapshots, "without_hashes", without_hashes)
+    assert runs.run(str(row.pk))
+    row.refresh_from_db()
+    assert (row.state, row.message, row.snapshot) == (RunState.FAILED, "Given up.", None)
+    assert not Snapshot.objects.exists()
+    assert default_storage.listdir("snapshots") == ([], [])
+
+
 def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_path: Path) -> None:
     claim = training_runs.claim_run(run_id=row.pk, worker="slow")
     assert claim is not None

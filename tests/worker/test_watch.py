@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sized
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return kills
 
 
-def wait_until(said: list[str]) -> None:
+def wait_until(said: Sized) -> None:
     deadline = time.monotonic() + 10
     while not said and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -81,3 +82,11 @@ def test_the_limits_are_the_settings(settings: Any) -> None:
     settings.DFD_TASK_CPU_S = 1
     with pytest.raises(OverLimit, match="more than 1 s of processor time"), watchdog.one_file(lambda sentence: None):
         spin(20)
+
+
+def test_work_that_nobody_wants_any_more_and_that_does_not_notice_is_killed(killed: list[tuple[int, int]]) -> None:
+    said: list[str] = []
+    with watchdog.one_file(said.append, lost_for_s=lambda: 60.0):
+        wait_until(killed)
+    assert said[0] == "It was cancelled, or given to another worker, and did not stop."
+    assert killed[0] == (os.getpid(), signal.SIGKILL)

@@ -12,8 +12,13 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
+
+from django.db import close_old_connections
+
+from worker.process import stop_signal
 
 END_S = 10
 """What a process that is told to end has for giving its work back."""
@@ -35,13 +40,29 @@ class Answer:
 def serve(pipe: Connection) -> None:
     """The process: set up, say so with None, then answer each analysis id until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says when to end
-    signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one: giving the claim back must not be interrupted
+    with stop_signal.stops_with(partial(SystemExit, 1), signal.SIGTERM):
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        with stop_signal.interruptible():
+            _set_up()
+        answer: Answer | None = None
+        while True:
+            with stop_signal.interruptible():
+                pipe.send(answer)
+                try:
+                    analysis_id = pipe.recv()
+                except EOFError:
+                    return
+            answer = extract_one(analysis_id, limit=True)
+            close_old_connections()
+
+
+def _set_up() -> None:
     import django
 
     django.setup()
     quiet_logging()
-    from django.db import close_old_connections
 
     from worker.process import host, runtime
     from worker.stages import watchdog
@@ -50,14 +71,6 @@ def serve(pipe: Connection) -> None:
     watchdog.process_may_be_killed()
     runtime.share_cores(processes=os.cpu_count() or 1)  # the processes share the cores, so that each has one thread
     runtime.load_detector()
-    pipe.send(None)
-    while True:
-        try:
-            analysis_id = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(extract_one(analysis_id, limit=True))
-        close_old_connections()
 
 
 def extract_one(analysis_id: str, *, limit: bool = False) -> Answer:
@@ -114,11 +127,6 @@ def quiet_logging() -> None:
     root = logging.getLogger()
     if root.level == logging.INFO:
         root.setLevel(logging.WARNING)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: giving the claim back must not be interrupted
-    raise SystemExit(1)
 
 
 def _end_with_parent() -> None:

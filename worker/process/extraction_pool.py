@@ -9,24 +9,28 @@ import heapq
 import itertools
 import multiprocessing
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from uuid import UUID
 
 import structlog
+from django.db import DatabaseError, InterfaceError
 
+from detection.services.jobs import analyses
+from worker.process import stop_signal
 from worker.process.extraction_child import END_S, Answer, extract_one, serve
+from worker.stages import attempt
 
 log = structlog.get_logger(__name__)
 
 START_TRIES = 3
 MAX_TROUBLES = 20
 AFTER_DEATH_S = 2.0
-"""A process that died held its analysis; the lease decides when it may be taken again."""
+"""After the death of a process its analysis is looked at again; the row says when it may be taken."""
 
 
 class ExtractionError(Exception):
@@ -43,22 +47,33 @@ def extract_all(
     Raises ExtractionError; KeyboardInterrupt gives the work back first.
     """
     line = _Line(str(pk) for pk in ids)
-    if workers == 0:
-        while line.open:
-            analysis_id = line.next()
-            if analysis_id is None:
-                waiting(line.open)
-                time.sleep(min(1.0, line.due_in()))
-            elif line.judge(extract_one(analysis_id)):
-                ended()
-        return
-    with _team(min(workers, len(ids))) as team:
+    with stop_signal.stops_with(KeyboardInterrupt, signal.SIGINT):
+        if workers == 0:
+            _extract_here(line, ended, waiting)
+        else:
+            _extract_in_team(line, min(workers, len(ids)), ended, waiting)
+
+
+def _extract_here(line: _Line, ended: Callable[[], None], waiting: Callable[[int], None]) -> None:
+    while line.open:
+        analysis_id = line.next()
+        if analysis_id is None:
+            waiting(line.open)
+        with stop_signal.interruptible():
+            time.sleep(min(1.0, line.due_in()) if analysis_id is None else 0)
+        if analysis_id is not None and line.judge(extract_one(analysis_id)):
+            ended()
+
+
+def _extract_in_team(line: _Line, size: int, ended: Callable[[], None], waiting: Callable[[int], None]) -> None:
+    with _team(size) as team:
         while line.open:
             _hand_out(line, team)
             if all(member.ready and member.work is None for member in team):
                 waiting(line.open)
-            # A second is soon enough for work that becomes due, and shorter than anyone notices at Ctrl-C.
-            for pipe in wait([member.pipe for member in team], timeout=1.0):
+            with stop_signal.interruptible():
+                heard = wait([member.pipe for member in team], timeout=1.0)  # work that backs off becomes due
+            for pipe in heard:
                 member = next(member for member in team if member.pipe is pipe)
                 try:
                     answer: Answer | None = member.pipe.recv()
@@ -118,7 +133,7 @@ class _Member:
         self.pipe: Connection
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=serve, args=(theirs,), name="extract", daemon=True)
-        with _deaf_to_ctrl_c():
+        with _blocked_ctrl_c():
             self.process.start()
         theirs.close()  # its end is the child's alone now, so that its death closes the pipe
         self.ready = False
@@ -142,6 +157,7 @@ def _team(size: int) -> Iterator[list[_Member]]:
                 member.process.kill()
                 member.process.join()
             member.pipe.close()
+            _give_back(member, error="")  # what it could not give back itself
 
 
 def _hand_out(line: _Line, team: list[_Member]) -> None:
@@ -166,6 +182,9 @@ def _replace(member: _Member, team: list[_Member], line: _Line) -> None:
     failed_starts = 0 if member.ready else member.failed_starts + 1
     if member.work is not None:
         log.warning("extraction_process_died", analysis=member.work, pid=member.process.pid)
+        _give_back(
+            member, error=f"The process {member.process.pid} that worked on it died ({member.process.exitcode})."
+        )
         line.put_back(member.work, again_s=AFTER_DEATH_S)
     if failed_starts >= START_TRIES:
         raise ExtractionError(
@@ -175,14 +194,24 @@ def _replace(member: _Member, team: list[_Member], line: _Line) -> None:
     team[team.index(member)] = _Member(failed_starts)
 
 
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started now ignores Ctrl-C from its very first instruction."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+def _give_back(member: _Member, *, error: str) -> None:
+    """The row that a process which is dead still holds, if it does; with an `error` the attempt counts."""
+    if member.work is None or member.process.pid is None:
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        analyses.release_of_dead(
+            analysis_id=UUID(member.work), worker=attempt.worker_name(member.process.pid), error=error
+        )
+    except (DatabaseError, InterfaceError) as reason:
+        log.warning("attempt_not_ended", analysis=member.work, error=str(reason))  # its lease runs out
+
+
+@contextmanager
+def _blocked_ctrl_c() -> Iterator[None]:
+    """A process started now does not hear Ctrl-C, from its very first instruction; this one hears it afterwards."""
+    resource_tracker.ensure_running()  # comes with the first process, and would unblock it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

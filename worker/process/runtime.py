@@ -29,7 +29,7 @@ from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
 from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo
-from detection.services.reviews.rescan import found_sensitively
+from detection.services.reviews.rescan import found_by_rescan
 from worker.stages.attempt import BadInput, Heart, NotNow
 from worker.stages.images import encode, read_crop
 from worker.stages.watchdog import one_file
@@ -66,7 +66,7 @@ def extract(claim: Claim, heart: Heart) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with one_file(heart.give_up), work_folder() as folder, local_file(name, folder) as path:
+    with one_file(heart.give_up, heart.lost_for_s), work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
@@ -166,10 +166,13 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
             fps=info.fps,
             duration_s=info.duration_s,
             frames_decoded=extraction.frames_decoded,
+            frames_claimed=extraction.frames_claimed,
+            truncated=extraction.truncated,
         ),
         clip=clip,
         thumbnail=encode(".jpg", extraction.thumbnail),
         tracks=len(extraction.tracks),
+        people_left_out=extraction.people_left_out,
         faces=faces,
         frames=frames,
         timings=extraction.timings | {"trim": round(trim_s, 3)},
@@ -209,7 +212,7 @@ def classify(claim: Claim, heart: Heart) -> None:
         classifier,
         people,
         scores,
-        sensitive=bool(found_sensitively([claim.video_id])),
+        sensitive=bool(found_by_rescan([claim.video_id])),
         timings={k: round(v, 3) for k, v in timings.items()},
     )
     analyses.finish_classification(claim=claim, result=result)
@@ -255,6 +258,7 @@ def verdict(
         ],
         needs_review=decision.needs_review,
         review_reasons=decision.review_reasons,
+        assessment=decision.assessment,
         timings=timings or {},
     )
 

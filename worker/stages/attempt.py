@@ -25,9 +25,12 @@ from detection.services.jobs import analyses
 from detection.services.jobs.analyses import Claim
 from detection.services.jobs.leases import LeaseLost
 from ml.resource_limits import OverLimit
+from worker.process import stop_signal
 from worker.stages import watchdog
 
 log = structlog.get_logger(__name__)
+BEAT_S = 2.0
+"""At most this long after its task was cancelled, work that says nothing of its progress has lost its lease."""
 C = TypeVar("C")
 
 
@@ -64,16 +67,21 @@ class Heart:
         self.claim, self._rules = claim, rules
         self._progress = 0
         self._written_at = time.monotonic()
-        self._lost = False
+        self._lost_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True)
 
     def __call__(self, progress: float) -> None:
         self._progress = int(progress)
-        if self._lost:
+        stop_signal.check()  # its exception may have been lost in a library's callback
+        if self._lost_at is not None:
             raise LeaseLost(str(self.claim))
         if time.monotonic() - self._written_at >= 1.0:
             self._beat()
+
+    def lost_for_s(self) -> float:
+        """For how many seconds the claim has been known to be another's, or cancelled; 0 while it is held."""
+        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
 
     def give_up(self, sentence: str) -> None:
         """End this attempt for a work that no longer hears anything.  Raises LeaseLost."""
@@ -94,11 +102,11 @@ class Heart:
 
     def _beat_for_ever(self) -> None:
         try:
-            while not self._stop.wait(settings.DFD_LEASE_S / 3):
+            while not self._stop.wait(min(settings.DFD_LEASE_S / 3, BEAT_S)):
                 try:
                     self._beat()
                 except LeaseLost:
-                    self._lost = True
+                    self._lost_at = time.monotonic()
                     return
                 except Exception as error:  # the database may be back at the next beat; the lease decides
                     log.warning("heartbeat_failed", claim=str(self.claim), error=str(error))
@@ -106,9 +114,14 @@ class Heart:
             connection.close()  # this thread's own
 
 
+def worker_name(pid: int) -> str:
+    """What a process of this machine writes into the rows that it claims."""
+    return f"{socket.gethostname()}:{pid}"
+
+
 def run(analysis_id: str, stage: str, work: Callable[[Claim, Heart], None]) -> None:
     """Do `work` if the stage can be claimed.  `work` finishes the claim, or raises."""
-    claim = analyses.claim(analysis_id=UUID(analysis_id), stage=stage, worker=f"{socket.gethostname()}:{os.getpid()}")
+    claim = analyses.claim(analysis_id=UUID(analysis_id), stage=stage, worker=worker_name(os.getpid()))
     if claim is None:
         log.info("nothing_to_do", analysis=analysis_id, stage=stage)
         return
@@ -120,7 +133,7 @@ def attend(claim: C, work: Callable[[C, Heart], None], rules: Rules) -> None:
     """Do `work` while the claim is kept alive; what it raises ends the claim by the rules."""
     started = time.monotonic()
     try:
-        with Heart(claim, rules) as heart:
+        with Heart(claim, rules) as heart, stop_signal.interruptible():
             work(claim, heart)
         log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
     except BaseException as error:

@@ -63,7 +63,7 @@ def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
     )
     video = Video.objects.only("clip", "file").get(id=claim.video_id)
     with (
-        one_file(heart.give_up),
+        one_file(heart.give_up, heart.lost_for_s),
         runtime.work_folder() as folder,
         runtime.local_file(str((video.clip or video.file).name), folder) as path,
     ):

@@ -2,7 +2,7 @@
 
 A time limit is an exception in the main thread, which C code that never returns never sees.  The pool would then kill
 the process, and nobody could say what of.  This thread can: it gives the work back with a sentence, and ends the
-process before the pool does.
+process before the pool does.  Work that was cancelled meanwhile, or is another worker's by now, ends the same way.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ def file_limits() -> Limits:
 
 
 @contextmanager
-def one_file(give_up: Callable[[str], None]) -> Iterator[None]:
+def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
     """Limit what the block may cost.  Raises ml.resource_limits.OverLimit.
 
-    `give_up` hears why before the process is killed.
+    `give_up` hears why before the process is killed.  `lost_for_s` tells for how many seconds nobody has wanted the
+    work any more; a block that does not notice is killed, too.
     """
     done = threading.Event()
     if _may_be_killed:
-        threading.Thread(target=_watch, args=(done, give_up), name="watch", daemon=True).start()
+        threading.Thread(target=_watch, args=(done, give_up, lost_for_s), name="watch", daemon=True).start()
     try:
         with limited(file_limits()):
             yield
@@ -54,13 +55,15 @@ def one_file(give_up: Callable[[str], None]) -> Iterator[None]:
         done.set()
 
 
-def _watch(done: threading.Event, give_up: Callable[[str], None]) -> None:
+def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Callable[[], float]) -> None:
     began, cpu_began = time.monotonic(), time.process_time()
     while not done.wait(LOOK_S):
         if time.monotonic() - began > settings.DFD_TASK_SOFT_LIMIT_S + GRACE_S:
             sentence = too_long_sentence()
         elif time.process_time() - cpu_began > settings.DFD_TASK_CPU_S + GRACE_S:
             sentence = cpu_sentence(settings.DFD_TASK_CPU_S)
+        elif lost_for_s() > GRACE_S:
+            sentence = "It was cancelled, or given to another worker, and did not stop."
         else:
             continue
         log.error("stuck", sentence=sentence)

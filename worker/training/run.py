@@ -29,7 +29,7 @@ from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.training_runs import RunClaim
 from detection.services.learning import registry, snapshots
-from detection.services.learning.snapshots import Item
+from detection.services.learning.snapshots import SnapshotItem
 from detection.services.stored_files import StoredFiles
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
@@ -38,11 +38,11 @@ from ml.evaluation.report import build_report
 from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
-from ml.model.weights import WeightsError, load_weights
+from ml.model.weights import WeightsError, WeightsInfo, load_weights
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameStageConfig
 from ml.training.progress import ProgressCallback
-from ml.training.recipes import BASELINE
+from ml.training.recipes import BLENDED
 from ml.training.sequence_stage import SequenceStageConfig
 from worker.training import snapshot_pack
 
@@ -181,7 +181,8 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
     champion = ModelVersion.objects.filter(active=True).first()
     if row.snapshot is None:
         seen = champion.trained_on if champion else ()
-        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=heart.watch)
+        fence = partial(training_runs.hold, claim=claim)  # who has lost the run gives nobody a split
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=heart.watch, fence=fence)
         training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
         parent = champion
     else:  # taken up again: the same labels, the same start
@@ -192,7 +193,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
     check(items)
     heart.span(5, 15)
     pack = snapshot_pack.pack_of(items, watch=heart.watch)
-    model, start, seen_before = _start(options, parent, heart.say)
+    model, start, started_from = _start(options, parent, heart.say)
     heart.span(15, 85)
     out = snapshot_pack.root() / "runs" / str(claim.run_id)
     fitted = fit(
@@ -202,7 +203,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
         _fit_options(options, model, row),
         cache=snapshot_pack.feature_folder(),
         resume=True,
-        seen_before=seen_before,
+        started_from=started_from,
         watch=heart.watch,
         on_epoch=heart.epoch,
     )
@@ -237,7 +238,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
 # --- what is used ----------------------------------------------------------------------------------------------------
 
 
-def describe(snapshot: Snapshot, items: Sequence[Item]) -> list[str]:
+def describe(snapshot: Snapshot, items: Sequence[SnapshotItem]) -> list[str]:
     """What exactly is used, and what is not, in lines for a person."""
     summary = snapshot.summary
     lines = [f"Snapshot {snapshot.sha256[:12]}: {len(items)} videos of {summary['components']} families of people."]
@@ -256,15 +257,15 @@ def describe(snapshot: Snapshot, items: Sequence[Item]) -> list[str]:
     return lines
 
 
-def check(items: Sequence[Item]) -> None:
+def check(items: Sequence[SnapshotItem]) -> None:
     """Raises NotEnough when there is too little to learn from, or one side only."""
-    train = [item for item in items if item.side == "train"]
+    train = [item for item in items if item.split == "train"]
     counts = {label: sum(item.label == label for item in train) for label in ("real", "fake")}
     families = len({item.component for item in train})
     wanting = [f"{n} {label}" for label, n in counts.items() if n < MIN_VIDEOS]
     if wanting:
         raise NotEnough(
-            f"Too little to train on: {' and '.join(wanting)} videos on the training side, {MIN_VIDEOS} of each are"
+            f"Too little to train on: {' and '.join(wanting)} videos in the training split, {MIN_VIDEOS} of each are"
             " needed. Label more videos in the admin, or import a data set (manage.py import_dataset)."
         )
     if families < MIN_FAMILIES:
@@ -279,9 +280,8 @@ def check(items: Sequence[Item]) -> None:
 
 def _start(
     options: RunOptions, parent: ModelVersion | None, say: Say
-) -> tuple[FaceSequenceClassifier, str, Sequence[str]]:
-    """Return the model to train, where it starts (active, imagenet or scratch) and the identities its weights have
-    seen.
+) -> tuple[FaceSequenceClassifier, str, WeightsInfo | None]:
+    """Return the model to train, where it starts (active, imagenet or scratch) and what its weights say of themselves.
 
     Left to itself a training goes on from the active model, which knows forgeries; ImageNet's weights know none.
     """
@@ -289,7 +289,7 @@ def _start(
     if wanted in ("auto", "active") and parent is not None:
         model, info = snapshot_pack.load_version(parent)
         say(f"Start: the active model {parent}.")
-        return model, "active", info.trained_on
+        return model, "active", info
     if not options.full and wanted != "imagenet":
         raise NotEnough(
             "There is no active model whose features could be used. Register one (manage.py register_model), or train"
@@ -302,7 +302,7 @@ def _start(
             state, source = imagenet_state(config.backbone, options.imagenet or None)
             model.backbone.load_state_dict(state)
             say(f"Start: ImageNet weights from {source}.")
-            return model.to(choose_device()), "imagenet", ()
+            return model.to(choose_device()), "imagenet", None
         except (OSError, RuntimeError) as error:
             if wanted == "imagenet":
                 raise WeightsError(
@@ -310,11 +310,11 @@ def _start(
                 ) from error
             say("ImageNet weights cannot be had here (no package, no hub, no --imagenet file).")
     say("Start: from scratch.")
-    return model.to(choose_device()), "scratch", ()
+    return model.to(choose_device()), "scratch", None
 
 
 def _fresh_config(options: RunOptions) -> ModelConfig:
-    recipe = BASELINE
+    recipe = BLENDED
     return model_config(
         options.backbone or recipe.backbone, input_size=options.input_size or recipe.size, mirror=recipe.mirror
     )
@@ -352,6 +352,7 @@ def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> M
         experimental=info.experimental,
         training_data_sha256=info.training_data_sha256,
         trained_on=info.trained_on,
+        license=info.license,
         parent=parent,
         activate=False,
         fence=partial(training_runs.hold, claim=claim),

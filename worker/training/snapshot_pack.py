@@ -22,7 +22,7 @@ from detection.models import ModelVersion, Snapshot, Video
 from detection.services.jobs.perceptual_hashes import files_of
 from detection.services.learning import holdout_looks, registry, snapshots
 from detection.services.learning.gate_record import GateRecord
-from detection.services.learning.snapshots import Item
+from detection.services.learning.snapshots import SnapshotItem
 from ml.config import Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.erasure import videos_in
@@ -55,22 +55,33 @@ def feature_folder() -> Path:
 # --- snapshot --------------------------------------------------------------------------------------------------------
 
 
-def freeze(*, seed: int, seen: Iterable[str], watch: ProgressCallback | None = None) -> Snapshot:
-    """Gives every labelled video its prints, then freezes the snapshot of today's labels."""
-    missing = snapshots.unprinted()
+def freeze(
+    *,
+    seed: int,
+    seen: Iterable[str],
+    watch: ProgressCallback | None = None,
+    fence: Callable[[], object] = lambda: None,
+) -> Snapshot:
+    """Give every labelled video its hashes, then freeze the snapshot of today's labels.
+
+    `fence` is called before the snapshot is committed; what it raises leaves none.
+    """
+    missing = snapshots.without_hashes()
     for start in range(0, len(missing), PRINT_BATCH):
         perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
         if watch:
             watch("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
     return snapshots.freeze_snapshot(
-        deal=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed), seen=seen
+        assign=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed),
+        seen=seen,
+        fence=fence,
     )
 
 
-def pack_of(items: Sequence[Item], *, watch: ProgressCallback | None = None) -> Pack:
+def pack_of(items: Sequence[SnapshotItem], *, watch: ProgressCallback | None = None) -> Pack:
     """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
     drop_outdated_packs()
-    digest = hashlib.sha256(repr([(i.video, i.label, i.side, i.component, i.tracks) for i in items]).encode())
+    digest = hashlib.sha256(repr([(i.video, i.label, i.split, i.component, i.tracks) for i in items]).encode())
     path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
     erasure.register()  # before a face is cached here
     if not path.is_file():
@@ -99,7 +110,7 @@ def drop_outdated_packs() -> None:
             path.unlink(missing_ok=True)
 
 
-def _add(writer: PackWriter, item: Item) -> None:
+def _add(writer: PackWriter, item: SnapshotItem) -> None:
     label = Label[item.label.upper()]
     for track, faces in enumerate(item.tracks):
         for order, (name, size) in enumerate(faces):
@@ -118,7 +129,7 @@ def _add(writer: PackWriter, item: Item) -> None:
                     source=item.dataset,
                     donor=item.donor,
                     method=item.method,
-                    split=item.side,
+                    split=item.split,
                     sequence=f"{item.video}#{track}",
                     order=order,
                     origin=item.path,
@@ -158,7 +169,7 @@ class Judgement:
 def judge(
     challenger: ModelVersion,
     champion: ModelVersion | None,
-    items: Sequence[Item],
+    items: Sequence[SnapshotItem],
     *,
     snapshot: Snapshot,
     watch: ProgressCallback | None = None,
@@ -169,7 +180,7 @@ def judge(
     answer.
     """
     seen = {*challenger.trained_on, *(champion.trained_on if champion else ())}
-    held = [item for item in items if item.side == HOLDOUT]
+    held = [item for item in items if item.split == HOLDOUT]
     clean = [item for item in held if not {item.identity, item.donor} & seen]
     against = str(champion.id) if champion else None
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""How far people agree, and what the active model's evaluation says: figures with their intervals, as charts."""
+"""Charts of reviewer agreement and of the active model's metrics, with their intervals."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ MODEL_FIGURES = (
 
 
 def kappa_figure(name: str, kappa: Kappa) -> Figure:
+    """Return a row of an interval chart for Cohen's kappa."""
     note = f"{kappa.pairs} pairs{', too few' if kappa.few and kappa.pairs else ''}"
     return Figure(name, note, kappa.value, kappa.low, kappa.high)
 
 
 def share_figure(name: str, share: Share, of: str) -> Figure:
+    """Return a row of an interval chart for a share; `of` names what is counted."""
     low, high = share.interval
     text = "-" if share.value is None else f"{share.value:.0%}"
     return Figure(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
 
 
 def agreement_chart(found: Agreement, days: int) -> IntervalChart:
-    """Everybody's: second readers' kappa, accuracy on known answers, the model on the random audit, overturned."""
+    """Chart all reviewers together: kappa, known answers, the model on the random audit, overturned answers."""
     everybody = found.overall
     return interval_chart(
         "Do people agree?",
@@ -47,7 +49,7 @@ def agreement_chart(found: Agreement, days: int) -> IntervalChart:
 
 
 def model_chart(metrics: Any) -> IntervalChart:
-    """The active model on the held-out videos of its own evaluation."""
+    """Chart the active model's metrics on its held-out videos."""
     sections = _headline_sections(metrics)
     section = sections[0] if sections else {}
     figures = []
@@ -70,7 +72,7 @@ def model_chart(metrics: Any) -> IntervalChart:
 
 
 def _headline_sections(metrics: Any) -> list[dict[str, Any]]:
-    """Those that speak for the whole model, the best known first."""
+    """Return the sections with metrics of the whole model, the best known first."""
     if not isinstance(metrics, dict):
         return []
     found = (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS))

@@ -1,4 +1,4 @@
-"""The first page's charts as SVG coordinates: worked out here, drawn by templates with the page's own colours."""
+"""Charts of the overview page as SVG coordinates; templates draw them in the page's colours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ VALUE_W = 44
 
 @dataclass(frozen=True)
 class Bar:
+    """One bar, in SVG pixels; `text` is its tooltip."""
+
     x: float
     y: float
     width: float
@@ -27,6 +29,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class Key:
+    """One entry of a legend."""
+
     name: str
     style: str
     total: str
@@ -52,7 +56,7 @@ class BarChart:
 
 @dataclass(frozen=True)
 class Interval:
-    """One figure with its interval, as a dot on a line."""
+    """One row of an interval chart: a dot on a line, in SVG pixels."""
 
     name: str
     note: str
@@ -65,7 +69,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class IntervalChart:
-    """Figures below each other on one scale; `marks` are upright lines with their names."""
+    """Values below each other on one scale; `marks` are vertical lines with their names."""
 
     title: str
     sentence: str
@@ -79,7 +83,7 @@ class IntervalChart:
 
 @dataclass(frozen=True)
 class Figure:
-    """What an interval chart is made of: a value with its interval, in the units of the scale."""
+    """Input of an interval chart: a value with its interval, in units of the scale."""
 
     name: str
     note: str
@@ -90,7 +94,7 @@ class Figure:
 
 
 def outcomes_chart(days: Sequence[Day]) -> BarChart:
-    """Videos analysed a day, by what came of them."""
+    """Chart analysed videos a day, stacked by outcome."""
     totals = {name: sum(day.outcomes[name] for day in days) for name in OUTCOMES}
     columns = [[(name, day.outcomes[name]) for name in OUTCOMES] for day in days]
     return _columns(
@@ -104,7 +108,7 @@ def outcomes_chart(days: Sequence[Day]) -> BarChart:
 
 
 def answers_chart(days: Sequence[Day]) -> BarChart:
-    """Decisions of people a day."""
+    """Chart reviewers' decisions a day."""
     total = sum(day.answers for day in days)
     return _columns(
         "Decisions of people",
@@ -117,7 +121,7 @@ def answers_chart(days: Sequence[Day]) -> BarChart:
 
 
 def drift_chart(drift: Drift) -> BarChart:
-    """The scores of this week as bars, those of before as an outline."""
+    """Chart the score histogram of this week as bars and of before as an outline."""
     groups = len(drift.now)
     ticks = nice(0.0, max((*drift.now, *drift.before, 0.05)))
     top, slot = ticks[-1], INNER_W / groups
@@ -153,7 +157,7 @@ def drift_chart(drift: Drift) -> BarChart:
 def interval_chart(
     title: str, sentence: str, figures: Sequence[Figure], *, low: float, high: float, marks: Sequence[tuple[float, str]]
 ) -> IntervalChart:
-    """Figures as dots with their intervals, on a scale from `low` to `high`; what lies outside ends at its edge."""
+    """Chart values with their intervals on a scale from `low` to `high`; what lies outside is clipped."""
     left, right = LABEL_W, WIDTH - VALUE_W
 
     def x_of(value: float) -> float:
@@ -218,7 +222,7 @@ def _columns(
 
 
 def short(n: float) -> str:
-    """1200 -> 1.2k"""
+    """Render a number in short form: 1200 as 1.2k."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if n >= size:
             return f"{n / size:.3g}{letter}"

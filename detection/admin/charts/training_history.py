@@ -1,4 +1,4 @@
-"""Lines over epochs as SVG coordinates: worked out here, drawn by includes/chart.html with the page's own colours."""
+"""Charts of a training's history as SVG coordinates; includes/charts.html draws them in the page's colours."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ ABSURD = 1e9
 
 @dataclass(frozen=True)
 class Dot:
+    """One epoch's value, in SVG pixels; `text` is its tooltip."""
+
     x: float
     y: float
     text: str
@@ -35,6 +37,8 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
+    """One metric over the epochs; `path` are the points of an SVG polyline."""
+
     name: str
     style: str
     path: str
@@ -44,12 +48,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
+    """A mark of an axis, in SVG pixels."""
+
     at: float
     text: str
 
 
 @dataclass(frozen=True)
 class Chart:
+    """Lines on one pair of axes."""
+
     title: str
     lines: tuple[Line, ...]
     ys: tuple[Tick, ...]
@@ -62,7 +70,7 @@ class Chart:
 
 
 def charts(history: Any) -> list[Chart]:
-    """For each stage that has begun its loss and its accuracy; what is no number is left out."""
+    """Return a loss and an accuracy chart for each stage in the history; values that are no numbers are dropped."""
     entries = [entry for entry in history if isinstance(entry, Mapping)] if isinstance(history, list) else []
     found = []
     for stage, stage_title in STAGES.items():
@@ -116,7 +124,7 @@ def _chart(
 
 
 def nice(low: float, high: float) -> list[float]:
-    """Three to six round numbers that hold both."""
+    """Return three to six round tick values that enclose `low` and `high`."""
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= span / 4 * 0.999)

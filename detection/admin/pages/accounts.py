@@ -1,4 +1,4 @@
-"""Users, groups and API tokens, in the same dress as the rest."""
+"""Users, groups and API tokens."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ for _model in (User, Group, AuthToken):
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    """Django's page of users in unfold's style."""
+
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -34,12 +36,13 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     list_filter_submit = True
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the users with their groups."""
         return super().get_queryset(request).prefetch_related("groups")
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
-        """As Django, but whoever has videos or has decided something is refused at once: it would load all of these."""
+        """Refuse users who have videos or reviews, before Django loads all of these."""
         users = list(objs)
         bound = [str(user) for user in users if user.videos.exists() or user.reviews.exists()]
         if bound:
@@ -48,50 +51,57 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
     @display(description="Roles", label=True)
     def roles(self, user: User) -> list[str]:
+        """Show the user's groups."""
         names = [group.name for group in user.groups.all()]
         return ["superuser", *names] if user.is_superuser else names
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+    """Django's page of groups in unfold's style."""
 
 
 @admin.register(AuthToken)
 class TokenAdmin(ReadOnlyAdmin):
-    """Tokens can be seen and revoked.  The token itself is not stored, so it cannot be shown."""
+    """List and revoke API tokens.  Only a hash of a token is stored, so it cannot be shown."""
 
-    list_display = ("begins_with", "user", "standing", "made", "expires")
+    list_display = ("begins_with", "user", "validity", "made", "expires")
     list_display_links = None
     list_select_related = ("user",)
     ordering = ("-created",)
-    fields = ("begins_with", "user", "standing", "created", "expiry")
-    readonly_fields = ("begins_with", "standing")
+    fields = ("begins_with", "user", "validity", "created", "expiry")
+    readonly_fields = ("begins_with", "validity")
     empty_title = "No API token"
     empty_text = "Run manage.py create_token USER: it makes a token and prints it, once."
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may revoke tokens."""
         return request.user.has_perm("knox.delete_authtoken")
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Name the tokens that would be revoked."""
         tokens = list(objs)
         names = [f"{token.token_key[:8]}… of {token.user}" for token in tokens]
         return names, {"API tokens": len(tokens)}, set(), []
 
     @display(description="Begins with")
     def begins_with(self, token: AuthToken) -> SafeString:
+        """Show the token's first eight characters."""
         return format_html('<span class="dfd-mono">{}…</span>', token.token_key[:8])
 
     @display(description="Created")
     def made(self, token: AuthToken) -> SafeString | str:
+        """Show when it was created."""
         return moment(token.created)
 
     @display(description="Expires")
     def expires(self, token: AuthToken) -> SafeString | str:
+        """Show when it expires."""
         return moment(token.expiry) if token.expiry else "never"
 
-    @display(description="Standing", label={"valid": "success", "expired": "danger"})
-    def standing(self, token: AuthToken) -> str:
+    @display(description="Validity", label={"valid": "success", "expired": "danger"})
+    def validity(self, token: AuthToken) -> str:
+        """Show whether it is valid or expired."""
         return "expired" if token.expiry is not None and token.expiry <= timezone.now() else "valid"

@@ -1,4 +1,4 @@
-"""Analyses: what failed and why, with a way to try again; what runs and waits."""
+"""Analyses: what failed and why, with a button to requeue; what runs and waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.decorators import action, display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin, safe_next, video_url
+from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, safe_next, video_url
 from detection.admin.filters import AnalysisStateFilter, AnalysisView, DateRangeFilter
 from detection.admin.rows import STATUS_TONES
 from detection.errors import Refused
@@ -29,18 +29,19 @@ _NAMED = Video.objects.only("original_name")
 
 
 def can_requeue(request: HttpRequest) -> bool:
+    """Return whether the user may requeue analyses."""
     return request.user.has_perm("detection.change_video")
 
 
 def requeue(request: HttpRequest, video: Video) -> None:
-    """Queue a new analysis, and note in the admin's history who asked for it.  Raises Refused."""
+    """Queue a new analysis and log it in the admin's history.  Raises Refused."""
     analysis = queue_analysis(video=video)
     admin.site.get_model_admin(Analysis).log_change(request, analysis, "Queued again.")
 
 
 @require_POST
 def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
-    """Queue a new analysis of a video, and go back to `next`."""
+    """Queue a new analysis of a video and redirect to `next`."""
     if not can_requeue(request):
         raise PermissionDenied
     video = get_object_or_404(Video, pk=video_id)
@@ -56,6 +57,8 @@ def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
 
 @admin.register(Analysis)
 class AnalysisAdmin(ReadOnlyAdmin):
+    """The list of analyses, failed ones first to be seen, and the page of one."""
+
     list_display = ("video_cell", "state_badge", "problem", "attempts", "worker", "created", "requeue_button")
     list_display_links = None
     list_filter = (AnalysisView, AnalysisStateFilter, ("created_at", DateRangeFilter))
@@ -76,12 +79,13 @@ class AnalysisAdmin(ReadOnlyAdmin):
     empty_text = "An analysis that fails, or gives up after three attempts, is listed here with its reason."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
+        """Return the analyses with their videos' names."""
         rows: QuerySet[Analysis] = super().get_queryset(request)
         # The video is fetched apart: "failed" is sorted, and what is joined would be carried along.
         return rows.defer("last_error", "timings").prefetch_related(Prefetch("video", _NAMED))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Without the trace, which has paths of the machine, for who can do nothing about it."""
+        """Leave out traceback and worker, which show paths of the machine, for users who cannot requeue."""
         if can_requeue(request):
             return super().get_fieldsets(request, obj)
         return [
@@ -90,6 +94,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
         ]
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Search by analysis id, video id or error code."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -100,14 +105,17 @@ class AnalysisAdmin(ReadOnlyAdmin):
         return queryset.filter(pk=wanted) | queryset.filter(video=wanted), False
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URL of the requeue button."""
         requeue = self.admin_site.admin_view(requeue_view)
         return [path("requeue/<uuid:video_id>/", requeue, name="detection_analysis_requeue"), *super().get_urls()]
 
     def has_requeue_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may requeue analyses."""
         return can_requeue(request)
 
     @action(description="Requeue", permissions=["requeue"], icon="refresh")
     def requeue(self, request: HttpRequest, queryset: QuerySet[Analysis]) -> None:
+        """Requeue the ticked rows, each in its own transaction."""
         if request.POST.get("select_across") == "1":
             messages.error(request, "Nothing was queued: tick the rows to try again.")
             return
@@ -124,6 +132,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
 
     @display(description="Video")
     def video_cell(self, analysis: Analysis) -> SafeString:
+        """Show the video's name as a link."""
         request = getattr(analysis, "page_request", None)
         url = (
             video_url(request, analysis.video_id)
@@ -134,27 +143,31 @@ class AnalysisAdmin(ReadOnlyAdmin):
 
     @display(description="State")
     def state_badge(self, analysis: Analysis) -> SafeString:
-        tone = STATUS_TONES.get(analysis.state, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, analysis.get_state_display())
+        """Show the state."""
+        return badge(STATUS_TONES.get(analysis.state, "grey"), analysis.get_state_display())
 
     @display(description="What happened")
     def problem(self, analysis: Analysis) -> SafeString:
+        """Show the error's code and sentence."""
         return render_to_string("admin/detection/includes/problem_cell.html", {"analysis": analysis})
 
     @display(description="Last error, for the operator")
     def last_error_text(self, analysis: Analysis) -> SafeString | str:
+        """Show the traceback of the last error."""
         if not analysis.last_error:
             return NOTHING
         return format_html('<pre class="dfd-pre">{}</pre>', analysis.last_error)
 
     @display(description="Timings")
     def timings_table(self, analysis: Analysis) -> SafeString:
+        """Show the seconds of each step."""
         timings = analysis.timings if isinstance(analysis.timings, dict) else {}
         rows = [(str(name), value) for name, value in timings.items() if isinstance(value, int | float)]
         return render_to_string("admin/detection/includes/pairs.html", {"pairs": rows})
 
     @display(description="")
     def requeue_button(self, analysis: Any) -> SafeString | str:
+        """Show the requeue button of an analysis that has ended."""
         if analysis.state in OPEN_STATES or not can_requeue(analysis.page_request):
             return ""
         return render_to_string("admin/detection/includes/requeue_button.html", {"video_id": analysis.video_id})

@@ -1,4 +1,4 @@
-"""The audit log: who did what, when and from where.  It is read here, and never written."""
+"""The audit log, read-only: who did what, when and from where."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
+from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, moment
 from detection.admin.filters import DateRangeFilter
 from detection.models import AuditAction, AuditEntry
 
-TONES = {
+TONES: dict[str, str] = {
     AuditAction.LOGIN_FAILED: "red",
     AuditAction.VIDEO_DELETED: "red",
     AuditAction.RETENTION: "red",
@@ -33,16 +33,21 @@ TONES = {
 
 
 class ActorFilter(TextFilter):
+    """Filter entries by user name."""
+
     title = "user"
     parameter_name = "actor"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the entries of that user."""
         value = str(self.value() or "").replace("\x00", "")
         return queryset.filter(actor=value) if value else queryset
 
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
+    """The list of audit entries and the page of one."""
+
     list_display = ("when", "action_badge", "actor_cell", "subject_cell", "facts_cell", "number")
     list_display_links = None
     list_filter = (("action", ChoicesDropdownFilter), ActorFilter, ("at", DateRangeFilter))
@@ -58,6 +63,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
+        """Search by subject; a bare id is a video's."""
         wanted = search_term.strip().replace("\x00", "")
         with suppress(ValueError):
             wanted = f"video:{UUID(wanted)}"
@@ -65,16 +71,18 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @display(description="When")
     def when(self, row: AuditEntry) -> SafeString:
+        """Show the time as a link to the entry."""
         url = reverse("admin:detection_auditentry_change", args=(row.pk,))
         return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, moment(row.at))
 
     @display(description="What")
     def action_badge(self, row: AuditEntry) -> SafeString:
-        tone = TONES.get(AuditAction(row.action), "grey") if row.action in AuditAction.values else "grey"
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_action_display())
+        """Show the action."""
+        return badge(TONES.get(row.action, "grey"), row.get_action_display())
 
     @display(description="Who")
     def actor_cell(self, row: AuditEntry) -> SafeString:
+        """Show user and address."""
         name = row.actor or "nobody logged in"
         return format_html(
             '<span class="dfd-stack"><span>{}</span><span class="dfd-subtle">{}</span></span>', name, row.address or ""
@@ -82,10 +90,12 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @display(description="Of")
     def subject_cell(self, row: AuditEntry) -> SafeString | str:
+        """Show what the action was on."""
         return format_html('<span class="dfd-mono">{}</span>', row.subject) if row.subject else NOTHING
 
     @display(description="Facts")
     def facts_cell(self, row: AuditEntry) -> SafeString | str:
+        """Show the entry's facts as one line."""
         said = ", ".join(f"{name} {_text(value)}" for name, value in row.facts.items())
         return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', said) if said else NOTHING
 

@@ -1,4 +1,4 @@
-"""Decisions for many videos at once: each one event, with its videos, and the button that reverts it."""
+"""Decisions for many videos at once, each with its videos and a revert button."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from detection.admin.base import ReadOnlyAdmin, video_url_from
+from detection.admin.base import ReadOnlyAdmin, badge, video_url_from
 from detection.admin.filters import DateRangeFilter
 from detection.admin.review.labelling import can_label
 from detection.admin.rows import LABEL_TONES
@@ -30,43 +30,48 @@ SHOWN = 200
 
 @admin.register(ReviewBatch)
 class ReviewBatchAdmin(ReadOnlyAdmin):
-    list_display = ("created", "what", "reviewer", "comment", "standing")
-    list_display_links = ("what",)
+    """The list of bulk decisions and the page of one."""
+
+    list_display = ("created", "summary", "reviewer", "comment", "revert_button")
+    list_display_links = ("summary",)
     list_filter = (("label", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    fields = ("created_at", "what", "reviewer", "comment", "standing", "videos")
-    readonly_fields = ("what", "standing", "videos")
+    fields = ("created_at", "summary", "reviewer", "comment", "revert_button", "videos")
+    readonly_fields = ("summary", "revert_button", "videos")
     empty_title = "No decision for many videos yet"
     empty_text = "Tick videos on a contact sheet (Review, Contact sheet): each such decision is kept here as one event."
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the batches with their reviewers and reversals."""
         return super().get_queryset(request).select_related("undone_by", "undoes").prefetch_related("reviewer")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may view reviews."""
         return request.user.has_perm("detection.view_review")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may view reviews."""
         return self.has_view_permission(request)
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URL of the revert button."""
         revert = self.admin_site.admin_view(revert_view)
         return [path("<uuid:batch_id>/revert/", revert, name="detection_reviewbatch_revert"), *super().get_urls()]
 
     @display(description="Decision")
-    def what(self, batch: ReviewBatch) -> SafeString:
+    def summary(self, batch: ReviewBatch) -> SafeString:
+        """Show the number of videos and the label."""
         videos = "1 video" if batch.size == 1 else f"{batch.size} videos"
         if batch.undoes:
             return format_html("{} taken back: {}", videos, batch.undoes.get_label_display())
-        tone = LABEL_TONES.get(batch.label, "grey")
-        return format_html(
-            '{} <span class="dfd-badge dfd-badge--{}">{}</span>', videos, tone, batch.get_label_display()
-        )
+        return format_html("{} {}", videos, badge(LABEL_TONES.get(batch.label, "grey"), batch.get_label_display()))
 
-    @display(description="Stands")
-    def standing(self, batch: ReviewBatch) -> SafeString | str:
+    @display(description="Revert")
+    def revert_button(self, batch: ReviewBatch) -> SafeString | str:
+        """Show the revert button, or when the batch was reverted."""
         if batch.undoes:
             return "A reversal"
         if hasattr(batch, "undone_by"):
@@ -76,15 +81,9 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
             reverse("admin:detection_reviewbatch_revert", args=(batch.pk,)),
         )
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        batch = super().get_object(request, object_id, from_field)
-        if batch is not None:
-            batch.page_request = request
-        return batch
-
     @display(description="Videos")
     def videos(self, batch: ReviewBatch) -> SafeString:
-        """Kept short: a sheet has a few dozen."""
+        """List at most `SHOWN` videos of the batch, without those withheld from the user."""
         rows = list(Review.objects.filter(batch=batch).select_related("video").only("video__original_name")[:SHOWN])
         withheld = withheld_ids(batch.page_request.user, [row.video_id for row in rows])  # type: ignore[attr-defined]
         rows = [row for row in rows if row.video_id not in withheld]  # here the label of all is told
@@ -98,6 +97,7 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
 
 @require_POST
 def revert_view(request: HttpRequest, batch_id: uuid.UUID) -> HttpResponse:
+    """Revert a batch and redirect to the list."""
     if not can_label(request):
         raise PermissionDenied
     batch = get_object_or_404(ReviewBatch, pk=batch_id)

@@ -1,4 +1,4 @@
-"""The first page: what waits and for how long, what was done, whether people and model agree, and what runs."""
+"""The overview page: what waits and for how long, what was done, reviewer agreement, and workers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SYMBOLS = {
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Context of admin/detection/index.html, in a fixed number of queries."""
+    """Return the context of admin/detection/index.html, in a fixed number of queries."""
     if not request.user.has_perm("detection.view_video"):
         return {**context, "may_see": False}
     assert isinstance(request.user, User)
@@ -69,7 +69,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _queues(user: User, now: datetime) -> list[dict[str, Any]]:
-    """Each queue of the workspace: how many wait, and since when the oldest does."""
+    """Return a card for each review queue: how many videos wait, and since when the oldest does."""
     cards = []
     for queue, (symbol, tone) in SYMBOLS.items():
         oldest = oldest_in(queue=queue)
@@ -107,5 +107,5 @@ def _first(videos: Any) -> datetime | None:
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """ "oldest 3 hours", or nothing."""
+    """Return "oldest 3 hours", or an empty string."""
     return f"oldest {timesince(moment, now, depth=1)}" if moment else ""

@@ -1,4 +1,4 @@
-"""Known answers: the videos that check their readers.  Only who settles disagreements sees that there are any."""
+"""Known answers: videos that check their reviewers.  Only users who may adjudicate see that there are any."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from detection.admin.base import ReadOnlyAdmin, safe_next, video_url
+from detection.admin.base import ReadOnlyAdmin, badge, safe_next, video_link
 from detection.admin.rows import LABEL_TONES
 from detection.errors import Refused
 from detection.models import GoldVideo, Video
@@ -24,11 +23,14 @@ from detection.services.reviews import gold
 
 
 def may_know(request: HttpRequest) -> bool:
+    """Return whether the user may see and set known answers."""
     return request.user.has_perm("detection.adjudicate_review")
 
 
 @admin.register(GoldVideo)
 class GoldVideoAdmin(ReadOnlyAdmin):
+    """The list of known answers."""
+
     list_display = ("created", "video_link", "known_label", "reason", "set_by")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter),)
@@ -42,28 +44,31 @@ class GoldVideoAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the rows with their videos and who set them."""
         return super().get_queryset(request).prefetch_related("video", "set_by")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether the user may see known answers."""
         return may_know(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may see known answers."""
         return may_know(request)
 
     @display(description="Video")
     def video_link(self, row: GoldVideo) -> SafeString:
-        url = video_url(row.page_request, row.video_id)  # type: ignore[attr-defined]
-        return format_html('<a class="dfd-link" href="{}">{}</a>', url, row.video)
+        """Link to the video."""
+        return video_link(row)
 
     @display(description="Answer")
     def known_label(self, row: GoldVideo) -> SafeString:
-        tone = LABEL_TONES.get(row.label, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_label_display())
+        """Show the known answer."""
+        return badge(LABEL_TONES.get(row.label, "grey"), row.get_label_display())
 
 
 @require_POST
 def gold_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
-    """Set (`label`, `reason`) or with `label` empty unset the known answer of a video; back to its page."""
+    """Set (`label`, `reason`) or, with `label` empty, unset the known answer of a video; redirect to its page."""
     if not may_know(request):
         raise PermissionDenied
     video = get_object_or_404(Video, pk=video_id)

@@ -1,4 +1,4 @@
-"""No face: what the detector saw where it found nobody, large enough to judge without opening the video."""
+"""Videos without a face: the frames that were sampled, with the rejected detections, large enough to judge."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ FRAMES_PER_ROW = 6
 
 @admin.register(NoFaceVideo)
 class NoFaceAdmin(VideoListAdmin):
+    """The list of videos in which no valid face was found."""
+
     list_display = ("evidence",)
     list_filter = (NoFaceView, OwnerFilter, ("created_at", DateRangeFilter))
     list_per_page = 10
@@ -29,12 +31,14 @@ class NoFaceAdmin(VideoListAdmin):
     empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
+        """Return the videos with their sampled frames, and whether each was rescanned."""
         videos: QuerySet[NoFaceVideo] = super().get_queryset(request)
         looked = Exists(Analysis.objects.filter(video=OuterRef("pk"), sensitive=True, state=State.NO_FACE))
-        return videos.filter(status=State.NO_FACE).annotate(looked_twice=looked).prefetch_related("sampled_frames")
+        return videos.filter(status=State.NO_FACE).annotate(rescanned=looked).prefetch_related("sampled_frames")
 
     @display(description="What the detector saw")
     def evidence(self, video: NoFaceVideo) -> SafeString:
+        """Show sampled frames and rejected boxes."""
         frames = frames_of(video, video.sampled_frames.all())
         return self.render(
             "no_face_card",
@@ -42,8 +46,9 @@ class NoFaceAdmin(VideoListAdmin):
             frames=most_telling(frames, FRAMES_PER_ROW),
             frames_left=max(0, len(frames) - FRAMES_PER_ROW),
             rejections=rejections_of(frames),
-            looked_twice=getattr(video, "looked_twice", False),
+            rescanned=getattr(video, "rescanned", False),
         )
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Redirect to the page of the video."""
         return to_video_page(request, object_id)

@@ -1,4 +1,4 @@
-"""Predictions: each verdict with the faces and the scores it rests on."""
+"""Predictions: each verdict with the faces and scores behind it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PEOPLE_PER_ROW = 3
 
 @admin.register(Prediction)
 class PredictionAdmin(VideoListAdmin):
+    """The list of videos that have a verdict."""
+
     list_display = ("evidence",)
     list_filter = (
         PredictionView,
@@ -36,12 +38,14 @@ class PredictionAdmin(VideoListAdmin):
     empty_text = "Verdicts that are uncertain, rest on few faces or come from an experimental model wait here."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        """Return the videos with a verdict."""
         videos: QuerySet[Prediction] = super().get_queryset(request)
         # Not as `in (real, fake)`: that reads two ranges of an index and sorts them, instead of walking one in order.
         return videos.filter(verdict_label__gt="")
 
     @display(description="Faces and scores")
     def evidence(self, video: Prediction) -> SafeString:
+        """Show the people of the verdict, the one who decides first."""
         verdict = video.current_verdict
         people = people_of_verdict(verdict)
         # The person who decides comes first, whatever their number.
@@ -58,4 +62,5 @@ class PredictionAdmin(VideoListAdmin):
         )
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Redirect to the page of the video."""
         return to_video_page(request, object_id)

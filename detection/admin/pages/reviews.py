@@ -1,4 +1,4 @@
-"""Reviews: every decision, newest first.  Append only, so there is nothing to edit."""
+"""Reviews: every answer, newest first; append-only, so there is nothing to edit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, video_url
+from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
 from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
 from detection.models import Review, ReviewRole
@@ -23,36 +23,41 @@ WITHHELD = "Shown when you have answered"
 
 
 class ReviewerFilter(TextFilter):
+    """Filter reviews by the reviewer's name."""
+
     title = "reviewer"
     parameter_name = "reviewer"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Return the reviews of that reviewer."""
         value = self.value()
         return of_user(queryset, "reviewer", value) if value else queryset
 
 
-def said(review: Review) -> str:
-    """The label, or that one was taken back."""
+def decision_text(review: Review) -> str:
+    """Return the label, or that one was undone."""
     return f"Took back: {review.undoes.get_label_display()}" if review.undoes else review.get_label_display()
 
 
-def came_about(review: Review, request: HttpRequest) -> str:
-    """How somebody came to answer.  A check against a known answer is told to those only who set them."""
+def provenance(review: Review, request: HttpRequest) -> str:
+    """Return how the answer came about; a check against a known answer is told only to users who may adjudicate."""
     hidden = review.role == ReviewRole.GOLD and not request.user.has_perm("detection.adjudicate_review")
     role = ReviewRole.FIRST.label if hidden else review.get_role_display()
     return f"{role}, one of {review.batch.size}" if review.batch and not review.undoes_id else str(role)
 
 
 class ReviewChangeList(PageChangeList):
-    """Marks the answers on videos that the reader is to answer first; a list by label leaves them out."""
+    """Mark answers on videos that are withheld from the user; a list filtered by label leaves them out."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Leave out withheld videos when the list is filtered by label."""
         rows = super().get_queryset(request, *args, **kwargs)
         if not any(name.startswith("label") for name in request.GET):
             return rows
         return rows.exclude(video__in=withheld_from(request.user).order_by().values("pk"))
 
     def get_results(self, request: HttpRequest) -> None:
+        """Set `withheld` on each row of the page."""
         super().get_results(request)
         rows: Any = self.result_list
         withheld = withheld_ids(request.user, {row.video_id for row in rows})
@@ -62,7 +67,9 @@ class ReviewChangeList(PageChangeList):
 
 @admin.register(Review)
 class ReviewAdmin(ReadOnlyAdmin):
-    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_said")
+    """The list of reviews and the page of one."""
+
+    list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_verdict")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", DateRangeFilter))
     list_select_related = ("verdict", "undoes", "batch")
@@ -78,42 +85,46 @@ class ReviewAdmin(ReadOnlyAdmin):
     empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the reviews with videos and reviewers."""
         return super().get_queryset(request).prefetch_related("video", "reviewer").defer("verdict__people")
 
     @display(description="Video")
     def video_link(self, review: Review) -> SafeString:
-        url = video_url(review.page_request, review.video_id)  # type: ignore[attr-defined]
-        return format_html('<a class="dfd-link" href="{}">{}</a>', url, review.video)
+        """Link to the video."""
+        return video_link(review)
 
     @display(description="Label")
     def label_badge(self, review: Review) -> SafeString:
+        """Show the label, unless it is withheld."""
         if review.withheld:  # type: ignore[attr-defined]
             return format_html('<span class="dfd-subtle">{}</span>', WITHHELD)
-        tone = LABEL_TONES.get(review.label, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, said(review))
+        return badge(LABEL_TONES.get(review.label, "grey"), decision_text(review))
 
     @display(description="Comment")
     def comment_text(self, review: Review) -> str:
+        """Show the comment, unless it is withheld."""
         return NOTHING if review.withheld else review.comment or NOTHING  # type: ignore[attr-defined]
 
     @display(description="How")
     def how(self, review: Review) -> str:
+        """Show role, batch size and seconds."""
         seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
-        return f"{came_about(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
+        return f"{provenance(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the change list that marks withheld rows."""
         return ReviewChangeList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the review; raise PermissionDenied while its video is withheld from the user."""
         review = super().get_object(request, object_id, from_field)
         if review is not None and is_withheld(request.user, review.video_id):
             raise PermissionDenied  # it is told when they have answered themselves
-        if review is not None:
-            review.page_request = request
         return review
 
-    @display(description="The model said")
-    def model_said(self, review: Review) -> str:
+    @display(description="Model verdict")
+    def model_verdict(self, review: Review) -> str:
+        """Show the label and score that the model gave at the time, and whether the reviewer saw them."""
         if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
             return NOTHING
         shown = "" if review.score_shown else ", not shown"

@@ -1,4 +1,4 @@
-"""Videos: the list, and the page of one video with its evidence."""
+"""The list of videos, and the page of one video with its evidence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unfold.decorators import display
 from detection.admin.base import safe_next
 from detection.admin.filters import DateRangeFilter, LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
 from detection.admin.pages.gold import gold_view, may_know
-from detection.admin.pages.reviews import came_about, said
+from detection.admin.pages.reviews import decision_text, provenance
 from detection.admin.review.evidence import (
     frames_of,
     people_of_faces,
@@ -26,13 +26,13 @@ from detection.admin.review.evidence import (
     threshold_height,
 )
 from detection.admin.review.labelling import button_context, label_view
-from detection.admin.review.near_duplicates import near_context
-from detection.admin.review.rescan import look_again_view
+from detection.admin.review.near_duplicates import near_duplicate_context
+from detection.admin.review.rescan import rescan_view
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
 from detection.selectors import blindness
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
-from detection.services.reviews.rescan import looked_twice
+from detection.services.reviews.rescan import rescanned
 from detection.services.uploads.uploads import delete_video
 
 HISTORY_LIMIT = 50
@@ -40,6 +40,8 @@ HISTORY_LIMIT = 50
 
 @admin.register(Video)
 class VideoAdmin(VideoListAdmin):
+    """The list of videos, the page of one, and deletion through the service."""
+
     list_display = ("video_cell", "status_badge", "score_bar", "people_label", "faces", "file_facts", "created")
     sortable_by = ("created",)
     list_filter = (
@@ -54,50 +56,58 @@ class VideoAdmin(VideoListAdmin):
     empty_text = "Send the first one over REST: POST a file to /api/v1/videos/ with your token."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
+        """Return the videos without their large columns."""
         videos: QuerySet[Video] = super().get_queryset(request)
         return videos.defer("metadata", "current_verdict__people", "current_analysis__last_error")
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URLs of the label, known-answer and rescan forms."""
         label = self.admin_site.admin_view(label_view)
         known = self.admin_site.admin_view(gold_view)
-        again = self.admin_site.admin_view(look_again_view)
+        again = self.admin_site.admin_view(rescan_view)
         return [
             path("<uuid:video_id>/label/", label, name="detection_video_label"),
             path("<uuid:video_id>/gold/", known, name="detection_video_gold"),
-            path("<uuid:video_id>/look-again/", again, name="detection_video_look_again"),
+            path("<uuid:video_id>/rescan/", again, name="detection_video_rescan"),
             *super().get_urls(),
         ]
 
     # --- the list ---
     @display(description="Video")
     def video_cell(self, video: Video) -> SafeString:
+        """Show thumbnail and name."""
         return self.render("clip_cell", video)
 
     @display(description="Status")
     def status_badge(self, video: Video) -> SafeString:
+        """Show the status."""
         return self.render("status_cell", video)
 
     @display(description="Verdict")
     def score_bar(self, video: Video) -> SafeString:
+        """Show verdict and score."""
         return self.render("verdict_cell", video)
 
     @display(description="Label")
     def people_label(self, video: Video) -> SafeString:
+        """Show the label that people gave."""
         return self.render("label_cell", video)
 
     @display(description="Faces")
     def faces(self, video: Video) -> SafeString:
+        """Show the number of faces."""
         return self.render("faces_cell", video)
 
     @display(description="File")
     def file_facts(self, video: Video) -> SafeString:
+        """Show size, codec and duration."""
         return self.render("file_cell", video)
 
     # --- one video ---
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page of one video.  It shows; whatever it changes goes to a service through its own address."""
+        """Serve the page of one video; its forms post to URLs of their own."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
@@ -122,17 +132,19 @@ class VideoAdmin(VideoListAdmin):
         return TemplateResponse(request, "admin/detection/video/detail.html", context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Video | None:
+        """Return the video, or None."""
         video: Video | None = super().get_object(request, object_id, from_field)
         return video
 
     # --- deleting: rows and files, by the service ---
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Return whether the user may delete videos."""
         return request.user.has_perm("detection.delete_video")
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """What goes with a video, counted.  (Django's own way loads every row, and asks for rights on each table.)"""
+        """Count what would be deleted with the videos; Django's own way loads every row."""
         videos = list(objs)
         counts = {
             "videos": len(videos),
@@ -145,13 +157,16 @@ class VideoAdmin(VideoListAdmin):
         return [str(video) for video in videos], counts, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Video) -> None:
+        """Delete one video with its files."""
         delete_video(video=obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Video]) -> None:
+        """Delete each video with its files."""
         for video in queryset:
             delete_video(video=video)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Leave out deletion for users who may not delete."""
         actions: dict[str, Any] = super().get_actions(request)
         if not self.has_delete_permission(request):
             actions.pop("delete_selected", None)
@@ -159,7 +174,7 @@ class VideoAdmin(VideoListAdmin):
 
 
 def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
-    """Everything the page of a video shows, in a fixed number of queries."""
+    """Return everything the page of a video shows, in a fixed number of queries."""
     # Whoever is to read this video is not told what the model or others say.
     blind = bool(blindness.redact_for(request.user, [video]))
     verdict = None if blind else video.current_verdict
@@ -184,9 +199,9 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         ],
         "verdicts": [] if blind else list(_verdicts(video)),
         "reviews": [] if blind else [_decision(row, request) for row in _reviews(video)],
-        **near_context(request, video, blind=blind),
+        **near_duplicate_context(request, video, blind=blind),
         "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
-        "looked_twice": video.status == State.NO_FACE and looked_twice(video),
+        "rescanned": video.status == State.NO_FACE and rescanned(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
         "blind": blind,
@@ -209,13 +224,13 @@ def _decision(row: Review, request: HttpRequest) -> dict[str, Any]:
     return {
         "row": row,
         "tone": LABEL_TONES.get(row.label, "grey"),
-        "said": said(row),
-        "how": came_about(row, request),
+        "decision": decision_text(row),
+        "how": provenance(row, request),
     }
 
 
 def _seconds(analysis: Analysis) -> float | None:
-    """From the first claim to the end."""
+    """Return the seconds from the first claim to the end, or None."""
     if analysis.started_at is None or analysis.finished_at is None:
         return None
     return (analysis.finished_at - analysis.started_at).total_seconds()

@@ -1,4 +1,4 @@
-"""Webhook deliveries: what was sent to clients, each attempt, and a button that sends it again."""
+"""Webhook deliveries: what was sent to clients, each attempt, and a button to send it again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin, moment, safe_next, video_url
+from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, safe_next, video_url
 from detection.admin.filters import DateRangeFilter
 from detection.errors import Refused
 from detection.models import DeliveryState, WebhookDelivery
@@ -28,12 +28,13 @@ TONES = {DeliveryState.WAITING: "amber", DeliveryState.DELIVERED: "green", Deliv
 
 
 def can_send_again(request: HttpRequest) -> bool:
+    """Return whether the user may send deliveries again."""
     return request.user.has_perm("detection.change_webhookdelivery")
 
 
 @require_POST
 def send_again_view(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
-    """Start anew with a delivery, and go back to `next`."""
+    """Queue a delivery anew and redirect to `next`."""
     if not can_send_again(request):
         raise PermissionDenied
     delivery = get_object_or_404(WebhookDelivery, pk=delivery_id)
@@ -50,8 +51,10 @@ def send_again_view(request: HttpRequest, delivery_id: uuid.UUID) -> HttpRespons
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("created", "what", "receiver", "owner", "state_badge", "attempts", "came_of_it", "again_button")
-    list_display_links = ("what",)
+    """The list of deliveries and the page of one."""
+
+    list_display = ("created", "summary", "receiver", "owner", "state_badge", "attempts", "outcome", "again_button")
+    list_display_links = ("summary",)
     list_filter = (("state", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     list_select_related = ("webhook__owner",)
@@ -59,11 +62,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     sortable_by = ("created",)
     actions = ()
     readonly_fields = (
-        "video_link", "receiver", "owner", "state_badge", "webhook_standing", "attempt_table", "body_text",
+        "video_link", "receiver", "owner", "state_badge", "webhook_status", "attempt_table", "body_text",
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("event", "video_link", "task_id", "state_badge", "attempts")}),
-        ("Receiver", {"fields": ("receiver", "owner", "webhook_standing")}),
+        ("Receiver", {"fields": ("receiver", "owner", "webhook_status")}),
         ("Times", {"fields": ("created_at", "not_before", "ended_at")}),
         ("Attempts", {"fields": ("attempt_table",)}),
         ("What is sent", {"fields": ("body_text",)}),
@@ -72,48 +75,48 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     empty_text = "Clients that register a webhook over REST are told when a task ends: each delivery is listed here."
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URL of the button."""
         again = self.admin_site.admin_view(send_again_view)
         name = "detection_webhookdelivery_send_again"
         return [path("<uuid:delivery_id>/send-again/", again, name=name), *super().get_urls()]
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        delivery = super().get_object(request, object_id, from_field)
-        if delivery is not None:
-            delivery.page_request = request
-        return delivery
-
     @display(description="Event")
-    def what(self, delivery: WebhookDelivery) -> str:
+    def summary(self, delivery: WebhookDelivery) -> str:
+        """Show the event and the first characters of the task's id."""
         return f"{delivery.event} {str(delivery.task_id)[:8]}"
 
     @display(description="Video")
     def video_link(self, delivery: Any) -> SafeString:
+        """Link to the video by its id; the video may be deleted."""
         url = video_url(delivery.page_request, delivery.video_id)
         return format_html('<a class="dfd-link dfd-mono" href="{}">{}</a>', url, delivery.video_id)
 
     @display(description="Receiver")
     def receiver(self, delivery: WebhookDelivery) -> str:
-        """Without its path and query, which may hold a key of the client's."""
+        """Show the host only: path and query may hold a key of the client's."""
         return urlsplit(delivery.webhook.url).netloc
 
     @display(description="Owner")
     def owner(self, delivery: WebhookDelivery) -> str:
+        """Show the webhook's owner."""
         return str(delivery.webhook.owner)
 
     @display(description="State")
     def state_badge(self, delivery: WebhookDelivery) -> SafeString:
-        tone = TONES[DeliveryState(delivery.state)]
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, delivery.get_state_display())
+        """Show the state."""
+        return badge(TONES[DeliveryState(delivery.state)], delivery.get_state_display())
 
-    @display(description="What came of it")
-    def came_of_it(self, delivery: WebhookDelivery) -> str:
+    @display(description="Outcome")
+    def outcome(self, delivery: WebhookDelivery) -> str:
+        """Show status and duration, or the error, of the newest attempt."""
         if not delivery.log:
             return NOTHING
         newest = delivery.log[-1]
         return str(newest["error"] or f"{newest['status']} in {newest['seconds']:.1f} s")
 
     @display(description="The webhook")
-    def webhook_standing(self, delivery: WebhookDelivery) -> str:
+    def webhook_status(self, delivery: WebhookDelivery) -> str:
+        """Show whether the webhook is active, disabled or removed."""
         webhook = delivery.webhook
         if webhook.removed_at:
             return "Removed by its owner."
@@ -123,18 +126,17 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     @display(description="Attempts")
     def attempt_table(self, delivery: WebhookDelivery) -> SafeString:
+        """Show every attempt."""
         return render_to_string("admin/detection/includes/attempts.html", {"attempts": delivery.log})
 
     @display(description="Body")
     def body_text(self, delivery: WebhookDelivery) -> SafeString:
+        """Show the body as it is sent."""
         return format_html('<pre class="dfd-pre">{}</pre>', delivery.body)
-
-    @display(description="Created", ordering="created_at")
-    def created(self, delivery: WebhookDelivery) -> SafeString | str:
-        return moment(delivery.created_at)
 
     @display(description="")
     def again_button(self, delivery: Any) -> SafeString | str:
+        """Show the button to send it again, unless the webhook was removed."""
         if delivery.webhook.removed_at or not can_send_again(delivery.page_request):
             return ""
         return format_html(

@@ -1,7 +1,7 @@
-"""The evidence as the templates need it: people with their faces and scores, frames with their rejected boxes.
+"""Evidence as the templates need it: people with faces and scores, frames with rejected boxes.
 
-The JSON columns were written by workers, from files that strangers sent: whatever does not fit is left out here, so
-that a template never meets it.
+The JSON columns were written by workers from uploaded files: values of the wrong shape are dropped here, so that no
+template meets them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ REJECTIONS = {
 
 @dataclass(frozen=True)
 class ScoredFace:
+    """One face of a person, with its score and the level that colours it."""
+
     image_url: str
     frame_number: int | None
     timestamp_s: float | None
@@ -45,11 +47,14 @@ class ScoredFace:
 
     @property
     def percent(self) -> float:
+        """Return the score in percent, 0 without one."""
         return (self.score or 0.0) * 100
 
 
 @dataclass(frozen=True)
 class Person:
+    """One person (track) of a video, with faces, score and sparkline."""
+
     track: int
     score: float | None
     level: str
@@ -60,17 +65,18 @@ class Person:
 
     @property
     def text(self) -> str:
+        """Return the score as text, or an empty string."""
         return "" if self.score is None else score_texts(self.score, self.threshold)[0]
 
     @property
     def number(self) -> int:
-        """As people count."""
+        """Return the person's number, counted from 1."""
         return self.track + 1
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rejected detection, pixels of the full frame."""
+    """A rejected detection, in pixels of the full frame."""
 
     x: float
     y: float
@@ -83,6 +89,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Frame:
+    """A sampled frame with the boxes that can be drawn on it."""
+
     image_url: str
     frame_number: int
     timestamp_s: float
@@ -93,7 +101,7 @@ class Frame:
 
 
 def score_level(score: float | None, threshold: float) -> str:
-    """How a score is coloured: under, near or over the threshold."""
+    """Return how a score is coloured: low, near (within `NEAR` of the threshold) or high; empty without a score."""
     if score is None:
         return ""
     if abs(score - threshold) < NEAR:
@@ -102,13 +110,13 @@ def score_level(score: float | None, threshold: float) -> str:
 
 
 def score_texts(score: float, threshold: float) -> tuple[str, str]:
-    """A score and its threshold with two digits, or with three where two would make them look equal."""
+    """Return score and threshold as text, with three digits where two would make them look equal."""
     digits = 3 if abs(score - threshold) < 0.01 else 2
     return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
 
 
 def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
-    """Everyone a verdict speaks of, by track.  Needs no query: a verdict carries its faces' ids and scores."""
+    """Return the people of a verdict, by track, from the ids and scores in its JSON; makes no query."""
     if verdict is None:
         return ()
     people = []
@@ -135,7 +143,7 @@ def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
 
 
 def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tuple[Person, ...]:
-    """Everyone found in a video, by track, with the scores of `verdict` where it has any for these faces."""
+    """Return the people found in a video, by track, with the scores that `verdict` has for these faces."""
     scores: dict[str, float | None] = {}
     totals: dict[int, float | None] = {}
     for entry in _dicts(verdict.people) if verdict else []:
@@ -160,7 +168,7 @@ def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tupl
 
 
 def frames_of(video: Video, frames: Iterable[SampledFrame]) -> tuple[Frame, ...]:
-    """Sampled frames with the boxes that can be drawn on them."""
+    """Return sampled frames with their boxes."""
     result = []
     for frame in frames:
         boxes = boxes_of(frame.boxes, width=video.width, height=video.height)
@@ -180,13 +188,13 @@ def frames_of(video: Video, frames: Iterable[SampledFrame]) -> tuple[Frame, ...]
 
 
 def most_telling(frames: Sequence[Frame], limit: int) -> tuple[Frame, ...]:
-    """At most `limit` frames, in time order: those with boxes before those without."""
+    """Return at most `limit` frames in time order, preferring those with boxes."""
     chosen = sorted(frames, key=lambda frame: not frame.boxes)[:limit]
     return tuple(sorted(chosen, key=lambda frame: frame.frame_number))
 
 
 def boxes_of(raw: Any, *, width: int | None, height: int | None) -> tuple[Box, ...]:
-    """The boxes of one frame, cut to the frame; what is not a box with an area inside it is left out."""
+    """Return the boxes of one frame, clipped to it; entries without area inside the frame are dropped."""
     if not width or not height:
         return ()
     boxes = []
@@ -215,7 +223,7 @@ def boxes_of(raw: Any, *, width: int | None, height: int | None) -> tuple[Box, .
 
 
 def rejections_of(frames: Sequence[Frame]) -> tuple[tuple[str, str, int], ...]:
-    """The legend of some frames: (reason, sentence, how many boxes), most first."""
+    """Return the legend of some frames: (reason, sentence, count), most frequent first."""
     counts: dict[tuple[str, str], int] = {}
     for frame in frames:
         for box in frame.boxes:
@@ -225,12 +233,12 @@ def rejections_of(frames: Sequence[Frame]) -> tuple[tuple[str, str, int], ...]:
 
 
 def threshold_height(verdict: Verdict | None) -> str:
-    """Where the threshold's line lies in a sparkline, from above."""
+    """Return the y coordinate of the threshold's line in a sparkline."""
     return f"{SPARK_HEIGHT * (1 - verdict.threshold):.1f}" if verdict else "0"
 
 
 def review_sentences(verdict: Verdict | None) -> tuple[str, ...]:
-    """Why a verdict needs review, in sentences."""
+    """Return why a verdict needs review, as sentences."""
     reasons = verdict.review_reasons if verdict else []
     if not isinstance(reasons, list):
         return ()

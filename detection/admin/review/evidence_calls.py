@@ -1,4 +1,4 @@
-"""Heat maps and previews, asked for by a page and then asked about each second until they are there."""
+"""Calls that request heat maps and previews; the page polls each second until they are made."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ BY_SUFFIX = {".mp4": "H.264", ".webm": "WebM"}
 
 
 def may_look(request: HttpRequest) -> bool:
+    """Return whether the user may view videos."""
     return request.user.has_perm("detection.view_video")
 
 
 def evidence_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    """`{"video", "kind"}`, and `"again": true` to try anew what has failed."""
+    """Request `kind` of evidence for `video`; `again: true` retries what failed."""
     kind = str(body.get("kind", ""))
     if kind not in EvidenceKind.values:
         raise Refused("unknown_kind", f"There is no evidence of kind {kind[:20]!r}.")
@@ -62,13 +63,13 @@ def _sentence(job: EvidenceJob) -> str:
 
 
 def _heatmaps(video: Video) -> dict[str, str]:
-    """Face id -> address."""
+    """Map each face's id to the URL of its heat map."""
     names = evidence.heatmap_names(video)
     return {face: reverse("api:face-heatmap", kwargs={"face_id": face}) for face in names}
 
 
 def _people(video: Video) -> list[dict[str, Any]]:
-    """The faces that the maps are of, as the page lays them out."""
+    """Return the faces that have heat maps, by person."""
     faces = video.faces.order_by("track", "position")
     return [
         {

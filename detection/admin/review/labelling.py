@@ -1,6 +1,6 @@
-"""The label action: one click in a row, or a form with a comment on the video's page.
+"""The label buttons of a list's row and of a video's page.
 
-Both end in one call of `services.reviews.record_review`, which appends a row.  Ticked rows go to a contact sheet.
+Both end in `services.reviews.reviews.record_review`, which appends a row.  Ticked rows open a contact sheet.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ BUTTONS = (
 
 
 def can_label(request: HttpRequest) -> bool:
+    """Return whether the user may add reviews."""
     return request.user.has_perm(PERMISSION)
 
 
 @require_POST
 def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
-    """Record one label (`label`, optional `comment`) and go back to `next`: the list as it was, or the video's page."""
+    """Record a `label`, with an optional `comment`, and redirect to `next`."""
     if not can_label(request):
         raise PermissionDenied
     label = request.POST.get("label", "")
@@ -70,17 +71,18 @@ def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
 
 
 class LabellingMixin:
-    """What the rows of an admin of videos need for their one-click buttons, and the way to a contact sheet."""
+    """Label buttons for the rows of a video list, and an action that opens a contact sheet."""
 
     actions = ["contact_sheet"]
     list_before_template = "admin/detection/includes/row_form.html"
 
     def has_label_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may add reviews."""
         return can_label(request)
 
     @action(permissions=["label"], description="Label on a contact sheet", icon="grid_view")
     def contact_sheet(self, request: HttpRequest, queryset: QuerySet[Video]) -> HttpResponse | None:
-        """Many at once are labelled only where they are looked at together, and counted."""
+        """Open a contact sheet of the ticked rows."""
         if request.POST.get("select_across") == "1":
             messages.error(request, "A contact sheet shows rows that were on the screen: tick those.")
             return None
@@ -89,7 +91,7 @@ class LabellingMixin:
 
 
 def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:
-    """Context of includes/label_buttons.html."""
+    """Return the context of includes/label_buttons.html."""
     return {
         "video": video,
         "video_url": video_url(request, video.pk),

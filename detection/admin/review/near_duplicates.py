@@ -1,4 +1,4 @@
-"""Near-duplicates as pages show them: in the workspace without anything that could sway, on a video's page with all."""
+"""Near-duplicates for pages: in the workspace without anything that could sway, on a video's page with everything."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.urls import reverse
 from detection.admin.base import video_url
 from detection.models import DatasetVideo, Video
 from detection.selectors.blindness import redact_for
-from detection.selectors.near_duplicates import Near, near_duplicates
+from detection.selectors.near_duplicates import NearDuplicate, near_duplicates
 
 
-def near_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str, Any]:
-    """Context of includes/near.html, for who may see every video; `blind` is without verdicts and labels."""
+def near_duplicate_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str, Any]:
+    """Return the context of includes/near_duplicates.html; `blind` leaves out verdicts and labels."""
     near = near_duplicates(video)
     redact_for(request.user, [one.video for one in near])
     return {
@@ -32,8 +32,11 @@ def near_context(request: HttpRequest, video: Video, *, blind: bool) -> dict[str
     }
 
 
-def near_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[str, Any]:
-    """For the workspace: never a verdict; with `labels` (to settle a disagreement) what people said of them."""
+def near_duplicate_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[str, Any]:
+    """Return near-duplicates for the workspace, without verdicts.
+
+    With `labels`, to settle a disagreement, people's labels are included.
+    """
     near = near_duplicates(video)
     if labels:  # but not of those that the reader may be asked about next
         redact_for(request.user, [one.video for one in near])
@@ -53,14 +56,14 @@ def near_payload(request: HttpRequest, video: Video, *, labels: bool) -> dict[st
     }
 
 
-def sheet_url(video: Video, near: list[Near]) -> str | None:
-    """The contact sheet of a video and those that look the same, less data sets' videos: their labels are known."""
+def sheet_url(video: Video, near: list[NearDuplicate]) -> str | None:
+    """Return the URL of a contact sheet with the video and its near-duplicates, without data sets' videos."""
     ids = [str(one.video.pk) for one in near if not dataset_of(one.video)]
     return f"{reverse('review-sheet')}?ids={','.join([str(video.pk), *ids])}" if ids else None
 
 
 def dataset_of(video: Video) -> str:
-    """The data set that a video comes from, or an empty string."""
+    """Return the name of the data set that a video comes from, or an empty string."""
     try:
         return video.dataset_video.dataset
     except DatasetVideo.DoesNotExist:
@@ -68,7 +71,7 @@ def dataset_of(video: Video) -> str:
 
 
 def _name(video: Video, *, blind: bool) -> str:
-    """A data set's file names tell its labels."""
+    """Return the video's name; `blind` hides a data set's file names, which tell their labels."""
     return "A data set's video" if blind and dataset_of(video) else str(video)
 
 

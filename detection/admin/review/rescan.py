@@ -1,4 +1,4 @@
-"""The button "Look again" of a video in which no face was found, in its list and on its page."""
+"""The button "Look again" of a video in which no face was found."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from detection.admin.review.labelling import can_label
 from detection.admin.review.workspace import user_of
 from detection.errors import Refused
 from detection.models import Video
-from detection.services.reviews.rescan import look_again
+from detection.services.reviews.rescan import request_rescan
 
 LOOKING = "Looking again at {} with lower thresholds; it comes back when it is done."
 
 
 @require_POST
-def look_again_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
-    """Queue an analysis with lower thresholds, and go back to `next`."""
+def rescan_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
+    """Queue an analysis with lowered thresholds and redirect to `next`."""
     if not can_label(request):
         raise PermissionDenied
     video = get_object_or_404(Video, pk=video_id)
     try:
-        look_again(video=video, by=user_of(request))
+        request_rescan(video=video, by=user_of(request))
     except Refused as refusal:
         messages.error(request, refusal.detail)
     else:

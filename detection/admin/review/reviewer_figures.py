@@ -1,4 +1,7 @@
-"""How the reviewers do: agreement, known answers, overturned answers, pace; one's own, or everybody's for seniors."""
+"""Statistics of the reviewers: agreement, known answers, overturned answers, pace.
+
+Users see their own; who may adjudicate sees everybody's.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ MOST_READERS = 50
 
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
+    """Serve the page of reviewer statistics for 7, 30 or 90 days."""
     if not request.user.has_perm("detection.view_review"):
         raise PermissionDenied
     wanted = request.GET.get("days", "")

@@ -1,4 +1,4 @@
-"""The contact sheet: many videos at once, one label for those that are ticked, counted before it is stored."""
+"""The contact sheet: many videos at once, one label for the ticked ones, confirmed with their number."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ PICTURES = (0, 3, 6, 9)
 
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
+    """Serve the contact sheet."""
     if not may_work(request):
         raise PermissionDenied
     wanted, chosen = request.GET.get("queue", ""), _ids(request.GET.get("ids", ""))
@@ -57,6 +58,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @call
 def open_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Claim videos for a sheet and return them."""
     chosen = uuids_of(body.get("ids"), settings.DFD_REVIEW_SHEET_SIZE)
     queue = str(body.get("queue", ""))
     held = uuids_of(body.get("held"), MOST_CLAIMS)
@@ -71,6 +73,7 @@ def open_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def label_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Record one label for the claimed videos, as one batch."""
     confirmed = body.get("confirmed")
     batch = workspace.answer_sheet(
         reviewer=user_of(request),
@@ -85,6 +88,7 @@ def label_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def revert_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Revert a batch."""
     batch = ReviewBatch.objects.filter(pk=uuid_of(body.get("batch"))).first()
     if batch is None:
         raise Refused("not_found", "There is no such decision.", status=404)
@@ -92,7 +96,7 @@ def revert_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _item(request: HttpRequest, claimed: Claimed, pictures: list[str]) -> dict[str, Any]:
-    """Nothing here may tell what the model says, nor what others say to who has not answered: `video` is redacted."""
+    """Return a video of the sheet; `claimed.video` must be redacted for this user."""
     video = claimed.video
     return {
         "claim": str(claimed.token),
@@ -107,7 +111,7 @@ def _item(request: HttpRequest, claimed: Claimed, pictures: list[str]) -> dict[s
 
 
 def _pictures(videos: list[UUID]) -> dict[UUID, list[str]]:
-    """Video -> addresses of some faces of its first person, or of its sampled frames; two queries for all of them."""
+    """Return image URLs by video: faces of its first person, else sampled frames; two queries for all videos."""
     found: dict[UUID, list[str]] = defaultdict(list)
     faces = FaceFrame.objects.filter(video__in=videos, track=0, position__in=PICTURES).order_by("video", "position")
     for video_id, face_id in faces.values_list("video_id", "pk"):
@@ -120,7 +124,7 @@ def _pictures(videos: list[UUID]) -> dict[UUID, list[str]]:
 
 
 def _ids(text: str) -> list[UUID]:
-    """Of the address; what is no id is left out."""
+    """Return the ids in a query parameter, without what is no id."""
     found = []
     for part in text.split(",")[: settings.DFD_REVIEW_SHEET_SIZE]:
         try:

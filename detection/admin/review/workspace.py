@@ -1,4 +1,4 @@
-"""The review workspace: one video at a time, by keyboard.  The page and its calls; the deciding is in services."""
+"""The review workspace: one video at a time, by keyboard.  Its page and its calls; the rules are in services."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from detection.admin.review.evidence import (
     threshold_height,
 )
 from detection.admin.review.labelling import BUTTONS, can_label
-from detection.admin.review.near_duplicates import near_payload
+from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.errors import Refused
 from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
 from detection.services.reviews import workspace
-from detection.services.reviews.rescan import looked_twice
+from detection.services.reviews.rescan import rescanned
 from detection.services.reviews.reviews import answers_of
 from detection.services.reviews.workspace import MIXED, QUEUES, Claimed
 
@@ -56,7 +56,7 @@ WHY = {
     "disagreement": "A second reader is wanted, or two reviewers said different things.",
     "failed": "The file could not be analysed.",
 }
-LOOKED_TWICE = "Looked at twice, the second time with lower thresholds: no face either."
+RESCANNED = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 ANSWER_DELAY_MS = 400
@@ -72,6 +72,7 @@ View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
 @require_GET
 def page(request: HttpRequest) -> HttpResponse:
+    """Serve the workspace."""
     if not may_work(request):
         raise PermissionDenied
     user = user_of(request)
@@ -100,9 +101,9 @@ def call(
     may: Callable[[HttpRequest], bool] | None = None,
     otherwise: str = "Only reviewers may label videos.",
 ) -> Callable[[HttpRequest], HttpResponse]:
-    """A POST with a JSON object, answered with one; refusals as `{"code", "detail"}`.
+    """Turn `view` into a POST endpoint that takes and returns a JSON object; Refused becomes `{"code", "detail"}`.
 
-    `may` says who is let in (reviewers, if it is not given), and `otherwise` is what the others are told.
+    `may` decides who is allowed (reviewers by default), and `otherwise` is what everybody else is told.
     """
 
     @require_POST
@@ -131,6 +132,7 @@ def call(
 
 @call
 def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Claim and return the next video; skipped ones come back when nothing else is left."""
     user = user_of(request)
     found = workspace.next_item(
         reviewer=user, queue=str(body.get("queue", MIXED)), held=uuids_of(body.get("held")), skipped=_skipped(request)
@@ -144,6 +146,7 @@ def next_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Store the reviewer's answer and reveal the model's."""
     user, seconds = user_of(request), body.get("seconds")
     review = workspace.answer(
         reviewer=user,
@@ -165,19 +168,22 @@ def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def skip_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Give a video back and remember that it was skipped."""
     video_id = workspace.skip(reviewer=user_of(request), token=uuid_of(body.get("claim")))
     request.session[SKIPPED] = [*request.session.get(SKIPPED, []), str(video_id)][-MAX_SKIPPED:]
     return {"counts": counts(user_of(request))}
 
 
 @call
-def look_again_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    workspace.look_again(reviewer=user_of(request), token=uuid_of(body.get("claim")))
+def rescan_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Give a video back and request a rescan with lowered thresholds."""
+    workspace.request_rescan(reviewer=user_of(request), token=uuid_of(body.get("claim")))
     return {"counts": counts(user_of(request))}
 
 
 @call
 def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Undo the reviewer's newest answer and claim its video again."""
     undone, found = workspace.undo(reviewer=user_of(request))
     return {
         "item": item(request, found, known=undone) if found else None,
@@ -189,12 +195,14 @@ def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    lost = workspace.beat(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
+    """Extend the page's claims; return those that were lost."""
+    lost = workspace.extend_claims(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
     return {"lost": [str(token) for token in lost]}
 
 
 @call
 def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Give the page's claims back."""
     workspace.release(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
     return {}
 
@@ -203,18 +211,18 @@ def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None) -> dict[str, Any]:
-    """A video to be answered, without what the model says of it; `known` is the reviewer's own answer of before."""
+    """Return a video to be answered, without the model's verdict; `known` is the reviewer's own earlier answer."""
     video = claimed.video
     people = people_of_faces(video.faces.order_by("track", "position"), None)
     frames = () if people else frames_of(video, video.sampled_frames.all())
     settles = claimed.role == ReviewRole.ADJUDICATION
     no_face = video.status == State.NO_FACE
-    looked = no_face and looked_twice(video)
+    looked = no_face and rescanned(video)
     return {
         "claim": str(claimed.token),
         "queue": claimed.queue,
-        "why": LOOKED_TWICE if looked and claimed.queue == "no_face" else _why(claimed),
-        "can_look_again": no_face and not looked and video.original_removed_at is None,
+        "why": RESCANNED if looked and claimed.queue == "no_face" else _why(claimed),
+        "can_rescan": no_face and not looked and video.original_removed_at is None,
         # A check against a known answer must look like any other first reading.
         "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
         "video": {
@@ -261,12 +269,12 @@ def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None)
             for answer in (answers_of(video.pk).values() if settles else ())
         ],
         "revealed": revealed(video.current_verdict, known.label) if known else None,
-        **near_payload(request, video, labels=settles),
+        **near_duplicate_payload(request, video, labels=settles),
     }
 
 
 def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
-    """What the model says, for somebody who has answered."""
+    """Return the model's verdict for a reviewer who has answered."""
     if verdict is None:
         return None
     score, threshold = score_texts(verdict.fake_probability, verdict.threshold)
@@ -274,6 +282,7 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
         "label": verdict.label,
         "score": score,
         "threshold": threshold,
+        "assessment": verdict.get_assessment_display(),
         "version": str(verdict.model_version),
         "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
         "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
@@ -281,11 +290,12 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
 
 
 def counts(user: User) -> dict[str, str]:
-    """What waits in each queue, counted up to a limit."""
+    """Return how many videos wait in each queue, up to a limit."""
     return {queue: str(waiting_in(queue, user)) for queue in QUEUES}
 
 
 def waiting_in(queue: str, user: User) -> Number:
+    """Count the videos that wait in a queue for this user, up to a limit."""
     parts = workspace.queue_parts(queue=queue, reviewer=user)
     return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
 
@@ -312,6 +322,7 @@ def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
 
 
 def media_url(video: Video, kind: str) -> str:
+    """Return the URL of a video's stored file."""
     return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": kind})
 
 
@@ -319,15 +330,18 @@ def media_url(video: Video, kind: str) -> str:
 
 
 def may_work(request: HttpRequest) -> bool:
+    """Return whether the user may review and view videos."""
     return can_label(request) and request.user.has_perm("detection.view_video")
 
 
 def user_of(request: HttpRequest) -> User:
+    """Return the request's user, who is logged in."""
     assert isinstance(request.user, User)
     return request.user
 
 
 def uuid_of(value: Any) -> UUID:
+    """Parse a claim's token.  Raises Refused `claim_lost`."""
     try:
         return UUID(str(value))
     except ValueError as error:
@@ -335,11 +349,12 @@ def uuid_of(value: Any) -> UUID:
 
 
 def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
+    """Parse at most `limit` tokens.  Raises Refused `claim_lost`."""
     return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
 
 
 def seconds_of(value: Any) -> float | None:
-    """A number as it can be stored, or None; of digits there may be any number."""
+    """Return a finite number as float, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -350,7 +365,7 @@ def seconds_of(value: Any) -> float | None:
 
 
 def _is_deleted(video_id: Any) -> bool:
-    """Whether a page names a video that is not there any more."""
+    """Return whether `video_id` names a video that no longer exists."""
     try:
         return video_id is not None and not Video.objects.filter(pk=UUID(str(video_id))).exists()
     except ValueError:
@@ -369,7 +384,7 @@ CALLS = {
     "next": next_call,
     "answer": answer_call,
     "skip": skip_call,
-    "look-again": look_again_call,
+    "rescan": rescan_call,
     "undo": undo_call,
     "beat": beat_call,
     "release": release_call,

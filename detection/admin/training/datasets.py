@@ -1,4 +1,4 @@
-"""Data sets: the videos that were imported, with what their sets say of them."""
+"""Imported data sets: their videos, with what the sets say of them."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, video_url
+from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_url
 from detection.admin.rows import LABEL_TONES
 from detection.admin.search import beginning
-from detection.models import DatasetVideo, IdentitySide, Side
+from detection.models import DatasetVideo, IdentitySide, Split
 from detection.selectors.videos import dataset_names
 
 SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
 
 
 class DatasetFilter(DropdownFilter):
+    """Filter by data set."""
+
     title = "data set"
     parameter_name = "dataset"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer every imported data set."""
         return [(name, name) for name in dataset_names()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos of that data set."""
         value = self.value()
         return queryset.filter(dataset=value) if value else queryset
 
 
 class SplitFilter(DropdownFilter):
+    """Filter by the data set's own split."""
+
     title = "split of the data set"
     parameter_name = "split"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        """Offer the splits, and none."""
         return [*SPLITS, ("none", "Says nothing")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the videos in that split."""
         value = self.value()
         if value == "none":
             return queryset.filter(official_split="")
@@ -50,18 +58,21 @@ class SplitFilter(DropdownFilter):
 
 
 class DatasetChangeList(PageChangeList):
-    """Knows on which side the people of this page stand, in one query."""
+    """Looks up the splits of the identities on this page, in one query."""
 
     def get_results(self, request: HttpRequest) -> None:
+        """Set `split_here` on each row of the page."""
         super().get_results(request)
         rows: Any = self.result_list
-        sides = dict(IdentitySide.objects.filter(name__in=[row.identity for row in rows]).values_list("name", "side"))
+        splits = dict(IdentitySide.objects.filter(name__in=[row.identity for row in rows]).values_list("name", "side"))
         for row in rows:
-            row.side = sides.get(row.identity, "")
+            row.split_here = splits.get(row.identity, "")
 
 
 @admin.register(DatasetVideo)
 class DatasetVideoAdmin(ReadOnlyAdmin):
+    """The list of data sets' videos."""
+
     list_display = (
         "path_cell",
         "dataset",
@@ -70,7 +81,7 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
         "donor_text",
         "method",
         "split",
-        "side_text",
+        "split_here",
     )
     list_display_links = None
     list_filter = (DatasetFilter, ("label", ChoicesDropdownFilter), SplitFilter)
@@ -82,13 +93,12 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
     empty_title = "No data set has been imported"
     empty_text = "manage.py import_dataset FOLDER brings in FaceForensics++, Celeb-DF, DFDC or a folder of your own."
 
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request)
-
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the change list that looks up splits."""
         return DatasetChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Search by the beginning of the path."""
         term = search_term.strip()
         if not term or "\x00" in term:
             return queryset, False
@@ -96,6 +106,7 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
 
     @display(description="Path")
     def path_cell(self, row: DatasetVideo) -> SafeString:
+        """Show the path, as a link for users who may view videos."""
         request = getattr(row, "page_request", None)
         if request is None or not request.user.has_perm("detection.view_video"):
             return format_html('<span class="dfd-wrap">{}</span>', row.path)
@@ -104,22 +115,26 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
 
     @display(description="Label")
     def label_badge(self, row: DatasetVideo) -> SafeString:
-        tone = LABEL_TONES.get(row.label, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_label_display())
+        """Show the label."""
+        return badge(LABEL_TONES.get(row.label, "grey"), row.get_label_display())
 
     @display(description="Identity")
     def identity_text(self, row: DatasetVideo) -> SafeString:
+        """Show who is seen."""
         return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.identity)
 
     @display(description="Donor")
     def donor_text(self, row: DatasetVideo) -> SafeString | str:
+        """Show whose face was put in."""
         return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.donor) if row.donor else NOTHING
 
     @display(description="Its own split")
     def split(self, row: DatasetVideo) -> str:
+        """Show the data set's own split."""
         return dict(SPLITS).get(row.official_split, row.official_split) or NOTHING
 
-    @display(description="Side here")
-    def side_text(self, row: Any) -> str:
-        side = getattr(row, "side", "")
-        return Side(side).label if side in Side.values else NOTHING
+    @display(description="Split here")
+    def split_here(self, row: Any) -> str:
+        """Show the split of the identity in this installation."""
+        split = getattr(row, "split_here", "")
+        return Split(split).label if split in Split.values else NOTHING

@@ -1,4 +1,4 @@
-"""Model versions: what each one is worth by its own figures, and which one is active."""
+"""Model versions: their metrics, gate outcome, promotions and training runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
 from detection.admin.metrics import flatten, headline, sections
 from detection.admin.training.promoting import can_promote, promote_view, rollback_view
 from detection.admin.training.promotions import KIND_TONES
-from detection.admin.training.run_page import RUN_TONES, standing
+from detection.admin.training.run_page import RUN_TONES, promotion_check
 from detection.models import ModelVersion
 from detection.selectors.videos import active_model, newest_judged_run
 
@@ -25,23 +25,26 @@ HISTORY_LIMIT = 50
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("name_link", "standing", "auc", "fake_from", "created", "promoted", "promote_button")
+    """The list of model versions and the page of one."""
+
+    list_display = ("name_link", "status", "auc", "fake_from", "created", "promoted", "promote_button")
     list_display_links = None
     list_before_template = "admin/detection/includes/models_head.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    readonly_fields = ("standing", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
+    readonly_fields = ("status", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
     fieldsets = (
-        (None, {"fields": ("name", "standing", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
+        (None, {"fields": ("name", "status", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
         ("Held-out figures", {"fields": ("metrics_table",)}),
         ("Its life", {"fields": ("promotions_table", "runs_table")}),
-        ("Where it comes from", {"fields": ("sha256", "training_data_sha256", "parent", "config_table")}),
+        ("Where it comes from", {"fields": ("sha256", "license", "training_data_sha256", "parent", "config_table")}),
     )
     empty_title = "No model is registered"
     empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URLs of promotion and rollback."""
         wrap = self.admin_site.admin_view
         return [
             path("<uuid:model_id>/promote/", wrap(promote_view), name="detection_modelversion_promote"),
@@ -50,18 +53,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Tell the template whether the user may promote."""
         extra = {"may_promote": can_promote(request), **(extra_context or {})}
         response: HttpResponse = super().changelist_view(request, extra)
         return response
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> ModelVersion | None:
-        model: ModelVersion | None = super().get_object(request, object_id, from_field)
-        if model is not None:
-            model.page_request = request  # type: ignore[attr-defined]  # whose page it is: see PageChangeList
-        return model
-
     @display(description="Name")
     def name_link(self, model: ModelVersion) -> SafeString:
+        """Show name and hash as a link."""
         url = reverse("admin:detection_modelversion_change", args=(model.pk,))
         return format_html(
             '<a class="dfd-link dfd-strong" href="{}">{}</a> <span class="dfd-mono dfd-subtle">{}</span>',
@@ -70,44 +69,53 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             model.sha256[:8],
         )
 
-    @display(description="Standing")
-    def standing(self, model: ModelVersion) -> SafeString:
-        return render_to_string("admin/detection/includes/standing.html", {"model": model})
+    @display(description="Status")
+    def status(self, model: ModelVersion) -> SafeString:
+        """Show whether it is active and experimental."""
+        return render_to_string("admin/detection/includes/model_status.html", {"model": model})
 
     @display(description="Held-out AUC (95 % interval)")
     def auc(self, model: ModelVersion) -> str:
+        """Show the held-out AUC with its interval."""
         return headline(model.metrics) or NOTHING
 
     @display(description="Fake from")
     def fake_from(self, model: ModelVersion) -> str:
+        """Show the threshold."""
         return f"{model.threshold:.3f}"
 
     @display(description="Promoted")
     def promoted(self, model: ModelVersion) -> SafeString | str:
+        """Show when it was promoted."""
         return moment(model.promoted_at)
 
     @display(description="Metrics")
     def metrics_table(self, model: ModelVersion) -> SafeString:
+        """Show all metrics."""
         return render_to_string("admin/detection/includes/metrics.html", {"sections": sections(model.metrics)})
 
     @display(description="Configuration")
     def config_table(self, model: ModelVersion) -> SafeString:
+        """Show the configuration."""
         return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.config)})
 
     @display(description="Gate")
     def decision(self, model: Any) -> SafeString:
-        allowed, sentence = standing(model, active_model(), newest_judged_run(model=model))
+        """Show whether the gate allows its promotion, and why."""
+        allowed, sentence = promotion_check(model, active_model(), newest_judged_run(model=model))
         context = {"model": model, "allowed": allowed, "sentence": sentence, "may_promote": _may(model)}
         return render_to_string("admin/detection/includes/decision.html", context)
 
     @display(description="Promotions")
     def promotions_table(self, model: ModelVersion) -> SafeString:
+        """Show its newest promotions."""
         rows = model.promotions.select_related("by").order_by("-created_at", "-id")[:HISTORY_LIMIT]
         context = {"rows": [{"row": row, "tone": KIND_TONES.get(row.kind, "grey")} for row in rows]}
         return render_to_string("admin/detection/includes/promotions.html", context)
 
     @display(description="Training runs")
     def runs_table(self, model: ModelVersion) -> SafeString:
+        """Show its newest training runs."""
         rows = model.runs.select_related("snapshot").defer("history", "metrics", "last_error")
         shown = rows.order_by("-created_at", "-id")[:HISTORY_LIMIT]
         context = {"rows": [{"row": row, "tone": RUN_TONES.get(row.state, "grey")} for row in shown]}
@@ -115,6 +123,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @display(description="")
     def promote_button(self, model: Any) -> SafeString | str:
+        """Link to the promotion page."""
         if model.active or not _may(model):
             return ""
         url = reverse("admin:detection_modelversion_promote", args=(model.pk,))

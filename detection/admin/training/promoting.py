@@ -1,6 +1,6 @@
-"""Changing the active model: through the gate, by force with a reason, or back to the one before.
+"""Change the active model: through the gate, by force with a reason, or back to the previous one.
 
-Each page shows on what the decision rests and asks once more; what is decided is `services.registry`'s.
+Each page shows what the decision rests on and asks once more; `detection.services.learning.registry` decides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods
 
-from detection.admin.training.run_page import gate_context, standing
+from detection.admin.training.run_page import gate_context, promotion_check
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.selectors.videos import active_model, model_before, newest_judged_run
@@ -30,17 +30,18 @@ MAX_REASON = 500
 
 
 def can_promote(request: HttpRequest) -> bool:
+    """Return whether the user may promote."""
     return request.user.has_perm(PERMISSION)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def promote_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
-    """Make a version the one that new analyses use."""
+    """Promote a version to active, if the gate allows it or by force."""
     if not can_promote(request):
         raise PermissionDenied
     model = get_object_or_404(ModelVersion, pk=model_id)
     run, active = newest_judged_run(model=model), active_model()
-    allowed, sentence = standing(model, active, run)
+    allowed, sentence = promotion_check(model, active, run)
     error, reason = "", request.POST.get("reason", "").strip()
     if request.method == "POST":
         force = request.POST.get("force") == "1"
@@ -78,7 +79,7 @@ def promote_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def rollback_view(request: HttpRequest) -> HttpResponse:
-    """Back to the model that was active before the present one."""
+    """Return to the model that was active before the present one."""
     if not can_promote(request):
         raise PermissionDenied
     error, reason = "", request.POST.get("reason", "").strip()

@@ -1,4 +1,4 @@
-"""Promotions: which model was active when, by whose decision, and on which figures.  Nothing of it is ever changed."""
+"""Promotions, append-only: which model was active when, by whose decision and on which metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from detection.admin.base import NOTHING, ReadOnlyAdmin
+from detection.admin.base import NOTHING, ReadOnlyAdmin, badge
 from detection.admin.filters import DateRangeFilter
 from detection.admin.training.run_page import gate_context
 from detection.models import ModelVersion, Promotion
@@ -22,12 +22,15 @@ KIND_TONES = {"first": "blue", "gate": "green", "forced": "amber", "rollback": "
 
 
 def model_link(model: ModelVersion) -> SafeString:
+    """Link to a model version."""
     url = reverse("admin:detection_modelversion_change", args=(model.pk,))
     return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, model)
 
 
 @admin.register(Promotion)
 class PromotionAdmin(ReadOnlyAdmin):
+    """The list of promotions and the page of one."""
+
     list_display = ("created", "model_cell", "kind_badge", "by_whom", "reason_text", "gate_sentence")
     list_display_links = None
     list_filter = (("kind", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
@@ -41,34 +44,40 @@ class PromotionAdmin(ReadOnlyAdmin):
     empty_text = "Each change of the active model is kept here: promoted, forced, or rolled back."
 
     def get_queryset(self, request: HttpRequest) -> Any:
+        """Return the promotions without the models' large columns."""
         large = ("config", "metrics", "trained_on")
         rows = super().get_queryset(request)
         return rows.defer(*(f"{model}__{field}" for model in ("model_version", "previous") for field in large))
 
     @display(description="Model")
     def model_cell(self, row: Promotion) -> SafeString:
+        """Show the model and its predecessor."""
         after = format_html('<span class="dfd-subtle">after {}</span>', row.previous) if row.previous else ""
         return format_html('<span class="dfd-stack">{}{}</span>', model_link(row.model_version), after)
 
     @display(description="Kind")
     def kind_badge(self, row: Promotion) -> SafeString:
-        tone = KIND_TONES.get(row.kind, "grey")
-        return format_html('<span class="dfd-badge dfd-badge--{}">{}</span>', tone, row.get_kind_display())
+        """Show how it came about."""
+        return badge(KIND_TONES.get(row.kind, "grey"), row.get_kind_display())
 
     @display(description="By")
     def by_whom(self, row: Promotion) -> str:
+        """Show who decided."""
         return str(row.by or "the terminal")
 
     @display(description="Reason")
     def reason_text(self, row: Promotion) -> SafeString | str:
+        """Show the reason."""
         return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', row.reason) if row.reason else NOTHING
 
     @display(description="Gate")
     def gate_sentence(self, row: Promotion) -> SafeString | str:
+        """Show the gate's sentence."""
         gate = gate_context(row.gate)
         return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', gate["sentence"]) if gate else NOTHING
 
     @display(description="Gate")
     def gate_table(self, row: Promotion) -> SafeString | str:
+        """Show the gate's metrics."""
         gate = gate_context(row.gate)
         return render_to_string("admin/detection/includes/gate.html", {"gate": gate}) if gate else NOTHING

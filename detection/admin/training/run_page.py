@@ -1,4 +1,4 @@
-"""What the page of a training run shows, and what its live parts are told."""
+"""Contexts of a training run's page and of its live updates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from django.template.loader import render_to_string
 
 from detection.admin.charts.training_history import charts
 from detection.admin.metrics import headline, sections
-from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
+from detection.models import ModelVersion, RunState, Snapshot, Split, TrainingRun
 from detection.services.jobs.training_runs import OPEN_RUNS
 from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 
 RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
-SIDES = (("train", "Training"), ("val", "Validation"), ("holdout", "Holdout"))
 GATE_NAMES = {
     "auc": "AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -44,18 +43,19 @@ OPTION_NAMES = {
 
 
 def mode(run: TrainingRun) -> str:
+    """Return "Full" or "Frozen", and whether labels were shuffled."""
     options = _dict(run.options)
     name = "Full" if options.get("full") else "Frozen"
     return f"{name}, labels shuffled" if options.get("shuffle_labels") else name
 
 
 def sees_errors(request: HttpRequest) -> bool:
-    """The last error is for those who can do something about it: who may start a run."""
+    """Return whether the user sees the last error: who may start a run."""
     return request.user.has_perm("detection.add_trainingrun")
 
 
 def live_state(run: TrainingRun, *, with_charts: bool = False) -> dict[str, Any]:
-    """What a page asks for every two seconds while the run is open."""
+    """Return what the page polls every two seconds while the run is open."""
     history = run.history if isinstance(run.history, list) else []
     answer = {
         "id": str(run.pk),
@@ -72,13 +72,14 @@ def live_state(run: TrainingRun, *, with_charts: bool = False) -> dict[str, Any]
 
 
 def phase(run: TrainingRun) -> str:
+    """Return what the run is doing, in words."""
     if run.state == RunState.QUEUED:
         return "Waits for a worker" if not run.attempts else "Waits for a worker, to go on where it stopped"
     return run.phase or ("Begins" if run.state == RunState.RUNNING else "")
 
 
 def live_context(run: TrainingRun) -> dict[str, Any]:
-    """Context of includes/run_live.html."""
+    """Return the context of includes/run_live.html."""
     return {
         "run": run,
         "is_open": run.state in OPEN_RUNS,
@@ -88,7 +89,7 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
 
 
 def run_context(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
-    """Everything the page of a run shows; nothing of it asks the database again."""
+    """Return everything the page of a run shows; makes no further query."""
     options = _dict(run.options)
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else None
     return {
@@ -107,6 +108,7 @@ def run_context(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
+    """Render seconds as "90 s", "12 min" or "2 h 05 min"."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -114,20 +116,21 @@ def duration(seconds: float) -> str:
 
 
 def option_text(value: Any) -> str:
+    """Render an option's value."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)[:200] if value not in ("", None) else "–"  # noqa: RUF001
 
 
 def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Counts by side, by data set and by reviewer, and what was left out; entries that are no counts are not shown."""
+    """Return counts by split, data set and reviewer, and what was left out; entries that are no counts are dropped."""
     if snapshot is None:
         return None
     summary = _dict(snapshot.summary)
-    sides, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
+    splits, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
     return {
         "snapshot": snapshot,
-        "sides": [(title, *_counts(sides.get(name))) for name, title in SIDES],
+        "splits": [(title, *_counts(splits.get(name))) for name, title in Split.choices],
         "datasets": [(str(name), *_counts(counts)) for name, counts in sorted(sets.items())],
         "reviewers": _pairs(summary.get("reviewers")),
         "left_out": _pairs(summary.get("left_out")),
@@ -138,7 +141,7 @@ def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
 
 
 def gate_context(gate: Any) -> dict[str, Any] | None:
-    """The gate's answer with its figures as rows of text; None where there was none."""
+    """Return the gate's outcome with its metrics as rows of text, or None where there was none."""
     record = GateRecord.from_json(gate)
     if record is None:
         return None
@@ -171,8 +174,8 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
     }
 
 
-def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
-    """May the gate promote this model now, and why (not), in a sentence; `run` is its newest one with a gate."""
+def promotion_check(model: ModelVersion, active: ModelVersion | None, run: TrainingRun | None) -> tuple[bool, str]:
+    """Return whether the gate allows this promotion now, and why (not); `run` is the model's newest judged run."""
     gate = GateRecord.from_json(run.gate) if run else None
     if model.active:
         return False, "It is the active model."
@@ -185,12 +188,14 @@ def standing(model: ModelVersion, active: ModelVersion | None, run: TrainingRun 
 
 
 def number(value: Any, *, sign: bool = False) -> str:
+    """Render a number with three digits, or a dash."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"  # noqa: RUF001
     return f"{value:+.3f}" if sign else f"{value:.3f}"
 
 
 def span(low: Any, high: Any, *, sign: bool = False) -> str:
+    """Render an interval, or an empty string."""
     texts = number(low, sign=sign), number(high, sign=sign)
     return "" if "–" in texts else f"{texts[0]} to {texts[1]}"  # noqa: RUF001
 

@@ -1,4 +1,4 @@
-"""Training runs: how each one went and what came of it; the way to start one."""
+"""Training runs: progress and outcome of each, and the form that starts one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REPORT_POLICY = (
 
 
 class RunForm(forms.Form):
-    """What a person may choose here; the command line (`manage.py retrain`) has more."""
+    """The options a user may choose; `manage.py retrain` has more."""
 
     mode = forms.ChoiceField(
         label="What learns",
@@ -93,7 +93,7 @@ class RunForm(forms.Form):
     )
 
     def options(self) -> dict[str, Any]:
-        """By the names that a run's options have."""
+        """Return the choices as a run's options."""
         chosen = self.cleaned_data
         return {
             "name": chosen["name"],
@@ -106,7 +106,7 @@ class RunForm(forms.Form):
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def start_view(request: HttpRequest) -> HttpResponse:
-    """The form for a new run; a good one is queued, and its page opened."""
+    """Serve the form of a new run; queue a valid one and redirect to its page."""
     if not request.user.has_perm("detection.add_trainingrun"):
         raise PermissionDenied
     may_promote = request.user.has_perm("detection.add_promotion")
@@ -137,7 +137,7 @@ def start_view(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def live_view(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    """How far the run is, for the page that shows it."""
+    """Return the state of a run as JSON, for the page that polls it."""
     _must_see(request)
     run = get_object_or_404(TrainingRun.objects.defer("metrics", "gate", "last_error"), pk=run_id)
     response = JsonResponse(live_state(run, with_charts="charts" in request.GET))
@@ -147,7 +147,7 @@ def live_view(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 @require_safe
 def report_view(request: HttpRequest, run_id: uuid.UUID, kind: str) -> HttpResponseBase:
-    """The stored report: the page itself, or its figures as a download."""
+    """Serve the stored report as HTML, or its metrics as a JSON download."""
     _must_see(request)
     run = get_object_or_404(TrainingRun.objects.only("report"), pk=run_id)
     name = str(run.report.name or "")
@@ -179,6 +179,8 @@ def _must_see(request: HttpRequest) -> None:
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(ReadOnlyAdmin):
+    """The list of training runs and the page of one."""
+
     list_display = ("when", "progress_cell", "asked_by", "mode_text", "auc", "gate_cell", "report_link")
     list_display_links = None
     list_filter = (("state", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
@@ -194,15 +196,18 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingRun]:
+        """Return the runs without their large columns."""
         rows: QuerySet[TrainingRun] = super().get_queryset(request)
         return rows.defer("history", "last_error", "candidate__metrics", "candidate__trained_on", "candidate__config")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Tell the template whether the user may start a run."""
         may_start = request.user.has_perm("detection.add_trainingrun")
         response: HttpResponse = super().changelist_view(request, {"may_start": may_start, **(extra_context or {})})
         return response
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the URLs of the form, the live state and the reports."""
         wrap = self.admin_site.admin_view
         return [
             path("start/", wrap(start_view), name="detection_trainingrun_start"),
@@ -215,23 +220,28 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     # --- the list ---
     @display(description="When", ordering="created_at")
     def when(self, run: TrainingRun) -> SafeString:
+        """Show when it was requested, as a link."""
         url = reverse("admin:detection_trainingrun_change", args=(run.pk,))
         return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, moment(run.created_at))
 
     @display(description="State")
     def progress_cell(self, run: TrainingRun) -> SafeString:
+        """Show state and progress, updated while the run is open."""
         return render_to_string("admin/detection/includes/run_live.html", live_context(run))
 
     @display(description="Asked for by")
     def asked_by(self, run: TrainingRun) -> str:
+        """Show who requested it."""
         return str(run.requested_by or "the terminal")
 
     @display(description="Mode")
     def mode_text(self, run: TrainingRun) -> str:
+        """Show what it trains."""
         return mode(run)
 
     @display(description="Held-out AUC")
     def auc(self, run: TrainingRun) -> SafeString | str:
+        """Show the held-out AUC with its interval."""
         value, _, interval = (headline(run.metrics) or NOTHING).partition(" ")
         return format_html(
             '<span class="dfd-stack" title="95 % interval"><strong>{}</strong>'
@@ -242,11 +252,13 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     @display(description="Outcome")
     def gate_cell(self, run: TrainingRun) -> SafeString:
+        """Show the gate's outcome."""
         gate = gate_context(run.gate)
         return render_to_string("admin/detection/includes/gate_cell.html", {"run": run, "gate": gate})
 
     @display(description="Report")
     def report_link(self, run: TrainingRun) -> SafeString | str:
+        """Link to the report."""
         if not run.report:
             return NOTHING
         url = reverse("admin:detection_trainingrun_report", args=(run.pk,))
@@ -256,6 +268,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """Serve the page of a run."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
@@ -277,6 +290,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/detection/trainingrun/detail.html", context)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> TrainingRun | None:
+        """Return the run with everything its page shows, or None."""
         try:
             wanted = uuid.UUID(object_id)
         except ValueError:
@@ -286,4 +300,5 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
 
 def moment_text(run: TrainingRun) -> str:
+    """Render when a run was requested."""
     return f"{run.created_at:%Y-%m-%d %H:%M}"

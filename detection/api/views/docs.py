@@ -1,4 +1,4 @@
-"""The API's description.  It is open to all: it tells what can be asked, and no more."""
+"""The OpenAPI schema and Swagger UI, open to everybody."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rest_framework.request import Request
 
 
 class SchemaView(SpectacularAPIView):
-    """OpenAPI 3, as JSON unless YAML is asked for (`?format=yaml`).
+    """OpenAPI 3, as JSON or YAML (`?format=yaml`).
 
-    Anybody may ask for it, so it is worked out once a process: it does not depend on who asks, nor on the query.
+    Rendered once per process, as it depends neither on the user nor on the query.
     """
 
     content_negotiation_class = DefaultContentNegotiation
@@ -56,7 +56,7 @@ _SWAGGER = {
 
 @method_decorator(csp_update(_SWAGGER), name="dispatch")
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI from our own static files; its script is an address of its own, so no inline script is needed."""
+    """Swagger UI from our own static files; its script has a URL of its own, so no inline script is needed."""
 
     content_negotiation_class = DefaultContentNegotiation
     renderer_classes = [TemplateHTMLRenderer]

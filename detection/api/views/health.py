@@ -1,4 +1,4 @@
-"""For those who run it: is the process alive, can it work, and what is going on."""
+"""Liveness, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HealthView(APIView):
 class ReadyView(APIView):
     """Whether uploads can be taken: database, migrations, storage.
 
-    How the broker and the sweep stand is said, too; uploads are taken without them, so neither makes this fail.
+    Broker and sweep are reported, too; uploads are taken without them, so neither makes this fail.
     """
 
     authentication_classes = ()
@@ -66,7 +66,7 @@ class ReadyView(APIView):
 
 
 class MetricsView(APIView):
-    """Prometheus text, for staff only: `authorization: {type: Token, credentials: ...}` in its scrape configuration."""
+    """Prometheus text, for staff only: `authorization: {type: Token, credentials: ...}` in the scrape configuration."""
 
     permission_classes = (IsAdminUser,)
 
@@ -101,10 +101,10 @@ def _check_storage() -> None:
 
 
 class _FromDatabase(Collector):
-    """Read from the tables at each scrape, so that every web process tells the same."""
+    """Metrics read from the tables at each scrape, so that every web process reports the same."""
 
     def collect(self) -> Iterator[Metric]:
-        facts = videos.operating_figures()
+        facts = videos.operational_counts()
         yield _gauge("dfd_videos", "Videos by where they stand.", ("status",), facts.videos)
         yield _gauge("dfd_open_analyses", "Open analyses.", ("state", "stage"), facts.open_analyses)
         yield _gauge("dfd_verdicts", "Standing verdicts.", ("label",), facts.verdicts)
@@ -159,7 +159,7 @@ def _queues() -> Iterator[Metric]:
 
 
 def _last_hour() -> Iterator[Metric]:
-    """Gauges over a sliding hour, read from the tables: to be used as they are, not with rate()."""
+    """Yield gauges over a sliding hour; use them as they are, without rate()."""
     yield _gauge("dfd_outcomes_last_hour", "How the analyses of the last hour ended.", ("state",), metrics.outcomes())
     steps = metrics.steps()
     text = "Seconds that a step took in analyses of the last hour:"

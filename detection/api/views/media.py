@@ -1,6 +1,6 @@
-"""Stored files, to those who may see their video: in pieces, with HTTP Range so that a player can seek.
+"""Serve stored files to users who may see their video, with HTTP Range so that a player can seek.
 
-Uploads are hostile: nothing is served with a type that a browser would run, and nothing may be guessed or framed.
+Uploads are hostile: nothing is served with a type that a browser would run, sniff or frame.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ class Span:
 
     @property
     def length(self) -> int:
+        """Return the number of bytes."""
         return self.end - self.start + 1
 
 
 def parse_range(header: str, size: int) -> Span | None:
-    """The part that a Range header asks of `size` bytes.
+    """Return the bytes that a Range header requests of `size` bytes.
 
-    None is "the whole", which RFC 9110 (14.2) allows for whatever is not understood, and for several parts at once.
-    Raises Refused `range_not_satisfiable`.
+    None means the whole file, which RFC 9110 (14.2) allows for malformed and for multiple ranges.  Raises Refused
+    `range_not_satisfiable`.
     """
     match = _ONE_RANGE.fullmatch(header.strip())
     if match is None or match.groups() == ("", ""):
@@ -76,9 +77,9 @@ def parse_range(header: str, size: int) -> Span | None:
 
 
 class Pieces:
-    """The bytes of a stored file, a piece at a time.  It is open from the start: deleted meanwhile, it is sent whole.
+    """Iterate over the bytes of a stored file; it is open from the start, so a deletion meanwhile does not cut it.
 
-    Raises NotFound where it has gone since it was looked up.
+    Raises NotFound if it is gone already.
     """
 
     def __init__(self, name: str, span: Span) -> None:
@@ -103,7 +104,7 @@ class Pieces:
         return self._pieces
 
     def close(self) -> None:
-        """Called by the web server, also where nothing or only a part was read."""
+        """Close the file; the web server calls this also after a partial read."""
         self._body.close()
 
     def _read(self, left: int) -> Iterator[bytes]:
@@ -118,7 +119,7 @@ def _is_missing_object(error: Exception) -> bool:
 
 
 def serve(request: Request, name: str, *, download_as: str | None = None, max_age_s: int = 0) -> HttpResponseBase:
-    """A stored file as a response: 200, 206, 304 or (raised) 416; 404 where the file is gone."""
+    """Return a stored file as a response: 200, 206, 304 or (raised) 416; raise NotFound if the file is gone."""
     try:
         size = default_storage.size(name)
     except OSError as error:
@@ -247,7 +248,7 @@ class SampledFrameImageView(APIView):
 
 
 def _file_of(video: Video, kind: str) -> str:
-    """The name in storage; empty where there is no such kind, or no such file yet."""
+    """Return the name in storage, or an empty string."""
     files = {"original": video.file, "clip": video.clip, "preview": video.preview, "thumbnail": video.thumbnail}
     file = files.get(kind)
     return str(file.name or "") if file is not None else ""

@@ -1,4 +1,4 @@
-"""Uploads in pieces, by the tus protocol (https://tus.io): core 1.0.0, creation, termination, checksum, expiration."""
+"""Resumable uploads by the tus protocol (https://tus.io): core 1.0.0, creation, termination, checksum, expiration."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from detection.models import ResumableUpload
 from detection.selectors import videos
 from detection.services.uploads import resumable
 from detection.services.uploads.resumable import Checksum
+from detection.services.uploads.uploads import MAX_KEY
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,termination,checksum,expiration"
@@ -48,7 +49,13 @@ def _header(name: str, schema: Any, *, required: bool = True, text: str = "", re
 
 
 TUS = _header("Tus-Resumable", {"type": "string", "enum": [VERSION]})
-OFFSET = {"type": "integer", "minimum": 0}
+OFFSET = {"type": "integer", "minimum": 0, "maximum": settings.DFD_MAX_UPLOAD_BYTES}
+KEY = {"type": "string", "maxLength": MAX_KEY, "pattern": "^[!-~]*$"}
+PAIRS = {"type": "string", "example": "filename Y2xpcC5tcDQ=,external_id Y2FzZS0xNw=="}
+CHECKSUM = {
+    "type": "string",
+    "pattern": "^(sha256 [A-Za-z0-9+/]{43}=|sha1 [A-Za-z0-9+/]{27}=|md5 [A-Za-z0-9+/]{22}==)$",
+}
 
 
 class ResumableUploadSerializer(serializers.ModelSerializer[ResumableUpload]):
@@ -121,9 +128,13 @@ class UploadsView(TusView):
         request=None,
         parameters=[
             TUS,
-            _header("Upload-Length", {"type": "integer", "minimum": 0}, text="Bytes of the whole file."),
-            _header("Upload-Metadata", {"type": "string"}, required=False, text="`key base64,key base64,...`"),
-            _header("Idempotency-Key", {"type": "string", "pattern": "^[!-~]*$"}, required=False),
+            _header(
+                "Upload-Length",
+                {"type": "integer", "minimum": 1, "maximum": settings.DFD_MAX_UPLOAD_BYTES},
+                text="Bytes of the whole file.",
+            ),
+            _header("Upload-Metadata", PAIRS, required=False, text="`key base64,key base64,...`, of UTF-8."),
+            _header("Idempotency-Key", KEY, required=False),
             _header("Location", OpenApiTypes.URI, response=[201], text="Where the pieces go."),
         ],
         responses={201: None} | problems(400, 401, 403, 412, 413, 503),
@@ -155,7 +166,7 @@ class UploadView(TusView):
 
     def head(self, request: Request, upload_id: UUID) -> Response:
         upload = self.get_upload(upload_id)
-        headers = _standing(request, upload, resumable.offset_of(upload))
+        headers = _upload_headers(request, upload, resumable.offset_of(upload))
         return Response(headers=headers | {"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
 
     @extend_schema(
@@ -164,7 +175,7 @@ class UploadView(TusView):
         parameters=[
             TUS,
             _header("Upload-Offset", OFFSET, text="Bytes that have arrived before this piece."),
-            _header("Upload-Checksum", {"type": "string"}, required=False, text="`sha256 base64`, sha1 or md5."),
+            _header("Upload-Checksum", CHECKSUM, required=False, text="`sha256 base64`, sha1 or md5."),
             _header("Upload-Offset", OFFSET, response=[204]),
             _header("Location", OpenApiTypes.URI, response=[204], text="The task, after the last piece."),
         ],
@@ -181,7 +192,7 @@ class UploadView(TusView):
         except (Refused, NotFound):
             _drain(stream)
             raise
-        return Response(status=status.HTTP_204_NO_CONTENT, headers=_standing(request, upload, appended.offset))
+        return Response(status=status.HTTP_204_NO_CONTENT, headers=_upload_headers(request, upload, appended.offset))
 
     @extend_schema(
         summary="Give up an upload in pieces (tus)",
@@ -196,7 +207,7 @@ class UploadView(TusView):
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def _standing(request: Request, upload: ResumableUpload, offset: int) -> dict[str, str]:
+def _upload_headers(request: Request, upload: ResumableUpload, offset: int) -> dict[str, str]:
     headers = {"Upload-Offset": str(offset), "Upload-Expires": http_date(resumable.expires_at(upload).timestamp())}
     if upload.video_id is not None:
         video = videos.visible_videos(user=request.user).filter(pk=upload.video_id).first()
@@ -248,7 +259,7 @@ def _checksum(request: Request) -> Checksum | None:
 
 
 def _drain(stream: HttpRequest) -> None:
-    """Read on for a while: a client in the middle of sending would lose the answer with the connection."""
+    """Read on for a while after a refusal: a client that is still sending would lose the answer with the connection."""
     until, left = time.monotonic() + DRAIN_S, DRAIN_BYTES
     try:
         while left > 0 and time.monotonic() < until and (data := stream.read(min(left, 256 * 1024))):

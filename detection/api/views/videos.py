@@ -1,4 +1,4 @@
-"""Videos, tasks and models.  Each view finds its row among those the caller may see, and calls one service."""
+"""Videos and models; a view finds a visible row and calls one service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from detection.api.serializers import (
 )
 from detection.api.uploadhandler import VideoUploadHandler
 from detection.errors import Refused
-from detection.models import Analysis, FaceFrame, ModelVersion, Review, Video
+from detection.models import FaceFrame, ModelVersion, Review, Video
 from detection.selectors import permissions, videos
 from detection.services.reviews.reviews import record_review
 from detection.services.uploads.uploads import MAX_KEY, analyze_again, delete_video, submit_video
@@ -44,7 +44,7 @@ LOCATION = OpenApiParameter(
 
 
 def problems(*statuses: int) -> dict[Any, Any]:
-    """The errors of an operation, for its schema; too many requests there may be of any."""
+    """Return the error responses of an operation for its schema; 429 is always among them."""
     return {(code, "application/problem+json"): ProblemSerializer for code in sorted({*statuses, 429})}
 
 
@@ -53,7 +53,7 @@ class VideoPart(GenericAPIView[Any]):
     lookup_url_kwarg = "video_id"
 
     def get_video(self) -> Any:
-        """The video of the address, or 404: also where it exists and is not the caller's to see."""
+        """Return the video of the URL; raise NotFound also if the user may not see it."""
         video_id: UUID = self.kwargs["video_id"]
         video = videos.videos_with_answers(user=self.request.user).filter(pk=video_id).first()
         if video is None:
@@ -222,19 +222,6 @@ class ReviewsView(VideoPart, ListAPIView[Review]):
         form.is_valid(raise_exception=True)
         review = record_review(video=video, reviewer=request.user, **form.validated_data)
         return Response(self.get_serializer(review).data, status=status.HTTP_201_CREATED)
-
-
-class TaskView(GenericAPIView[Analysis]):
-    serializer_class = TaskSerializer
-    lookup_url_kwarg = "task_id"
-    queryset = Analysis.objects.none()
-
-    @extend_schema(summary="Poll a task", responses={200: TaskSerializer} | problems(401, 404))
-    def get(self, request: Request, task_id: UUID) -> Response:
-        task = videos.visible_task(user=request.user, task_id=task_id)
-        if task is None:
-            raise NotFound("There is no such task.")
-        return Response(self.get_serializer(task).data)
 
 
 class ModelsView(ListAPIView[ModelVersion]):

@@ -1,14 +1,15 @@
-"""Webhooks: a user's own, to be told when tasks end instead of asking."""
+"""Webhooks of a user, called when analyses end."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView, ListAPIView
@@ -30,8 +31,18 @@ When a task of one of your videos ends, this is sent to each of your webhooks by
 
     {"type": "task.finished", "timestamp": "...",
      "data": {"task": "...", "video": "...", "external_id": "...", "state": "succeeded", "error": null,
-              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5, "model_version": "..."},
+              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5,
+                          "assessment": "suspicious", "model_version": "..."},
               "needs_review": true}}
+
+When people settle on another label than the verdict that was sent, `verdict.overruled` follows, and
+`verdict.reinstated` where they take that back (`label` is then null, or the verdict's own):
+
+    {"type": "verdict.overruled", "timestamp": "...",
+     "data": {"task": "...", "video": "...", "external_id": "...",
+              "verdict": {"label": "fake", "fake_probability": 0.91, "threshold": 0.5,
+                          "assessment": "suspicious", "model_version": "..."},
+              "label": "real"}}
 
 `webhook-id` is the same for each attempt at the same event; `webhook-timestamp` is in Unix seconds; `webhook-signature`
 is `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being the decoded base64 after `whsec_`
@@ -41,8 +52,23 @@ Otherwise it is tried again for about a day; after thirty failures in a row the 
 The host must have public addresses only, and the port be 443 or 8443 (80 or 8080)."""
 
 
+@extend_schema_field(
+    {
+        "type": "string",
+        "maxLength": MAX_URL,
+        "pattern": r"^https?://[!-\"$-?A-\[\]-~]+$"
+        if settings.DFD_WEBHOOK_ALLOW_HTTP
+        else r"^https://[!-\"$-?A-\[\]-~]+$",
+        "description": "https, a host whose addresses are all public, and maybe a port, a path and a query.",
+        "example": "https://hooks.example.org/deepfake-desk",
+    }
+)
+class UrlField(serializers.CharField):
+    """An address that may be called; what else it has to be, `outbound_urls` says."""
+
+
 class WebhookRequestSerializer(serializers.Serializer[Any]):
-    url = serializers.CharField(max_length=MAX_URL, trim_whitespace=False, help_text="Begins with https://.")
+    url = UrlField(max_length=MAX_URL, trim_whitespace=False)
 
 
 class WebhookSerializer(serializers.ModelSerializer[Webhook]):

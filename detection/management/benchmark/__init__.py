@@ -1,1 +1,1 @@
-"""Rows and timings of `benchmark_admin`."""
+"""Rows and timings for `benchmark_admin`."""

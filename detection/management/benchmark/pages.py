@@ -1,4 +1,4 @@
-"""Which pages there are to measure: found, not listed, so that a new list or page is measured by itself."""
+"""Find the pages to measure, instead of listing them, so that a new page is measured by itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Page:
-    """`group` is the list or part of the site it belongs to, `name` which of its pages."""
+    """A URL to measure; `group` is the list or part of the site, `name` which of its pages."""
 
     group: str
     name: str
@@ -39,7 +39,7 @@ class Page:
 
 
 def admin_lists(user: User, *, combined: bool = True) -> Iterator[Page]:
-    """Every list of the admin that the user may see: as it opens, and with each thing one can click or type on it."""
+    """Yield every list that the user may see, plain and with each filter, order and search."""
     for model in sorted(admin.site._registry, key=lambda model: model._meta.label_lower):
         request = RequestFactory().get(list_url(model))
         request.user = user
@@ -49,11 +49,12 @@ def admin_lists(user: User, *, combined: bool = True) -> Iterator[Page]:
 
 
 def list_url(model: type[Model]) -> str:
+    """Return the URL of a model's list."""
     return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
 
 
 def plain_pages(user: User) -> Iterator[Page]:
-    """Addresses of the admin that take no argument and answer a GET; who asks finds out which of them do."""
+    """Yield the admin's URLs without arguments; some of them do not answer a GET."""
     lists = {list_url(model) for model in admin.site._registry}
     for path in sorted(set(_addresses(get_resolver().url_patterns, "/"))):
         if path.startswith("/admin/") and path not in lists and not path.endswith(("/add/", "/logout/", "/jsi18n/")):
@@ -61,7 +62,7 @@ def plain_pages(user: User) -> Iterator[Page]:
 
 
 def video_pages() -> Iterator[Page]:
-    """The page of one video of each kind: what it shows differs."""
+    """Yield the page of one video of each kind."""
     kinds = {
         "many faces": Video.objects.filter(tracks=2),
         "waiting": Video.objects.filter(label="", needs_review=True),
@@ -75,7 +76,7 @@ def video_pages() -> Iterator[Page]:
 
 
 def rest_pages() -> Iterator[Page]:
-    """The REST lists with each of their filters, and what a monitoring system reads."""
+    """Yield the REST lists with each filter, and what monitoring reads."""
     videos = reverse("api:videos")
     yield Page("REST", "videos", videos)
     yield Page("REST", "videos, 100 a page", f"{videos}?page_size=100")
@@ -102,7 +103,7 @@ def rest_pages() -> Iterator[Page]:
 
 
 def searches() -> dict[str, str]:
-    """What people paste into a search box."""
+    """Return search terms by what they are."""
     video = Video.objects.exclude(external_id="").order_by("created_at").first()
     row = DatasetVideo.objects.order_by("path").last()
     assert video is not None
@@ -160,7 +161,7 @@ Choice = tuple[tuple[str, Any], ...]
 
 
 def _choices(spec: Any, changelist: ChangeList) -> Iterator[Choice]:
-    """What one can choose in a filter, as parameters of the address."""
+    """Yield the choices of a filter, as query parameters."""
     now = timezone.now().date()
     for choice in spec.choices(changelist):
         form = choice.get("form")

@@ -1,6 +1,6 @@
-"""What `detection.management.benchmark.rows` writes, one video at a time, as the plain values that databases read.
+"""Values of the rows that `detection.management.benchmark.rows` writes, one video at a time.
 
-Ids are 32 hex digits, moments are text in UTC: SQLite stores both so, and Postgres reads them.
+Ids are 32 hex digits and times are text in UTC: SQLite stores both so, and Postgres reads them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Who:
-    """Keys of what the rows point to; `batches` are (id, reviewer, moment)."""
+    """Keys that rows refer to; `batches` are (id, reviewer, time)."""
 
     owners: tuple[tuple[int, float], ...]
     reviewers: tuple[int, ...]
@@ -69,23 +69,24 @@ class Who:
 
 
 def digest(deal: random.Random) -> str:
+    """Return 64 random hex digits."""
     return f"{deal.getrandbits(256):064x}"
 
 
 def draw_kind(deal: random.Random, age: float) -> str:
-    """`age` runs from 0 (a year ago) to 1 (now): what is still open came last."""
+    """Draw the kind of a video; `age` runs from 0 (a year ago) to 1 (now), and only recent ones are open."""
     if age > 0.992:
         return "running" if deal.random() < 0.01 else "queued"
     return _drawn(deal, _SHARES)
 
 
 def has_faces(deal: random.Random, kind: str, age: float, share: float) -> bool:
-    """Half of those that lists show first, and a share of the rest."""
+    """Return whether a video gets faces: half of those that lists show first, and a share of the rest."""
     return deal.random() < max(share, 0.5 if kind == "waiting" or age > 0.99 else 0.0)
 
 
 def hour(deal: random.Random, model: str) -> dict[str, Any]:
-    """The figures of one hour."""
+    """Return the statistics of one hour."""
     ended = deal.randrange(60, 180)
     fake = ended // 4
     return {
@@ -107,7 +108,7 @@ def add_video(
     now: datetime,
     faces: bool,
 ) -> None:
-    """Append one video and all of its rows to `into`, by the name of the table."""
+    """Append one video and all its rows to `into`, by table."""
     _Video(into, deal, who, kind, created, now).add(faces)
 
 
@@ -229,7 +230,7 @@ class _Video:
         return label
 
     def _reviews(self, verdict_label: str) -> str:
-        """The answers of a video; returns the label that stands.  One reviewer gives half of all of them."""
+        """Append the reviews of a video and return its label; one reviewer gives half of all of them."""
         deal, readers = self.deal, self.who.reviewers
         first = readers[0] if deal.random() < 0.5 else deal.choice(readers)
         other = next(reader for reader in readers if reader != first)

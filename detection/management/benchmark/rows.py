@@ -1,6 +1,6 @@
-"""Rows in bulk, as a year of use leaves them, for measuring and for tests of size.  Never for a database in use.
+"""Write rows in bulk, as a year of use leaves them, for benchmarks and tests; never into a database in use.
 
-The first ten videos of a call are one of each kind, so that few rows show all that many show.
+The first ten videos of a call are one of each kind, so that few rows show what many show.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REVIEWERS = 8
 
 @dataclass
 class Table:
-    """Collects rows of one model (values of `columns`, by their names) and writes them at once."""
+    """Collects rows of one model (values of `columns`) and writes them at once."""
 
     model: type[models.Model]
     columns: tuple[str, ...]
@@ -65,7 +65,7 @@ class Table:
         self._rest = tuple(_plain(f.get_db_prep_save(f.get_default(), connection)) for f in rest)
 
     def write(self) -> None:
-        """Send what was collected to the database.  Values are text and numbers that every database reads."""
+        """Write the collected rows; values are text and numbers that every database reads."""
         quote = connection.ops.quote_name
         names = ", ".join(quote(name) for name in self._names)
         table = quote(self.model._meta.db_table)
@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Made:
-    """Who there is now."""
+    """The users that exist now."""
 
     root: User
     owners: tuple[User, ...]
@@ -101,11 +101,10 @@ def make_rows(
     faces_share: float = 0.01,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Made:
-    """Write `videos` videos with all that belongs to them, over the year that ends now.
+    """Write `videos` videos with all their rows, spread over the year that ends now.
 
-    Of the ten faces that each video would have there are those of half the videos that lists show first, and of
-    `faces_share` of the rest: otherwise they would be most of the database.  `progress` is told how many videos more
-    are written.  May be called again, for more.
+    Half of the videos that lists show first have faces, and `faces_share` of the rest: with all, faces would be most of
+    the database.  `progress` is called with the number of further videos written.  May be called again for more.
     """
     made = _people()
     now = timezone.now().astimezone(UTC)
@@ -138,7 +137,7 @@ def make_rows(
 
 
 def catch_up(*, left: int = 3) -> None:
-    """As if people had answered all that waits, but for `left` videos of each queue, the hardest to find."""
+    """Answer all that waits, but for `left` videos of each queue, the hardest to find."""
     waiting = Video.objects.filter(label="")
     queues: Iterable[tuple[models.QuerySet[Video], str, dict[str, Any]]] = (
         (waiting.filter(needs_review=True), "-margin", {"label": "real"}),
@@ -154,7 +153,7 @@ def catch_up(*, left: int = 3) -> None:
 
 
 def _people() -> Made:
-    """Users cannot log in by password: those who measure hold a session."""
+    """Return users without passwords; whoever measures has a session."""
 
     def user(name: str, group: str = "", **rights: bool) -> User:
         found, created = User.objects.get_or_create(username=name, defaults=rights)
@@ -172,7 +171,7 @@ def _people() -> Made:
 
 
 def _models(made: Made, now: datetime, deal: random.Random) -> tuple[ModelVersion, ModelVersion]:
-    """Models, runs, hours and machines: few rows, there once.  Returns the active model and the one before."""
+    """Return the active model and its predecessor; the first call also writes runs, hours and workers."""
     active = ModelVersion.objects.filter(active=True).first()
     if active is not None:
         return active, ModelVersion.objects.filter(active=False).latest("created_at")

@@ -1,4 +1,4 @@
-"""Times pages and the calls of the workspace, each with the number of queries that it takes."""
+"""Time pages and workspace calls, and count their queries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENOUGH_S = 10.0
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one page took, in milliseconds, and its queries; `status` is the HTTP status."""
+    """One page's times in milliseconds, its number of queries and its HTTP status."""
 
     who: str
     group: str
@@ -39,18 +39,19 @@ class Timing:
     max_ms: float
 
     def as_dict(self) -> dict[str, Any]:
+        """Return it as a dictionary."""
         return asdict(self)
 
 
 def browser(user: User) -> Client:
-    """Somebody who is logged in."""
+    """Return a client that is logged in as the user."""
     client = Client(SERVER_NAME="localhost", raise_request_exception=True)
     client.force_login(user)
     return client
 
 
 def all_pages(*, root: User, reviewer: User, owner: User) -> Iterator[tuple[str, Client, Page]]:
-    """What each of the three has before them: everything, the reviewers' pages, a client's own videos over REST."""
+    """Yield the pages of a superuser, a reviewer and a client."""
     as_root, as_reviewer, as_owner = browser(root), browser(reviewer), browser(owner)
     for page in (*plain_pages(root), *admin_lists(root), *video_pages()):
         yield "superuser", as_root, page
@@ -67,12 +68,12 @@ def all_pages(*, root: User, reviewer: User, owner: User) -> Iterator[tuple[str,
 
 
 def time_page(who: str, client: Client, page: Page, *, repeat: int) -> Timing | None:
-    """One page; None where the address takes no GET or is not for this user."""
+    """Time one page; None if it takes no GET or is not for this user."""
     return timed(who, page, lambda: client.get(page.url, secure=settings.HTTPS), repeat=repeat)
 
 
 def timed(who: str, page: Page, load: Callable[[], Any], *, repeat: int) -> Timing | None:
-    """Loads once to count the queries, then `repeat` times for the time."""
+    """Load once to count queries, then `repeat` times to measure."""
     with CaptureQueriesContext(connection) as captured:
         response: HttpResponse = load()
     queries = len(captured)  # the next request forgets them
@@ -87,7 +88,7 @@ def timed(who: str, page: Page, load: Callable[[], Any], *, repeat: int) -> Timi
 
 
 def time_workspace(reviewer: User, *, repeat: int) -> list[Timing]:
-    """The next video of each queue, its answer and taking that back, through the calls that the page makes."""
+    """Time the workspace's calls for each queue: next, answer, undo."""
     client = browser(reviewer)
     found: list[Timing] = []
     for queue in (workspace.MIXED, *workspace.QUEUES):
@@ -106,7 +107,7 @@ def time_workspace(reviewer: User, *, repeat: int) -> list[Timing]:
 
 
 def _round(client: Client, queue: str) -> list[tuple[str, float, int]]:
-    """Next, answer, undo and release; what is taken back waits again, so that each round finds what the first did."""
+    """Call next, answer, undo and release, so that each round finds what the first did; return (name, ms, queries)."""
     rows = []
 
     def call(name: str, **body: Any) -> Any:
@@ -140,6 +141,6 @@ def _timing(who: str, page: Page, status: int, queries: int, taken: list[float])
 
 
 def claim_as(reviewers: tuple[User, ...]) -> None:
-    """Colleagues who each have a video before them, from every queue in turn."""
+    """Claim a video for each reviewer, from every queue in turn."""
     for number, reviewer in enumerate(reviewers):
         workspace.next_item(reviewer=reviewer, queue=workspace.QUEUES[number % len(workspace.QUEUES)])

@@ -1,4 +1,4 @@
-"""The main job without a server: files in, verdicts out."""
+"""`manage.py analyze`: files in, verdicts out, without a server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
 
 class _Analyzer:
-    """A detector and a classifier, loaded once, and the answer for one file after another."""
+    """A detector and a classifier, loaded once for many files."""
 
     def __init__(self, classifier: Classifier, sha256: str) -> None:
         self.classifier = classifier
@@ -70,7 +70,7 @@ class _Analyzer:
         self.model: dict[str, Any] = {"name": info.name, "sha256": sha256, "experimental": info.experimental}
 
     def analyze(self, path: Path, progress: Callable[[float], None]) -> dict[str, Any]:
-        """The JSON object of one file; a file that is at fault is an answer, not an error."""
+        """Return the JSON object of one file; a faulty file is an answer, not an error."""
         started = time.perf_counter()
         answer: dict[str, Any] = {
             "path": str(path),
@@ -115,6 +115,7 @@ class _Analyzer:
             "label": decision.label,
             "fake_probability": decision.fake_probability,
             "threshold": decision.threshold,
+            "assessment": decision.assessment,
             "track": extraction.tracks[decision.track].index,
             "needs_review": decision.needs_review,
             "review_reasons": list(decision.review_reasons),
@@ -127,7 +128,7 @@ class _Analyzer:
 
 
 def _faces(extraction: Extraction, scores: Sequence[TrackScore]) -> list[dict[str, Any]]:
-    """Every face that was scored, by person and time; boxes are pixels of the frame as shown."""
+    """Return every scored face, by person and time; boxes are pixels of the frame as shown."""
     return [
         {
             "track": track.index,
@@ -143,7 +144,7 @@ def _faces(extraction: Extraction, scores: Sequence[TrackScore]) -> list[dict[st
 
 
 def _walk(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files, and the files of the folders in order of name, without hidden ones."""
+    """Yield files, and files below folders by name, without hidden ones."""
     for path in paths:
         if path.is_dir():
             for file in sorted(path.rglob("*")):
@@ -156,7 +157,7 @@ def _walk(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _load(weights: Path | None) -> tuple[Classifier, str]:
-    """The model to use, and the sha256 of its file."""
+    """Return the classifier to use and the sha256 of its file."""
     try:
         path = weights or _active_weights() or BASELINE
         if not path.is_file():
@@ -170,7 +171,7 @@ def _load(weights: Path | None) -> tuple[Classifier, str]:
 
 
 def _active_weights() -> Path | None:
-    """The active model's file; None without one, or without a database."""
+    """Return the active model's file; None without one or without a database."""
     try:
         model = ModelVersion.objects.filter(active=True).first()
     except DatabaseError:

@@ -1,4 +1,4 @@
-"""How fast the admin is over a million videos, in a scratch database that is made for it and dropped afterwards."""
+"""`manage.py benchmark_admin`: time the admin over a million videos, in a scratch database."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Command(BaseCommand):
             self._measure(options)
 
     def _start(self, options: dict[str, Any]) -> None:
-        """The measuring is another process, whose state is all below a temporary folder: it cannot meet ours."""
+        """Run the measurement in another process whose state is all below a temporary folder."""
         folder: AbstractContextManager[str]
         if options["keep"]:
             folder = nullcontext(tempfile.mkdtemp(prefix="dfd-benchmark-"))
@@ -171,7 +171,7 @@ def _fill(videos: int) -> Made:
 
 
 def _tidy() -> None:
-    """What a database does by itself after a while, and not yet after so many changes at once."""
+    """Checkpoint or vacuum, as a database does by itself after a while."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -202,7 +202,7 @@ def _size() -> int:
 
 
 def _table(report: dict[str, Any]) -> str:
-    """A line a page; of the many pages with two filters at once, the slowest of each list."""
+    """Render a line a page; of pages with two filters, the slowest of each list."""
     machine, database = report["machine"], report["database"]
     lines = [
         f"{report['videos']:,} videos, {database['vendor']} {database['version']} ({database['bytes'] / 1e9:.1f} GB),"

@@ -1,4 +1,4 @@
-"""After an upgrade, once the old processes are gone: what they have written since the migrations is completed."""
+"""`manage.py catch_up`: after an upgrade, complete what old processes wrote since the migrations."""
 
 from __future__ import annotations
 

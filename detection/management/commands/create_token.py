@@ -1,4 +1,4 @@
-"""A token for a client program, and its user if need be."""
+"""`manage.py create_token`: a token for a client program, and its user if missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels as a table, for training and statistics elsewhere."""
+"""`manage.py export_labels`: labels as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detection.services.reviews import labels
 
 
 def moment(text: str) -> datetime:
-    """A day (its beginning here) or a time; without a zone it is this installation's."""
+    """Parse a day (its beginning) or a time; without a zone it is this installation's."""
     try:
         day = parse_date(text)
         found = datetime(day.year, day.month, day.day) if day else parse_datetime(text)  # noqa: DTZ001

@@ -1,4 +1,4 @@
-"""Labels that were given elsewhere, as reviews by one person."""
+"""`manage.py import_labels`: labels made elsewhere, as reviews by one person."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
 
 def _opened(name: str, format: str) -> IO[str]:
-    """As text that may begin with a byte order mark; bytes that are no UTF-8 spoil their own row only."""
+    """Open as UTF-8, with or without a byte order mark; invalid bytes spoil their own row only."""
     # CSV's own line ends are for the csv module; a JSON line ends at \n and nowhere else.
     newline = "" if format == "csv" else "\n"
     if name == "-":

@@ -1,4 +1,4 @@
-"""Bring a file of weights into the registry."""
+"""`manage.py register_model`: add a file of weights to the registry."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Command(BaseCommand):
                 experimental=info.experimental,
                 training_data_sha256=info.training_data_sha256,
                 trained_on=info.trained_on,
+                license=info.license,
                 activate=options["activate"],
             )
         except WeightsError as error:

@@ -1,4 +1,4 @@
-"""The retention policy by hand: what beat has a worker do every hour."""
+"""`manage.py retain`: apply the retention policy now; workers do it every hour."""
 
 from __future__ import annotations
 

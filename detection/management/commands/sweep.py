@@ -1,4 +1,4 @@
-"""One sweep by hand: what beat has workers do every DFD_SWEEP_S seconds."""
+"""`manage.py sweep`: sweep now; workers do it every DFD_SWEEP_S seconds."""
 
 from __future__ import annotations
 

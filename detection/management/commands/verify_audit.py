@@ -1,4 +1,4 @@
-"""Whether the audit log is as it was written."""
+"""`manage.py verify_audit`: check the audit log's chain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from detection.services.ops import audit
 
 
 def noted(text: str) -> tuple[int, str]:
+    """Parse NUMBER:HASH.  Raises ArgumentTypeError."""
     number, _, digest = text.partition(":")
     if not number.isdecimal() or len(digest) != 64:
         raise ArgumentTypeError(f"{text!r} is not NUMBER:HASH, as an earlier run of this command has printed it")

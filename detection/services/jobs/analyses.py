@@ -1,4 +1,4 @@
-"""The job protocol: every change of an Analysis.  The database owns the truth; the broker only wakes a worker.
+"""The job protocol: every change of an Analysis but `cancellation`.  The database owns the truth, a broker only wakes.
 
 A claim is one conditional UPDATE that sets a new fencing token and a lease.  Whoever holds the token may extend the
 lease and finish; whoever has lost it (the lease ran out and another attempt has begun, or the video was deleted) gets
@@ -7,9 +7,10 @@ lease and finish; whoever has lost it (the lease ran out and another attempt has
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -49,6 +50,7 @@ log = structlog.get_logger(__name__)
 
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
+DIED_SILENTLY = "Each time the process that analysed this file ended without a word."
 LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
 
 
@@ -293,6 +295,24 @@ def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, 
             _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
 
 
+def release_of_dead(*, analysis_id: UUID, worker: str, error: str) -> None:
+    """Give back what a process that has ended still holds; with an `error` the attempt counts.
+
+    For who has seen the process end: before that it may be about to finish.
+    """
+    row = Analysis.objects.filter(id=analysis_id, state=State.RUNNING, worker=worker).first()
+    if row is None or row.token is None:
+        return
+    held = Claim(
+        analysis_id=row.id, video_id=row.video_id, stage=row.stage, token=row.token, attempt=row.attempts,
+        sensitive=row.sensitive,
+    )  # fmt: skip
+    with contextlib.suppress(LeaseLost), transaction.atomic():
+        release(claim=held, error=error, detail=DIED_SILENTLY, counts=bool(error))
+        if row.stage == Stage.EXTRACT:
+            orphan_files.watch(video_id=row.video_id)
+
+
 def give_back(
     rows: QuerySet[Analysis],
     *,
@@ -395,15 +415,9 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
             Video.objects.filter(id=claim.video_id).update(
                 clip=clip,
                 thumbnail=thumbnail,
-                container=facts.container[:80],
-                codec=facts.codec[:40],
-                width=facts.width,
-                height=facts.height,
-                rotation=facts.rotation,
-                fps=facts.fps,
-                duration_s=facts.duration_s,
-                frames_decoded=facts.frames_decoded,
+                **asdict(facts) | {"container": facts.container[:80], "codec": facts.codec[:40]},
                 tracks=result.tracks,
+                people_left_out=result.people_left_out,
                 extracted_at=now,
                 pictures_removed_at=None,
             )

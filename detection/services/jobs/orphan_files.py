@@ -17,7 +17,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import FolderCheck, ModelVersion, Snapshot, TrainingRun, Video
+from detection.models import AuditArchive, FolderCheck, ModelVersion, Snapshot, TrainingRun, Video
 from detection.services.jobs.attempt_files import longest_attempt, prune, remove_tree
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 ABANDONED_AFTER = timedelta(days=1)
 """No upload is still on its way into storage after this."""
-NAMES = ((ModelVersion, "file"), (Snapshot, "manifest"), (TrainingRun, "report"))
+NAMES = ((ModelVersion, "file"), (Snapshot, "manifest"), (TrainingRun, "report"), (AuditArchive, "file"))
 """Files outside of the videos' folders."""
 
 

@@ -11,7 +11,10 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of the picture; width and height are pixels as shown."""
+    """Facts of the picture, named as the columns of Video; width and height are pixels as shown.
+
+    `truncated`: clearly fewer frames could be read than the file claims to have.
+    """
 
     container: str
     codec: str
@@ -21,6 +24,8 @@ class VideoFacts:
     fps: float | None
     duration_s: float | None
     frames_decoded: int
+    frames_claimed: int | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class ExtractionResult:
     """Of the thumbnail, 64 hex digits, or `-` where it has no structure; empty where it was not made."""
     face_prints: Mapping[int, str] = field(default_factory=dict)
     """By person (track)."""
+    people_left_out: int = 0
+    """Seen as well, less prominent than those in `faces`."""
 
 
 @dataclass(frozen=True)
@@ -78,4 +85,5 @@ class ClassificationResult:
     people: list[dict[str, Any]]
     needs_review: bool
     review_reasons: tuple[str, ...] = ()
+    assessment: str = ""
     timings: dict[str, float] = field(default_factory=dict)

@@ -91,7 +91,7 @@ def give_back_expired() -> tuple[int, int, bool]:
                     stage=row.stage,
                     attempt=row.attempts,
                     error=_what_happened(row),
-                    detail="Each time the process that analysed this file ended without a word.",
+                    detail=analyses.DIED_SILENTLY,
                 )
                 if row.stage == Stage.EXTRACT:
                     orphan_files.watch(video_id=row.video_id)

@@ -27,6 +27,7 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
         "people": result.people,
         "needs_review": result.needs_review,
         "review_reasons": list(result.review_reasons),
+        "assessment": result.assessment,
         "created_at": now,
     }
 

@@ -18,6 +18,7 @@ import hmac
 import json
 import random
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,11 +34,13 @@ from django.utils import timezone
 
 from detection import dispatch, outbound_urls
 from detection.errors import Refused
-from detection.models import Analysis, DatasetVideo, DeliveryState, Video, Webhook, WebhookDelivery
+from detection.models import Analysis, DatasetVideo, DeliveryState, Verdict, Video, Webhook, WebhookDelivery
 
 log = structlog.get_logger(__name__)
 
 TASK_FINISHED = "task.finished"
+VERDICT_OVERRULED = "verdict.overruled"
+VERDICT_REINSTATED = "verdict.reinstated"
 MAX_WEBHOOKS = 10
 """Of one user."""
 MAX_FAILURES = 30
@@ -127,53 +130,85 @@ def announce(*, analysis_id: UUID) -> None:
     """
     try:
         with transaction.atomic():
-            for webhook_id in _add_deliveries(analysis_id):
-                transaction.on_commit(partial(_wake, webhook_id), robust=True)
+            ids = list(_webhooks_of(analysis_id).values_list("id", flat=True))
+            if not ids:
+                return
+            rows = Analysis.objects.select_related("video", "verdict__model_version").defer("last_error")
+            analysis = rows.get(id=analysis_id)
+            _deliver(ids, TASK_FINISHED, analysis, analysis.finished_at or timezone.now(), _outcome(analysis))
     except Exception as error:
         log.error("webhooks_not_told", analysis=str(analysis_id), error=str(error))
 
 
-def _add_deliveries(analysis_id: UUID) -> list[UUID]:
-    standing = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__is_active=True)
-    standing = standing.filter(owner__videos__analyses=analysis_id)
-    ids = list(standing.values_list("id", flat=True))
-    if not ids:
-        return []
-    analysis = (
-        Analysis.objects.select_related("video", "verdict__model_version").defer("last_error").get(id=analysis_id)
-    )
-    if DatasetVideo.objects.filter(video_id=analysis.video_id).exists():  # nobody has sent these
-        return []
-    body = json.dumps(_event(analysis), separators=(",", ":"))
+def announce_people_say(*, video_id: UUID, before: str, after: str) -> None:
+    """Tell webhooks where people now contradict the verdict that was told to them, or do so no more.
+
+    `before` and `after` are what people said and say of the video: a label that they have settled, or empty.  In the
+    transaction that changes it; never raises, as `announce`.
+    """
+    if before == after:
+        return
+    try:
+        with transaction.atomic():
+            rows = Analysis.objects.filter(video_id=video_id, verdict__isnull=False).defer("last_error")
+            analysis = rows.select_related("video", "verdict__model_version").order_by("-finished_at", "-id").first()
+            if analysis is None or analysis.verdict is None:
+                return
+            overruled = after not in ("", analysis.verdict.label)
+            if not overruled and before in ("", analysis.verdict.label):
+                return
+            event = VERDICT_OVERRULED if overruled else VERDICT_REINSTATED
+            told = _webhooks_of(analysis.id).filter(created_at__lte=analysis.finished_at)
+            data = _ids(analysis) | {"verdict": _verdict(analysis.verdict), "label": after or None}
+            _deliver(list(told.values_list("id", flat=True)), event, analysis, timezone.now(), data)
+    except Exception as error:
+        log.error("webhooks_not_told", video=str(video_id), error=str(error))
+
+
+def _webhooks_of(analysis_id: UUID) -> QuerySet[Webhook]:
+    """Those of the owner of the task's video that are to be told; none for a data set's, which nobody has sent."""
+    rows = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__is_active=True)
+    of_dataset = DatasetVideo.objects.filter(video__analyses=analysis_id)
+    return rows.filter(~Exists(of_dataset), owner__videos__analyses=analysis_id)
+
+
+def _deliver(
+    webhook_ids: Sequence[UUID], event: str, analysis: Analysis, at: datetime, data: Mapping[str, Any]
+) -> None:
+    """Add a delivery for each webhook; in a transaction, after whose commit a worker is told."""
+    body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, separators=(",", ":"))
     WebhookDelivery.objects.bulk_create(
-        WebhookDelivery(
-            webhook_id=webhook_id, event=TASK_FINISHED, video_id=analysis.video_id, task_id=analysis.id, body=body
-        )
-        for webhook_id in ids
+        WebhookDelivery(webhook_id=key, event=event, video_id=analysis.video_id, task_id=analysis.id, body=body)
+        for key in webhook_ids
     )
-    return ids
+    for webhook_id in webhook_ids:
+        transaction.on_commit(partial(_wake, webhook_id), robust=True)
 
 
-def _event(analysis: Analysis) -> dict[str, Any]:
-    video, verdict = analysis.video, analysis.verdict
+def _ids(analysis: Analysis) -> dict[str, Any]:
     return {
-        "type": TASK_FINISHED,
-        "timestamp": (analysis.finished_at or timezone.now()).isoformat(),
-        "data": {
-            "task": str(analysis.id),
-            "video": str(video.id),
-            "external_id": video.external_id,
-            "state": analysis.public_state,
-            "error": {"code": analysis.error_code, "detail": analysis.error_detail} if analysis.error_code else None,
-            "verdict": verdict
-            and {
-                "label": verdict.label,
-                "fake_probability": verdict.fake_probability,
-                "threshold": verdict.threshold,
-                "model_version": verdict.model_version.name,
-            },
-            "needs_review": Video.objects.values_list("needs_review", flat=True).get(id=video.id),
-        },
+        "task": str(analysis.id),
+        "video": str(analysis.video_id),
+        "external_id": analysis.video.external_id,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "label": verdict.label,
+        "fake_probability": verdict.fake_probability,
+        "threshold": verdict.threshold,
+        "assessment": verdict.assessment,
+        "model_version": verdict.model_version.name,
+    }
+
+
+def _outcome(analysis: Analysis) -> dict[str, Any]:
+    return _ids(analysis) | {
+        "state": analysis.public_state,
+        "error": {"code": analysis.error_code, "detail": analysis.error_detail} if analysis.error_code else None,
+        "verdict": analysis.verdict and _verdict(analysis.verdict),
+        "needs_review": Video.objects.values_list("needs_review", flat=True).get(id=analysis.video_id),
     }
 
 

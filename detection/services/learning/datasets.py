@@ -1,7 +1,7 @@
-"""Videos of data sets: labelled from the start, of one owner, and never scored on their way in.
+"""Register videos of data sets: labelled from the start, all of one system user, not scored on import.
 
-They are stored and queued by the same steps as an upload, but have no quota, and nobody is told of the work: whoever
-imports extracts the faces as well.  What a killed import was copying is known by a note in the folder `importing`.
+They are stored and queued by the same steps as an upload, but without quota and without waking a worker: the importing
+command extracts the faces itself.  A note in the folder `importing` names what a killed import was copying.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class Registered:
-    """`known`: this very file of this set is here.  `duplicate`: its content is, under the other path of `video`."""
+    """`known`: this file of this set was imported before.  `duplicate`: its content was, under the path of `video`."""
 
     video: Video
     outcome: Literal["new", "known", "duplicate"]
 
 
 def dataset_owner() -> AbstractBaseUser:
-    """The system user that owns every data set's videos; nobody can log in as it."""
+    """Return the system user that owns every data set's videos; nobody can log in as it."""
     owner, _ = get_user_model().objects.get_or_create(username=OWNER, defaults={"password": make_password(None)})
     return owner
 
@@ -64,10 +64,11 @@ def register_item(
     compression: str = "",
     official_split: str = "",
 ) -> Registered:
-    """Copy the file into storage as a labelled video whose faces are to be extracted, or find that it is here.
+    """Copy a file into storage as a labelled video and queue its extraction, or return the video it is already.
 
-    Raises Refused: as an upload (`empty_file`, `file_too_large`, `not_a_video`), `invalid_item`, and `label_conflict`
-    where the same content or the same path is here with another label, or the path with another content.
+    Raises:
+        Refused: as an upload (`empty_file`, `file_too_large`, `not_a_video`), `invalid_item`, and `label_conflict` when
+            the same content or path exists with another label, or the path with another content.
     """
     row = DatasetVideo(
         dataset=dataset, path=relative, label=label, identity=identity, donor=donor, method=method,
@@ -107,7 +108,7 @@ def register_item(
 
 
 def remove_unfinished() -> int:
-    """Remove what a killed import had copied but not registered; to be called while no other import runs here."""
+    """Delete what a killed import copied but did not register; call only while no other import runs here."""
     removed = 0
     for note in _notes_folder().iterdir():
         try:
@@ -125,8 +126,8 @@ def remove_unfinished() -> int:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where one video of a data set has got to; the error is its newest analysis's."""
+class ImportStatus:
+    """The status of one imported video, with the error of its newest analysis."""
 
     video_id: UUID
     path: str
@@ -136,18 +137,18 @@ class Standing:
 
 
 def open_extractions(*, dataset: str) -> list[tuple[UUID, UUID]]:
-    """(analysis, video) of every video of the set whose faces are still to be extracted, oldest first."""
+    """Return (analysis, video) of the set's videos whose faces are still to be extracted, oldest first."""
     rows = Analysis.objects.filter(
         video__dataset_video__dataset=dataset, state__in=OPEN_STATES, stage=Stage.EXTRACT
     ).order_by("created_at", "id")
     return list(rows.values_list("id", "video_id"))
 
 
-def standings(*, dataset: str) -> list[Standing]:
-    """Of all videos of the set, by path."""
+def import_statuses(*, dataset: str) -> list[ImportStatus]:
+    """Return the status of every video of the set, by path."""
     rows = DatasetVideo.objects.filter(dataset=dataset).order_by("path")
     return [
-        Standing(video_id, path, status, code or "", detail or "")
+        ImportStatus(video_id, path, status, code or "", detail or "")
         for video_id, path, status, code, detail in rows.values_list(
             "video_id",
             "path",
@@ -200,7 +201,7 @@ def _conflict(sentence: str) -> Refused:
 
 
 def _refresh(here: DatasetVideo, row: DatasetVideo) -> None:
-    """A list that was fetched after the first import may say more, above all which videos are for tests only."""
+    """Update what a later list says: it may name more test videos."""
     changes = {name: getattr(row, name) for name in _FACTS if getattr(row, name) != getattr(here, name)}
     if here.official_split == TEST:
         changes.pop("official_split", None)  # once a test video, always one
@@ -209,7 +210,7 @@ def _refresh(here: DatasetVideo, row: DatasetVideo) -> None:
 
 
 def _check(row: DatasetVideo) -> None:
-    """Raises Refused unless every database can hold it."""
+    """Raise Refused unless every database can store the row."""
     if row.label not in VerdictLabel.values:
         raise Refused("invalid_item", f"The label must be one of {', '.join(VerdictLabel.values)}.")
     for field in ("dataset", "path", *_FACTS):
@@ -231,7 +232,7 @@ def _notes_folder() -> Path:
 
 @contextmanager
 def _noted(video: Video) -> Iterator[None]:
-    """While a file is copied, a note with the video's id: a process that is killed cannot take its copy away."""
+    """Keep a note with the video's id while its file is copied, so that the next import can clean up after a kill."""
     note = _notes_folder() / str(video.pk)
     note.touch()
     try:

@@ -1,4 +1,4 @@
-"""The gate's answer as it is kept, and the one rule of when a candidate goes live (`GateRecord.refusal`)."""
+"""The stored outcome of the promotion gate, and the rule of when a candidate goes live: `GateRecord.refusal`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MAX_SENTENCE = 1000
 
 @dataclass(frozen=True)
 class GateRecord:
-    """Whether a candidate passed the promotion gate (`ml.evaluation.promotion_gate`), against whom, and why.
+    """Whether a candidate passed the promotion gate (`ml.evaluation.promotion_gate`), against which model, and why.
 
-    It is kept as JSON with a training run and with a promotion; `from_json` reads those of earlier versions, too.
+    Stored as JSON with training runs and promotions; `from_json` also reads records of earlier versions.
     """
 
     passed: bool
@@ -27,7 +27,7 @@ class GateRecord:
 
     @classmethod
     def from_json(cls, value: Any) -> GateRecord | None:
-        """Read what `to_json` wrote; None where nothing was kept."""
+        """Read what `to_json` wrote; None if nothing was stored."""
         if not isinstance(value, Mapping) or not value:
             return None
         own = {"passed", "sentence", "champion"}
@@ -40,11 +40,11 @@ class GateRecord:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it is stored."""
+        """Return the record as it is stored."""
         return {**self.facts, "passed": self.passed, "sentence": self.sentence, "champion": self.champion}
 
     def refusal(self, active: ModelVersion | None) -> tuple[str, str] | None:
-        """Return (code, sentence) of why the candidate may not go live in place of `active`; None when it may."""
+        """Return (code, sentence) if the candidate may not replace `active`, None if it may."""
         if not self.passed:
             return "gate_refused", self.sentence or "It did not pass the gate."
         if self.champion != (str(active.pk) if active else None):

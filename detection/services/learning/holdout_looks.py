@@ -1,9 +1,9 @@
-"""Count the looks at the holdout: who asks often enough which candidate is better finds one that is so by chance.
+"""Number the looks at the holdout: after enough comparisons some candidate wins by chance.
 
-Each question (this candidate against that active model, on this snapshot's holdout) is noted with the snapshot before
-its answer is known, whatever asked it: a training run or `manage.py promote`.  The gate takes the number and asks for
-more evidence at each look (`ml.evaluation.promotion_gate`).  The holdout grows with the labels; a look counts until
-it has more than twice as many groups of people as it had then, for by then most of them have never been asked.
+Each comparison (this candidate with that active model on this snapshot's holdout) is recorded with the snapshot before
+its result is known, by a training run or `manage.py promote`.  The gate asks for more evidence at each look
+(`ml.evaluation.promotion_gate`).  The holdout grows with the labels; a look counts until the holdout has more than
+twice as many groups of people as it had then.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LOOKS = "looks"
 
 
 def take_look(*, snapshot: Snapshot, candidate: ModelVersion, champion: ModelVersion | None, groups: int) -> int:
-    """Note that the holdout is asked, and return which look it is, 1 for the first.
+    """Record a comparison and return its number, 1 for the first.
 
-    The same question again is the same look: it has the same answer.
+    The same comparison again has the same number, as it has the same result.
 
     Args:
-        snapshot: Whose holdout it is.
+        snapshot: Whose holdout is used.
         candidate: The model that is judged.
-        champion: The model that it is compared with, None where none is active.
+        champion: The active model, or None.
         groups: Groups of people in the videos that both are judged on.
     """
     names = {"candidate": str(candidate.id), "champion": str(champion.id) if champion else None}
@@ -47,7 +47,7 @@ def take_look(*, snapshot: Snapshot, candidate: ModelVersion, champion: ModelVer
 
 
 def _before_looks_were_noted() -> list[int]:
-    """Groups of people of each look of a run whose record has no number: those of before an upgrade."""
+    """Return the groups of people of each comparison recorded by versions that did not number looks."""
     found: list[int] = []
     for gate in TrainingRun.objects.exclude(gate={}).values_list("gate", flat=True):
         facts: dict[str, Any] = gate if isinstance(gate, dict) else {}

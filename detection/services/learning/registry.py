@@ -1,4 +1,4 @@
-"""Model versions: register a file of weights, make one active, find one by what a person types."""
+"""Register weights as model versions, activate a version, and find one by what a person types."""
 
 from __future__ import annotations
 
@@ -42,17 +42,30 @@ def register_model(
     training_data_sha256: str,
     activate: bool,
     trained_on: Sequence[str] = (),
+    license: str = "",
     parent: ModelVersion | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
-    """Store the file and its facts; the same file again is the version that exists.
+    """Store a file of weights as a model version; the same file again returns the existing version.
 
-    `fence` is called in the transaction that adds the version: what it raises leaves neither row nor file.
+    Args:
+        file: The weights.
+        name: A name for people.
+        sha256: The file's hash, as the caller knows it.
+        config: Architecture and preprocessing.
+        metrics: Metrics on held-out videos.
+        threshold: Fake probability from which a video is called fake.
+        temperature: Divides the logits.
+        experimental: Whether every verdict needs review.
+        training_data_sha256: Hash of the training data.
+        activate: Activate an installation's first model; later ones pass the gate (see `promote`).
+        trained_on: Identities seen in training.
+        license: Terms of the weights, empty where unknown.
+        parent: The version that training started from.
+        fence: Called in the transaction that adds the version; what it raises leaves neither row nor file.
 
-    `activate` is for an installation's first model, by whoever sets it up; later ones pass the gate (see `promote`).
-
-    Raises Refused when the file is not the one whose sha256 is given, and `invalid_threshold` or `invalid_temperature`
-    where no verdict could come of them.
+    Raises:
+        Refused: `hash_mismatch`, `invalid_threshold`, `invalid_temperature`.
     """
     if not 0 < threshold < 1:  # not so for NaN either
         raise Refused(
@@ -77,6 +90,7 @@ def register_model(
             experimental=experimental,
             training_data_sha256=training_data_sha256,
             trained_on=sorted(trained_on),
+            license=license[:100],
             parent=parent,
         )
     else:
@@ -87,11 +101,11 @@ def register_model(
 def promote(
     *, model: ModelVersion, gate: GateRecord | None, by: Any = None, force: bool = False, reason: str = ""
 ) -> ModelVersion:
-    """Make the model active if `gate` does not refuse it (`GateRecord.refusal`), or by force with a reason.
+    """Activate the model if the gate allows it (`GateRecord.refusal`), or by force with a reason.
 
     Raises:
-        Refused: `gate_refused` with the gate's own sentence, `stale_gate` when another model than the one it was
-            compared with is active by now, `reason_missing`.
+        Refused: `gate_refused` with the gate's own sentence, `stale_gate` when it was compared with a model that is no
+            longer active, `reason_missing`.
     """
     reason = reason.strip()
     if force:
@@ -106,9 +120,12 @@ def promote(
 
 
 def rollback(*, by: Any = None, reason: str = "") -> ModelVersion:
-    """Back to the model that was active before the present one.  Raises Refused when there was none.
+    """Activate the model that was active before the present one.
 
-    Twice in a row goes back twice: the way is the list of promotions, without those that were rolled back.
+    A second rollback goes back one further: the history is the list of promotions without those rolled back.
+
+    Raises:
+        Refused: `nothing_before`.
     """
     with transaction.atomic():
         lock_models()  # what was before is looked at under the lock under which it comes back
@@ -128,7 +145,8 @@ def activate_model(
 ) -> ModelVersion:
     """Make `model` the active version and release analyses that wait for a model.
 
-    Raises Refused when `kind` says that it passed the gate and `gate` does not, or not against the active model.
+    Raises:
+        Refused: when `kind` says that it passed the gate and `gate` does not, or not against the active model.
     """
     with transaction.atomic():
         lock_models()  # two activations at once must not both find the same one active
@@ -159,7 +177,11 @@ def activate_model(
 
 
 def find_model(*, reference: str) -> ModelVersion:
-    """By id, name, or the beginning of its sha256 (at least 4 digits).  Raises Refused when none or several fit."""
+    """Find a version by id, name, or the beginning of its sha256 (at least 4 digits).
+
+    Raises:
+        Refused: `unknown_model`, `ambiguous_model`.
+    """
     try:
         by_id = ModelVersion.objects.filter(id=UUID(reference))
     except ValueError:
@@ -177,9 +199,11 @@ def find_model(*, reference: str) -> ModelVersion:
 
 
 def local_weights(*, model: ModelVersion) -> Path:
-    """A copy of the version's file on this machine's disk, named by its sha256 and checked by it.
+    """Return a local copy of the version's file, named by its sha256 and checked against it.
 
-    Raises OSError when storage does not have the file, Refused when it is not the one that was registered.
+    Raises:
+        OSError: when storage does not have the file.
+        Refused: `hash_mismatch` when it is not the file that was registered.
     """
     folder: Path = settings.VAR_DIR / "cache"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -206,7 +230,7 @@ def local_weights(*, model: ModelVersion) -> Path:
 
 
 def _mend(model: ModelVersion, file: Path) -> None:
-    """Registering again is how a stored file that was lost or damaged is brought back."""
+    """Replace a stored file that was lost or damaged."""
     try:
         with default_storage.open(str(model.file.name)) as handle:
             sound = hashlib.file_digest(handle, "sha256").hexdigest() == model.sha256
@@ -234,7 +258,7 @@ def _sha256(path: Path) -> str:
 
 
 def _create(file: Path, fence: Callable[[], object], **fields: Any) -> ModelVersion:
-    """The row and its file; whoever comes second with the same file gets the first one's row."""
+    """Store file and row; of two registrations of one file the second gets the first one's row."""
     check, folder = _new_folder()
     try:
         with StoredFiles(lambda: remove_tree(folder)) as files, file.open("rb") as handle:

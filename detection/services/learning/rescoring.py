@@ -1,6 +1,6 @@
-"""Verdicts of the active model for videos that show another model's, from their stored faces.
+"""Rescore stored faces with the active model, for videos that show another model's verdict.
 
-After a rollback most of them are there already: they are shown again, and nothing is computed.
+After a rollback most verdicts exist already: they are shown again, and nothing is computed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.utils import timezone
 from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
 from detection.services.jobs.results import ClassificationResult
 from detection.services.jobs.verdicts import mirrored, verdict_fields
-from detection.services.reviews.rescan import found_sensitively
+from detection.services.reviews.rescan import found_by_rescan
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,12 @@ class StoredVideo:
 
     @property
     def faces(self) -> set[str]:
+        """Return the ids of all its faces."""
         return {str(face.id) for _, run in self.people for face in run}
 
 
 def outdated(*, model: ModelVersion) -> QuerySet[Video]:
-    """Videos with stored faces that do not show a verdict of this model; those in a worker's hands are left to it."""
+    """Return videos with stored faces that do not show a verdict of this model and are not being analysed."""
     shown = Verdict.objects.filter(id=OuterRef("current_verdict"), model_version=model)
     busy = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
     faces = FaceFrame.objects.filter(video=OuterRef("pk"))
@@ -46,7 +47,7 @@ def outdated(*, model: ModelVersion) -> QuerySet[Video]:
 
 
 def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> list[StoredVideo]:
-    """The next videos in the order of their ids, with their faces: four queries, whatever the size."""
+    """Return the next videos by id, with their faces; four queries for any size."""
     rows = outdated(model=model).order_by("id")
     if after is not None:
         rows = rows.filter(id__gt=after)
@@ -57,7 +58,7 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         for video_id, of_video in groupby(faces, key=lambda face: face.video_id)
     }
     earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
-    lowered = found_sensitively(ids)
+    lowered = found_by_rescan(ids)
     batch = [
         StoredVideo(video_id, found[video_id], sensitive=video_id in lowered) for video_id in ids if video_id in found
     ]
@@ -73,11 +74,11 @@ def _faces(verdict: Verdict) -> set[str]:
 
 
 def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, ClassificationResult | None]]) -> int:
-    """All in one transaction; returns how many videos show this model's verdict now.
+    """Store a batch of verdicts in one transaction; return how many videos now show this model's verdict.
 
-    Without a result it is the verdict that `next_batch` found.  Left out are videos that were deleted or taken in hand
-    meanwhile, or whose faces are no longer those that were scored; a batch that is stored twice counts once.  A verdict
-    of this model on older faces is replaced; other models' stay.
+    A result of None stands for the verdict that `next_batch` found.  Videos that were deleted, claimed by a worker, or
+    whose faces changed meanwhile are left out; storing a batch again changes nothing.  A verdict of this model on older
+    faces is replaced; other models' verdicts stay.
     """
     now = timezone.now()
     with transaction.atomic():

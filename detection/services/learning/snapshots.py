@@ -1,10 +1,9 @@
-"""Training-set snapshots: which videos teach, calibrate and judge, frozen and hashed.
+"""Training-set snapshots: which videos train, validate and are held out, frozen and hashed.
 
-A label counts when it is known: real or fake by `detection.services.reviews.consensus`, the rule that makes a video's
-label, too.  Unsure, no-face and disputed never count, nor what an owner thinks of the own video.  Identities are
-dealt to a side once and for good (`IdentitySide`), so that the holdout is the same for every model; a video that would
-join two sides is left out.  Nobody names the people of uploads, so stored prints are asked: uploads that show the same
-shot, or the same face, are one group of people.
+A label counts when `detection.services.reviews.consensus` says real or fake; unsure, no-face and disputed ones do not,
+nor do owners' opinions.  Identities get their split once and for good (`IdentitySide`), so that the holdout is the same
+for every model; videos that would join two splits are left out.  People in uploads have no names, so perceptual hashes
+are compared: uploads that show the same shot or the same face are one group of people.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,6 +28,7 @@ from detection.models import (
     Review,
     ReviewLabel,
     Snapshot,
+    Split,
     VerdictLabel,
     Video,
 )
@@ -36,7 +36,12 @@ from detection.selectors.near_duplicates import NEAR_BITS as NEAR_FACES
 from detection.services.jobs import orphan_files
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
-from detection.services.learning.identity_splits import HOLDOUT, Deal, Linked, components, deal_sides
+from detection.services.learning.identity_splits import (
+    LinkedVideo,
+    SplitAssigner,
+    assign_identity_splits,
+    components,
+)
 from detection.services.reviews.consensus import TEACHING, Answer, settle
 from detection.services.stored_files import StoredFiles
 
@@ -58,13 +63,13 @@ BANDS = 32
 
 
 @dataclass(frozen=True)
-class Item:
-    """One video of a snapshot, as its manifest has it."""
+class SnapshotItem:
+    """One video of a snapshot: a line of its manifest, where `split` has the key `side`."""
 
     video: str
     sha256: str
     label: str
-    side: str
+    split: str
     component: str
     identity: str
     donor: str
@@ -78,12 +83,28 @@ class Item:
     tracks: tuple[tuple[tuple[str, float], ...], ...]
     """By person: (name of the crop in storage, longer side of the box in pixels), in time order."""
 
+    def to_line(self) -> str:
+        """Return the manifest's line, a JSON object with sorted keys."""
+        body = asdict(self)
+        body["side"] = body.pop("split")
+        return json.dumps(body, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> SnapshotItem:
+        """Read what `to_line` wrote."""
+        body = json.loads(line)
+        body["split"] = body.pop("side")
+        body["labelled_by"] = tuple(body["labelled_by"])
+        body["tracks"] = tuple(tuple((name, float(size)) for name, size in track) for track in body["tracks"])
+        return cls(**body)
+
 
 @dataclass
 class Summary:
-    """What is used, and what was left out and why; shown before training and kept with the snapshot."""
+    """Counts of what is used and what was left out; shown before training and stored with the snapshot."""
 
     sides: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Real and fake videos by split; the key is an old name that is stored."""
     datasets: dict[str, dict[str, int]] = field(default_factory=dict)
     reviewers: dict[str, int] = field(default_factory=dict)
     """Videos whose label is this person's answer."""
@@ -103,28 +124,36 @@ class _Candidate:
     reviewers: tuple[str, ...]
 
 
-def freeze_snapshot(*, deal: Deal, seen: Iterable[str] = ()) -> Snapshot:
-    """The snapshot of what is labelled now; the same one again when nothing has changed.
+def freeze_snapshot(
+    *, assign: SplitAssigner, seen: Iterable[str] = (), fence: Callable[[], object] = lambda: None
+) -> Snapshot:
+    """Return a snapshot of what is labelled now, the same one again if nothing has changed.
 
-    `seen` are identities that the model to be compared with was trained on: they train, or they would judge themselves.
-    Every video must have its fingerprint (see `unprinted`).  New identities get their side in the same transaction.
+    Args:
+        assign: Assigns splits to components of people (`ml.data.splits.assign_splits`).
+        seen: Identities that the model to be compared with was trained on; they train, or it would be judged on them.
+        fence: Called at the end of the transaction; what it raises leaves neither rows nor a file.
+
+    Every video must have its perceptual hash (see `without_hashes`).  New identities get their split in the same
+    transaction.
     """
     check = orphan_files.watch_folder(below="snapshots")
     folder = check.path
     with StoredFiles(lambda: remove_tree(folder)) as files:
         with files.transaction():
-            snapshot = _frozen(folder, deal, set(seen))
+            snapshot = _frozen(folder, assign, set(seen))
+            fence()
             orphan_files.claim(check)
         if not str(snapshot.manifest.name).startswith(f"{folder}/"):  # it was here before, or another's is the same
             remove_tree(folder)
     return snapshot
 
 
-def _frozen(folder: str, deal: Deal, seen: set[str]) -> Snapshot:
+def _frozen(folder: str, assign: SplitAssigner, seen: set[str]) -> Snapshot:
     candidates, left_out = _candidates()
-    items, bridges = _deal(candidates, deal, seen)
+    items, bridges = _assign(candidates, assign, seen)
     left_out["joins people of two sides, or a test video of someone who trains"] += bridges
-    content = "".join(json.dumps(asdict(item), sort_keys=True) + "\n" for item in items).encode()
+    content = "".join(item.to_line() for item in items).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     snapshot = Snapshot.objects.filter(sha256=sha256).first()
     if snapshot is not None:
@@ -137,23 +166,22 @@ def _frozen(folder: str, deal: Deal, seen: set[str]) -> Snapshot:
         return Snapshot.objects.get(sha256=sha256)
 
 
-def read_snapshot(*, snapshot: Snapshot) -> list[Item]:
-    """The manifest's items.  Raises OSError when storage has lost it, ValueError when it is not what was frozen."""
+def read_snapshot(*, snapshot: Snapshot) -> list[SnapshotItem]:
+    """Return the manifest's items.
+
+    Raises:
+        OSError: when storage has lost the manifest.
+        ValueError: when it is not what was frozen.
+    """
     with default_storage.open(str(snapshot.manifest.name)) as handle:
         content = handle.read()
     if hashlib.sha256(content).hexdigest() != snapshot.sha256:
         raise ValueError(f"The manifest of snapshot {snapshot} is damaged; freeze a new one.")
-    items = []
-    for line in content.decode().splitlines():
-        body = json.loads(line)
-        body["labelled_by"] = tuple(body["labelled_by"])
-        body["tracks"] = tuple(tuple((name, float(size)) for name, size in track) for track in body["tracks"])
-        items.append(Item(**body))
-    return items
+    return [SnapshotItem.from_line(line) for line in content.decode().splitlines()]
 
 
-def unprinted() -> list[Video]:
-    """The labelled videos that still need their prints."""
+def without_hashes() -> list[Video]:
+    """Return labelled videos that still need their perceptual hashes."""
     return list(without_prints().filter(id__in=_labelled_ids()).only("id", "thumbnail").order_by("id"))
 
 
@@ -161,14 +189,14 @@ def unprinted() -> list[Video]:
 
 
 def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.deciding().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
+    reviewed = Review.objects.effective().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
-    """Videos with one known label and stored faces; how many of the rest were left out, by reason."""
+    """Return videos with one known label and stored faces, and counts of the rest by reason."""
     answers: dict[Any, list[Answer]] = defaultdict(list)
-    rows = Review.objects.deciding().order_by("created_at", "id")
+    rows = Review.objects.effective().order_by("created_at", "id")
     for video_id, *answer in rows.values_list("video_id", "reviewer__username", "label", "role").iterator():
         answers[video_id].append(Answer(*answer))
     datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
@@ -194,16 +222,16 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     return found, left_out
 
 
-# --- sides -----------------------------------------------------------------------------------------------------------
+# --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple[list[Item], int]:
-    """Items with their sides, and how many videos would have joined two sides and were left out."""
+def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str]) -> tuple[list[SnapshotItem], int]:
+    """Return the items with their splits, and the number of videos left out because they would join two splits."""
     shots = _near_duplicates(
         [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates], _same_faces(candidates)
     )
     videos = [
-        Linked(
+        LinkedVideo(
             identity=c.identity,
             donor=c.donor,
             shot=shots.get(str(c.video.id), ""),
@@ -215,11 +243,11 @@ def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple
     ]
     wanted = {name for video in videos for name in video.names}
     settled = {row.name: row.side for row in IdentitySide.objects.all().iterator() if row.name in wanted}
-    known = dict.fromkeys(wanted & seen, "train") | settled
-    side_of, sides = deal_sides(videos, known, deal)
-    fresh = [IdentitySide(name=name, side=side) for name, side in sorted(side_of.items()) if name not in settled]
+    known = dict.fromkeys(wanted & seen, str(Split.TRAIN)) | settled
+    split_of, splits = assign_identity_splits(videos, known, assign)
+    fresh = [IdentitySide(name=name, side=split) for name, split in sorted(split_of.items()) if name not in settled]
     IdentitySide.objects.bulk_create(fresh, ignore_conflicts=True)
-    kept = [k for k, side in enumerate(sides) if side is not None]
+    kept = [k for k, split in enumerate(splits) if split is not None]
     component = components(videos[k].names for k in kept)
     tracks = _tracks([candidates[k].video for k in kept])
     items = []
@@ -227,11 +255,11 @@ def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple
         c, row = candidates[k], candidates[k].dataset
         people = tracks[c.video.id]
         items.append(
-            Item(
+            SnapshotItem(
                 video=str(c.video.id),
                 sha256=c.video.sha256,
                 label=c.label,
-                side=str(sides[k]),
+                split=str(splits[k]),
                 component=component[c.identity],
                 identity=c.identity,
                 donor=c.donor,
@@ -243,16 +271,16 @@ def _deal(candidates: Sequence[_Candidate], deal: Deal, seen: set[str]) -> tuple
                 labelled_by=c.reviewers,
                 # Of a fake only the person most present teaches: who else is in the picture is not forged.  Judged
                 # it is as any upload, by all of them.
-                tracks=people[:1] if c.label == VerdictLabel.FAKE and sides[k] != HOLDOUT else people,
+                tracks=people[:1] if c.label == VerdictLabel.FAKE and splits[k] != Split.HOLDOUT else people,
             )
         )
     return items, len(videos) - len(kept)
 
 
 def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
-    """Pairs of ids of videos that show the same face, of which at least one is an upload.
+    """Return pairs of videos that show the same face, at least one of them an upload.
 
-    Data sets name their people, who are many: there a wrong link in a million pairs would tie strangers together.
+    People of data sets have names, and there are many: a wrong link in a million pairs would tie strangers together.
     """
     uploads = {c.video.id: c.dataset is None for c in candidates}
     pairs: list[tuple[str, str]] = []
@@ -277,9 +305,9 @@ def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
 
 
 def _near_duplicates(prints: Sequence[tuple[str, str, str]], linked: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Video id -> name of its group of near-duplicates; lone videos are not in it.
+    """Map each video that has near-duplicates to the name of its group.
 
-    `prints` are (id, sha256, fingerprint); `linked` are pairs of ids that belong together for another reason.
+    `prints` are (id, sha256, perceptual hash); `linked` are pairs of ids that belong together for another reason.
     """
     links: dict[str, set[str]] = defaultdict(set)
     for video_id, twin in linked:
@@ -325,11 +353,11 @@ def _tracks(videos: Sequence[Video]) -> dict[Any, tuple[tuple[tuple[str, float],
     return {video_id: tuple(tuple(faces) for _, faces in sorted(tracks.items())) for video_id, tracks in found.items()}
 
 
-def _summary(items: Sequence[Item], left_out: Counter[str]) -> dict[str, Any]:
+def _summary(items: Sequence[SnapshotItem], left_out: Counter[str]) -> dict[str, Any]:
     summary = Summary(left_out={reason: n for reason, n in sorted(left_out.items()) if n})
     for item in items:
-        side = summary.sides.setdefault(item.side, dict.fromkeys(VerdictLabel.values, 0))
-        side[item.label] += 1
+        split = summary.sides.setdefault(item.split, dict.fromkeys(VerdictLabel.values, 0))
+        split[item.label] += 1
         counts = summary.datasets.setdefault(item.dataset, dict.fromkeys(VerdictLabel.values, 0))
         counts[item.label] += 1
         if item.labelled_by:

@@ -1,4 +1,4 @@
-"""Users and their tokens, as the command line makes them."""
+"""Create users and API tokens for the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES = ("uploader", "reviewer", "senior_reviewer", "model_owner", "operator", "
 
 @dataclass(frozen=True)
 class NewToken:
-    """`token` exists only here: the database keeps a hash."""
+    """`token` exists only here; the database stores a hash."""
 
     token: str
     user_created: bool
@@ -30,10 +30,11 @@ class NewToken:
 def create_token(
     *, username: str, role: str | None = None, days: int | None = None, password: str | None = None
 ) -> NewToken:
-    """A token for the user, who is made if need be (as an uploader, unless `role` says otherwise).
+    """Return a token for the user, who is created if missing (as uploader unless `role` is given).
 
-    A role is added to what the user may do already.  All but `uploader` may enter the admin; `admin` may do all.
-    `days` is the token's life, None for ever.  Raises Refused for a name or a password that cannot be used.
+    A role is added to the user's existing ones; all but `uploader` may enter the admin.  `days` is the token's life,
+    None
+    for ever.  Raises Refused `invalid_user` for a name or password that cannot be used.
     """
     users = get_user_model()
     user = users.objects.filter(username=username).first()

@@ -1,8 +1,8 @@
-"""The audit log: one entry for each thing that was done, in the transaction that does it, chained by hashes.
+"""The audit log: one entry per action, in the action's transaction, chained by hashes.
 
-An entry is added while the head of the chain is locked, and the lock is held until the transaction ends: record last.
-(SQLite has one writer at a time anyway.)  Whoever may write to the database can write the whole chain anew: the hash of
-each entry is in the log lines as well, and `verify_audit --expect` asks for an entry that was noted elsewhere.
+Adding an entry locks the head of the chain until the transaction ends, so record last.  Whoever can write to the
+database can rewrite the chain; each hash is also in the log lines, and `verify_audit --expect` checks a noted one.
+`audit_archive` moves old entries into files; the chain goes through them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from uuid import UUID
 
 import structlog
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection.audit_context import Actor, who
-from detection.models import AuditAction, AuditEntry, AuditHead, Video
+from detection.models import AuditAction, AuditArchive, AuditEntry, AuditHead, Video
 from detection.models.audit import BEGINNING
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,7 @@ Facts = Mapping[str, Any]
 def record(
     action: AuditAction, *, subject: str = "", by: AbstractBaseUser | None = None, facts: Facts | None = None
 ) -> AuditEntry:
-    """Add an entry.  `facts` are JSON without decimal fractions, which databases do not all give back as they were."""
+    """Add an entry; `facts` are JSON without fractions, which some databases return changed."""
     with transaction.atomic():
         return _add(_locked_head(), action, subject, who(by=by), dict(facts or {}))
 
@@ -49,7 +50,7 @@ def record_once(
     each_address: bool = False,
     facts: Facts | None = None,
 ) -> None:
-    """Add an entry unless this actor (from this address, if that is to count) has one for the subject since then."""
+    """Add an entry unless this actor (from this address, with `each_address`) has one for the subject since then."""
     actor = who()
     same = AuditEntry.objects.filter(subject=subject, action=action, at__gte=since, actor=actor.name)
     if each_address:
@@ -63,7 +64,7 @@ def record_once(
 
 
 def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
-    """Somebody who does not own the video has seen a part of it: one entry a user, video and hour."""
+    """Record that somebody other than the owner has seen part of a video, once per user, video and hour."""
     if Video.objects.filter(pk=video_id, owner_id=user.pk).exists():
         return
     action = AuditAction.MEDIA_DOWNLOADED if original else AuditAction.MEDIA_VIEWED
@@ -75,7 +76,7 @@ def media_read(*, video_id: UUID, user: Any, original: bool = False) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """`broken` has a sentence for each entry that is missing or not as it was written; empty where all are sound.
+    """Result of a check: `broken` has a sentence for each missing or changed entry.
 
     `entries` is the number of the last entry, and `head` its hash.
     """
@@ -86,15 +87,15 @@ class Checked:
 
 
 def verify(*, expect: tuple[int, str] | None = None) -> Checked:
-    """Walk the chain to its end, in batches.  `expect`: number and hash of an entry, as noted at an earlier time."""
+    """Check the whole chain, archives and table, in batches; `expect` is a number and hash noted earlier."""
     count, previous, broken = 0, BEGINNING, list[str]()
-    for entry in _entries():
+    for entry in _entries(broken):
         gap = entry.number - count - 1
         if gap:
             broken.append(_missing(count + 1, entry.number - 1))
         elif entry.previous != previous:
             broken.append(f"Entry {entry.number} does not follow from the one before it.")
-        if entry.hash not in _digests(entry):
+        if not is_as_written(entry):
             broken.append(f"Entry {entry.number} is not as it was written.")
         if expect and expect[0] == entry.number and expect[1] != entry.hash:
             broken.append(f"Entry {entry.number} is not the one that was noted.")
@@ -111,14 +112,19 @@ def verify(*, expect: tuple[int, str] | None = None) -> Checked:
     return Checked(count, previous, tuple(broken))
 
 
+def is_as_written(entry: AuditEntry) -> bool:
+    """Whether the entry has the hash of its content."""
+    return entry.hash in _digests(entry)
+
+
 def _missing(first: int, last: int) -> str:
     return f"Entry {first} is missing." if first == last else f"Entries {first} to {last} are missing."
 
 
 def _digests(entry: AuditEntry) -> list[str]:
-    """The hashes that are right for the entry.
+    """Return the hashes that are valid for the entry.
 
-    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database spelt it anew.
+    Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database respelt it.
     """
     spellings = {entry.address}
     address = ip_address(entry.address) if entry.address else None
@@ -129,30 +135,78 @@ def _digests(entry: AuditEntry) -> list[str]:
 
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:
-    """SHA-256 (hex) of the hash before and the entry as canonical JSON; with `address` in that spelling."""
-    content = {
+    """Return the SHA-256 (hex) of the previous hash and the entry as canonical JSON; `address` overrides its own."""
+    canonical = _canonical(_content(entry) | {"address": address or entry.address})
+    return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
+
+
+def to_line(entry: AuditEntry) -> str:
+    """Return the entry as one line of an archive."""
+    return _canonical(_content(entry) | {"previous": entry.previous, "hash": entry.hash}) + "\n"
+
+
+def from_line(line: str) -> AuditEntry:
+    """Return the unsaved entry of a line of an archive.  Raises ValueError if it is none."""
+    try:
+        values = json.loads(line)
+        return AuditEntry(**values | {"at": datetime.fromisoformat(values["at"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError("A line of an archive is no entry.") from error
+
+
+def _content(entry: AuditEntry) -> dict[str, Any]:
+    return {
         "number": entry.number,
         "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
         "action": str(entry.action),
         "actor": entry.actor,
         "actor_id": entry.actor_id,
-        "address": address or entry.address,
+        "address": entry.address,
         "subject": entry.subject,
         "facts": entry.facts,
     }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(f"{entry.previous}{canonical}".encode()).hexdigest()
 
 
-def _entries() -> Iterator[AuditEntry]:
+def _canonical(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def archived(archive: AuditArchive) -> Iterator[AuditEntry]:
+    """The entries of an archive, in order.  Raises OSError or ValueError where its file is gone or damaged."""
+    with default_storage.open(str(archive.file.name)) as file:
+        for line in file:
+            yield from_line(line.decode())
+
+
+def _entries(broken: list[str]) -> Iterator[AuditEntry]:
+    """Archives and table, in order, while old entries may be moved from the one to the other.
+
+    An archive that cannot be read adds a sentence to `broken`.
+    """
     last = 0
-    while batch := list(AuditEntry.objects.filter(number__gt=last).order_by("number")[:BATCH]):
+    while True:
+        archive = AuditArchive.objects.filter(first__lte=last + 1, last__gt=last).first()
+        if archive is not None:
+            try:
+                for entry in archived(archive):
+                    if entry.number > last:
+                        yield entry
+            except (OSError, ValueError) as error:
+                broken.append(f"The archive of the entries {archive} cannot be read: {error}")
+            last = archive.last
+            continue
+        batch = list(AuditEntry.objects.filter(number__gt=last).order_by("number")[:BATCH])
+        if not batch:
+            return
+        follows = batch[0].number == last + 1
+        if not follows and AuditArchive.objects.filter(first__lte=last + 1, last__gt=last).exists():
+            continue  # they were moved between the two questions
         yield from batch
         last = batch[-1].number
 
 
 def _locked_head() -> AuditHead:
-    """In a transaction: nobody else adds an entry before it ends."""
+    """Return the head of the chain, locked until the transaction ends."""
     head = AuditHead.objects.select_for_update().first()
     if head is None:  # a new installation
         AuditHead.objects.get_or_create(pk=1)

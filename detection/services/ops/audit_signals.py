@@ -1,6 +1,6 @@
-"""Logins, users, roles and tokens are written by Django and knox: what they signal goes into the audit log.
+"""Record logins and changes of users, roles and tokens, from signals of Django and knox.
 
-The receivers run inside the transaction of what they hear of, where there is one.
+Receivers run in the transaction of what they record, if there is one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FAILURES = timedelta(minutes=1)
 
 
 def connect() -> None:
-    """Called once, when the program starts."""
+    """Connect the receivers; called once at start."""
     users = get_user_model()
     for signal, receiver, sender in (
         (user_logged_in, _logged_in, None),
@@ -77,7 +77,7 @@ def _user_deleted(instance: User, **_: Any) -> None:
 
 
 def _rights_given(instance: Any, action: str, reverse: bool, model: Any, pk_set: set[Any] | None, **_: Any) -> None:
-    """A user's groups or permissions, or a group's permissions, from either side."""
+    """Record changes of a user's groups or permissions, or a group's permissions, from either side of the relation."""
     change = {"post_add": "added", "post_remove": "removed", "pre_clear": "removed"}.get(action)
     if change is None:
         return
@@ -133,5 +133,5 @@ def _named(user: User) -> dict[str, Any]:
 
 
 def _name(row: Any) -> str:
-    """A group by its name, a permission as it is asked for, a user by their name."""
+    """Return a group's name, a permission's code name, or a user's name."""
     return str(getattr(row, "codename", None) or getattr(row, "name", None) or row)

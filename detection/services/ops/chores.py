@@ -1,7 +1,7 @@
 """Run recurring chores: each isolated from the others, bounded in time, and its outcome recorded.
 
-A chore that raises or hangs costs the others nothing but its budget.  `ChoreRun` keeps one row for each, and one named
-`SWEEP` for the whole round, which /metrics, /readyz and the admin's first page read.
+A chore that raises or hangs costs the others nothing but its budget.  `ChoreRun` has one row for each, and one named
+`SWEEP` for the whole round, which /metrics, /readyz and the overview page read.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ ERROR_CHARS = 4000
 
 
 class OutOfTime(BaseException):
-    """A chore has used up its budget.  No Exception: what a chore tolerates of single files must not tolerate this."""
+    """A chore used up its budget.
+
+    A BaseException, so that chores which tolerate errors of single files do not swallow it.
+    """
 
 
 @dataclass(frozen=True)
 class Chore:
-    """One step of a round, and after how many seconds it is cut short."""
+    """One step of a round, cut short after `budget_s` seconds."""
 
     name: str
     run: Callable[[], object]
@@ -45,7 +48,7 @@ class Chore:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run of a chore went; `error` is empty on success."""
+    """Outcome of one run; `error` is empty on success."""
 
     name: str
     ran_at: datetime
@@ -54,7 +57,7 @@ class Outcome:
 
 
 def run_all(chores: Sequence[Chore]) -> list[Outcome]:
-    """Run the chores in their order, record how each went and that the round is over; returns the outcomes."""
+    """Run the chores in order, record each outcome and the end of the round, and return the outcomes."""
     started = time.monotonic()
     outcomes = [run(chore) for chore in chores]
     whole = Outcome(SWEEP, timezone.now(), time.monotonic() - started)
@@ -67,7 +70,7 @@ def run_all(chores: Sequence[Chore]) -> list[Outcome]:
 
 
 def run(chore: Chore) -> Outcome:
-    """Run one chore for at most its budget.  Raises nothing but what ends the process."""
+    """Run one chore for at most its budget; returns its errors as an outcome."""
     started, error = time.monotonic(), ""
     try:
         with _limited(chore.budget_s):
@@ -85,7 +88,7 @@ def run(chore: Chore) -> Outcome:
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raises OutOfTime in the body after so many seconds; only the main thread can be interrupted."""
+    """Raise OutOfTime in the block after so many seconds, in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -106,7 +109,7 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _drop_connection() -> None:
-    """The next chore opens one of its own; in whoever's transaction this is (a test's), theirs stays."""
+    """Close the connection, so that the next chore opens its own; inside a transaction (a test's) it stays."""
     if not connection.in_atomic_block:
         connection.close()
 

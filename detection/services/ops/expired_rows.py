@@ -1,6 +1,7 @@
-"""Delete rows that nobody can ask for any more, a few at each sweep, so that no table grows for ever.
+"""Delete expired rows, a few at each sweep, so that no table grows for ever.
 
-Each table has a term; what is within it stays.  The audit log is not among them: its chain is kept from the beginning.
+Each table has its retention time.  The audit log is not among them: it is kept from the beginning, its old entries in
+files (`audit_archive`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ TOKENS_KEPT = timedelta(days=30)
 """After they have expired: so long an operator sees that they have."""
 
 
-def forget() -> int:
-    """Delete at most `BATCH` rows of each table; returns how many."""
+def delete_expired() -> int:
+    """Delete at most `BATCH` rows of each table; return how many."""
     deleted = 0
     with acting_as("expiry"):
         for rows in _expired():
@@ -48,5 +49,5 @@ def _expired() -> Iterator[QuerySet[Any]]:
 
 
 def _oldest(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Those that were added first, by a key that counts up: without an index on the time nothing else is read."""
+    """Return the rows added first, by their counting key: without an index on the time, nothing else is read."""
     return rows.filter(pk__in=list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]))

@@ -1,4 +1,4 @@
-"""Figures by the hour, counted once it is over: what the dashboard shows of the past costs the same at any size."""
+"""Statistics by the hour, counted once it is over, so that the dashboard's cost does not grow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BINS = 20
 
 
 def count_hours(*, now: datetime | None = None) -> int:
-    """Count the hours that are over and not counted yet, at most `BATCH`; returns how many.
+    """Count the hours that are over and not counted yet, at most `BATCH`; return how many.
 
     Two workers at once count the same and store it once.
     """
@@ -38,13 +38,13 @@ def count_hours(*, now: datetime | None = None) -> int:
 
 
 def figures(start: datetime, end: datetime, *, scores: bool = True) -> dict[str, Any]:
-    """What ended from `start` until before `end`, as HourFigures keeps it; without `scores` in three short queries.
+    """Return what ended from `start` until before `end`, as HourFigures stores it.
 
-    Videos of data sets are left out: nobody asked what they are.
+    Without `scores` it takes three short queries.  Data sets' videos are left out.
     """
     ended = Analysis.objects.filter(finished_at__gte=start, finished_at__lt=end, video__dataset_video=None).order_by()
     judged = ended.filter(state=State.SUCCEEDED, verdict__isnull=False)
-    answers = Review.objects.given().by_reviewers().filter(created_at__gte=start, created_at__lt=end).order_by()
+    answers = Review.objects.answers().by_reviewers().filter(created_at__gte=start, created_at__lt=end).order_by()
     found: dict[str, Any] = {
         "states": dict(ended.values_list("state").annotate(Count("pk"))),
         "labels": dict(judged.values_list("verdict__label").annotate(Count("pk"))),
@@ -63,7 +63,7 @@ def figures(start: datetime, end: datetime, *, scores: bool = True) -> dict[str,
 
 
 def hour_of(moment: datetime) -> datetime:
-    """The full hour before."""
+    """Return the beginning of the hour."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 

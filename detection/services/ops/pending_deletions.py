@@ -1,6 +1,6 @@
-"""Files that are to be gone: at once after the commit, and again by the sweeper until they are.
+"""Delete files after the commit that drops them, and again in the sweep until they are gone.
 
-What a video leaves in training packs and cached features is a worker's to remove (`worker.stages.erasure`).
+What a video left in training packs and cached features is deleted by workers (`worker.stages.erasure`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ HOLDER_KEPT = timedelta(days=7)
 
 
 def schedule(*, video_id: UUID, paths: Sequence[str], packs: bool) -> None:
-    """In the transaction that lets the files go: they are removed after its commit.
+    """Delete the files after this transaction commits.
 
-    `packs`: the video's faces may be in what workers have cached, or still on their way into it.
+    `packs`: the video's faces may be in workers' caches, or on their way into them.
     """
     removal = Removal.objects.create(video_id=video_id, paths=list(paths), packs=packs)
     transaction.on_commit(partial(_remove_now, removal), robust=True)
 
 
 def sweep() -> int:
-    """Remove once more what was let go a while ago: a worker may have been writing there, or storage was away."""
+    """Delete again what was scheduled a while ago: a worker may have been writing, or storage was away."""
     done = 0
     for removal in Removal.objects.filter(created_at__lt=timezone.now() - longest_attempt()).exclude(paths=[])[:BATCH]:
         if _remove(removal):
@@ -44,9 +44,9 @@ def sweep() -> int:
 
 
 def waiting_for_packs(*, after: datetime | None = None) -> list[Removal]:
-    """Removals whose videos may still be in packs, and which no training that is under way can put there any more.
+    """Return removals whose videos may still be in packs and which no running training can put there again.
 
-    The oldest first, those made later than `after`.
+    Oldest first, those made later than `after`.
     """
     rows = Removal.objects.filter(packs=True, paths=[], created_at__lt=timezone.now() - longest_attempt())
     if after is not None:
@@ -59,14 +59,15 @@ def waiting_for_packs(*, after: datetime | None = None) -> list[Removal]:
 
 
 def packs_gone(*, removals: Collection[Removal]) -> None:
+    """Delete removals whose caches are erased."""
     Removal.objects.filter(pk__in=[removal.pk for removal in removals]).delete()
 
 
 def finish() -> int:
-    """Delete the removals that every machine with caches has carried out; returns how many.
+    """Delete the removals that every machine with caches has carried out; return how many.
 
-    A machine of which nothing has been heard for `HOLDER_KEPT` is not waited for: should it come back, it is unknown,
-    and empties its caches before it uses them (`worker.stages.erasure.register`).
+    A machine silent for `HOLDER_KEPT` is not waited for: if it returns it is unknown, and empties its caches before it
+    uses them (`worker.stages.erasure.register`).
     """
     gone = CacheHolder.objects.filter(seen_at__lt=timezone.now() - HOLDER_KEPT)
     for holder in gone:

@@ -1,11 +1,11 @@
-"""The retention policy: what is older than DFD_KEEP_*_DAYS goes, in small transactions, oldest first.
+"""The retention policy: delete what is older than DFD_KEEP_*_DAYS, in small transactions, oldest first.
 
-    originals  the upload, its clip and the preview
-    crops      faces, sampled frames, heat maps, thumbnail and prints; what the video's rows say (verdict, label) stays
-    videos     everything
+originals  the upload, its clip and preview
+crops      faces, sampled frames, heat maps, thumbnail and hashes; verdict and label stay
+videos     everything
 
-Never of a video that is being analysed or has evidence being made, nor of a data set's; and no crops of a video whose
-label may teach (DFD_KEEP_LABELLED).
+Never of a video that is being analysed or has evidence being made, nor of a data set's; no crops of a video whose label
+may teach (DFD_KEEP_LABELLED).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BUDGET_S = 30.0
 
 @dataclass(frozen=True)
 class Removed:
-    """How many videos have lost what; `more` says that some were left for the next time."""
+    """How many videos lost what; `more`: some were left for the next round."""
 
     originals: int = 0
     crops: int = 0
@@ -53,7 +53,7 @@ class Removed:
 
 
 def apply() -> Removed:
-    """One round, of at most `BUDGET_S` seconds.  One that removes anything is in the audit log, with its counts."""
+    """Run one round of at most `BUDGET_S` seconds; if it deletes anything, the audit log has the counts."""
     until = time.monotonic() + BUDGET_S
     with acting_as("retention"):
         videos, more_videos = _each(due_videos(), _delete, until)
@@ -70,20 +70,23 @@ def apply() -> Removed:
 
 
 def due_originals() -> QuerySet[Video]:
+    """Return videos whose originals are due."""
     return _due(settings.DFD_KEEP_ORIGINALS_DAYS).filter(original_removed_at=None)
 
 
 def due_crops() -> QuerySet[Video]:
+    """Return videos whose crops are due."""
     rows = _due(settings.DFD_KEEP_CROPS_DAYS).filter(pictures_removed_at=None)
     return rows.exclude(label__in=TEACHING) if settings.DFD_KEEP_LABELLED else rows
 
 
 def due_videos() -> QuerySet[Video]:
+    """Return videos that are due as a whole."""
     return _due(settings.DFD_KEEP_VIDEOS_DAYS)
 
 
 def _due(days: int) -> QuerySet[Video]:
-    """Uploads that are older than so many days and in nobody's hands; none where they are kept for ever."""
+    """Return uploads older than so many days that nothing works on; none if they are kept for ever."""
     if not days:
         return Video.objects.none()
     analyses = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
@@ -97,7 +100,7 @@ def _due(days: int) -> QuerySet[Video]:
 
 
 def _each(due: QuerySet[Video], remove: Callable[[QuerySet[Video], UUID], bool], until: float) -> tuple[int, bool]:
-    """(how many were removed, whether more are due)."""
+    """Return how many were deleted, and whether more are due."""
     ids = list(due.values_list("id", flat=True)[:BATCH])
     count = 0
     for position, video_id in enumerate(ids):
@@ -153,6 +156,6 @@ def _delete(due: QuerySet[Video], video_id: UUID) -> bool:
 
 
 def _still(due: QuerySet[Video], video_id: UUID) -> Video | None:
-    """Locked, if it is due now as it was when the list was made: somebody may have asked for an analysis meanwhile."""
+    """Return the video, locked, if it is still due: an analysis may have been requested meanwhile."""
     list(Video.objects.select_for_update(no_key=True).filter(pk=video_id).values_list("pk"))
     return due.filter(pk=video_id).first()

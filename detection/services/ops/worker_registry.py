@@ -1,4 +1,4 @@
-"""The workers' signs of life, when they have been silent for long."""
+"""Delete heartbeats of workers that are gone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from detection.models import WorkerBeat
 FORGET = timedelta(days=1)
 
 
-def forget_gone() -> int:
-    """Workers that were killed could not say that they are gone; a day later they are of no interest."""
+def delete_gone() -> int:
+    """Delete heartbeats older than a day; a killed worker cannot delete its own."""
     return WorkerBeat.objects.filter(seen_at__lt=timezone.now() - FORGET).delete()[0]

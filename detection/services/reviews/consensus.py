@@ -1,7 +1,7 @@
-"""The one rule for what people's answers make of a video: its label, and with that what teaches.
+"""The one rule that turns people's answers into a video's label.
 
-Used by `Video.label`, the reviewers' queues, training snapshots, exports and retention, so that none of them can hold
-another opinion.  An owner's own opinion and checks against known answers are no part of it: see `ReviewSet.deciding`.
+Used by `Video.label`, review queues, training snapshots, exports and retention, so that none can differ.  Owners'
+opinions and checks against known answers take no part: see `ReviewSet.effective`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEACHING = (ReviewLabel.REAL, ReviewLabel.FAKE)
 
 @dataclass(frozen=True)
 class Answer:
-    """One review: `reviewer` is anything that tells people apart, `role` a ReviewRole."""
+    """One review: `reviewer` is any key that tells people apart, `role` a ReviewRole."""
 
     reviewer: Hashable
     label: str
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Consensus:
-    """`label` is a ReviewLabel, or empty where nobody has answered; `answers` are those that it rests on."""
+    """`label` is a ReviewLabel, or empty without answers; `answers` are those it rests on."""
 
     label: str
     disputed: bool
@@ -35,11 +35,10 @@ class Consensus:
 
 
 def settle(answers: Iterable[Answer], *, dataset_label: str = "") -> Consensus:
-    """Work out the label from deciding answers in the order in which they were given, and a data set's label.
+    """Return the label from effective answers, oldest first, and a data set's label.
 
-    The newest adjudication stands for all, the data set included, until another one.  Otherwise each person's newest
-    answer counts: those that are not unsure must agree with each other and with the data set, and while they do not,
-    the label is unsure.
+    The newest adjudication overrides everything, the data set included.  Otherwise each person's newest answer counts:
+    those other than unsure must agree with each other and with the data set, else the label is unsure.
     """
     newest: dict[Hashable, Answer] = {}
     adjudication: Answer | None = None

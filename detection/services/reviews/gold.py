@@ -1,4 +1,4 @@
-"""Known answers, shown among the videos of the workspace to check its readers, who are not told which these are."""
+"""Known answers: videos shown in the workspace to check reviewers, who are not told which they are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_REASON = 500
 
 
 def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
-    """From now on this video checks its readers; its label is settled with it.
+    """Make the video a known answer; this also adjudicates its label.
 
     Raises Refused: `permission_denied`, `invalid_label`, `invalid_comment`, `still_open`, `not_found`.
     """
@@ -55,7 +55,7 @@ def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
 
 
 def unset_gold(*, video: Video, by: User) -> None:
-    """It checks nobody any more, and what readers said of it no longer counts in their figures; its label stays.
+    """Stop using the video as a check; earlier checks on it no longer count, and its label stays.
 
     Raises Refused `permission_denied`.
     """
@@ -66,7 +66,7 @@ def unset_gold(*, video: Video, by: User) -> None:
 
 
 def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) -> Iterator[tuple[Video, str]]:
-    """Known answers that the reviewer has not been asked, each with the queue that it may pretend to come from."""
+    """Yield known answers that the reviewer was not asked yet, each with a queue that it may pretend to come from."""
     asked = Review.objects.filter(video=OuterRef("video"), reviewer=reviewer)
     taken = ReviewClaim.objects.filter(video=OuterRef("video"), until__gte=timezone.now())
     rows = GoldVideo.objects.filter(~Exists(asked), ~Exists(taken)).exclude(video__in=skipped)
@@ -78,8 +78,8 @@ def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) 
 
 
 def is_open_for(*, video_id: UUID, reviewer: User) -> bool:
-    """Whether the video is a known answer that this reviewer has not given, or has taken back."""
-    asked = Review.objects.standing().filter(video_id=video_id, reviewer=reviewer)
+    """Return whether the video is a known answer without an answer of this reviewer that was not undone."""
+    asked = Review.objects.not_undone().filter(video_id=video_id, reviewer=reviewer)
     return GoldVideo.objects.filter(video_id=video_id).exists() and not asked.exists()
 
 

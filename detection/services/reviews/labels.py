@@ -1,8 +1,7 @@
-"""Labels out of this installation and into it, as CSV or JSON lines: to train elsewhere, to label elsewhere.
+"""Export labels and import labels made elsewhere, as CSV or JSON lines.
 
-Leaving, one video after another is read and written, so that memory stays the same however many there are.  Coming in,
-each row becomes a review by one person; a row whose label that person has given last is skipped, so a file can be
-imported again, or once more after it was interrupted, and nothing is doubled.
+Exports stream one video after another, so memory stays constant.  In an import each row becomes a review by one person;
+a row that repeats that person's last label is skipped, so importing a file again doubles nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ WRITTEN = {"0": ReviewLabel.REAL, "1": ReviewLabel.FAKE} | {label.value: label f
 def write_labels(
     *, write: Callable[[str], object], format: str = "csv", all_reviews: bool = False, since: datetime | None = None
 ) -> int:
-    """One row a labelled video (or, with `all_reviews`, a review), oldest first.  Returns how many."""
+    """Write one row per labelled video (or per review, with `all_reviews`), oldest first; return how many."""
     facts = {"rows": "reviews" if all_reviews else "videos", "since": since.isoformat() if since else None}
     record(AuditAction.EXPORTED, subject="labels", facts=facts)
     rows = review_rows(since=since) if all_reviews else video_rows(since=since)
@@ -74,14 +73,14 @@ def write_labels(
 
 
 def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """Every labelled video with its label, where it comes from, and what the model says."""
+    """Yield every labelled video with its label, the label's source, and the model's verdict."""
     videos = Video.objects.exclude(label="").order_by("created_at", "id")
     if since:
-        reviews = Review.objects.deciding().filter(video=OuterRef("pk"))
+        reviews = Review.objects.effective().filter(video=OuterRef("pk"))
         of_set = DatasetVideo.objects.filter(video=OuterRef("pk"), created_at__gte=since)
         newer = Exists(reviews.filter(created_at__gte=since))
         videos = videos.filter(newer | (~Exists(reviews) & Exists(of_set)))
-    said = Review.objects.deciding().select_related("reviewer").order_by("created_at", "id")
+    said = Review.objects.effective().select_related("reviewer").order_by("created_at", "id")
     videos = (
         videos.select_related("dataset_video", "current_verdict__model_version")
         .prefetch_related(Prefetch("reviews", queryset=said))
@@ -111,10 +110,9 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
 
 
 def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """Every review that was ever given, to the last field; what the model said is what it said at that time.
+    """Yield every review; the model's verdict is the one of that time.
 
-    `counts` is no for what was taken back, for the taking back itself, for checks against known answers and for what
-    an owner thinks of the own video (role `opinion`).
+    `counts` is no for undone answers, rows that undo, checks against known answers, and owners' opinions.
     """
     reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
@@ -169,14 +167,15 @@ def _of_verdict(verdict: Any) -> dict[str, Any]:
 
 
 def defused(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula; `restored` gives back exactly what it was.
+    """Escape a cell so that no spreadsheet runs it as a formula; `restored` inverts it.
 
-    Nor any part of it: a spreadsheet that splits the table elsewhere, at `;` say, sees a cell begin there.
+    Escapes every place where a spreadsheet that splits at another separator, such as `;`, would see a cell begin.
     """
     return _RISKY.sub(r"\1'", "" if value is None else str(value))
 
 
 def restored(cell: str) -> str:
+    """Return the text that `defused` escaped."""
     return _DEFUSED.sub(r"\1", cell)
 
 
@@ -191,7 +190,7 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 @dataclass
 class ImportReport:
-    """What came of a file; `bad` are the lines that nothing was done for, and why."""
+    """Outcome of an import; `bad` are (line, sentence) of rows that could not be used."""
 
     rows: int = 0
     recorded: int = 0
@@ -213,11 +212,11 @@ class _Row:
 
 
 class _BadRow(Exception):
-    """The message says what is wrong with it."""
+    """A row cannot be used; the message says why."""
 
 
 def find_reviewer(*, username: str) -> User:
-    """Raises Refused for somebody who is unknown or may not review."""
+    """Return the user of that name.  Raises Refused unless they may review."""
     user = User.objects.filter(username=username).first()
     if user is None:
         raise Refused("unknown_user", f"There is no user {username!r}.", status=404)
@@ -227,10 +226,10 @@ def find_reviewer(*, username: str) -> User:
 
 
 def import_labels(*, file: IO[str], reviewer: User, format: str = "csv", dry_run: bool = False) -> ImportReport:
-    """Each row becomes a review by `reviewer`, of the video with its id or else of all with its sha256.
+    """Record each row as a review by `reviewer`, of the video with its id, else of all videos with its sha256.
 
-    Where several rows mean the same video the last one counts: what is said twice in a file must not be recorded
-    again by each new import.  Open `file` with newline="" for CSV.  Raises Refused for a file without the columns.
+    Of several rows for one video the last one counts, so that importing a file again records nothing new.  Open `file`
+    with newline="" for CSV.  Raises Refused if required columns are missing.
     """
     report = ImportReport()
     wanted: dict[UUID, _Row] = {}
@@ -256,13 +255,13 @@ def import_labels(*, file: IO[str], reviewer: User, format: str = "csv", dry_run
 
 
 def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
-    """False where this reviewer has said so already."""
+    """Record one label; return False if this reviewer's last answer is the same."""
     with transaction.atomic():
         # Locked before looking: of two imports at once, the second one sees what the first has recorded.
         video = Video.objects.select_for_update().filter(pk=video_id).first()
         if video is None:
             raise Refused("not_found", "The video was deleted meanwhile.", status=404)
-        mine = Review.objects.deciding().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
+        mine = Review.objects.effective().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
         if mine.values_list("label", flat=True).first() == row.label:
             return False
         if not dry_run:
@@ -271,7 +270,7 @@ def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
 
 
 def _matched(rows: list[_Row]) -> Iterator[tuple[_Row, list[UUID]]]:
-    """Each row with the ids of its videos, in two queries for all of them."""
+    """Yield each row with the ids of its videos, in two queries for all rows."""
     ids = {row.video_id for row in rows if row.video_id}
     hashes = {row.sha256 for row in rows if row.sha256}
     known: set[UUID] = set()
@@ -285,7 +284,7 @@ def _matched(rows: list[_Row]) -> Iterator[tuple[_Row, list[UUID]]]:
 
 
 def _rows(file: IO[str], format: str, report: ImportReport) -> Iterator[_Row]:
-    """The rows that can be understood; the others go into the report."""
+    """Yield the valid rows, and add the others to the report."""
     for line, cells in (_csv_rows if format == "csv" else _json_rows)(file):
         report.rows += 1
         try:
@@ -300,7 +299,7 @@ def _rows(file: IO[str], format: str, report: ImportReport) -> Iterator[_Row]:
 
 
 def _csv_rows(file: IO[str]) -> Iterator[tuple[int, Mapping[str, str] | str]]:
-    """(line where it begins, cells by column); or a sentence where it is no row."""
+    """Yield (first line, cells by column), or (first line, sentence) for a malformed row."""
     first = file.readline()
     separator = ";" if first.count(";") > first.count(",") else ","  # as spreadsheets of half of Europe write it
     header = [name.strip().lower() for name in next(csv.reader([first], delimiter=separator), [])]

@@ -1,7 +1,7 @@
-"""Looking again, with lower thresholds for what counts as a face, where nobody was found at first.
+"""Rescan a video in which no face was found, with lowered detection thresholds.
 
-What such a look finds is less certain.  So each verdict on those faces needs a person's review (`sensitive_faces`),
-whether it is the first on them or one of a later model: it is asked of the analysis that stored the faces.
+Faces found that way are less certain, so every verdict on them needs review (`sensitive_faces`), by any model: the
+analysis that stored the faces says so.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from detection.services.jobs.analyses import queue_analysis
 log = structlog.get_logger(__name__)
 
 
-def look_again(*, video: Video, by: User) -> Analysis:
-    """Queue an analysis with lower thresholds, or return the one that is open already.
+def request_rescan(*, video: Video, by: User) -> Analysis:
+    """Queue an analysis with lowered thresholds, or return the open one.
 
-    Raises Refused: `permission_denied`, `not_no_face` (there is no need), `looked_already` (it would find no more),
+    Raises Refused: `permission_denied`, `not_no_face` (faces were found), `looked_already` (it was rescanned before),
     `original_expired`.
     """
     if not by.has_perm("detection.add_review"):
@@ -33,7 +33,7 @@ def look_again(*, video: Video, by: User) -> Analysis:
     status = Video.objects.filter(pk=video.pk).values_list("status", flat=True).first()
     if status != State.NO_FACE:
         raise Refused("not_no_face", "Only a video in which no face was found is looked at again.", status=409)
-    if looked_twice(video):
+    if rescanned(video):
         raise Refused(
             "looked_already",
             "This video was looked at with lower thresholds before, and no face was found either.",
@@ -44,16 +44,17 @@ def look_again(*, video: Video, by: User) -> Analysis:
     return analysis
 
 
-def looked_twice(video: Video) -> bool:
-    """Whether the look with lower thresholds found nobody either."""
+def rescanned(video: Video) -> bool:
+    """Return whether a rescan found no face either."""
     return video.analyses.filter(sensitive=True, state=State.NO_FACE).exists()
 
 
-def found_sensitively(video_ids: Collection[UUID]) -> set[UUID]:
-    """Those of the videos whose stored faces were found with lowered thresholds.
+def found_by_rescan(video_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the videos whose stored faces were found with lowered thresholds.
 
-    An analysis that has extracted keeps the seconds that it took, from the very transaction that stored the faces; one
-    that only classified has none.  At most one of a video is open, so the newest of them stored what is there.
+    Only an analysis that extracted has `extract` in its timings, written in the transaction that stored the faces.  At
+    most
+    one analysis of a video is open, so the newest of them stored the present faces.
     """
     rows = Analysis.objects.filter(video_id__in=video_ids, timings__has_key="extract").order_by("created_at", "id")
     newest = dict(rows.values_list("video_id", "sensitive"))

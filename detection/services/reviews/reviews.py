@@ -1,4 +1,4 @@
-"""What people say of videos, in a list, over REST or in the workspace.  Every answer is a row; none is ever changed."""
+"""Record and undo reviews, and mirror the resulting label on the video.  Reviews are append-only."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from detection.models import (
     Video,
 )
 from detection.selectors.permissions import may_adjudicate, may_have_opinion, may_review
+from detection.services.jobs import webhook_deliveries
 from detection.services.reviews.consensus import Answer, Consensus, settle
 from detection.services.validation import is_storable
 
@@ -35,7 +36,7 @@ MAX_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Reading:
-    """How an answer came about; the default is a button in a list, where the score is in sight."""
+    """How an answer came about; the default is a button in a list, where the score is visible."""
 
     role: str = ReviewRole.LIST
     queue: str = ""
@@ -54,13 +55,16 @@ def record_review(
     comment: str = "",
     reading: Reading | None = None,
 ) -> Review:
-    """Append one review, link it to the verdict that stands, and work out the video's label anew (see `consensus`).
+    """Append a review, link it to the current verdict, and update the video's label (see `consensus`).
 
-    Who says it decides what it may decide: an owner who may not review has an opinion (`ReviewRole.OPINION`), which
-    decides nothing; and what was adjudicated is adjudicated anew by who may do that, whatever page they answer on.
-    The verdict and its `needs_review` stay as they were: a video waits for a person while it needs a review and has
-    no label.  Raises Refused: `permission_denied` (neither the owner nor a reviewer, or an adjudication by somebody
-    who may not settle disagreements), `invalid_label`, `invalid_comment`, `not_found` (the video was deleted).
+    An owner who may not review records an opinion (`ReviewRole.OPINION`), which changes no label; an adjudicated label
+    is
+    only changed by another adjudication.  The verdict and its `needs_review` stay: a video waits for a person while it
+    needs review and has no label.
+
+    Raises:
+        Refused: `permission_denied` (neither owner nor reviewer, or an adjudication without that right),
+            `invalid_label`, `invalid_comment`, `not_found` (the video was deleted).
     """
     reading = reading or Reading()
     opinion = not may_review(user=reviewer)
@@ -97,11 +101,12 @@ def record_review(
 
 
 def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: ReviewBatch | None = None) -> Review:
-    """Take one's own answer back, by a row that says so.  The label that stood before stands again.
+    """Append a row that undoes an answer, and update the video's label.
 
-    With `batch`, as a part of reverting a decision for many videos, whose rights were looked at there.
-    Raises Refused: `permission_denied` (also for an adjudication by somebody who has lost the right to it),
-    `nothing_to_undo` (taken back already).
+    With `batch`, as part of reverting a batch whose permissions were checked.
+
+    Raises:
+        Refused: `permission_denied` (not one's own, or an adjudication without that right), `nothing_to_undo`.
     """
     if by.pk is None or (batch is None and review.reviewer_id != by.pk):
         raise Refused("permission_denied", "Only one's own answer can be taken back.", status=403)
@@ -109,7 +114,7 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
         raise Refused("permission_denied", "Only who settles disagreements may take this answer back.", status=403)
     with transaction.atomic():
         locked = _locked(review.video_id)
-        if not Review.objects.standing().filter(pk=review.pk).exists():
+        if not Review.objects.not_undone().filter(pk=review.pk).exists():
             raise Refused("nothing_to_undo", "This answer has been taken back already.", status=409)
         row = Review.objects.create(
             video=locked, reviewer_id=by.pk, undoes=review, role=ReviewRole.UNDO, queue=review.queue, batch=batch
@@ -119,7 +124,7 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
 
 
 def answers_of(video_id: UUID) -> dict[int, Review]:
-    """Reviewer -> their newest answer that counts, in the order in which these were given."""
+    """Map each reviewer's id to their newest effective answer, in the order given."""
     found: dict[int, Review] = {}
     for row in _deciding(video_id).select_related("reviewer"):
         found.pop(row.reviewer_id, None)
@@ -128,17 +133,16 @@ def answers_of(video_id: UUID) -> dict[int, Review]:
 
 
 def consensus_of(video_id: UUID) -> Consensus:
-    """What a video's answers and its data set make of it now."""
+    """Return what a video's answers and its data set make of it now."""
     rows = _deciding(video_id).values_list("reviewer_id", "label", "role")
     of_dataset = DatasetVideo.objects.filter(video_id=video_id).values_list("label", flat=True).first()
     return settle((Answer(*row) for row in rows), dataset_label=of_dataset or "")
 
 
 def catch_up() -> int:
-    """Complete what processes of the version before wrote, whose owners' opinions counted; returns for how many videos.
+    """Update rows that processes of the previous version wrote during an upgrade; return how many labels changed.
 
-    An owner's answer from a list or over REST becomes an opinion where they may not review, and labels that the
-    answers do not bear out are worked out anew.
+    Answers of owners who may not review become opinions, and labels that rested on them are recomputed.
     """
     owned = Review.objects.filter(role=ReviewRole.LIST, undoes=None, reviewer=F("video__owner")).order_by()
     owners = User.objects.filter(pk__in=owned.values("reviewer"))
@@ -155,7 +159,7 @@ def catch_up() -> int:
 
 
 def _locked(video_id: Any) -> Video:
-    """Locked, so that of two answers at once the newer one is also the one whose label stays."""
+    """Return the video, locked, so that of two concurrent answers the newer one's label stays."""
     rows = (
         Video.objects.select_for_update(of=("self",))
         .select_related("current_verdict")
@@ -168,27 +172,34 @@ def _locked(video_id: Any) -> Video:
 
 
 def _deciding(video_id: UUID) -> QuerySet[Review]:
-    return Review.objects.deciding().filter(video_id=video_id).order_by("created_at", "id")
+    return Review.objects.effective().filter(video_id=video_id).order_by("created_at", "id")
 
 
 def _role(video: Video, reading: Reading, reviewer: AbstractBaseUser | AnonymousUser) -> str:
-    """How the answer counts: what was adjudicated is overturned by another adjudication only."""
+    """Return how the answer counts; only an adjudication changes an adjudicated label."""
     if reading.role in (ReviewRole.GOLD, ReviewRole.ADJUDICATION) or not may_adjudicate(user=reviewer):
         return reading.role
     return ReviewRole.ADJUDICATION if consensus_of(video.pk).adjudicated else reading.role
 
 
 def _mirror(video: Video) -> datetime:
-    """The video's label and whose turn it is, from the answers that stand."""
-    consensus = consensus_of(video.pk)
+    """Store the video's label and who must answer next, from its effective answers; return the time."""
+    before, consensus = _settled(video), consensus_of(video.pk)
     video.label, video.review_next = consensus.label, _whose_turn(video, consensus)
     now = timezone.now()
     Video.objects.filter(pk=video.pk).update(label=video.label, review_next=video.review_next, updated_at=now)
+    webhook_deliveries.announce_people_say(video_id=video.pk, before=before, after=_settled(video))
     return now
 
 
+def _settled(video: Video) -> str:
+    """The label, where people agree and nobody else is to be asked; else empty."""
+    settled = video.review_next == ReviewNext.NOBODY and video.label != ReviewLabel.UNSURE
+    return video.label if settled else ""
+
+
 def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
-    """A second reader for those drawn by lot (from the other end than the audit) and where the model says otherwise."""
+    """Ask for a second reader where the model disagrees, and for a random share of the videos."""
     if consensus.adjudicated:
         return ReviewNext.NOBODY
     if consensus.disputed:

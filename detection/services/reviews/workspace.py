@@ -1,7 +1,7 @@
-"""The review workspace: who gets which video next, and what becomes of it.
+"""The review workspace: which reviewer gets which video next, and what they answer.
 
-A video is claimed before it is shown, so that two people never have the same one before them; a claim runs out when its
-browser gives no sign of life.  What the model says is not told before the answer is stored.
+A video is claimed before it is shown, so that no two people have it at once; a claim expires when its page stops
+extending it.  The model's verdict is not told before the answer is stored.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TURNS = {role: turn for turn, role in _ROLES.items()}
 
 @dataclass(frozen=True)
 class Claimed:
-    """A video that is the reviewer's for now."""
+    """A video that a reviewer has claimed."""
 
     token: UUID
     video: Video
@@ -62,10 +62,11 @@ class Claimed:
 
 
 def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
-    """What waits in a queue for this reviewer (None: for anyone), claimed or not; each part walks one index in order.
+    """Return what waits in a queue for this reviewer, claimed or not; each part walks one index in order.
 
-    A second reader never gets their own first reading; who settles a disagreement had no part in it.  Raises Refused
-    `unknown_queue`.
+    With `reviewer` None, what waits for anyone.  A second reader never gets their own first reading, and whoever
+    settles a
+    disagreement took no part in it.  Raises Refused `unknown_queue`.
     """
     rows = Video.objects.filter(pictures_removed_at=None)  # nobody can tell what is not there to be seen
     open_rows = rows.filter(label="")
@@ -82,16 +83,16 @@ def queue_parts(*, queue: str, reviewer: User | None) -> list[QuerySet[Video]]:
         turns = [ReviewNext.SECOND]
         if reviewer is None or reviewer.has_perm("detection.adjudicate_review"):
             turns.insert(0, ReviewNext.ADJUDICATE)
-        mine = Review.objects.standing().filter(video=OuterRef("pk"), reviewer=reviewer)
+        mine = Review.objects.not_undone().filter(video=OuterRef("pk"), reviewer=reviewer)
         rows = rows if reviewer is None else rows.filter(~Exists(mine))
         return [rows.filter(review_next=turn).order_by("created_at", "id") for turn in turns]
     raise Refused("unknown_queue", f"There is no queue {queue!r}; there are {', '.join((MIXED, *QUEUES))}.")
 
 
 def oldest_in(*, queue: str) -> datetime | None:
-    """When the video was uploaded that has waited longest in a queue, whoever may have it; None for an empty one.
+    """Return the upload time of the video that has waited longest in a queue.
 
-    The audit is a draw, in no order of time: there is no oldest.
+    None if the queue is empty, and for the random audit, which has no order of time.
     """
     if queue == "audit":
         return None
@@ -107,11 +108,11 @@ def oldest_in(*, queue: str) -> datetime | None:
 def next_item(
     *, reviewer: User, queue: str = MIXED, held: Collection[UUID] = (), skipped: Collection[UUID] = ()
 ) -> Claimed | None:
-    """Claim the next video for the reviewer; None where nothing waits.
+    """Claim the next video for the reviewer; None if nothing waits.
 
-    `held` are the claims that the page still shows.  Others of theirs belong to another tab; those of a page that has
-    fallen silent are taken up again first, so that nothing stays hidden until a lease runs out.
-    Raises Refused `too_many_claims`, `unknown_queue`.
+    `held` are claims that the page still shows.  Claims of a page that went silent are taken up again first; those of
+    other
+    open tabs stay.  Raises Refused `too_many_claims`, `unknown_queue`.
     """
     queues = settings.DFD_REVIEW_ORDER if queue == MIXED else [queue]
     singly = ReviewClaim.objects.filter(reviewer=reviewer, sheet=False)
@@ -141,10 +142,11 @@ def next_item(
 
 
 def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Review:
-    """Store the answer and give the claim up, in one transaction.  From then on the model's answer may be told.
+    """Store the answer and release the claim, in one transaction.
 
-    The same claim answered again is the answer to a request whose reply was lost: it gets the row that is there.
-    Raises Refused `claim_lost` (somebody else has it by now, or it was answered), and as `record_review`.
+    Answering the same claim again returns the stored review: its response was lost.  Raises Refused `claim_lost`
+    (somebody
+    else has it, or it was answered), and as `record_review`.
     """
     with transaction.atomic():
         again = Review.objects.filter(id=token, reviewer=reviewer).first()
@@ -167,11 +169,11 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
 def open_sheet(
     *, reviewer: User, queue: str, chosen: Collection[UUID] = (), held: Collection[UUID] = ()
 ) -> list[Claimed]:
-    """Claim a contact sheet: of the `chosen` videos, or else the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
+    """Claim a contact sheet: the `chosen` videos, or the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
 
-    What the page has `held` until now is given back first, as is what a page fallen silent has; a sheet in another tab
-    stays.  What somebody else has before them is left out.
-    Raises Refused `unknown_queue`; disagreements are settled one by one.
+    Releases what the page `held` and what silent pages hold; sheets in other tabs stay.  Videos claimed by others are
+    left
+    out.  Raises Refused `unknown_queue`; disagreements are settled one by one.
     """
     size = settings.DFD_REVIEW_SHEET_SIZE
     if queue not in SHEET_QUEUES and not chosen:
@@ -194,10 +196,11 @@ def open_sheet(
 def answer_sheet(
     *, reviewer: User, tokens: Collection[UUID], label: str, confirmed: int, batch_id: UUID, comment: str = ""
 ) -> ReviewBatch:
-    """One label for many videos, as one event.  Sent again (the reply was lost), it answers with the batch it made.
+    """Record one label for many videos, as one batch; sent again, return the batch made before.
 
-    `confirmed` is the number that the reviewer was shown and said yes to.  All or nothing: raises Refused
-    `not_as_confirmed`, `claim_lost` (one of them went to somebody else), and as `record_review`.
+    `confirmed` is the number that the reviewer confirmed.  All or nothing: raises Refused `not_as_confirmed`,
+    `claim_lost`
+    (another reviewer has one of them), and as `record_review`.
     """
     with transaction.atomic():
         again = ReviewBatch.objects.filter(id=batch_id, reviewer=reviewer).first()
@@ -228,17 +231,16 @@ def answer_sheet(
 
 
 def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
-    """Take all answers of a contact sheet back at once; those taken back since one by one stay so.
+    """Undo all answers of a batch at once; answers undone one by one before stay undone.
 
-    One's own, or with the right to settle disagreements anybody's.  Raises Refused `permission_denied`,
-    `nothing_to_undo`.
+    Raises Refused `permission_denied` (not one's own, without the right to adjudicate), `nothing_to_undo`.
     """
     if batch.reviewer_id != by.pk and not by.has_perm("detection.adjudicate_review"):
         raise Refused("permission_denied", "Only one's own decisions can be reverted.", status=403)
     with transaction.atomic():
         if batch.undoes_id or ReviewBatch.objects.filter(undoes=batch).exists():
             raise Refused("nothing_to_undo", "This decision has been reverted already.", status=409)
-        rows = list(Review.objects.standing().filter(batch=batch).order_by("video_id"))
+        rows = list(Review.objects.not_undone().filter(batch=batch).order_by("video_id"))
         revert = ReviewBatch.objects.create(reviewer=by, undoes=batch, size=len(rows))
         for row in rows:
             undo_review(review=row, by=by, batch=revert)
@@ -246,7 +248,7 @@ def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
 
 
 def skip(*, reviewer: User, token: UUID) -> UUID:
-    """Give the video back without an answer; returns its id.  Raises Refused `claim_lost`."""
+    """Release the claim without an answer; return the video's id.  Raises Refused `claim_lost`."""
     with transaction.atomic():
         claim = _mine(reviewer, token)
         video_id = claim.video_id  # deleting the row takes it from the object
@@ -254,37 +256,37 @@ def skip(*, reviewer: User, token: UUID) -> UUID:
     return video_id
 
 
-def look_again(*, reviewer: User, token: UUID) -> None:
-    """Give the video up without an answer, and have faces looked for with lower thresholds.
+def request_rescan(*, reviewer: User, token: UUID) -> None:
+    """Release the claim and request a rescan of its video.
 
-    Raises Refused `claim_lost`, and as `second_look.look_again`; the claim stays then.
+    Raises Refused `claim_lost`, and as `rescan.request_rescan`; the claim stays then.
     """
     with transaction.atomic():
         claim = _mine(reviewer, token)
         video = claim.video
         claim.delete()
-        rescan.look_again(video=video, by=reviewer)
+        rescan.request_rescan(video=video, by=reviewer)
 
 
 def release(*, reviewer: User, tokens: Collection[UUID]) -> None:
-    """The page is being closed: others may have its videos."""
+    """Release claims of a page that is being closed."""
     ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).delete()
 
 
-def beat(*, reviewer: User, tokens: Collection[UUID]) -> list[UUID]:
-    """A sign of life for what is on the screen; returns the claims that are lost."""
+def extend_claims(*, reviewer: User, tokens: Collection[UUID]) -> list[UUID]:
+    """Extend the claims of a page; return those that were lost."""
     ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).update(until=_until())
     alive = set(ReviewClaim.objects.filter(reviewer=reviewer, token__in=tokens).values_list("token", flat=True))
     return [token for token in tokens if token not in alive]
 
 
 def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
-    """Take one's newest answer of the workspace back, and claim its video again, unless somebody has it by now.
+    """Undo the reviewer's newest answer in the workspace, and claim its video again unless somebody else has it.
 
     Raises Refused `nothing_to_undo`.
     """
     with transaction.atomic():
-        rows = Review.objects.standing().filter(reviewer=reviewer, batch=None)
+        rows = Review.objects.not_undone().filter(reviewer=reviewer, batch=None)
         rows = rows.exclude(role__in=(ReviewRole.LIST, ReviewRole.OPINION))
         last = rows.order_by("-created_at", "-id").first()
         if last is None:
@@ -293,8 +295,8 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
         return last, _take(last.video_id, reviewer, last.queue, last.role, own=True)
 
 
-def forget_expired() -> int:
-    """Claims that ran out long ago; those that ran out just now are taken over by the next who looks."""
+def delete_expired_claims() -> int:
+    """Delete claims that expired more than a lease ago; newer ones are taken over by the next reviewer."""
     gone = ReviewClaim.objects.filter(until__lt=timezone.now() - timedelta(seconds=settings.DFD_REVIEW_LEASE_S))
     return gone.delete()[0]
 
@@ -318,7 +320,7 @@ def _take(
     sheet: bool = False,
     own: bool = False,
 ) -> Claimed | None:
-    """The claim, or None: somebody was quicker, or the video has been answered or deleted meanwhile."""
+    """Claim a video; None if somebody was quicker, or it was answered or deleted meanwhile."""
     now = timezone.now()
     facts: Mapping[str, Any] = {
         "token": uuid4(), "reviewer": reviewer, "queue": queue, "role": role, "claimed_at": now, "until": _until(),
@@ -357,7 +359,7 @@ def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Vid
     elif queue == CHOSEN:
         waits = True
     else:
-        waits = not Review.objects.deciding().filter(video_id=video_id).exists()
+        waits = not Review.objects.effective().filter(video_id=video_id).exists()
     return video if waits else None
 
 
@@ -374,8 +376,11 @@ def _mine(reviewer: User, token: UUID) -> ReviewClaim:
 
 
 def _given_up(claims: Iterable[ReviewClaim], *, held: Collection[UUID], most: int) -> list[ReviewClaim]:
-    """Those that are not `held` and have had no sign of life for half a lease (a page gives one each third of it), or
-    are the oldest of more than `most`; in the order of `claims`, the oldest first."""
+    """Return claims that are not `held` and that their page gave up, oldest first.
+
+    Given up are those not extended for half a lease (pages extend each third of it), and the oldest of more than
+    `most`.
+    """
     silent = timezone.now() + timedelta(seconds=settings.DFD_REVIEW_LEASE_S / 2)
     others = [claim for claim in claims if claim.token not in held]
     return [claim for n, claim in enumerate(others) if claim.until < silent or n <= len(others) + len(held) - most]

@@ -1,4 +1,4 @@
-"""The right to add to a resumable upload: one request's at a time, kept alive while it works."""
+"""The exclusive right to append to a resumable upload, for one request at a time, extended while it works."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ GONE = "upload_gone"
 
 
 class Hold:
-    """The right to add to an upload, for as long as `token` is the row's."""
+    """The right to append, valid while `token` is the row's."""
 
     def __init__(self, upload: ResumableUpload, token: UUID) -> None:
         self.upload, self.token = upload, token
         self._kept_at = time.monotonic()
 
     def keep(self) -> None:
-        """Say, now and then, that somebody is still at it.  Raises Refused `upload_busy` if another is by now."""
+        """Extend the hold when a third of its time has passed.
+
+        Raises Refused `upload_busy` if another request took it.
+        """
         if time.monotonic() - self._kept_at > HELD.total_seconds() / 3:
             self._kept_at = time.monotonic()
             self.change(held_until=timezone.now() + HELD)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep it while something else takes its time, e.g. a slow storage."""
+        """Extend the hold from a thread during the block, for instance while storage is slow."""
         done = threading.Event()
 
         def keep_on() -> None:
@@ -61,7 +64,7 @@ class Hold:
             thread.join()
 
     def change(self, **fields: Any) -> None:
-        """Raises Refused `upload_busy` if another holds it by now."""
+        """Update the upload's row.  Raises Refused `upload_busy` if another request holds it."""
         rows = ResumableUpload.objects.filter(pk=self.upload.pk, holder=self.token)
         if not rows.update(**fields):
             raise busy()
@@ -69,7 +72,7 @@ class Hold:
 
 @contextmanager
 def held(upload: ResumableUpload) -> Iterator[Hold]:
-    """Nobody else's for as long; the row is read again.  Raises Refused."""
+    """Hold the upload during the block, with its row read again.  Raises Refused `upload_busy` or `upload_gone`."""
     now, token = timezone.now(), uuid4()
     row = ResumableUpload.objects.filter(pk=upload.pk)
     if not row.filter(Q(held_until=None) | Q(held_until__lt=now)).update(holder=token, held_until=now + HELD):
@@ -85,8 +88,10 @@ def held(upload: ResumableUpload) -> Iterator[Hold]:
 
 
 def busy() -> Refused:
+    """Return the refusal while another request appends."""
     return Refused("upload_busy", "Another request is at this upload.", status=423)
 
 
 def gone() -> Refused:
+    """Return the refusal when the upload no longer exists."""
     return Refused(GONE, "There is no such upload any more; begin a new one.", status=410)

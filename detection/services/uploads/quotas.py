@@ -1,6 +1,6 @@
-"""How much one user, and all together, may bring in.  Each refusal says when it is worth trying again.
+"""Limits on uploads, per user and in all; each refusal says when to retry.
 
-Bytes count as they arrive, also of a file that is here already, is deleted again or never completed.
+Bytes count as they arrive, also of files that are duplicates, deleted or never completed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ KEPT = timedelta(days=35)
 
 
 def check_upload(*, owner_id: int) -> None:
-    """Before a file is stored: raises Refused `queue_full` or `quota_exceeded`."""
+    """Raise Refused `queue_full` or `quota_exceeded` before a file is stored."""
     check_queue()
     check_quota(owner_id=owner_id)
 
 
 def check_bytes(*, owner_id: int, size_bytes: int, promised_bytes: int = 0) -> int:
-    """Before so many bytes are received: how many may be.  Raises Refused `daily_bytes_exceeded` where too few.
+    """Return how many bytes the owner may still send today.
 
-    `promised_bytes` are still to come of uploads that have begun.
+    `promised_bytes` are still to come of uploads that have begun.  Raises Refused `daily_bytes_exceeded` if fewer than
+    `size_bytes`.
     """
     left = settings.DFD_MAX_BYTES_A_DAY - _sent_today(owner_id) - promised_bytes
     if size_bytes > left:
@@ -42,10 +43,9 @@ def check_bytes(*, owner_id: int, size_bytes: int, promised_bytes: int = 0) -> i
 
 
 def count_bytes(*, owner_id: int, size_bytes: int, refuse: bool = True) -> None:
-    """Count bytes that have arrived, whatever becomes of them.  Raises Refused `daily_bytes_exceeded`, and counts none.
+    """Count bytes that have arrived.  Raises Refused `daily_bytes_exceeded`, and counts none, unless `refuse` is false.
 
-    The check and the count are one UPDATE, so that the limit holds for requests at once.  Without `refuse` they are
-    counted in any case.
+    Check and count are one UPDATE, so that the limit holds for concurrent requests.
     """
     if size_bytes <= 0:
         return
@@ -59,19 +59,19 @@ def count_bytes(*, owner_id: int, size_bytes: int, refuse: bool = True) -> None:
 
 
 class Arrival:
-    """Counts the bytes of one request as they arrive, in steps; stops them where the day's limit is reached."""
+    """Count the bytes of one request in steps as they arrive, and stop it at the day's limit."""
 
     STEP_BYTES = 4 * 1024 * 1024
     """A refused request may cost nothing up to here."""
 
     def __init__(self, *, owner_id: int, announced_bytes: int) -> None:
-        """Raises Refused `daily_bytes_exceeded` where that many may not come, before any has."""
+        """Raise Refused `daily_bytes_exceeded` if the announced bytes are too many."""
         self._owner_id = owner_id
         self._left = check_bytes(owner_id=owner_id, size_bytes=max(1, announced_bytes))
         self._arrived = self._counted = 0
 
     def add(self, size_bytes: int) -> None:
-        """Raises Refused `daily_bytes_exceeded`."""
+        """Add arrived bytes.  Raises Refused `daily_bytes_exceeded`."""
         self._arrived += size_bytes
         if self._arrived > self._left:
             raise daily_bytes_exceeded(left=self._left, size_bytes=self._arrived)
@@ -79,18 +79,18 @@ class Arrival:
             self.count()
 
     def count(self) -> None:
-        """What has arrived and is not counted yet.  Raises Refused `daily_bytes_exceeded`."""
+        """Count what has arrived since the last step.  Raises Refused `daily_bytes_exceeded`."""
         uncounted, self._counted = self._arrived - self._counted, self._arrived
         count_bytes(owner_id=self._owner_id, size_bytes=uncounted)
 
 
 def lock_owner(owner_id: int) -> None:
-    """Whoever checks what limits a user, and then uses it up, does both under this lock, until the transaction ends."""
+    """Lock the user's row until the transaction ends: whoever checks a limit and then uses it holds this lock."""
     list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner_id).values_list("pk"))
 
 
 def check_quota(*, owner_id: int) -> None:
-    """Raises Refused `quota_exceeded` when the owner has as many open analyses as are allowed."""
+    """Raise Refused `quota_exceeded` when the owner has as many open analyses as allowed."""
     limit = settings.DFD_MAX_VIDEOS_IN_FLIGHT
     if open_analyses(owner_id=owner_id) >= limit:
         raise _too_many(
@@ -99,14 +99,14 @@ def check_quota(*, owner_id: int) -> None:
 
 
 def check_queue() -> None:
-    """Raises Refused `queue_full` (503) when as many videos wait for extraction, of all users, as may."""
+    """Raise Refused `queue_full` (503) when as many videos wait for extraction, of all users, as allowed."""
     limit = settings.DFD_MAX_QUEUE
     if limit and _queue_is_full(limit):
         raise _too_many("queue_full", "Too many videos are waiting to be analysed; try again later.", RETRY_S, 503)
 
 
-def forget_days() -> int:
-    """Remove the counts of days that are long past; returns how many."""
+def delete_old_days() -> int:
+    """Delete counts of days that are long past; return how many."""
     return UploadDay.objects.filter(day__lt=_today() - KEPT).delete()[0]
 
 
@@ -116,7 +116,7 @@ _looked: tuple[float, int, bool] = (0.0, 0, False)
 
 
 def _queue_is_full(limit: int) -> bool:
-    """As it was within the last second."""
+    """Return whether the queue is full, at most a second old."""
     global _looked
     at, of_limit, full = _looked
     now = time.monotonic()
@@ -135,6 +135,7 @@ def _sent_today(owner_id: int) -> int:
 
 
 def daily_bytes_exceeded(*, left: int, size_bytes: int) -> Refused:
+    """Return the refusal, valid until midnight UTC."""
     now = timezone.now().astimezone(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return _too_many(

@@ -1,8 +1,7 @@
-"""Uploads in pieces: created with their length, appended to, and at the end submitted like any other upload.
+"""Resumable uploads: created with their length, appended to, and submitted like any other upload when complete.
 
-The pieces lie in storage and their rows in the database, so each request may come to another machine.  How much has
-arrived is the row's to say, and whoever adds to it holds it for a while: it is one request at a time, and a process
-that is killed leaves what it had stored.
+Pieces are in storage and their rows in the database, so each request may reach another machine.  One request at a time
+holds an upload and appends to it; a killed process leaves what it had stored.
 """
 
 from __future__ import annotations
@@ -55,12 +54,13 @@ FATAL = frozenset({"empty_file", "file_too_large", "not_a_video", "idempotency_k
 class Stream(Protocol):
     """The body of a request."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, none at the end."""
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What the client says of a piece: the name of an algorithm of hashlib's, and the digest."""
+    """A client's checksum of a piece: an algorithm of hashlib and the digest."""
 
     algorithm: str
     digest: bytes
@@ -68,14 +68,14 @@ class Checksum:
 
 @dataclass(frozen=True)
 class Appended:
-    """`video` is there once the last byte is."""
+    """The new offset; `video_id` is set after the last byte."""
 
     offset: int
     video_id: UUID | None
 
 
 class _Whole(File):  # type: ignore[type-arg]
-    """All pieces in one local file: storage moves it where it lies on the same disk."""
+    """All pieces in one local file; storage moves it if it is on the same disk."""
 
     def __init__(self, file: IO[bytes], name: str, path: Path, sha256: str) -> None:
         super().__init__(file, name)
@@ -94,7 +94,7 @@ def create(
     metadata: Mapping[str, Any] | None = None,
     idempotency_key: str = "",
 ) -> ResumableUpload:
-    """An upload of `length` bytes, of which none has arrived.
+    """Create an upload of `length` bytes.
 
     Raises Refused: `empty_file`, `file_too_large`, `invalid_*`, `too_many_uploads`, and what limits an upload.
     """
@@ -126,28 +126,28 @@ def create(
 
 
 def uploads_of(*, user: Any) -> QuerySet[ResumableUpload]:
-    """The user's own, those that are complete too."""
+    """Return the user's uploads, also complete ones."""
     rows = ResumableUpload.objects.all()
     return rows.filter(owner_id=user.pk) if user.is_authenticated else rows.none()
 
 
 def offset_of(upload: ResumableUpload) -> int:
-    """How many bytes have arrived."""
+    """Return how many bytes have arrived."""
     return upload.length if upload.video_id is not None else upload.arrived
 
 
 def expires_at(upload: ResumableUpload) -> datetime:
-    """When it is removed unless more of it arrives."""
+    """Return when it is deleted unless more arrives."""
     return upload.touched_at + KEPT
 
 
 def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Checksum | None = None) -> Appended:
-    """Append what the stream has; after the last byte the upload becomes a video.
+    """Append the stream; after the last byte the upload becomes a video.
 
-    What arrives before the stream breaks off stays (in whole chunks), unless a checksum was to say whether it is right.
-    Where the end is refused for now (a limit, a full queue), an empty piece at the end tries again.
-    Raises Refused: `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`,
-    `too_many_pieces`, `storage_full`, and whatever `submit_video` refuses.
+    What arrives before the stream breaks off is kept in whole chunks, unless a checksum was to confirm it.  If the last
+    step is refused for now (a limit, a full queue), an empty piece at the end retries it.  Raises Refused:
+    `offset_mismatch`, `upload_busy`, `upload_gone`, `upload_too_long`, `checksum_mismatch`, `too_many_pieces`,
+    `storage_full`, and what `submit_video` refuses.
     """
     with held(upload) as hold:
         _check_offset(offset, offset_of(upload))
@@ -163,7 +163,7 @@ def append(*, upload: ResumableUpload, offset: int, stream: Stream, checksum: Ch
 
 
 def remove(*, upload: ResumableUpload) -> None:
-    """Forget the upload and its bytes; a video that it became stays.  Raises Refused `upload_busy`."""
+    """Delete the upload and its bytes; a video made from it stays.  Raises Refused `upload_busy`."""
     try:
         with held(upload):
             _remove(upload)
@@ -173,7 +173,7 @@ def remove(*, upload: ResumableUpload) -> None:
 
 
 def sweep() -> int:
-    """Remove uploads of which nothing has arrived for a day, and files without a row; returns how many uploads."""
+    """Delete uploads that nothing arrived for in a day, and files without a row; return how many uploads."""
     removed = 0
     for upload in ResumableUpload.objects.filter(touched_at__lt=timezone.now() - KEPT).order_by("touched_at")[:BATCH]:
         try:
@@ -196,7 +196,7 @@ def sweep() -> int:
 
 
 def _folders() -> list[UUID]:
-    """Folders of uploads.  Whatever else lies there (`lost+found`, a backup's) is not ours to remove."""
+    """Return folders of uploads; other entries (`lost+found`, a backup's) are not ours."""
     try:
         names = default_storage.listdir(FOLDER)[0]
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def _check_offset(said: int, arrived: int) -> None:
 
 
 def _receive(hold: Hold, stream: Stream, checksum: Checksum | None) -> None:
-    """Store what the stream has, behind what is there."""
+    """Store the stream behind what has arrived."""
     receiver = _Receiver(hold, checksum)
     try:
         while data := stream.read(CHUNK):
@@ -235,7 +235,7 @@ def _receive(hold: Hold, stream: Stream, checksum: Checksum | None) -> None:
 
 
 class _Receiver:
-    """Stores a request's body in parts.  They count at once, or, under a checksum, all together once it is right."""
+    """Store a request's body in pieces; they count at once or, with a checksum, together once it is confirmed."""
 
     def __init__(self, hold: Hold, checksum: Checksum | None) -> None:
         self.hold, self.upload, self.checksum = hold, hold.upload, checksum
@@ -266,7 +266,7 @@ class _Receiver:
             self._store()
 
     def drop(self) -> None:
-        """Remove what is stored and will never count for the upload; what has arrived counts for the day."""
+        """Delete stored pieces that will not count for the upload; what arrived counts for the day."""
         quotas.count_bytes(owner_id=self.upload.owner_id, size_bytes=len(self._buffer), refuse=False)
         self._buffer.clear()
         for piece in self._stored:
@@ -301,7 +301,7 @@ class _Receiver:
 
 
 def _pieces(upload: ResumableUpload) -> Iterator[bytes]:
-    """All that has arrived, in order.  Raises Refused `upload_gone`."""
+    """Yield all that has arrived, in order.  Raises Refused `upload_gone`."""
     for name in upload.pieces.order_by("offset").values_list("name", flat=True):
         try:
             with default_storage.open(name) as piece:

@@ -1,9 +1,8 @@
-"""Videos come in, are analysed again, and go.
+"""Upload, re-analyse and delete videos.
 
-Order of an upload: look whether it is here already, move the file into storage, then write all rows in one
-transaction.  Whatever fails between the two takes the file away again, and where the process dies or the commit is in
-doubt `orphan_files` does, so storage holds nothing without a row.
-A data set's videos come in by the same steps (`check_content`, `content_sha256`, `store_video`), see `datasets`.
+An upload looks for a duplicate, moves the file into storage, then writes all rows in one transaction.  On an error in
+between the file is deleted again, and after a killed process or a commit in doubt `orphan_files` deletes it, so storage
+holds nothing without a row.  Data sets use the same steps (`check_content`, `content_sha256`, `store_video`).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ TIDY_EVERY_S = 3600.0
 
 @dataclass(frozen=True)
 class Submission:
-    """`created` is False where the owner had sent the same content before: `video` is that one, unchanged."""
+    """`created` is False if the owner had sent the same content before: `video` is that one, unchanged."""
 
     video: Video
     created: bool
@@ -63,12 +62,14 @@ def submit_video(
     metadata: Mapping[str, Any] | None = None,
     idempotency_key: str = "",
 ) -> Submission:
-    """Store the file and queue its analysis, or find the video that the owner has of the same content.
+    """Store the file and queue its analysis, or return the owner's video of the same content.
 
-    `upload` is moved where it lies in a temporary file (`temporary_file_path`) and copied otherwise; its `sha256`
-    attribute (lower-case hex) is used where the receiver has computed it on the way.  Raises Refused:
-    `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`,
-    `queue_full`.  The bytes are counted where they arrive (`quotas.Arrival`).
+    `upload` is moved if it is a temporary file (`temporary_file_path`), else copied; its attribute `sha256` (lower-case
+    hex) is used if the receiver has computed it.  Bytes are counted where they arrive (`quotas.Arrival`).
+
+    Raises:
+        Refused: `empty_file`, `file_too_large`, `not_a_video`, `invalid_*`, `idempotency_key_reused`, `quota_exceeded`,
+            `queue_full`.
     """
     facts = dict(metadata or {})
     check_facts(external_id=external_id, metadata=facts, idempotency_key=idempotency_key)
@@ -111,7 +112,7 @@ def submit_video(
 
 
 def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Callable[[], None]) -> None:
-    """Put the file into the new video's folder, then let `write` make all rows in one transaction, or undo both."""
+    """Store the file in the new video's folder and let `write` make all rows in one transaction, or undo both."""
     check = orphan_files.watch(video_id=video.pk)
     try:
         with StoredFiles(lambda: remove_tree(video.folder)) as files:
@@ -127,9 +128,9 @@ def store_video(*, video: Video, upload: File[bytes], kind: FileKind, write: Cal
 
 
 def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
-    """A new task for the video, or the one that is still open.
+    """Queue a new analysis of the video, or return the open one.
 
-    Raises Refused `quota_exceeded`, `queue_full`, `original_expired`, or `not_found` if it has been deleted meanwhile.
+    Raises Refused `quota_exceeded`, `queue_full`, `original_expired`, or `not_found` (deleted meanwhile).
     """
     with transaction.atomic():
         lock_owner(video.owner_id)  # before the video, as an upload; requests at once are counted one by one
@@ -140,10 +141,10 @@ def analyze_again(*, video: Video, reuse_faces: bool = True) -> Analysis:
 
 
 def delete_video(*, video: Video) -> None:
-    """Remove the video, all that belongs to it, and (after the commit) its files.
+    """Delete the video, all its rows and, after the commit, its files.
 
-    A worker that is at it finds its claim gone, changes nothing and removes what it had written; the sweeper looks
-    once more.  Faces of it in training packs go at a later sweep (see `removals`).
+    A worker that has it loses its claim, changes nothing and deletes what it wrote; the sweeper checks once more.  Its
+    faces in training packs are deleted by a later sweep (see `pending_deletions`).
     """
     with transaction.atomic():
         list(Video.objects.select_for_update().filter(pk=video.pk).values_list("pk"))
@@ -155,7 +156,7 @@ def delete_video(*, video: Video) -> None:
 
 
 def remove_abandoned_uploads(*, older_than_s: float = ABANDONED_AFTER_S) -> int:
-    """Remove temporary files of uploads whose process died before it could; returns how many."""
+    """Delete temporary files of uploads whose process died; return how many."""
     removed = 0
     for path in Path(settings.FILE_UPLOAD_TEMP_DIR).glob("*.upload"):
         try:
@@ -171,7 +172,7 @@ _tidied_at = -ABANDONED_AFTER_S
 
 
 def tidy_now_and_then() -> None:
-    """The same, at most once an hour by a process: called where uploads arrive, so that long-lived ones do it, too."""
+    """Call `remove_abandoned_uploads` at most once an hour per process, where uploads arrive."""
     global _tidied_at
     if time.monotonic() - _tidied_at > TIDY_EVERY_S:
         _tidied_at = time.monotonic()
@@ -182,15 +183,17 @@ def tidy_now_and_then() -> None:
 
 
 def too_large() -> Refused:
+    """Return the refusal of a file that is too large."""
     return Refused("file_too_large", f"A file may have at most {settings.DFD_MAX_UPLOAD_BYTES:,} bytes.", status=413)
 
 
 def not_a_video() -> Refused:
+    """Return the refusal of a file that is no video."""
     return Refused("not_a_video", "The content of the file is not a video, whatever its name says.", status=415)
 
 
 def check_length(size_bytes: int) -> None:
-    """Raises Refused `empty_file` or `file_too_large`."""
+    """Raise Refused `empty_file` or `file_too_large`."""
     if size_bytes == 0:
         raise Refused("empty_file", "The file is empty.")
     if size_bytes > settings.DFD_MAX_UPLOAD_BYTES:
@@ -198,20 +201,20 @@ def check_length(size_bytes: int) -> None:
 
 
 def check_facts(*, external_id: str, metadata: Mapping[str, Any], idempotency_key: str) -> None:
-    """Raises Refused `invalid_*`."""
+    """Raise Refused `invalid_*` for values that cannot be stored."""
     _check_text("external_id", external_id, MAX_EXTERNAL_ID)
     check_metadata(metadata)
     check_key(idempotency_key)
 
 
 def check_key(key: str) -> None:
-    """Raises Refused unless the key is empty or at most 200 visible ASCII characters."""
+    """Raise Refused unless the key is empty or at most 200 visible ASCII characters."""
     if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
         raise Refused("invalid_idempotency_key", f"An Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters.")
 
 
 def check_key_of_length(*, owner_id: int, key: str, length: int) -> None:
-    """Raises Refused `idempotency_key_reused` where the key names a file of another length: that cannot be this one."""
+    """Raise Refused `idempotency_key_reused` if the key was used for a file of another length."""
     if key:
         used = UploadKey.objects.filter(owner_id=owner_id, key=key).exclude(video__size_bytes=length)
         if used.exists():
@@ -219,9 +222,9 @@ def check_key_of_length(*, owner_id: int, key: str, length: int) -> None:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises Refused unless every database can hold it, and every reader take it.
+    """Raise Refused unless every database can store the metadata and every client read it.
 
-    It must be small, have no NUL, no NaN, no half of a surrogate pair, and not be nested as deeply as no parser likes.
+    It must be small and not deeply nested, without NUL, NaN or half of a surrogate pair.
     """
     if _is_deeper(metadata, MAX_METADATA_DEPTH):
         raise Refused("invalid_metadata", f"The metadata may be nested {MAX_METADATA_DEPTH} deep at most.")
@@ -236,9 +239,9 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def display_name(name: str) -> str:
-    """The last part of what the client calls the file, composed (NFC), without control characters; for people only.
+    """Return the last part of the client's file name, composed (NFC), without control characters; for people only.
 
-    Its lower-case form, which a database keeps to search in, is no longer than MAX_NAME either.
+    Its lower-case form, which the database stores for searches, is no longer than MAX_NAME either.
     """
     last = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
     shown = "".join(filter(is_showable, last)).strip()[:MAX_NAME]
@@ -248,14 +251,14 @@ def display_name(name: str) -> str:
 
 
 def _check_text(field: str, value: str, limit: int) -> None:
-    """It is kept as it was sent, for its sender looks for it: what cannot be shown is refused, not taken out."""
+    """Refuse text that cannot be shown, instead of changing it: its sender searches for it as sent."""
     if len(value) > limit or not is_storable(value) or not all(map(is_showable, value)):
         sentence = f"{field} has at most {limit} characters, and none that cannot be seen (control characters, say)."
         raise Refused(f"invalid_{field}", sentence)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Whether lists and objects are nested deeper; goes down in a loop, level after level."""
+    """Return whether lists and objects are nested deeper than `depth`, without recursion."""
     level = [value]
     for _ in range(depth + 1):
         inner = (one.values() if isinstance(one, Mapping) else one for one in level if isinstance(one, Mapping | list))
@@ -266,7 +269,7 @@ def _is_deeper(value: Any, depth: int) -> bool:
 
 
 def check_content(upload: File[bytes]) -> FileKind:
-    """What the file is.  Raises Refused `empty_file`, `file_too_large` or `not_a_video`."""
+    """Return the file's container.  Raises Refused `empty_file`, `file_too_large` or `not_a_video`."""
     check_length(upload.size)
     upload.seek(0)
     head = upload.read(HEAD_BYTES)
@@ -281,6 +284,7 @@ def check_content(upload: File[bytes]) -> FileKind:
 
 
 def content_sha256(upload: File[bytes]) -> str:
+    """Return the hex SHA-256 of the file's content."""
     digest = hashlib.sha256()
     upload.seek(0)
     for chunk in upload.chunks():
@@ -289,7 +293,10 @@ def content_sha256(upload: File[bytes]) -> str:
 
 
 def _existing(owner: AbstractBaseUser, sha256: str, key: str) -> Video | None:
-    """The owner's video of this content.  A key that is new is kept for it; one that names another is refused."""
+    """Return the owner's video of this content, and remember a new key for it.
+
+    Raises Refused `idempotency_key_reused` for a key of another file.
+    """
     if key:
         used = UploadKey.objects.select_related("video").filter(owner_id=owner.pk, key=key).first()
         if used is not None:

@@ -115,7 +115,7 @@ window.dfdWorkspaceView = (() => {
       make("figcaption", { class: "dfd-subtle", text: [seconds(shown.timestamp_s), ...new Set(shown.boxes.map((box) => box.sentence))].join(" · ") }),
     );
 
-  const lookAgain = () =>
+  const rescanButton = () =>
     make("button", { type: "button", class: "dfd-button", "data-act": "look", "aria-keyshortcuts": "g", title: "With lower thresholds for what counts as a face" }, "Look again", make("kbd", { text: "g", "aria-hidden": "true" }));
 
   const ROLES = { second: "Second reading", adjudication: "To be settled" };
@@ -134,7 +134,7 @@ window.dfdWorkspaceView = (() => {
         ROLES[data.role] ? make("span", { class: "dfd-badge dfd-badge--violet", text: ROLES[data.role] }) : null,
         make("p", { class: "dfd-subtle", text: data.why }),
         make("a", { class: "dfd-link", href: data.video.page_url, text: "All about this video" }),
-        data.can_look_again ? lookAgain() : null,
+        data.can_rescan ? rescanButton() : null,
       ),
       data.answers.length
         ? make("ul", { class: "dfd-note" }, ...data.answers.map((said) => make("li", {}, make("strong", { text: `${said.who}: ${named(said.label)}` }), said.comment ? ` ${said.comment}` : "")))
@@ -159,7 +159,7 @@ window.dfdWorkspaceView = (() => {
     if (!model) return [make("strong", { text: head }), ` The model has no answer. ${back}`];
     return [
       make("strong", { text: head }),
-      ` The model says ${model.label}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
+      ` The model says ${model.label}${model.assessment ? ` (${model.assessment.toLowerCase()})` : ""}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
       make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)

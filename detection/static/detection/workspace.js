@@ -241,8 +241,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const skip = () => {
     if (seen()) giveUp("skip", "Skipped.");
   };
-  const lookAgain = () => {
-    if (seen() && shown.can_look_again) giveUp("look-again", "Looking again with lower thresholds; it comes back when it is done.");
+  const rescanButton = () => {
+    if (seen() && shown.can_rescan) giveUp("rescan", "Looking again with lower thresholds; it comes back when it is done.");
   };
 
   const undo = async () => {
@@ -321,7 +321,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (film && face.dataset.seek) window.dfdFilm.seek(film, Number(face.dataset.seek), shown && shown.video.fps);
     }
     const act = event.target.closest("button[data-act]");
-    if (act) ({ back: () => step(-1), forward: () => step(1), play, loop, look: lookAgain })[act.dataset.act]();
+    if (act) ({ back: () => step(-1), forward: () => step(1), play, loop, look: rescanButton })[act.dataset.act]();
   });
   stage.addEventListener("focusin", (event) => {
     lastFace = event.target.closest("[data-face]") || lastFace;
@@ -333,7 +333,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 
   // --- buttons and keys ---
-  const acts = { s: skip, z: undo, g: lookAgain, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
+  const acts = { s: skip, z: undo, g: rescanButton, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
   for (const label of setup.labels) acts[label.key] = () => answer(label.value);
   const button = (text, key, tone, symbol) =>
     Object.assign(

@@ -116,7 +116,7 @@ def _find(reference: str) -> tuple[Path, str, str]:
 
 def _holdout(info: WeightsInfo) -> Pack:
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=info.trained_on))
-    held = [item for item in items if item.side == HOLDOUT and not {item.identity, item.donor} & set(info.trained_on)]
+    held = [item for item in items if item.split == HOLDOUT and not {item.identity, item.donor} & set(info.trained_on)]
     if not held:
         raise PackError(
             "There is no held-out video of people this model was not trained on. Import a data set"

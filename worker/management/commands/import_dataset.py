@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from detection.errors import Refused
-from detection.models import State
+from detection.models import TOLD_AS_FAILED, State
 from detection.services.jobs.analyses import GAVE_UP
 from detection.services.learning import datasets
 from ml.config import Label
@@ -137,7 +137,7 @@ class Command(BaseCommand):
         ids = [pk for pk, video in datasets.open_extractions(dataset=name) if video in report.videos]
         with _Progress("extracted", len(ids)) as progress:
             extract_all(ids=ids, workers=workers, ended=progress.step, waiting=progress.wait)
-        report.standings = [row for row in datasets.standings(dataset=name) if row.video_id in report.videos]
+        report.statuses = [row for row in datasets.import_statuses(dataset=name) if row.video_id in report.videos]
 
 
 @dataclass
@@ -150,7 +150,7 @@ class _Report:
     videos: set[UUID] = field(default_factory=set)
     refused: list[dict[str, str]] = field(default_factory=list)
     conflicts: list[dict[str, str]] = field(default_factory=list)
-    standings: list[datasets.Standing] = field(default_factory=list)
+    statuses: list[datasets.ImportStatus] = field(default_factory=list)
 
     def refuse(self, item: DatasetItem, code: str, detail: str) -> None:
         kept = self.conflicts if code == datasets.LABEL_CONFLICT else self.refused
@@ -158,16 +158,16 @@ class _Report:
 
     @property
     def without_face(self) -> list[str]:
-        return [row.path for row in self.standings if row.status == State.NO_FACE]
+        return [row.path for row in self.statuses if row.status == State.NO_FACE]
 
     @property
     def failed(self) -> list[dict[str, str]]:
-        rows = [row for row in self.standings if row.status in (State.FAILED, State.DEAD)]
+        rows = [row for row in self.statuses if row.status in TOLD_AS_FAILED]
         return self.refused + [{"path": r.path, "code": r.error_code, "detail": r.error_detail} for r in rows]
 
     @property
     def with_faces(self) -> int:
-        return sum(row.status not in (State.NO_FACE, State.FAILED, State.DEAD) for row in self.standings)
+        return sum(row.status not in (State.NO_FACE, *TOLD_AS_FAILED) for row in self.statuses)
 
     def findings(self) -> Iterator[str]:
         found = self.found

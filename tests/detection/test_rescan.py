@@ -15,7 +15,7 @@ from detection.errors import Refused
 from detection.models import Analysis, ModelVersion, Stage, State, Video
 from detection.services.jobs import analyses
 from detection.services.learning import rescoring
-from detection.services.reviews.rescan import found_sensitively, look_again, looked_twice
+from detection.services.reviews.rescan import found_by_rescan, request_rescan, rescanned
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction, verdict
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +42,7 @@ def faces_found(video: Video, tmp_path: Path) -> None:
 
 def refusal(video: Video, by: User) -> Refused:
     with pytest.raises(Refused) as caught:
-        look_again(video=video, by=by)
+        request_rescan(video=video, by=by)
     return caught.value
 
 
@@ -53,12 +53,12 @@ def test_it_is_queued_for_extraction_with_the_flag_that_the_claim_carries(
     assert not claimed(first).sensitive
     analyses.finish_no_face(claim=claimed_again(first), result=extraction(tmp_path, tracks=0))
     with django_capture_on_commit_callbacks(execute=True):
-        analysis = look_again(video=video, by=reviewer)
+        analysis = request_rescan(video=video, by=reviewer)
     assert (analysis.sensitive, analysis.stage, analysis.state) == (True, Stage.EXTRACT, State.QUEUED)
     assert doorbell.rung[-1] == ("worker.tasks.extract_faces", [str(analysis.pk)])
     video.refresh_from_db()
     assert video.status == State.QUEUED
-    assert look_again(video=video, by=reviewer) == analysis
+    assert request_rescan(video=video, by=reviewer) == analysis
     assert claimed(analysis).sensitive
 
 
@@ -70,15 +70,15 @@ def claimed_again(analysis: Analysis) -> analyses.Claim:
 
 def test_who_asks_in_vain_is_told_why(video: Video, reviewer: User, model: ModelVersion, tmp_path: Path) -> None:
     open_one = analyses.queue_analysis(video=video)
-    assert look_again(video=video, by=reviewer) == open_one
+    assert request_rescan(video=video, by=reviewer) == open_one
     nobody_found(video, tmp_path)
     stranger = User.objects.create_user("stranger")
     assert (refusal(video, stranger).code, refusal(video, stranger).status) == ("permission_denied", 403)
     assert refusal(video, video.owner).code == "permission_denied"
-    look_again(video=video, by=reviewer)
-    assert not looked_twice(video)
+    request_rescan(video=video, by=reviewer)
+    assert not rescanned(video)
     nobody_found(video, tmp_path)
-    assert looked_twice(video)
+    assert rescanned(video)
     assert (refusal(video, reviewer).code, refusal(video, reviewer).status) == ("looked_already", 409)
     analyses.queue_analysis(video=video)
     faces_found(video, tmp_path)
@@ -93,27 +93,27 @@ def test_what_it_found_is_known_until_other_faces_take_its_place(
 ) -> None:
     analyses.queue_analysis(video=video)
     nobody_found(video, tmp_path)
-    look_again(video=video, by=reviewer)
+    request_rescan(video=video, by=reviewer)
     faces_found(video, tmp_path)
-    assert found_sensitively([video.pk]) == {video.pk}
+    assert found_by_rescan([video.pk]) == {video.pk}
     analysis = Analysis.objects.get(video=video, state=State.QUEUED)
     analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
     again = analyses.queue_analysis(video=video)
     assert (again.stage, again.sensitive) == (Stage.CLASSIFY, False)
-    assert found_sensitively([video.pk]) == {video.pk}, "the faces are the same"
+    assert found_by_rescan([video.pk]) == {video.pk}, "the faces are the same"
     analyses.finish_failed(claim=claimed(again, Stage.CLASSIFY), code="x", detail="X.")
     anew = analyses.queue_analysis(video=video, reuse_faces=False)
     analyses.finish_failed(claim=claimed(anew), code="corrupt_video", detail="No frame of it can be decoded.")
-    assert found_sensitively([video.pk]) == {video.pk}, "an extraction that failed stores none"
+    assert found_by_rescan([video.pk]) == {video.pk}, "an extraction that failed stores none"
     analyses.queue_analysis(video=video, reuse_faces=False)
     faces_found(video, tmp_path)
-    assert found_sensitively([video.pk]) == set()
+    assert found_by_rescan([video.pk]) == set()
 
 
 def test_one_that_gave_up_is_tried_again_as_it_was_asked_for(video: Video, reviewer: User, tmp_path: Path) -> None:
     analyses.queue_analysis(video=video)
     nobody_found(video, tmp_path)
-    analysis = look_again(video=video, by=reviewer)
+    analysis = request_rescan(video=video, by=reviewer)
     for state, is_sensitive in ((State.DEAD, True), (State.NO_FACE, False)):
         Analysis.objects.filter(pk=analysis.pk).update(state=state, finished_at=timezone.now(), error_code="gave_up")
         analysis.refresh_from_db()

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from detection.models import Analysis, State, Verdict, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry, rescoring
-from detection.services.reviews.rescan import look_again, looked_twice
+from detection.services.reviews.rescan import request_rescan, rescanned
 from tests.ml.clips import faces_of, write_clip
 from tests.worker.test_runtime import analyse, register, upload
 from worker import tasks
@@ -37,7 +37,7 @@ def passer_by(path: Path) -> bytes:
 
 
 def look(video: Video, reviewer: User) -> Analysis:
-    analysis = look_again(video=video, by=reviewer)
+    analysis = request_rescan(video=video, by=reviewer)
     tasks.extract_faces(str(analysis.pk))
     tasks.classify_video(str(analysis.pk))
     analysis.refresh_from_db()
@@ -84,5 +84,5 @@ def test_where_there_is_nobody_it_finds_nobody(tmp_path: Path, reviewer: User) -
     assert analyse(video).state == State.NO_FACE
     analysis = look(video, reviewer)
     assert (analysis.state, analysis.sensitive) == (State.NO_FACE, True)
-    assert looked_twice(video)
+    assert rescanned(video)
     assert video.sampled_frames.count() >= 1

@@ -1,0 +1,38 @@
+"""Labels and their like: what models and people may say of a video."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class VerdictLabel(models.TextChoices):
+    """Labels that a model gives."""
+
+    REAL = "real", "Real"
+    FAKE = "fake", "Fake"
+
+
+class Assessment(models.TextChoices):
+    """A score in words: `ml.config.Assessment`, held by a test."""
+
+    LIKELY_REAL = "likely_real", "Likely real"
+    UNCLEAR = "unclear", "Unclear"
+    SUSPICIOUS = "suspicious", "Suspicious"
+    LIKELY_FAKE = "likely_fake", "Likely fake"
+
+
+class ReviewLabel(models.TextChoices):
+    """Labels that a person gives."""
+
+    REAL = "real", "Real"
+    FAKE = "fake", "Fake"
+    NO_FACE = "no_face", "No face"
+    UNSURE = "unsure", "Unsure"
+
+
+class ReviewNext(models.TextChoices):
+    """Who must answer next, after a first answer."""
+
+    NOBODY = "", "Nobody"
+    SECOND = "second", "A second reader"
+    ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
