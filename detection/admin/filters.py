@@ -50,6 +50,7 @@ class DateRangeFilter(RangeDateFilter):
     """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Limit the rows to the days of the request."""
         first, last = self._day("_from"), self._day("_to")
         if first is not None:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": _start_of(first)})
