@@ -93,7 +93,7 @@ class Rows:
             lease_until=now + timedelta(seconds=60) if state == State.RUNNING else None,
             started_at=None if state == State.QUEUED else now - timedelta(seconds=3),
             finished_at=now if terminal else None,
-            error_code="corrupt_video" if failed else "",
+            error_code="corrupt_video" if failed else "cancelled" if state == State.CANCELLED else "",
             error_detail="No frame of it can be decoded." if failed else "",
             last_error="Traceback: packet 0 is invalid" if failed else "",
         )
