@@ -43,7 +43,7 @@ class Processes:
 
     def ended(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     def manage(self, *arguments: str) -> str:

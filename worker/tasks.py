@@ -47,7 +47,7 @@ def _recover_analyses() -> None:
 # What recovers comes first, what waits for storage last.
 CHORES = (
     Chore("analyses", _recover_analyses),
-    Chore("training_runs", training_runs.sweep_runs),
+    Chore("training_runs", training_runs.sweep),
     Chore("evidence", evidence_jobs.sweep),
     Chore("webhooks", webhook_rows.sweep),
     Chore("review_claims", workspace.delete_expired_claims),

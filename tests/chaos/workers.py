@@ -26,13 +26,13 @@ app.conf.worker_soft_shutdown_timeout = 1
 POISON = (b"dfd-test-crash", b"dfd-test-hang-", b"dfd-test-eat--", b"dfd-test-spin-")
 
 
-def die(claim: object, heart: Callable[[float], None]) -> None:
+def die(claim: object, heartbeat: Callable[[float], None]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sleep(claim: object, heart: Callable[[float], None]) -> None:
+def sleep(claim: object, heartbeat: Callable[[float], None]) -> None:
     for _ in range(600):
-        heart(1)
+        heartbeat(1)
         time.sleep(0.1)
 
 

@@ -94,7 +94,7 @@ def test_who_lost_the_run_while_hashing_pictures_freezes_no_snapshot(
 
 
 def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_path: Path) -> None:
-    claim = training_runs.claim_run(run_id=row.pk, worker="slow")
+    claim = training_runs.claim(run_id=row.pk, worker="slow")
     assert claim is not None
     path = tmp_path / "c.safetensors"
     sha256 = save_tiny(path, name="c", seed=1)

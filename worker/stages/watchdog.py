@@ -39,7 +39,7 @@ def file_limits() -> Limits:
 
 
 @contextmanager
-def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
+def file_budget(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
     """Limit what the block may cost.  Raises ml.resource_limits.OverLimit.
 
     `give_up` hears why before the process is killed.  `lost_for_s` tells for how many seconds nobody has wanted the
