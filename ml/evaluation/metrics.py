@@ -143,7 +143,7 @@ def evaluate_scores(
 
 
 def evaluate_draws(labels: Ints, scores: Floats, threshold: float, draws: ClusterBootstrap) -> dict[str, Any]:
-    """What `evaluate_scores` returns, from draws that are there already."""
+    """Evaluate as `evaluate_scores`, with existing bootstrap draws."""
     called = (scores >= threshold).astype(np.int64)
     point = classification_metrics(labels, scores, threshold)
     intervals = metric_intervals(point, labels, scores, threshold, draws)

@@ -19,7 +19,7 @@ from detection.services.jobs.cancellation import cancel_analysis
 from tests.worker.test_runtime import register
 from worker import tasks
 from worker.process import runtime
-from worker.stages.attempt import Heart
+from worker.process.lease_heartbeat import LeaseHeartbeat
 
 CLIP = (Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4").read_bytes()
 pytestmark = pytest.mark.django_db
@@ -55,12 +55,12 @@ def cancel_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[float
     """
     reports: list[float] = []
     threshold = 101.0
-    real = Heart.__call__
+    real = LeaseHeartbeat.__call__
 
-    def report(self: Heart, progress: float) -> None:
+    def report(self: LeaseHeartbeat, progress: float) -> None:
         reports.append(progress)
         if progress >= threshold:
-            cancel_analysis(analysis_id=self.claim.analysis_id)
+            cancel_analysis(analysis_id=self.claim.id)
         self._written_at = float("-inf")
         real(self, progress)
 
@@ -70,7 +70,7 @@ def cancel_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[float
         threshold = percent
         return reports
 
-    monkeypatch.setattr(Heart, "__call__", report)
+    monkeypatch.setattr(LeaseHeartbeat, "__call__", report)
     return plan
 
 

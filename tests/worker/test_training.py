@@ -14,7 +14,6 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from detection import dispatch
 from detection.models import (
     IdentitySide,
     ModelVersion,
@@ -38,15 +37,7 @@ from worker.process import runtime
 from worker.training import run as runs
 from worker.training import snapshot_pack
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def run(*arguments: str) -> str:
@@ -243,15 +234,15 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
     register_blind(tmp_path)
     assert "queued" in run("retrain", "--queue", "--epochs", "2", "--no-promote")
     row = TrainingRun.objects.get()
-    claim = training_runs.claim_run(run_id=row.id, worker="gone")
+    claim = training_runs.claim(run_id=row.id, worker="gone")
     assert claim is not None
-    assert training_runs.claim_run(run_id=row.id, worker="second") is None  # a duplicate message
+    assert training_runs.claim(run_id=row.id, worker="second") is None  # a duplicate message
     TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
     row.refresh_from_db()
     assert row.state == RunState.QUEUED
     with pytest.raises(LeaseLost):
-        training_runs.beat(claim=claim)
+        training_runs.heartbeat(claim=claim, progress=1)
     tasks.train_model(str(row.id))
     row.refresh_from_db()
     assert row.state == RunState.SUCCEEDED
@@ -263,9 +254,9 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
 def test_a_run_that_kills_its_worker_each_time_ends(settings: Any) -> None:
     row = training_runs.request_run(options={}, publish=False)
     for _ in range(settings.DFD_MAX_ATTEMPTS):
-        assert training_runs.claim_run(run_id=row.id, worker="doomed")
+        assert training_runs.claim(run_id=row.id, worker="doomed")
         TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-        training_runs.sweep_runs()
+        training_runs.sweep()
     row.refresh_from_db()
     assert row.state == RunState.FAILED
     assert "3 attempts" in row.message

@@ -28,7 +28,7 @@ from django.db.models import Exists, OuterRef
 from detection.errors import Refused
 from detection.models import DatasetVideo, FaceFrame, ModelVersion, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
+from detection.services.jobs.analyses import EXTRACTED_PERCENT, AnalysisClaim
 from detection.services.jobs.results import (
     ClassificationResult,
     ExtractionResult,
@@ -40,10 +40,11 @@ from detection.services.jobs.results import (
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
-from worker.stages.attempt import BadInput, Heart, NotNow
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.images import encode, read_crop
 from worker.stages.verdict import verdict
-from worker.stages.watchdog import one_file
+from worker.stages.watchdog import file_budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +67,7 @@ _loaded: tuple[UUID, Classifier] | None = None
 # --- extraction ----------------------------------------------------------------------------------------------------
 
 
-def extract(claim: Claim, heart: Heart) -> None:
+def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
     prepare_vision()
     from ml.config import SegmentConfig, VideoConfig
@@ -80,7 +81,8 @@ def extract(claim: Claim, heart: Heart) -> None:
     name, of_dataset = rows.values_list("file", "of_dataset").get(id=claim.video_id)
     # A data set's label is its video's, not known to hold in each part of it.
     segments = SegmentConfig(max_segments=1 if of_dataset else int(settings.DFD_MAX_SEGMENTS))
-    with one_file(heart.give_up, heart.lost_for_s), work_folder() as folder, local_file(name, folder) as path:
+    budget = file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s)
+    with budget, work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_video(
@@ -89,14 +91,14 @@ def extract(claim: Claim, heart: Heart) -> None:
                 video=limits,
                 faces=_face_config(claim.sensitive),
                 segments=segments,
-                progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
+                progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
             )
         except VideoError as error:
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
         clips = trimmed(path, folder, extraction, limits)
         result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started)
-        heart(EXTRACTED_PERCENT - 5)
+        heartbeat(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
         finish(claim=claim, result=result)
 
@@ -213,10 +215,10 @@ def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, t
 # --- classification ------------------------------------------------------------------------------------------------
 
 
-def classify(claim: Claim, heart: Heart) -> None:
+def classify(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     """The stage `classify`: from stored faces to a verdict of the active model."""
     prepare()
-    heart(EXTRACTED_PERCENT)
+    heartbeat(EXTRACTED_PERCENT)
     version = ModelVersion.objects.filter(active=True).first()
     if version is None:
         analyses.await_model(claim=claim)
@@ -224,10 +226,10 @@ def classify(claim: Claim, heart: Heart) -> None:
     started = time.perf_counter()
     classifier = load_classifier(version)
     loaded = time.perf_counter()
-    heart(EXTRACTED_PERCENT + 5)
+    heartbeat(EXTRACTED_PERCENT + 5)
     sequences = sequences_of(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
     crops = _crops_of(sequences)
-    heart(EXTRACTED_PERCENT + 10)
+    heartbeat(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
 

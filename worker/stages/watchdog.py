@@ -35,11 +35,12 @@ def process_may_be_killed() -> None:
 
 
 def file_limits() -> Limits:
+    """What the settings allow the work on one file to cost."""
     return Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
 
 
 @contextmanager
-def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
+def file_budget(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
     """Limit what the block may cost.  Raises ml.resource_limits.OverLimit.
 
     `give_up` hears why before the process is killed.  `lost_for_s` tells for how many seconds nobody has wanted the
@@ -76,4 +77,5 @@ def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Ca
 
 
 def too_long_sentence() -> str:
+    """The sentence for a client whose file hit the time limit."""
     return f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."
