@@ -21,7 +21,6 @@ from tests.admin.test_player_browser import numbered, stands
 from tests.admin.test_workspace_browser import log_in
 from tests.ml.clips import write_clip
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 FPS, PART = 25, 24
 BEGINS = (0, 48, 72)

