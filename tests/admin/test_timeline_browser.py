@@ -66,11 +66,11 @@ def long_video(rows: Rows, folder: Path, *, label: str = "") -> Video:
 
 
 def frame_shown(tab: Any, selector: str, number: int) -> int:
-    """Wait until the player stands at the time of that frame, in whichever clip; returns the frame that it shows."""
+    """Wait until the player was sent into that frame, in whichever clip; returns the frame that it shows."""
     there = f"""() => {{
         const film = document.querySelector("{selector}");
         const frame = (film.currentTime + window.dfdFilm.offset(film)) * {FPS};
-        return frame >= {number} - 0.01 && frame < {number + 1};
+        return frame > {number} + 0.05 && frame < {number + 1};
     }}"""
     tab.wait_for_function(there)
     return stands(tab, selector)
