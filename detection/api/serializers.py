@@ -367,6 +367,7 @@ class BoxSerializer(serializers.Serializer[FaceFrame]):
 class FaceSerializer(RowSerializer[FaceFrame]):
     """Needs `scores` in its context: see selectors.frame_scores."""
 
+    segment = serializers.IntegerField(source="segment_index", read_only=True, help_text="Of the video's `segments`.")
     timestamp = serializers.FloatField(source="timestamp_s", read_only=True, help_text="Seconds from the start.")
     box = BoxSerializer(source="*", read_only=True)
     probability = _probability("The detector's, that it is a face.")

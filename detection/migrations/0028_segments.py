@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='faceframe',
             name='segment',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text="Which of the video's segments; ten faces of a person in each, one sequence."),
+            field=models.PositiveSmallIntegerField(blank=True, help_text="Which of the video's segments; null, as in rows of before, is the first.", null=True),
         ),
         migrations.AddField(
             model_name='verdict',

@@ -265,7 +265,7 @@ class FaceFrame(models.Model):
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="faces")
     track = models.PositiveSmallIntegerField(help_text="The person.")
     segment = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="Which of the video's segments; ten faces of a person in each, one sequence."
+        null=True, blank=True, help_text="Which of the video's segments; null, as in rows of before, is the first."
     )
     position = models.PositiveSmallIntegerField(help_text="0 and up, in time order within the track.")
     frame_number = models.PositiveIntegerField()
@@ -287,6 +287,11 @@ class FaceFrame(models.Model):
 
     def __str__(self) -> str:
         return f"person {self.track + 1}, frame {self.frame_number}"
+
+    @property
+    def segment_index(self) -> int:
+        """Which of the video's segments, from 0."""
+        return self.segment or 0
 
 
 class SampledFrame(models.Model):

@@ -31,7 +31,9 @@ def verdict(
     """
     from ml.model.decision import Look, decide
 
-    looks = [Look(track, faces[0].segment, score) for (track, faces), score in zip(sequences, scores, strict=True)]
+    looks = [
+        Look(track, faces[0].segment_index, score) for (track, faces), score in zip(sequences, scores, strict=True)
+    ]
     decision = decide(looks, classifier.info, sensitive=sensitive)
     frames: dict[int, list[dict[str, Any]]] = {person.track: [] for person in decision.people}
     for (track, faces), score in zip(sequences, scores, strict=True):

@@ -68,7 +68,7 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
 
 def sequences_of(faces: Iterable[FaceFrame]) -> list[tuple[int, list[FaceFrame]]]:
     """(track, faces of one segment) from a video's faces in the order of track and position."""
-    runs = groupby(faces, key=lambda face: (face.track, face.segment))
+    runs = groupby(faces, key=lambda face: (face.track, face.segment_index))
     return [(track, list(run)) for (track, _), run in runs]
 
 
