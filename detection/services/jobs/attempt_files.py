@@ -1,7 +1,7 @@
-"""The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
-never collide, and the folder that lost is removed whole.  Used by `jobs`, and by `uploads` to remove a video's folder.
+"""Files of an extraction: each attempt writes into its own folder, `<video.folder>/<token>/`.
 
-Evidence on demand (`evidence_jobs`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
+So two attempts never collide, and the folder of the one that lost is deleted whole.  Evidence (`evidence`) is beside
+them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ def longest_attempt() -> timedelta:
 
 
 def attempt_folder(video_id: UUID, token: UUID) -> str:
+    """Return the folder of an attempt's files."""
     return f"{Video(id=video_id).folder}/{token.hex}"
 
 
 def heatmap_folder(video_id: UUID) -> str:
+    """Return the folder of a job's heat maps."""
     return f"{Video(id=video_id).folder}/heatmaps"
 
 
@@ -40,6 +42,7 @@ def heatmap_attempts(video_id: UUID) -> list[str]:
 
 
 def preview_folder(video_id: UUID) -> str:
+    """Return the folder of a video's previews."""
     return f"{Video(id=video_id).folder}/preview"
 
 

@@ -34,7 +34,8 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    come_back_in_time()
+    """Requeue analyses whose lease expired and publish messages that the broker lost; return what was done."""
+    clamp_future_timestamps()
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
     models_found = wake_waiting()
@@ -46,10 +47,10 @@ def sweep() -> SweepReport:
     return report
 
 
-def come_back_in_time() -> int:
-    """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
+def clamp_future_timestamps() -> int:
+    """Bring timestamps back that lie further ahead than any that is ever set (the clock was set back); return how many.
 
-    They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
+    They count from now on: a live worker renews its lease, a dead one loses it in time.
     """
     now = timezone.now()
     lease = timedelta(seconds=settings.DFD_LEASE_S)

@@ -38,6 +38,7 @@ class Canary:
 
     @property
     def watches_files(self) -> bool:
+        """Return whether this system reports access to files."""
         return self._notify is not None
 
     def touched(self) -> list[str]:

@@ -272,6 +272,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def main() -> int:
+    """Run the clients; print a JSON object a line."""
+
     def say(line: dict[str, Any]) -> None:
         print(json.dumps(line), flush=True)
 

@@ -84,6 +84,7 @@ class Watch:
         }
 
     def memory_report(self) -> dict[str, Any] | None:
+        """Return the memory of the web processes, warm and at the end, or None if it was not measured."""
         if self.server.web is None or not self.memory:
             return None
         warm = self.memory[self.warm_at] if self.warm_at is not None else self.memory[-1]

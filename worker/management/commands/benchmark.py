@@ -19,6 +19,8 @@ SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
 
 
 def between(least: int, most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `least` to `most`."""
+
     def number(text: str) -> int:
         found = int(text) if text.isdecimal() else least - 1
         if not least <= found <= most:

@@ -21,6 +21,7 @@ NO_LIMIT = "1000000000"
 
 
 def positive(text: str) -> int:
+    """Parse a whole number of at least 1.  Raises ArgumentTypeError."""
     try:
         number = int(text)
     except ValueError:

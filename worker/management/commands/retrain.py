@@ -20,6 +20,7 @@ from worker.training.run import RunOptions, run
 
 
 def share(text: str) -> float:
+    """Parse a share above 0 and up to 1.  Raises ArgumentTypeError."""
     value = float(text)
     if not 0 < value <= 1:
         raise ArgumentTypeError(f"{text} is not a share between 0 and 1")
