@@ -1,9 +1,9 @@
-"""Configuration of the Django app."""
+"""The Django application of the workers."""
 
 from django.apps import AppConfig
 
 
 class WorkerConfig(AppConfig):
-    """Makes the worker's management commands known to Django."""
+    """Brings the management commands that need `ml`."""
 
     name = "worker"

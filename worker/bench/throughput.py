@@ -111,9 +111,10 @@ def _run(product: Any, file: str, folder: str) -> None:
 async def _through_the_api(
     server: stack.Server, clips: Sequence[Path], *, warm_up: int
 ) -> tuple[float, float, dict[str, int]]:
-    """Time cold workers to their first verdict, then warm ones from the first upload to the last verdict.
+    """Send the clips, and wait for the verdicts.
 
-    Return both in seconds, and the final states of the tasks.
+    Returns the seconds to the first verdict of workers that have loaded nothing yet; then, warm, from the first upload
+    to the last verdict; and how the tasks ended.
     """
     headers = {"Authorization": f"Token {server.tokens[0]}"}
     async with aiohttp.ClientSession(base_url=server.url, headers=headers) as session:

@@ -1,1 +1,1 @@
-"""Management commands that need a worker's libraries."""
+"""Management commands that need `ml`."""

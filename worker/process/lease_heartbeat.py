@@ -44,7 +44,7 @@ class LeaseHeartbeat:
         self._thread = threading.Thread(target=self._extend_for_ever, name="heartbeat", daemon=True)
 
     def __call__(self, progress: float, **details: Any) -> None:
-        """Note the progress (0 to 100) and write it, at most once a second.  Raises LeaseLost."""
+        """Note how far the work is.  Raises LeaseLost."""
         self._progress, self._details = int(progress), details
         stop_signal.check()  # its exception may have been lost in a library's callback
         if self._lost_at is not None:

@@ -43,10 +43,10 @@ class JobProtocol(ExtendsLease, Protocol):
     """What becomes of a claim: a module of `detection.services.jobs`."""
 
     def finish_failed(self, *, claim: Any, code: str, detail: str) -> None:
-        """Fail the job for good."""
+        """End for good: trying again would not help.  Raises LeaseLost."""
 
     def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
-        """Give the claim back, to be tried again unless its attempts are used up."""
+        """Give the work back, to be tried again while attempts are left.  Raises LeaseLost."""
 
 
 def worker_name(pid: int) -> str:

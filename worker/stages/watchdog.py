@@ -35,7 +35,7 @@ def process_may_be_killed() -> None:
 
 
 def file_limits() -> Limits:
-    """Return the limits of work on one file, from the settings."""
+    """What the settings allow the work on one file to cost."""
     return Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
 
 
@@ -77,5 +77,5 @@ def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Ca
 
 
 def too_long_sentence() -> str:
-    """Return the sentence for a file that took too long."""
+    """The sentence for a client whose file hit the time limit."""
     return f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."

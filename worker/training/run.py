@@ -82,7 +82,7 @@ class RunOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:
-        """Read options as stored, ignoring those of other versions."""
+        """The options that a run was stored with; unknown ones are ignored."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
 

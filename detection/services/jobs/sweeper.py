@@ -34,7 +34,7 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    """Requeue analyses whose lease expired and publish messages that the broker lost; return what was done."""
+    """Give back what dead workers hold, wake what waited for a model, and publish again what no worker heard of."""
     clamp_future_timestamps()
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
@@ -48,9 +48,9 @@ def sweep() -> SweepReport:
 
 
 def clamp_future_timestamps() -> int:
-    """Bring timestamps back that lie further ahead than any that is ever set (the clock was set back); return how many.
+    """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
 
-    They count from now on: a live worker renews its lease, a dead one loses it in time.
+    They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
     """
     now = timezone.now()
     lease = timedelta(seconds=settings.DFD_LEASE_S)

@@ -80,9 +80,9 @@ class WebhookClaim(Claim):
 
 
 def register(*, owner: AbstractBaseUser, url: str) -> Webhook:
-    """Register a webhook with a new secret, which is shown once.
+    """Create a webhook with a new secret, to be shown once.
 
-    Raises Refused: `invalid_url`, `forbidden_address`, `too_many_webhooks`.
+    Raises Refused `invalid_url`, `forbidden_address` or `too_many_webhooks`.
     """
     outbound_urls.parse(url)
     with transaction.atomic():
@@ -110,9 +110,9 @@ def remove(*, webhook: Webhook) -> None:
 
 
 def sign(*, secret: str, delivery_id: UUID, timestamp: int, body: str) -> str:
-    """Return the header `webhook-signature` of the Standard Webhooks specification.
+    """Return the header `webhook-signature`, as the Standard Webhooks specification has it.
 
-    It is `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`; the key follows `whsec_` in the secret.
+    That is `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`.
     """
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.new(key, f"{delivery_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()

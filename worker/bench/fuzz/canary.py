@@ -38,7 +38,7 @@ class Canary:
 
     @property
     def watches_files(self) -> bool:
-        """Return whether this system reports access to files."""
+        """Whether the system tells of files that are read."""
         return self._notify is not None
 
     def touched(self) -> list[str]:

@@ -272,7 +272,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def main() -> int:
-    """Run the clients; print a JSON object a line."""
+    """Read a plan from stdin, carry it out, and write a line of JSON a second to stdout."""
 
     def say(line: dict[str, Any]) -> None:
         print(json.dumps(line), flush=True)

@@ -84,7 +84,7 @@ class Watch:
         }
 
     def memory_report(self) -> dict[str, Any] | None:
-        """Return the memory of the web processes, warm and at the end, or None if it was not measured."""
+        """Resident bytes of the web processes, and how they grew by requests; None where they do not run here."""
         if self.server.web is None or not self.memory:
             return None
         warm = self.memory[self.warm_at] if self.warm_at is not None else self.memory[-1]

@@ -1,1 +1,1 @@
-"""Management commands that need a worker's libraries."""
+"""One module a command."""
