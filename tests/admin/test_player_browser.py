@@ -26,7 +26,6 @@ from tests.ml.clips import write_clip
 from tests.ml.test_trim import shifted
 from worker import tasks
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 BITS, SIDE = 8, 32
 READ = """selector => {

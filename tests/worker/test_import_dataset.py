@@ -43,10 +43,8 @@ CLIP = DEMO / "one-person.mp4"
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
+def _no_broker(own_state: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.VAR_DIR.mkdir()
-    settings.MEDIA_ROOT = str(tmp_path / "media")
 
     def nobody_is_told(task: str, args: list[str]) -> bool:
         raise AssertionError("an import must not need a broker")

@@ -14,7 +14,6 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from detection import dispatch
 from detection.models import (
     IdentitySide,
     ModelVersion,
@@ -38,15 +37,7 @@ from worker.process import runtime
 from worker.training import run as runs
 from worker.training import snapshot_pack
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def run(*arguments: str) -> str:
