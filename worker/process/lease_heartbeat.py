@@ -24,7 +24,8 @@ BEAT_S = 2.0
 class ExtendsLease(Protocol):
     """A module of `detection.services.jobs`."""
 
-    def heartbeat(self, *, claim: Any, progress: int) -> None: ...
+    def heartbeat(self, *, claim: Any, progress: int) -> None:
+        """Extend the lease.  Raises LeaseLost."""
 
 
 class LeaseHeartbeat:
@@ -43,6 +44,7 @@ class LeaseHeartbeat:
         self._thread = threading.Thread(target=self._extend_for_ever, name="heartbeat", daemon=True)
 
     def __call__(self, progress: float, **details: Any) -> None:
+        """Note how far the work is.  Raises LeaseLost."""
         self._progress, self._details = int(progress), details
         stop_signal.check()  # its exception may have been lost in a library's callback
         if self._lost_at is not None:

@@ -42,9 +42,11 @@ class NotNow(Exception):
 class JobProtocol(ExtendsLease, Protocol):
     """What becomes of a claim: a module of `detection.services.jobs`."""
 
-    def finish_failed(self, *, claim: Any, code: str, detail: str) -> None: ...
+    def finish_failed(self, *, claim: Any, code: str, detail: str) -> None:
+        """End for good: trying again would not help.  Raises LeaseLost."""
 
-    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None: ...
+    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
+        """Give the work back, to be tried again while attempts are left.  Raises LeaseLost."""
 
 
 def worker_name(pid: int) -> str:

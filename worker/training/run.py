@@ -82,6 +82,7 @@ class RunOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:
+        """The options that a run was stored with; unknown ones are ignored."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
 

@@ -43,12 +43,14 @@ FIRST = "No model is active, and there are too few held-out videos to judge by: 
 
 
 def root() -> Path:
+    """This machine's folder of packs, features and checkpoints."""
     folder: Path = settings.VAR_DIR / "training"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
 def feature_folder() -> Path:
+    """Where the features of packs are cached."""
     return root() / "features"
 
 

@@ -34,7 +34,8 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    come_back_in_time()
+    """Give back what dead workers hold, wake what waited for a model, and publish again what no worker heard of."""
+    clamp_future_timestamps()
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
     models_found = wake_waiting()
@@ -46,7 +47,7 @@ def sweep() -> SweepReport:
     return report
 
 
-def come_back_in_time() -> int:
+def clamp_future_timestamps() -> int:
     """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
 
     They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.

@@ -80,8 +80,10 @@ class WebhookClaim(Claim):
 
 
 def register(*, owner: AbstractBaseUser, url: str) -> Webhook:
-    """A webhook with a new secret, to be shown once.  Raises Refused: `invalid_url`, `forbidden_address`,
-    `too_many_webhooks`."""
+    """Create a webhook with a new secret, to be shown once.
+
+    Raises Refused `invalid_url`, `forbidden_address` or `too_many_webhooks`.
+    """
     outbound_urls.parse(url)
     with transaction.atomic():
         list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner.pk).values_list("pk"))
@@ -108,8 +110,10 @@ def remove(*, webhook: Webhook) -> None:
 
 
 def sign(*, secret: str, delivery_id: UUID, timestamp: int, body: str) -> str:
-    """The header `webhook-signature`, as the Standard Webhooks specification has it:
-    `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`."""
+    """Return the header `webhook-signature`, as the Standard Webhooks specification has it.
+
+    That is `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`.
+    """
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.new(key, f"{delivery_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
@@ -15,15 +14,9 @@ from detection.errors import Refused
 from detection.models import RunState, TrainingRun
 from detection.services.jobs import training_runs
 from ml.progress import ProgressBar
+from worker.management.arguments import share
 from worker.training import console
 from worker.training.run import RunOptions, run
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ArgumentTypeError(f"{text} is not a share between 0 and 1")
-    return value
 
 
 class Command(BaseCommand):
