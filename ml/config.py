@@ -63,7 +63,7 @@ class VideoConfig:
     max_pixels: int = 7680 * 4320
     """Pixels of one frame."""
     max_duration_s: float = 4 * 3600.0
-    """As the container states it; a longer file is refused before it is decoded."""
+    """Longest duration by the container; a longer file is refused before it is decoded."""
     max_probe_packets: int = 20_000
     """Packets read while looking for the first `max_frames` video packets (a bound on interleaved audio)."""
 
@@ -107,9 +107,9 @@ class FaceConfig:
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     min_face_coarse: int = 64
-    """The same for most of the very first look; two thirds of what a look costs go into faces smaller than this."""
+    """MTCNN's smallest face in most frames of the first pass; smaller faces cost two thirds of a detection."""
     fine_probes: int = 2
-    """Of the frames of the first look so many are looked at for the smallest faces: is there anybody else?"""
+    """Frames of the first pass that are searched for the smallest faces, too, to find further people."""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     min_probability: float = 0.90
     min_size: float = 12.0
@@ -131,7 +131,7 @@ class FaceConfig:
     """People who are judged, the most prominent ones; how many are left out is said."""
     link_min_iou: float = 0.1
     link_max_centre_shift: float = 0.9
-    """In face widths: two boxes further apart than this are never one person."""
+    """Face widths beyond which two boxes are never one person."""
     link_max_scale: float = 1.6
     link_max_colour_distance: float = 0.4
     """Bhattacharyya distance of the crops' hue and saturation histograms, 0 (equal) to 1."""
@@ -142,7 +142,7 @@ class FaceConfig:
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     same_person_distance: float = 0.55
-    """Of two embeddings (`ml.faces.embedding`), each the mean of several faces: nearer ones are one person."""
+    """Distance of two mean embeddings (`ml.faces.embedding`) below which they are one person."""
     margin: float = 0.30
     """Added around the box: a crop's side is (1 + margin) times the box's longer side."""
     crop_size: int = 224
@@ -224,15 +224,46 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecisionConfig:
-    """When a verdict is sent to a person."""
+    """When a verdict needs review (`ml.model.inference.decide`), and where a score gets another word."""
 
     uncertain_margin: float = 0.15
     """A probability this close to the threshold is `near_threshold`."""
     few_faces: int = 10
     """A sequence of fewer faces than this is `few_faces`."""
+    likely_real_fakes: float = 0.10
+    """Share of the validation's fakes that may be called LIKELY_REAL."""
+    likely_fake_reals: float = 0.02
+    """Share of the validation's reals that may be called LIKELY_FAKE."""
     experimental_auc: float = 0.70
     """A version whose held-out AUC has a lower bound under this is experimental."""
     experimental_min_groups: int = 10
     """Effective groups of people, real and fake each, that a version must be judged on; else it is experimental."""
     experimental_min_videos: int = 20
     """Held-out videos, real and fake each, that a version must be judged on; else it is experimental."""
+
+
+MIN_GROUPS = 5.0
+"""Effective groups of people, of each label that a metric depends on, below which it gets no interval."""
+MIN_GROUPS_BALANCED = 8.0
+"""Balanced accuracy takes more groups: where all of few people of one label are answered rightly, it looks too sure."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a candidate must show in the promotion gate (`ml.evaluation.promotion_gate`)."""
+
+    min_real: int = 5
+    min_fake: int = 5
+    min_groups: float = MIN_GROUPS
+    """Effective groups of people, of each label; fewer cannot tell how the next person will fare."""
+    alpha: float = 0.05
+    """What chance may win in all looks at one holdout together."""
+    max_recall_loss: float = 0.05
+    """Fake recall may not be lower by more than this with 95 % confidence.
+
+    Unless the champion's own answers cannot be told from guessing: who calls everything fake misses none.
+    """
+
+    def alpha_of(self, look: int) -> float:
+        """Return the share of `alpha` that the look (1 is the first) may spend; all looks together spend `alpha`."""
+        return self.alpha / (look * (look + 1))

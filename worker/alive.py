@@ -1,7 +1,7 @@
 """Whether a worker on this machine takes messages: `python -m worker.alive`, for a container's probes.
 
-The loop that takes messages touches a file (see `beats`); a worker whose loop hangs, or that has lost its broker, stops
-doing so, though its process is there.  The database is not asked: its failures are not the worker's.
+The loop that takes messages touches a file (see `process.heartbeat`); a worker whose loop hangs, or that has lost its
+broker, stops doing so, though its process is there.  The database is not asked: its failures are not the worker's.
 """
 
 from __future__ import annotations

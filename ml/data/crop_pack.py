@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class CropRow:
     """Names the video that a sequence belongs to; all its people together get one verdict."""
     compression: str = ""
     height: int = 0
-    """Of the frame, pixels; 0 where unknown."""
+    """Height of the frame in pixels; 0 if unknown."""
     face_px: float = 0.0
     """Longer side of the face's box, pixels of the full frame; 0 where unknown."""
     component: str = ""
@@ -71,6 +71,21 @@ def decode_crop(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
     if bgr is None:
         raise PackError(f"{name} cannot be decoded")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _find_landmarks(
+    missing: Sequence[int],
+    crop: Callable[[int], NDArray[np.uint8]],
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, Points]]:
+    """Yield the landmarks of each missing crop, found in batches."""
+    from ml.faces.landmarks import face_landmarks  # brings torch, which a pack does not need
+
+    for start in range(0, len(missing), LANDMARK_BATCH):
+        some = missing[start : start + LANDMARK_BATCH]
+        yield from zip(some, face_landmarks([crop(i) for i in some], batch=LANDMARK_BATCH), strict=True)
+        if on_progress:
+            on_progress(start / len(missing))
 
 
 class PackWriter:
@@ -102,18 +117,15 @@ class PackWriter:
 
     def find_landmarks(self) -> None:
         """Find the landmarks of every crop that has none, so that they are written with it."""
-        from ml.faces.landmarks import face_landmarks  # brings torch, which writing a pack does not need
+        starts = np.concatenate([[0], np.cumsum(self._lengths)])
+
+        def crop(i: int) -> NDArray[np.uint8]:
+            self._images.seek(int(starts[i]))
+            return decode_crop(np.frombuffer(self._images.read(self._lengths[i]), np.uint8), f"crop {i}")
 
         missing = [i for i, points in enumerate(self._landmarks) if points is None]
-        starts = np.concatenate([[0], np.cumsum(self._lengths)])
-        for first in range(0, len(missing), LANDMARK_BATCH):
-            some = missing[first : first + LANDMARK_BATCH]
-            crops = []
-            for i in some:
-                self._images.seek(int(starts[i]))
-                crops.append(decode_crop(np.frombuffer(self._images.read(self._lengths[i]), np.uint8), f"crop {i}"))
-            for i, points in zip(some, face_landmarks(crops, batch=LANDMARK_BATCH), strict=True):
-                self._landmarks[i] = points
+        for i, points in _find_landmarks(missing, crop):
+            self._landmarks[i] = points
         self._images.seek(0, os.SEEK_END)
 
     def write(self, path: Path) -> Path:
@@ -208,14 +220,9 @@ class Pack:
         What the file lacks is computed now, some hundred crops a second, and kept in memory; `on_progress` is told how
         far that is, 0 to 1.
         """
-        from ml.faces.landmarks import face_landmarks  # brings torch, which reading a pack does not need
-
         missing = [i for i in indices if np.isnan(self._landmarks[i, 0, 0])]
-        for start in range(0, len(missing), LANDMARK_BATCH):
-            some = missing[start : start + LANDMARK_BATCH]
-            self._landmarks[some] = face_landmarks([self.crop(i) for i in some], batch=LANDMARK_BATCH)
-            if on_progress:
-                on_progress(start / len(missing))
+        for i, points in _find_landmarks(missing, self.crop, on_progress):
+            self._landmarks[i] = points
         return self._landmarks[list(indices)]
 
     def encoded(self, index: int) -> bytes:

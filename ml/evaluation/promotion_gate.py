@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ml.config import Label
-from ml.evaluation.bootstrap import MIN_GROUPS, Bools, ClusterBootstrap, Floats, Ints, effective_groups
+from ml.config import GateConfig, Label
+from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats, Ints, effective_groups
 from ml.evaluation.metrics import ranking_metrics
 from ml.evaluation.scored_video import ScoredVideo
 
@@ -31,27 +31,6 @@ TOO_SMALL = "too_small"
 NO_BETTER_THAN_CHANCE = "no_better_than_chance"
 
 FIGURES = ("auc", "balanced_accuracy", "accuracy", "recall_fake")
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """What a candidate has to show."""
-
-    min_real: int = 5
-    min_fake: int = 5
-    min_groups: float = MIN_GROUPS
-    """Effective groups of people, of each label; fewer cannot tell how the next person will fare."""
-    alpha: float = 0.05
-    """What chance may win in all looks at one holdout together."""
-    max_recall_loss: float = 0.05
-    """Fake recall may not be lower by more than this with 95 % confidence.
-
-    Unless the champion's own answers cannot be told from guessing: who calls everything fake misses none.
-    """
-
-    def alpha_of(self, look: int) -> float:
-        """Return the share of `alpha` that the look (1 is the first) may spend; all looks together spend `alpha`."""
-        return self.alpha / (look * (look + 1))
 
 
 @dataclass(frozen=True)

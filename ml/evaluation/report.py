@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ml.config import DecisionConfig, Label
+from ml.config import MIN_GROUPS, DecisionConfig, Label
 from ml.evaluation import curves
-from ml.evaluation.bootstrap import MIN_GROUPS, Bools, ClusterBootstrap, Floats, Ints
+from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats, Ints
 from ml.evaluation.metrics import evaluate_draws, metric, ranking_metrics
 from ml.evaluation.scored_video import ScoredVideo
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import Assessment
+from ml.config import Assessment, DecisionConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -114,15 +114,16 @@ class AssessmentBorders:
 
 
 def choose_borders(
-    scores: Floats, labels: Ints, threshold: float, *, fakes_below: float = 0.10, reals_from: float = 0.02
+    scores: Floats, labels: Ints, threshold: float, config: DecisionConfig | None = None
 ) -> AssessmentBorders:
-    """Return the borders beyond which at most these shares of the fakes and of the reals lie, (V,) scores each.
+    """Return where a score of (V,) scores gets another word, by the shares of fakes and reals in `config`.
 
-    They never cross the threshold: what is called fake is never likely real.
+    No border crosses the threshold: what is called fake is never likely real.
     """
+    config = config or DecisionConfig()
     fakes, reals = scores[labels == 1], scores[labels == 0]
-    low = min(float(np.quantile(fakes, fakes_below, method="lower")), threshold)
-    high = max(float(np.nextafter(np.quantile(reals, 1 - reals_from, method="higher"), 1)), threshold)
+    low = min(float(np.quantile(fakes, config.likely_real_fakes, method="lower")), threshold)
+    high = max(float(np.nextafter(np.quantile(reals, 1 - config.likely_fake_reals, method="higher"), 1)), threshold)
     low, high = max(low, 0.0005), min(high, 0.9995)
     return AssessmentBorders(
         likely_real_below=low,

@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from ml.config import Label
+from ml.config import GateConfig, Label
 from ml.evaluation.bootstrap import STEP, ClusterBootstrap
 from ml.evaluation.metrics import ranking_metrics
-from ml.evaluation.promotion_gate import FIGURES, GateConfig, compare, compare_alone
+from ml.evaluation.promotion_gate import FIGURES, compare, compare_alone
 from ml.evaluation.scored_video import ScoredVideo
 from ml.evaluation.simulate import NULL, Situation, null_passes
 

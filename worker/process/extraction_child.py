@@ -67,7 +67,7 @@ def _set_up() -> None:
     from worker.process import host, runtime
     from worker.stages import watchdog
 
-    host.step_back()
+    host.lower_priority()
     watchdog.process_may_be_killed()
     runtime.share_cores(processes=os.cpu_count() or 1)  # the processes share the cores, so that each has one thread
     runtime.load_detector()

@@ -144,6 +144,7 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 
 def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, trim_s: float) -> ExtractionResult:
+    """Encode the images of an extraction and compute its perceptual hashes, as data for the service."""
     from ml.faces.perceptual_hash import face_hash, image_hash
     from ml.video.prefetch import parallel_map
 
@@ -370,6 +371,7 @@ def _work_root() -> Path:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
+    """Yield a temporary folder for the work on one file."""
     with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
         yield Path(folder)
 

@@ -48,7 +48,7 @@ def file_budget(give_up: Callable[[str], None], lost_for_s: Callable[[], float] 
     """
     done = threading.Event()
     if _may_be_killed:
-        threading.Thread(target=_watch, args=(done, give_up, lost_for_s), name="watch", daemon=True).start()
+        threading.Thread(target=_enforce, args=(done, give_up, lost_for_s), name="watchdog", daemon=True).start()
     try:
         with limited(file_limits()):
             yield
@@ -56,7 +56,7 @@ def file_budget(give_up: Callable[[str], None], lost_for_s: Callable[[], float] 
         done.set()
 
 
-def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Callable[[], float]) -> None:
+def _enforce(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Callable[[], float]) -> None:
     began, cpu_began = time.monotonic(), time.process_time()
     while not done.wait(LOOK_S):
         if time.monotonic() - began > settings.DFD_TASK_SOFT_LIMIT_S + GRACE_S:
