@@ -351,7 +351,7 @@ def _tracks(videos: Sequence[Video]) -> dict[Any, tuple[tuple[tuple[str, float],
     ):
         video_id, track, segment, crop, x1, y1, x2, y2 = face
         if video_id in wanted:
-            found[video_id][track, segment].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+            found[video_id][track, segment or 0].append((crop, round(max(x2 - x1, y2 - y1), 1)))
     return {video_id: tuple(tuple(faces) for _, faces in sorted(tracks.items())) for video_id, tracks in found.items()}
 
 
