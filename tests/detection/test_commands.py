@@ -158,7 +158,7 @@ def test_analyze_prints_one_json_object_a_line_and_a_bad_file_is_an_answer(tiny:
     for line in lines:
         assert set(line) == {
             *("path", "state", "verdict", "error", "faces", "timings"),
-            *("people_left_out", "frames_read", "frames_claimed", "truncated"),
+            *("people_left_out", "frames_read", "frames_claimed", "truncated", "segments", "coverage"),
         }
     assert (empty["state"], empty["error"]["code"], empty["verdict"]) == ("failed", "empty_file", None)
     assert (notes["state"], notes["error"]["code"]) == ("failed", "not_a_video")
