@@ -18,6 +18,7 @@ from detection.errors import Refused
 from detection.models import (
     TOLD_AS_FAILED,
     Analysis,
+    Assessment,
     FaceFrame,
     ModelVersion,
     Review,
@@ -179,6 +180,11 @@ class VerdictSerializer(RowSerializer[Verdict]):
 
     fake_probability = _probability("Calibrated; the highest track's.")
     threshold = _probability("From here on it is called fake.")
+    assessment = serializers.ChoiceField(
+        choices=[("", "The model does not say"), *Assessment.choices],
+        read_only=True,
+        help_text="How far the model can be told; empty where it does not say.",
+    )
     review_reasons = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,

@@ -11,26 +11,16 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection import dispatch
 from detection.models import Analysis, FaceFrame, State, Verdict, Video
 from detection.services.jobs import analyses, attempt_files
 from detection.services.jobs.analyses import EXTRACTED_PERCENT
 from detection.services.jobs.cancellation import cancel_analysis
 from tests.worker.test_runtime import register
 from worker import tasks
-from worker.process import runtime
 from worker.process.lease_heartbeat import LeaseHeartbeat
 
 CLIP = (Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4").read_bytes()
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def queued(number: int) -> Analysis:

@@ -117,6 +117,7 @@ def test_a_folder_becomes_labelled_videos_with_faces_and_a_second_run_changes_no
     assert rows() == before
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_person_reads_what_was_found_and_what_became_of_it(tmp_path: Path, no_eyes: None) -> None:
     another(CLIP, tmp_path / "set" / "real" / "a.mp4", 1)

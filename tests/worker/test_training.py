@@ -51,6 +51,7 @@ def reviewer(name: str) -> User:
     return User.objects.get(username=name)
 
 
+@pytest.mark.slow
 def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rollback_takes_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rol
     assert Verdict.objects.count() == 160
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figures(tmp_path: Path) -> None:
     dataset(40)
     register_blind(tmp_path)
@@ -126,6 +128,7 @@ def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figure
     assert not forced.gate["passed"]
 
 
+@pytest.mark.slow
 def test_the_same_snapshot_and_seed_give_the_same_figures(tmp_path: Path) -> None:
     dataset(24)
     register_blind(tmp_path)
@@ -227,6 +230,7 @@ def test_too_little_or_one_sided_is_refused_in_a_sentence(tmp_path: Path) -> Non
     assert ModelVersion.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_taken_up_again(
     tmp_path: Path, settings: Any
 ) -> None:
@@ -262,6 +266,7 @@ def test_a_run_that_kills_its_worker_each_time_ends(settings: Any) -> None:
     assert "3 attempts" in row.message
 
 
+@pytest.mark.slow
 def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) -> None:
     dataset(40)
     blind = register_blind(tmp_path)
@@ -317,6 +322,7 @@ def test_a_pack_of_a_snapshot_is_made_once_and_says_which_face_is_gone(tmp_path:
         snapshot_pack.pack_of(items)
 
 
+@pytest.mark.slow
 def test_weights_say_whom_they_have_seen(tmp_path: Path) -> None:
     dataset(24)
     register_blind(tmp_path)
