@@ -122,6 +122,10 @@ class FaceConfig:
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     same_person_distance: float = 0.55
     """Of two embeddings (`ml.faces.embedding`), each the mean of several faces: nearer ones are one person."""
+    one_track_distance: float = 0.60
+    """Of single faces' embeddings: further apart within a track, two people may be in it."""
+    one_view_distance: float = 0.50
+    """Such a track is taken apart into faces within this of each other (in the mean), and its parts are compared."""
     margin: float = 0.30
     """Added around the box: a crop's side is (1 + margin) times the box's longer side."""
     crop_size: int = 224

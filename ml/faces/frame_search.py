@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
+from ml.faces.identity import PersonLinker
 from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
 from ml.faces.tracking import Detection, iou, link, linspace_indices
 from ml.faces.view import Copy, View
@@ -106,6 +107,8 @@ class Search:
         self.source, self.detector, self.config, self.view = source, detector, config, view
         self.detections: dict[int, FrameDetections] = {}
         self.detect_s = 0.0
+        self.linker = PersonLinker(detector.embedder, config, detector.threads)
+        self._linked: tuple[tuple[int, ...], list[list[Detection]]] | None = None  # of which faces
 
     def detect_frames(
         self, numbers: Collection[int], progress: Progress, *, coarse: Collection[int] = (), view: View | None = None
@@ -180,12 +183,22 @@ class Search:
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
-        return link([self.detections[n].valid for n in sorted(self.detections)], self.source.cuts, self.config)
+        valid = [self.detections[n].valid for n in sorted(self.detections)]
+        key = tuple(id(face) for faces in valid for face in faces)
+        if self._linked is None or self._linked[0] != key:
+            tracks = link(valid, self.source.cuts, self.config)
+            sure = [t for t in tracks if self._is_sure(t)]
+            others = [t for t in tracks if not self._is_sure(t)]
+            self._linked = key, self.linker.link(sure) + others
+        return self._linked[1]
+
+    def _is_sure(self, track: list[Detection]) -> bool:
+        return float(np.mean([d.probability for d in track])) >= self.config.min_track_mean_probability
 
     def people(self) -> list[list[Detection]]:
         """Return the tracks that are people: sure, and present enough for their size; the most prominent first."""
         c, frames = self.config, max(1, self.source.frames_decoded)
-        sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
+        sure = [t for t in self.tracks() if self._is_sure(t)]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
         seen = {d.frame_number for t in clear for d in t}
         if len(seen) < c.min_clear_presence * len(self.detections):
