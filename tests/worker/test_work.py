@@ -36,7 +36,7 @@ FULL_SEARCH = {"1080p": 400, "720p": 180, "480p": 80}
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts frames decoded and converted, pixels that MTCNN's networks see, faces embedded and scored, pictures encoded."""
+    """Counts frames decoded and converted, pixels that MTCNN sees, faces embedded and scored, pictures encoded."""
     done: Counter[str] = Counter()
     one_at_a_time = threading.Lock()  # frames are looked at in several threads
 
