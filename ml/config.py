@@ -44,6 +44,7 @@ class RejectionReason(StrEnum):
     OUTSIDE = "outside"
     SHORT_TRACK = "short_track"
     TOO_MANY = "too_many"
+    NOT_A_FACE = "not_a_face"
 
 
 LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}

@@ -205,7 +205,14 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     detections = [search.detections[n] for n in sorted(search.detections)]
 
     def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.box, d.probability, RejectionReason.SHORT_TRACK) for d in detected.valid]
+        lone = [
+            RejectedBox(
+                d.box,
+                d.probability,
+                RejectionReason.NOT_A_FACE if id(d) in search.not_faces else RejectionReason.SHORT_TRACK,
+            )
+            for d in detected.valid
+        ]
         return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
     suspicious = sorted(

@@ -18,6 +18,7 @@ from ml.config import FaceConfig
 from ml.faces.crop import crop_landmarks
 from ml.faces.embedding import Embedding, FaceEmbedder, mean_embedding
 from ml.faces.tracking import Detection, linspace_indices
+from ml.faces.view import lifted
 from ml.video.prefetch import parallel_map
 
 PROBES = 4
@@ -61,7 +62,8 @@ class PersonLinker:
 
     def _embed_one(self, face: Detection) -> Embedding:
         size, margin = self.config.crop_size, self.config.margin
-        return self.embedder.embed(face.crop, crop_landmarks(face.box, face.landmarks, size=size, margin=margin))
+        landmarks = crop_landmarks(face.box, face.landmarks, size=size, margin=margin)
+        return self.embedder.embed(lifted(face.crop), landmarks)
 
     def _split(self, track: Track) -> list[Track]:
         """Take a track apart where one person may have taken another's place.

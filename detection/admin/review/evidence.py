@@ -32,6 +32,7 @@ REJECTIONS = {
     "outside": "cut off by the frame",
     "short_track": "in too few frames",
     "too_many": "one of more than are looked at in a frame",
+    "not_a_face": "a pattern or a drawing",
 }
 
 
