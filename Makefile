@@ -8,7 +8,7 @@ VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup prepare demo test chaos bench lint format types contracts check clean
+.PHONY: help setup prepare demo test quick chaos bench lint format types contracts check clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,13 @@ setup: prepare ## Make the venv, the database and the static files, and register
 demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over REST, serve until Ctrl-C
 	@$(BIN)/python -m demo.run
 
-test: $(VENV)/.dev ## Run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
+test: $(VENV)/.dev ## Run all tests, in two processes (PROCESSES=...)
+	$(PYTEST) $(PYTEST_ARGS)
+
+quick: $(VENV)/.dev ## Run the tests that are neither slow nor start the product: about two minutes
+	$(PYTEST) -m "not slow and not e2e and not chaos" $(PYTEST_ARGS)
 
 CHAOS_ARGS ?=
 chaos: $(VENV)/.dev ## Hundreds of uploads while workers, broker, web and database are killed; says what was lost

@@ -21,7 +21,8 @@ from celery import Celery
 from django.db import connection
 from django.utils import timezone
 
-from detection.models import Analysis, EvidenceKind, Stage
+from detection.models import Analysis, EvidenceJob, EvidenceKind, Stage, TrainingRun
+from detection.models.leasing import LeasedJob
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ def wake(*, analysis_id: UUID, stage: str) -> bool:
     Never raises; returns False when the message is known not to be sent.
     """
     task = TASK_OF_STAGE.get(Stage(stage))
-    return task is None or _submit(partial(_publish_analysis, analysis_id, task))
+    return task is None or _submit(partial(_publish_job, Analysis, analysis_id, task))
 
 
 def wake_sweeper() -> bool:
@@ -59,12 +60,12 @@ def wake_retention() -> bool:
 
 def wake_trainer(*, run_id: UUID) -> bool:
     """Tell a worker of the queue `train` that a run waits.  Never raises; the sweeper repeats it."""
-    return _submit(partial(_publish, TRAIN_TASK, [str(run_id)]))
+    return _submit(partial(_publish_job, TrainingRun, run_id, TRAIN_TASK))
 
 
 def wake_evidence(*, job_id: UUID, kind: str) -> bool:
     """Tell a worker that heat maps or a preview were requested.  Never raises; the sweeper repeats it."""
-    return _submit(partial(_publish, EVIDENCE_TASKS[EvidenceKind(kind)], [str(job_id)]))
+    return _submit(partial(_publish_job, EvidenceJob, job_id, EVIDENCE_TASKS[EvidenceKind(kind)]))
 
 
 def wake_webhook(*, webhook_id: UUID) -> bool:
@@ -136,13 +137,13 @@ def _publish(task: str, args: list[str]) -> bool:
     return True
 
 
-def _publish_analysis(analysis_id: UUID, task: str) -> bool:
-    if not _publish(task, [str(analysis_id)]):
+def _publish_job(model: type[LeasedJob], job_id: UUID, task: str) -> bool:
+    if not _publish(task, [str(job_id)]):
         return False
     try:
-        Analysis.objects.filter(id=analysis_id).update(published_at=timezone.now())
+        model._default_manager.filter(pk=job_id).update(published_at=timezone.now())
     except Exception as error:  # a worker has been told; the sweeper telling it again does no harm
-        log.warning("publish_not_recorded", analysis=str(analysis_id), error=str(error))
+        log.warning("publish_not_recorded", task=task, job=str(job_id), error=str(error))
     return True
 
 

@@ -208,15 +208,46 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecisionConfig:
-    """When a verdict is sent to a person."""
+    """When a verdict needs review (`ml.model.inference.decide`), and where a score gets another word."""
 
     uncertain_margin: float = 0.15
     """A probability this close to the threshold is `near_threshold`."""
     few_faces: int = 10
     """A sequence of fewer faces than this is `few_faces`."""
+    likely_real_fakes: float = 0.10
+    """Share of the validation's fakes that may be called LIKELY_REAL."""
+    likely_fake_reals: float = 0.02
+    """Share of the validation's reals that may be called LIKELY_FAKE."""
     experimental_auc: float = 0.70
     """A version whose held-out AUC has a lower bound under this is experimental."""
     experimental_min_groups: int = 10
     """Effective groups of people, real and fake each, that a version must be judged on; else it is experimental."""
     experimental_min_videos: int = 20
     """Held-out videos, real and fake each, that a version must be judged on; else it is experimental."""
+
+
+MIN_GROUPS = 5.0
+"""Effective groups of people, of each label that a metric depends on, below which it gets no interval."""
+MIN_GROUPS_BALANCED = 8.0
+"""Balanced accuracy takes more groups: where all of few people of one label are answered rightly, it looks too sure."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a candidate must show in the promotion gate (`ml.evaluation.promotion_gate`)."""
+
+    min_real: int = 5
+    min_fake: int = 5
+    min_groups: float = MIN_GROUPS
+    """Effective groups of people, of each label; fewer cannot tell how the next person will fare."""
+    alpha: float = 0.05
+    """What chance may win in all looks at one holdout together."""
+    max_recall_loss: float = 0.05
+    """Fake recall may not be lower by more than this with 95 % confidence.
+
+    Unless the champion's own answers cannot be told from guessing: who calls everything fake misses none.
+    """
+
+    def alpha_of(self, look: int) -> float:
+        """Return the share of `alpha` that the look (1 is the first) may spend; all looks together spend `alpha`."""
+        return self.alpha / (look * (look + 1))

@@ -1,8 +1,7 @@
-"""What the work on one file may cost the process that does it: address space and processor time.
+"""Limit the address space and processor time that work on one file may use.
 
-Limits of the kernel, counted from what the process has used so far and put back afterwards, so that one process can go
-on to the next file.  Where the kernel says no, a library's own error becomes OverLimit: a file that eats memory is
-stopped while the machine still has some.
+These are kernel limits, counted from what the process has used so far and restored afterwards, so that one process can
+handle many files.  A library's error at the limit becomes OverLimit, while the machine still has memory.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SAID_OF_MEMORY = ("not enough memory", "can't allocate memory", "can't start ne
 
 
 class OverLimit(Exception):  # an answer about the file, not a malfunction: hence no Error in its name
-    """The work on a file would cost more than it may.  `code` is out_of_memory or too_much_cpu, `detail` a sentence."""
+    """Work on a file exceeded a limit.  `code` is out_of_memory or too_much_cpu, `detail` a sentence."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -40,7 +39,7 @@ class OverLimit(Exception):  # an answer about the file, not a malfunction: henc
 
 @dataclass(frozen=True)
 class Limits:
-    """What the work on one file may add to what its process has used already."""
+    """What work on one file may use beyond what its process has used already."""
 
     memory_bytes: int = 4 * 1024**3
     """Address space; at least LEAST_BYTES, or every damaged file seems to need more."""
@@ -50,11 +49,12 @@ class Limits:
 
 @contextmanager
 def limited(limits: Limits) -> Iterator[None]:
-    """Keep to the limits within the block.  Raises OverLimit.
+    """Apply the limits within the block.  Raises OverLimit.
 
-    Not to be nested.  Address space is limited on Linux only.  Processor time is limited in the main thread only, as
-    only there a signal is heard, and only once the C code that it is spent in has returned to Python: for the rest
-    there are limits from outside (`worker.stages.watchdog`, and the time limits of the worker's pool).
+    Not to be nested.  Address space is limited on Linux only; processor time in the main thread only, as signals arrive
+    there, and only when C code has returned to Python.  Limits from outside do the rest (`worker.stages.watchdog`, and
+    the
+    time limits of the worker's pool).
     """
     memory = _limit_memory(limits.memory_bytes)
     try:
@@ -73,17 +73,18 @@ def limited(limits: Limits) -> Iterator[None]:
 
 
 def cpu_sentence(seconds: float) -> str:
+    """Return the sentence for too much processor time."""
     return f"It needed more than {seconds:,.0f} s of processor time."
 
 
 def memory_is_short() -> bool:
-    """Whether the limit is so near that an allocation may just have failed because of it."""
+    """Return whether the limit is so near that an allocation may just have failed because of it."""
     limit, in_use = resource.getrlimit(resource.RLIMIT_AS)[0], _in_use()
     return limit != resource.RLIM_INFINITY and in_use is not None and limit - in_use < LARGEST_NEED
 
 
 def _in_use() -> int | None:
-    """Bytes of address space, where that can be told."""
+    """Return the bytes of address space in use, or None."""
     try:
         return int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -91,7 +92,7 @@ def _in_use() -> int | None:
 
 
 def _limit_memory(extra_bytes: int) -> tuple[int, int] | None:
-    """Lower the soft limit; returns the limits of before, or None where it cannot be told what is in use."""
+    """Lower the soft limit; return the previous limits, or None if what is in use is unknown."""
     in_use = _in_use()
     if in_use is None:
         return None
@@ -122,12 +123,12 @@ def _limited_cpu(seconds: int) -> Iterator[None]:
 
 
 def _lower(ours: int, theirs: int) -> int:
-    """A limit that was set from outside and is lower stays."""
+    """Return our limit, or a lower one that was set from outside."""
     return ours if theirs == resource.RLIM_INFINITY else min(ours, theirs)
 
 
 def _is_shortage(error: Exception) -> bool:
-    """Whether a library wants to say, in its own way, that it got no memory."""
+    """Return whether a library's error means that it got no memory."""
     if isinstance(error, MemoryError):
         return True
     if getattr(error, "code", None) == _CV2_NO_MEMORY and type(error).__module__.startswith("cv2"):

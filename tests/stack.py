@@ -1,9 +1,13 @@
-"""The product as separate processes, each to be started and killed by itself, in a folder of its own."""
+"""The product as separate processes, each to be started and killed by itself, in a folder of its own.
+
+`Stack` is the one way in which tests start it: from a copy of the prepared installation (`tests.installation`), or over
+a database of its own.  `Machine` (`tests.many.machines`) is a stack that shares nothing but what its settings name.
+"""
 
 from __future__ import annotations
 
 import os
-import re
+import random
 import shutil
 import signal
 import socket
@@ -11,14 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from demo.client import Client
+from tests import installation
 from tests.weights import save_tiny
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = installation.ROOT
 CLIPS = ROOT / "demo" / "clips"
 TERMINAL = ("succeeded", "no_face", "failed")
 
@@ -38,7 +43,7 @@ class Processes:
 
     def ended(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     def manage(self, *arguments: str) -> str:
@@ -80,39 +85,29 @@ class Processes:
         return path.read_text(errors="replace") if path.is_file() else ""
 
 
-class Stack(Processes):
-    """Broker, worker, beat and web, all from the product's own commands and settings."""
+class Product(Processes):
+    """The product's processes, as its own commands start them, over the state in `var`.
 
-    def __init__(self, **settings: object) -> None:
-        self.var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
-        self.port = free_port()
-        ours = re.compile(r"DFD_|DATABASE_URL|REDIS_URL|DJANGO_")
-        environment = {name: value for name, value in os.environ.items() if not ours.match(name)} | {
-            "DJANGO_SETTINGS_MODULE": "dfdsite.settings",
-            "DFD_VAR": str(self.var),
-            "DATABASE_URL": f"sqlite:///{self.var}/db.sqlite3",
-            "REDIS_URL": "",
-            "DFD_PORT": str(self.port),
-            "DFD_SWEEP_S": "1",
-            "DFD_BACKOFF_S": "1",
-            "DFD_LEASE_S": "8",
-            "PYTHONUNBUFFERED": "1",
-            "REMAP_SIGTERM": "SIGQUIT",
-            **{name: str(value) for name, value in settings.items()},
-        }
-        super().__init__(self.var, cwd=ROOT, environment=environment)
-        self.manage("migrate", "-v0")
-        self.client = Client(port=self.port, token=self.manage("create_token", "client").strip())
+    Args:
+        name: of its worker, beside those of others on this machine.
+        folder: where the logs lie.
+        var: its `DFD_VAR`.
+        cwd: where its processes run.
+        settings: environment variables, over those that make an installation of SQLite and an embedded broker.
+    """
 
-    # --- commands and processes ------------------------------------------------------------------------------------
+    def __init__(self, name: str, *, folder: Path, var: Path, cwd: Path, settings: Mapping[str, object]) -> None:
+        self.name, self.var, self.port = name, var, free_port()
+        changes = {
+            "DFD_PORT": self.port, "DFD_SWEEP_S": 1, "DFD_BACKOFF_S": 1, "PYTHONUNBUFFERED": 1,
+            "REMAP_SIGTERM": "SIGQUIT", **settings,
+        }  # fmt: skip
+        environment = installation.environment(var) | {key: str(value) for key, value in changes.items()}
+        super().__init__(folder, cwd=cwd, environment=environment)
 
     def broker(self, action: str) -> str:
+        """Of the embedded broker: `start`, `stop` or `status`."""
         return self.run([sys.executable, "-m", "worker.broker", action])
-
-    def register_tiny_model(self, *, name: str = "tiny", seed: int = 0) -> None:
-        path = self.var / f"{name}.safetensors"
-        save_tiny(path, name=name, seed=seed)
-        self.manage("register_model", str(path), "--activate")
 
     def start_worker(
         self,
@@ -125,10 +120,40 @@ class Stack(Processes):
     ) -> None:
         celery = [sys.executable, "-m", "celery", "-q", "-A", app]
         before = self.log(name).count(" ready.")
-        node = f"{self.var.name}-{name}@%h"
+        node = f"{self.name}@%h" if name == "worker" else f"{self.name}-{name}@%h"
         self.start(name, *celery, "worker", "-Q", queues, "-c", str(concurrency), "-n", node)
         if wait:
             wait_for(lambda: self.log(name).count(" ready.") > before, "a ready worker", log=lambda: self.log(name))
+
+    def close(self) -> None:
+        self.kill_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Stack(Product):
+    """Broker, worker, beat and web of one machine, in a copy of the prepared installation, with a client of its API.
+
+    Args:
+        model: start with the tiny model registered and active.
+        static: start with the static files collected, which `up` asks for.
+        settings: environment variables.  With a `DATABASE_URL` there is nothing in that database but the tables and
+            the client's token.
+    """
+
+    def __init__(self, *, model: bool = False, static: bool = False, **settings: object) -> None:
+        var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
+        super().__init__(var.name, folder=var, var=var, cwd=ROOT, settings={"DFD_LEASE_S": 8, **settings})
+        if "DATABASE_URL" in settings:
+            self.manage("migrate", "-v0")
+            token = self.manage("create_token", installation.CLIENT).strip()
+        else:
+            token = installation.copy(var, model=model, static=static)
+        self.token, self.client = token, Client(port=self.port, token=token)
+
+    def register_tiny_model(self, *, name: str = "tiny", seed: int = 0) -> None:
+        path = self.var / f"{name}.safetensors"
+        save_tiny(path, name=name, seed=seed)
+        self.manage("register_model", str(path), "--activate")
 
     def start_web(self) -> None:
         self.serve(self.client)
@@ -176,7 +201,24 @@ def wait_for(
         time.sleep(0.1)
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nothing uses, and that no other test will be given as long as this process lives.
+
+    The UDP port of the same number is held for a reservation.  It lies below the ports that the system gives to those
+    who ask for any, so that no connection takes it before the server is there.
+    """
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return port

@@ -1,7 +1,7 @@
 """Whether a worker on this machine takes messages: `python -m worker.alive`, for a container's probes.
 
-The loop that takes messages touches a file (see `beats`); a worker whose loop hangs, or that has lost its broker, stops
-doing so, though its process is there.  The database is not asked: its failures are not the worker's.
+The loop that takes messages touches a file (see `process.heartbeat`); a worker whose loop hangs, or that has lost its
+broker, stops doing so, though its process is there.  The database is not asked: its failures are not the worker's.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def age_s(name: str) -> float | None:
 
 
 def main() -> int:
+    """Exit with 0 if the worker has taken messages lately, else with 1."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
     parser = argparse.ArgumentParser(prog="python -m worker.alive", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--name", default="celery@%h", help="as the worker's -n; %%h is this host (celery@%%h)")

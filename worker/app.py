@@ -56,15 +56,15 @@ def _share_the_cores(instance: Any, **_: Any) -> None:
 
     runtime.share_cores(processes=int(instance.concurrency or 1))
     runtime.remove_leftovers()
-    heartbeat.know(instance)
-    atexit.register(heartbeat.end)  # Celery sends no signal when tasks are cut short; a child ends without this
+    heartbeat.register(instance)
+    atexit.register(heartbeat.deregister)  # Celery sends no signal when tasks are cut short; a child ends without this
 
 
 @worker_process_init.connect
 def _one_of_many(**_: Any) -> None:
     from worker.stages import watchdog
 
-    host.step_back()
+    host.lower_priority()
     watchdog.process_may_be_killed()
 
 
@@ -83,11 +83,11 @@ def _know_the_request(task: Any, **_: Any) -> None:
 def _sign_of_life(**_: Any) -> None:
     from worker.process import heartbeat
 
-    heartbeat.beat()
+    heartbeat.send()
 
 
 @worker_shutdown.connect
 def _gone(**_: Any) -> None:
     from worker.process import heartbeat
 
-    heartbeat.end()
+    heartbeat.deregister()

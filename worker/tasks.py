@@ -21,21 +21,25 @@ TRAIN_LIMIT_S = 7 * 24 * 3600
 
 @shared_task(name="worker.tasks.extract_faces")
 def extract_faces(analysis_id: str) -> None:
+    """Find the faces of a video: the stage `extract` of an analysis."""
     attempt.run(analysis_id, Stage.EXTRACT, runtime.extract)
 
 
 @shared_task(name="worker.tasks.classify_video")
 def classify_video(analysis_id: str) -> None:
+    """Judge the stored faces: the stage `classify` of an analysis."""
     attempt.run(analysis_id, Stage.CLASSIFY, runtime.classify)
 
 
 @shared_task(name="worker.tasks.make_heatmaps")
 def make_heatmaps(job_id: str) -> None:
+    """Make the heat maps that somebody asked for."""
     evidence.run(job_id, evidence.make_heatmaps)
 
 
 @shared_task(name="worker.tasks.make_preview")
 def make_preview(job_id: str) -> None:
+    """Make the preview that somebody asked for."""
     evidence.run(job_id, evidence.make_preview)
 
 
@@ -47,7 +51,7 @@ def _recover_analyses() -> None:
 # What recovers comes first, what waits for storage last.
 CHORES = (
     Chore("analyses", _recover_analyses),
-    Chore("training_runs", training_runs.sweep_runs),
+    Chore("training_runs", training_runs.sweep),
     Chore("evidence", evidence_jobs.sweep),
     Chore("webhooks", webhook_rows.sweep),
     Chore("review_claims", workspace.delete_expired_claims),
@@ -66,17 +70,20 @@ CHORES = (
 
 @shared_task(name="worker.tasks.sweep")
 def sweep() -> None:
+    """Do every chore, at each turn of beat."""
     chores.run_all(CHORES)
 
 
 @shared_task(name="worker.tasks.retain")
 def retain() -> None:
+    """Apply a round of the retention policy."""
     if retention.apply().more:
         dispatch.wake_retention()
 
 
 @shared_task(name="worker.tasks.send_webhooks")
 def send_webhooks(webhook_id: str) -> None:
+    """Send what waits for a webhook."""
     webhook_delivery.send(webhook_id)
 
 
@@ -86,4 +93,5 @@ def send_webhooks(webhook_id: str) -> None:
     name="worker.tasks.train_model", acks_late=False, soft_time_limit=TRAIN_LIMIT_S, time_limit=TRAIN_LIMIT_S + 60
 )
 def train_model(run_id: str) -> None:
+    """Work on a training run."""
     runtime.train(run_id)

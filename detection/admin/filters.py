@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, Func, Q, QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import DropdownFilter, RadioFilter, TextFilter
+from django.utils import timezone
+from unfold.contrib.filters.admin import DropdownFilter, RadioFilter, RangeDateFilter, TextFilter
+from unfold.utils import parse_date_str
 
 from detection.models import OPEN_STATES, ModelVersion, ReviewLabel, State
 
@@ -37,6 +40,31 @@ def of_user(rows: QuerySet[Any], field: str, name: str) -> QuerySet[Any]:
 def unsought(field: str) -> Func:
     """Return the column as an expression that SQLite does not look up in an index (a leading plus tells it so)."""
     return Func(F(field), template="+%(expressions)s")
+
+
+class DateRangeFilter(RangeDateFilter):
+    """Rows from one day to another, both included, as days begin in the site's time zone.
+
+    unfold's own compares a moment with a date: Django then warns of a moment without a time zone, and of the last day
+    only midnight is found.  What is no date limits nothing.
+    """
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Limit the rows to the days of the request."""
+        first, last = self._day("_from"), self._day("_to")
+        if first is not None:
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": _start_of(first)})
+        if last is not None and last < date.max:
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": _start_of(last + timedelta(days=1))})
+        return queryset
+
+    def _day(self, suffix: str) -> date | None:
+        value = self.used_parameters.get(f"{self.parameter_name}{suffix}")
+        return parse_date_str(value) if isinstance(value, str) else None
+
+
+def _start_of(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
 
 
 class OwnerFilter(TextFilter):

@@ -22,7 +22,10 @@ LINKS: Mapping[tuple[str, str], Mapping[str, tuple[str, tuple[str, ...]]]] = {
     ("videos_faces_list", "200"): {"face_id": (FIRST, ("faces_image_retrieve", "faces_heatmap_retrieve"))},
     ("videos_analyze_create", "202"): {"task_id": (ID, OF_TASK)},
     ("tasks_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
-    ("uploads_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
+    ("uploads_retrieve", "200"): {
+        "video_id": ("$response.body#/video", OF_VIDEO[:3]),
+        "upload_id": (ID, ("uploads_partial_update", "uploads_destroy")),
+    },
     ("webhooks_create", "201"): {"webhook_id": (ID, ("webhooks_retrieve", "webhooks_destroy"))},
     ("webhooks_list", "200"): {"webhook_id": (FIRST, ("webhooks_retrieve", "webhooks_destroy"))},
 }

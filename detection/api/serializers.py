@@ -18,6 +18,7 @@ from detection.errors import Refused
 from detection.models import (
     TOLD_AS_FAILED,
     Analysis,
+    Assessment,
     FaceFrame,
     ModelVersion,
     Review,
@@ -184,6 +185,11 @@ class VerdictSerializer(RowSerializer[Verdict]):
         "Calibrated; the highest track's; still pictures count only where there is nobody else."
     )
     threshold = _probability("From here on it is called fake.")
+    assessment = serializers.ChoiceField(
+        choices=[("", "The model does not say"), *Assessment.choices],
+        read_only=True,
+        help_text="How far the model can be told; empty where it does not say.",
+    )
     review_reasons = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,

@@ -28,6 +28,7 @@ from django.utils import timezone
 
 from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
+from detection.models.leasing import LeasedJob
 from detection.models.states import TOLD_AS_FAILED, Stage, State
 
 AUDIT_RANKS = 10_000
@@ -169,7 +170,7 @@ class Video(models.Model):
         return f"videos/{self.id}"
 
 
-class Analysis(models.Model):
+class Analysis(LeasedJob):
     """One analysis of one video, through extraction and classification; see the module's diagram.
 
     The REST API calls it a task.
@@ -185,20 +186,13 @@ class Analysis(models.Model):
         db_default=False,
         help_text="Somebody asked to look again, with lower thresholds for what counts as a face.",
     )
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="Claims of the present stage.")
-    token = models.UUIDField(null=True, blank=True, editable=False, help_text="Fencing token of the running claim.")
-    lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(default=timezone.now, help_text="Backoff: no claim before this.")
-    published_at = models.DateTimeField(null=True, blank=True, help_text="When a worker was last told of it.")
     worker = models.CharField(max_length=120, blank=True, help_text="Who claimed it last.")
     error_code = models.CharField(max_length=40, blank=True)
     error_detail = models.CharField(max_length=500, blank=True, help_text="A sentence for the client.")
-    last_error = models.TextField(blank=True, help_text="For the operator; clients never see it.")
     timings = models.JSONField(default=dict, blank=True, help_text="Seconds per step.")
     verdict = models.ForeignKey("Verdict", null=True, blank=True, on_delete=models.SET_NULL, related_name="analyses")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
     replaced = models.BooleanField(
         default=False, db_default=False, help_text="It failed, and a newer one has begun since."
     )

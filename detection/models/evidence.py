@@ -7,9 +7,9 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
 from detection.models.core import Video
+from detection.models.leasing import LeasedJob
 from detection.models.states import State
 
 
@@ -20,7 +20,7 @@ class EvidenceKind(models.TextChoices):
     PREVIEW = "preview", "Preview"
 
 
-class EvidenceJob(models.Model):
+class EvidenceJob(LeasedJob):
     """A request for evidence, claimed under a lease like an analysis; ends as succeeded or failed.
 
     `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`.  A preview is the video's own.
@@ -35,13 +35,6 @@ class EvidenceJob(models.Model):
     )
     result = models.JSONField(default=dict, blank=True)
     error_detail = models.CharField(max_length=500, blank=True, help_text="A sentence for who asked.")
-    last_error = models.TextField(blank=True, help_text="For the operator.")
-    attempts = models.PositiveSmallIntegerField(default=0)
-    token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

@@ -12,6 +12,7 @@ from django.utils import timezone
 from detection.models.append_only import AppendOnlyModel
 from detection.models.choices import VerdictLabel
 from detection.models.core import ModelVersion, Video
+from detection.models.leasing import LeasedJob
 
 
 class Split(models.TextChoices):
@@ -98,7 +99,7 @@ class Snapshot(models.Model):
         return self.sha256[:12]
 
 
-class TrainingRun(models.Model):
+class TrainingRun(LeasedJob):
     """One retraining: queued (or started in a terminal), running under a lease, ended with a sentence.
 
     `refused` is an outcome, not an error: there was too little to learn from.  A run whose lease expired is resumed
@@ -122,15 +123,8 @@ class TrainingRun(models.Model):
     gate = models.JSONField(default=dict, blank=True)
     report = models.FileField(max_length=200, blank=True, help_text="The HTML report; the JSON is beside it.")
     message = models.CharField(max_length=1000, blank=True, help_text="How it ended, in a sentence.")
-    last_error = models.TextField(blank=True, help_text="For the operator.")
-    attempts = models.PositiveSmallIntegerField(default=0)
-    token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_until = models.DateTimeField(null=True, blank=True)
-    published_at = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=120, blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("-created_at", "-id")

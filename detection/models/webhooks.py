@@ -9,8 +9,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from detection.models.leasing import Leased
 
-class Webhook(models.Model):
+
+class Webhook(Leased):
     """A client's URL.  One worker at a time sends to it, under a lease like an analysis.
 
     The secret signs deliveries, so it is stored in plain text; it grants no access here.
@@ -23,8 +25,6 @@ class Webhook(models.Model):
     failures = models.PositiveSmallIntegerField(default=0, help_text="Attempts in a row that failed.")
     last_error = models.CharField(max_length=300, blank=True, help_text="Empty once an attempt has succeeded.")
     not_before = models.DateTimeField(default=timezone.now, help_text="Backoff: nothing is sent before this.")
-    token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     disabled_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(
         null=True, blank=True, help_text="Removed by its owner; the row goes once no transaction can refer to it."

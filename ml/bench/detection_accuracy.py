@@ -1,4 +1,4 @@
-"""Is the quick path as good as the slow one?  Against the detector at full size, and against a float32 network."""
+"""Accuracy of the fast search against detection at full size, and of the scores against float32."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ml.video.prefetch import parallel_map
 
 @dataclass(frozen=True)
 class Compared:
-    """One video.  `overlaps`: of each kept face with the nearest box that the full-size detector sees in its frame."""
+    """Comparison of one video.  `overlaps`: IoU of each kept face with the nearest full-size detection in its frame."""
 
     path: Path
     people: int
@@ -34,12 +34,12 @@ class Compared:
 
     @property
     def same_decision(self) -> bool:
-        """Whether both find somebody, or both nobody."""
+        """Return whether both find somebody, or both nobody."""
         return (self.people > 0) == (self.people_exhaustively > 0)
 
 
 def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: Classifier, stride: int) -> Compared:
-    """The product's faces and score, and the slow ones; full size is looked at in every `stride`-th frame.
+    """Compare the product's faces and score with the slow ones; full size is searched in every `stride`-th frame.
 
     Raises ml.video.decode.VideoError for a file that cannot be judged.
     """
@@ -58,12 +58,12 @@ def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: C
 
 
 def float32_of(classifier: Classifier) -> Classifier:
-    """The same weights, all in float32."""
+    """Return the same weights, all in float32."""
     return Classifier(classifier.model, classifier.info, classifier.device, dtype=torch.float32)
 
 
 def summary(results: Sequence[Compared]) -> dict[str, Any]:
-    """What the three promises come to: decisions, boxes, scores."""
+    """Summarise decisions, boxes and scores of all videos."""
     overlaps = [overlap for one in results for overlap in one.overlaps]
     apart = [abs(r.score - r.score_float32) for r in results if r.score is not None and r.score_float32 is not None]
     return {
@@ -91,10 +91,7 @@ def _overlaps(path: Path, found: Extraction, detector: FaceDetector) -> list[flo
 def search_exhaustively(
     path: Path, *, detector: FaceDetector, stride: int = 1, numbers: set[int] | None = None
 ) -> Iterator[FrameDetections]:
-    """What the detector sees at full size in every `stride`-th frame, or in those of these numbers.
-
-    To judge the quick search by, not to be used.
-    """
+    """Yield full-size detections of every `stride`-th frame, or of the frames in `numbers`; for comparison only."""
     source = FrameSource(path)
     search = Search(source, detector, detector.config, View(10**6))
     wanted = set(range(0, source.video.max_frames, stride)) if numbers is None else numbers
@@ -104,7 +101,7 @@ def search_exhaustively(
 
 
 def people_in(detections: Sequence[FrameDetections], frames_decoded: int, config: FaceConfig | None = None) -> int:
-    """How many people these looks show, by the same rules as in `extract_faces`; without regard to cuts."""
+    """Count the people in these detections by the rules of `extract_faces`, without regard to cuts."""
     config = config or FaceConfig()
     source = FrameSource(Path())
     source.frames_decoded = frames_decoded

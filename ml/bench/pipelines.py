@@ -1,7 +1,4 @@
-"""What a video costs: the pipeline as it is often written, and the least that is needed, on the same file.
-
-Both are here to be compared with the product's own path (`manage.py benchmark`); neither is used by it.
-"""
+"""Two baselines for `manage.py benchmark`: the pipeline as it is often written, and the least work that is needed."""
 
 from __future__ import annotations
 
@@ -45,6 +42,7 @@ class Stopwatch:
         self.seconds: Seconds = {}
 
     def time(self, stage: str, work: Callable[[], Any]) -> Any:
+        """Call `work`, add its seconds to the stage, and return its result."""
         started = time.perf_counter()
         result = work()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
@@ -55,9 +53,9 @@ class Stopwatch:
 
 
 def naive(path: Path, folder: Path, model: FaceSequenceClassifier, *, max_frames: int = 150) -> Seconds:
-    """OpenCV writes the first frames anew, MTCNN looks at each of them at full size, a float32 network at ten faces.
+    """Time the usual pipeline, one step after another with each step's defaults, as in most published code.
 
-    So it stands in tutorials and in most published code: one step after another, each with its defaults.
+    OpenCV re-encodes the first frames, MTCNN searches each at full size, and a float32 network scores ten faces.
     """
     watch = Stopwatch()
     trimmed = folder / "naive.mp4"
@@ -115,7 +113,7 @@ def _classify_float32(model: FaceSequenceClassifier, faces: Sequence[Image]) -> 
 
 @dataclass(frozen=True)
 class Floor:
-    """The work that one video needs at least, each part with the setting that was fastest when it was tried."""
+    """The least work for one video, each part with the fastest setting that was tried."""
 
     path: Path
     numbers: frozenset[int]
@@ -123,7 +121,7 @@ class Floor:
     forward: Callable[[], Any] | None
 
     def run(self) -> Seconds:
-        """Each part alone, once."""
+        """Time each part once."""
         watch = Stopwatch()
         watch.time("decode", lambda: _decoded(self.path, self.numbers))
         watch.time("detect", self.detect)
@@ -133,9 +131,9 @@ class Floor:
 
 
 def floor_of(path: Path, found: Extraction, model: FaceSequenceClassifier, config: FaceConfig | None = None) -> Floor:
-    """Decoding, detection on the frames whose faces were kept, one forward pass.
+    """Return the least work: decoding, detection on the frames whose faces were kept, one forward pass.
 
-    `found` says which frames and faces these are; without a face the frames kept for a person are looked at.
+    `found` names these frames and faces; without a face, the frames kept for a person are searched.
     """
     config = config or FaceConfig()
     wanted: dict[int, list[Box]] = {frame.frame_number: [] for frame in found.sampled_frames}
@@ -165,9 +163,9 @@ def _decoded(path: Path, numbers: frozenset[int]) -> list[DecodedFrame]:
 def _fastest_detection(
     images: Sequence[Image], boxes: Sequence[Sequence[Any]], config: FaceConfig
 ) -> Callable[[], Any]:
-    """The library singly and as a batch, the product's cascade on all cores; for faces from 20, 40 or 64 pixels on.
+    """Return the fastest detection: the library frame by frame or batched, or the product's cascade on all cores.
 
-    A setting that misses a kept face is no choice.
+    Faces are searched from 20, 40 or 64 pixels on; settings that miss a kept face are dropped.
     """
     from facenet_pytorch import MTCNN
 
@@ -220,7 +218,7 @@ def _fastest_forward(model: FaceSequenceClassifier, crops: Sequence[Image]) -> C
 
 
 def _median(work: Callable[[], Any]) -> float:
-    """Seconds, of a few tries."""
+    """Return the median seconds of a few tries."""
     taken = []
     for _ in range(TRIES):
         started = time.perf_counter()
@@ -230,5 +228,5 @@ def _median(work: Callable[[], Any]) -> float:
 
 
 def naive_config(config: ModelConfig) -> ModelConfig:
-    """The same weights on larger faces, as the pipeline above has them."""
+    """Return the configuration for the naive pipeline: the same weights on larger faces."""
     return ModelConfig(**{**config.to_dict(), "input_size": NAIVE_SIZE})

@@ -1,11 +1,11 @@
-"""How much of the machine training uses:  python -m ml.bench [--steps 40] [--videos 1000]
+"""Training speed against the hardware's floor: `python -m ml.bench [--steps 40] [--videos 1000]`.
 
 1. `full`: crops per second of the frame stage as `retrain --full` runs it (decoding, augmentation, self-blending,
    optimizer, average of weights), against a bare forward-backward loop of the same network on one ready batch.  Both
    run in turns in one process, so that a busy machine slows both; the ratio is what counts.
 2. `frozen`: seconds for the heads on the cached features of so many videos of ten faces.
 
-Pictures and features are made up: only their number and size matter here.
+Images and features are made up: only their number and size matter here.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BARE_STEPS = 8
 
 
 def made_up_pack(path: Path, *, videos: int, faces: int, side: int, people: int, seed: int = 0) -> Pack:
-    """Sequences of noise pictures, half of each label, of `people` people."""
+    """Write a pack of noise images in sequences, half of each label, of `people` people."""
     rng = np.random.default_rng(seed)
     images = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(8)]
     writer = PackWriter()
@@ -51,7 +51,7 @@ def made_up_pack(path: Path, *, videos: int, faces: int, side: int, people: int,
 
 
 def bench_full(folder: Path, *, steps: int, rounds: int, batch: int, workers: int) -> dict[str, Any]:
-    """Medians over the rounds, and their ratio."""
+    """Return medians over the rounds, and their ratio."""
     device = choose_device()
     config = ModelConfig(frame_mean=True)
     pack = made_up_pack(folder / "full.pack", videos=120, faces=4, side=224, people=60)
@@ -91,9 +91,9 @@ def bench_full(folder: Path, *, steps: int, rounds: int, batch: int, workers: in
 
 
 def bench_frozen(folder: Path, *, videos: int) -> dict[str, float]:
-    """Seconds of a whole `fit` with a frozen backbone whose features are cached, intervals and all.
+    """Time a whole `fit` with a frozen backbone whose features are cached, intervals included.
 
-    The network is a small one: none of it runs, only the width of its features (2048, as the real one's) counts.
+    The network is small and never runs; only the width of its features (2048) counts.
     """
     config = ModelConfig(frame_mean=True, input_size=32)
     pack = made_up_pack(folder / "frozen.pack", videos=videos, faces=10, side=32, people=videos // 4)
@@ -107,6 +107,7 @@ def bench_frozen(folder: Path, *, videos: int) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m ml.bench", description="Measure training against its floor.")
     parser.add_argument("--steps", type=int, default=40, help="batches a round")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,7 +1,7 @@
-"""Label-preserving changes of aligned crops while training, the same for all crops of a group.
+"""Augment aligned crops for training, with the same random change for all crops of a group.
 
 A real crop, its self-blended copy and the forgery made from it are changed alike, so that no change gives a label away
-(the main finding of GenD, arXiv 2508.06248).  Every function takes uint8 RGB pictures (S, S, 3) and returns new ones.
+(the main finding of GenD, arXiv 2508.06248).  Every function takes uint8 RGB images (S, S, 3) and returns new ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Crops, photos and videos that a CSV file names: columns path, label, set, method, group, original, kind, split.
+"""Pack crops, photos and videos listed in a CSV file: columns path, label, set, method, group, original, kind, split.
 
-`kind` is crop (packed as it is), image (a whole picture, whose largest face is cut out) or video.  `set` says where a
-file is from; sets of one kind of picture share a source, within which reals and forgeries are set against each other.
+`kind` is crop (packed as it is), image (its largest face is cropped) or video.  `set` says where a file is from; sets
+with images of one kind share a source, within which reals and forgeries are compared.
 """
 
 from __future__ import annotations

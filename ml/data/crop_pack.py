@@ -1,9 +1,8 @@
-"""One packed file of face crops: what training reads, and all that a bare GPU machine needs to be sent.
+"""A pack: one safetensors file with face crops and their labels, all that training reads.
 
-A pack is a safetensors file (no pickle, memory-mapped) with three byte tensors: `blob`, the encoded images end to end
-(JPEG as the data set had it, or PNG for crops that the product's own extraction cut); `offsets`, int64, where each
-begins; `table`, the rows as JSON, column by column.  Some have a fourth, `landmarks` (N, 68, 2) float16.  A crop comes
-out as (H, W, 3) uint8 **RGB**.
+A pack has three byte tensors (memory-mapped, no pickle): `blob`, the encoded images end to end (JPEG as the data set
+had it, or PNG for crops cut by the product's own extraction); `offsets`, int64, where each begins; `table`, the rows as
+JSON, column by column.  Some have a fourth, `landmarks` (N, 68, 2) float16.  A crop is read as (H, W, 3) uint8 **RGB**.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -31,12 +30,12 @@ Points = NDArray[np.float32]
 
 
 class PackError(Exception):
-    """The file is not a pack, or a row in it cannot be used; the message says why."""
+    """The file is not a pack, or a row cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class CropRow:
-    """What is known of one crop.  Empty strings mean: not known, or not applicable."""
+    """Labels and origin of one crop.  Empty strings mean unknown or not applicable."""
 
     label: int
     group: str
@@ -67,15 +66,30 @@ class CropRow:
 
 
 def decode_crop(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-    """Decode an image file's bytes: (H, W, 3) uint8 RGB.  Raises PackError, which calls the crop by `name`."""
+    """Decode an image file's bytes into (H, W, 3) uint8 RGB.  Raises PackError, which calls the crop by `name`."""
     bgr = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     if bgr is None:
         raise PackError(f"{name} cannot be decoded")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def _find_landmarks(
+    missing: Sequence[int],
+    crop: Callable[[int], NDArray[np.uint8]],
+    on_progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, Points]]:
+    """Yield the landmarks of each missing crop, found in batches."""
+    from ml.faces.landmarks import face_landmarks  # brings torch, which a pack does not need
+
+    for start in range(0, len(missing), LANDMARK_BATCH):
+        some = missing[start : start + LANDMARK_BATCH]
+        yield from zip(some, face_landmarks([crop(i) for i in some], batch=LANDMARK_BATCH), strict=True)
+        if on_progress:
+            on_progress(start / len(missing))
+
+
 class PackWriter:
-    """Collects encoded crops and rows, and writes the file at once.  Images wait on disk, not in memory."""
+    """Collect encoded crops and rows, and write them as one file; images wait on disk, not in memory."""
 
     def __init__(self) -> None:
         self._images = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 (closed with the writer)
@@ -95,30 +109,27 @@ class PackWriter:
         self._landmarks.append(landmarks)
 
     def add_crop(self, crop: NDArray[np.uint8], row: CropRow) -> None:
-        """`crop` is (H, W, 3) uint8 RGB, stored lossless."""
+        """Add a crop, (H, W, 3) uint8 RGB, stored lossless."""
         ok, encoded = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
         if not ok:
             raise PackError("a crop could not be encoded as PNG")
         self.add_encoded(encoded.tobytes(), row)
 
     def find_landmarks(self) -> None:
-        """Find the 68 points of every crop that has none yet, so that they are written with it."""
-        from ml.faces.landmarks import face_landmarks  # brings torch, which writing a pack does not need
+        """Find the landmarks of every crop that has none, so that they are written with it."""
+        starts = np.concatenate([[0], np.cumsum(self._lengths)])
+
+        def crop(i: int) -> NDArray[np.uint8]:
+            self._images.seek(int(starts[i]))
+            return decode_crop(np.frombuffer(self._images.read(self._lengths[i]), np.uint8), f"crop {i}")
 
         missing = [i for i, points in enumerate(self._landmarks) if points is None]
-        starts = np.concatenate([[0], np.cumsum(self._lengths)])
-        for first in range(0, len(missing), LANDMARK_BATCH):
-            some = missing[first : first + LANDMARK_BATCH]
-            crops = []
-            for i in some:
-                self._images.seek(int(starts[i]))
-                crops.append(decode_crop(np.frombuffer(self._images.read(self._lengths[i]), np.uint8), f"crop {i}"))
-            for i, points in zip(some, face_landmarks(crops, batch=LANDMARK_BATCH), strict=True):
-                self._landmarks[i] = points
+        for i, points in _find_landmarks(missing, crop):
+            self._landmarks[i] = points
         self._images.seek(0, os.SEEK_END)
 
     def write(self, path: Path) -> Path:
-        """Atomic.  Raises PackError when there is nothing to write."""
+        """Write the file atomically and return its path.  Raises PackError without any crop."""
         if not self._rows:
             raise PackError("the pack would be empty: no crop was found.")
         columns = {f.name: [getattr(row, f.name) for row in self._rows] for f in fields(CropRow)}
@@ -148,7 +159,7 @@ class PackWriter:
 
 
 def _header(rows: int, *, landmarks: int, offsets: int, table: int, blob: int) -> bytes:
-    """Write a safetensors header for parts of so many bytes; the library wants every tensor in memory at once."""
+    """Return a safetensors header for parts of these sizes; the library would need every tensor in memory at once."""
     parts = {
         "landmarks": ("F16", [rows, LANDMARKS, 2], landmarks),
         "offsets": ("I64", [offsets // 8], offsets),
@@ -169,7 +180,7 @@ def _header(rows: int, *, landmarks: int, offsets: int, table: int, blob: int) -
 class Pack:
     """A pack opened for reading; images are memory-mapped and decoded one at a time.
 
-    Rows can be read as `pack.rows[i]`, crops as `pack.crop(i)`.  Safe to hand to forked loader processes.
+    `pack.rows[i]` is a row and `pack.crop(i)` its crop.  Safe to pass to forked loader processes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -199,35 +210,31 @@ class Pack:
         return len(self.rows)
 
     def crop(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB.  Raises PackError when the stored bytes are no image."""
+        """Return crop `index`, (H, W, 3) uint8 RGB.  Raises PackError if the stored bytes are no image."""
         data = self._blob[self._offsets[index] : self._offsets[index + 1]]
         return decode_crop(data, f"crop {index} of {self.path.name}")
 
-    def landmarks(self, indices: Sequence[int], *, watch: Callable[[float], None] | None = None) -> Points:
-        """Return the 68 points of these crops, (N, 68, 2) float32 in pixels of each.
+    def landmarks(self, indices: Sequence[int], *, on_progress: Callable[[float], None] | None = None) -> Points:
+        """Return the 68 landmarks of these crops, (N, 68, 2) float32 in pixels of each.
 
-        What the file lacks is looked for now, some hundred crops a second, and kept in memory.  `watch` is told how far
-        that is, 0 to 1.
+        What the file lacks is computed now, some hundred crops a second, and kept in memory; `on_progress` is told how
+        far that is, 0 to 1.
         """
-        from ml.faces.landmarks import face_landmarks  # brings torch, which reading a pack does not need
-
         missing = [i for i in indices if np.isnan(self._landmarks[i, 0, 0])]
-        for start in range(0, len(missing), LANDMARK_BATCH):
-            some = missing[start : start + LANDMARK_BATCH]
-            self._landmarks[some] = face_landmarks([self.crop(i) for i in some], batch=LANDMARK_BATCH)
-            if watch:
-                watch(start / len(missing))
+        for i, points in _find_landmarks(missing, self.crop, on_progress):
+            self._landmarks[i] = points
         return self._landmarks[list(indices)]
 
     def encoded(self, index: int) -> bytes:
-        """The image file's bytes."""
+        """Return the image file's bytes."""
         return self._blob[self._offsets[index] : self._offsets[index + 1]].tobytes()
 
     def labels(self) -> NDArray[np.int64]:
+        """Return the labels, (N,) int64 of `ml.config.Label`."""
         return np.array([row.label for row in self.rows], dtype=np.int64)
 
     def sequences(self) -> dict[str, list[int]]:
-        """Sequence id -> indices of its crops in time order."""
+        """Map each sequence id to the indices of its crops in time order."""
         found: dict[str, list[int]] = {}
         for index, row in enumerate(self.rows):
             if row.sequence:
@@ -235,11 +242,11 @@ class Pack:
         return {name: sorted(indices, key=lambda i: self.rows[i].order) for name, indices in found.items()}
 
     def singles(self) -> list[int]:
-        """Indices of the crops that belong to no sequence."""
+        """Return the indices of crops that belong to no sequence."""
         return [index for index, row in enumerate(self.rows) if not row.sequence]
 
     def content_sha256(self) -> str:
-        """Hex digest over rows and images: the training data's hash that weights carry."""
+        """Return the hex SHA-256 over rows and images, which weights carry as the hash of their training data."""
         digest = hashlib.sha256()
         for index, row in enumerate(self.rows):
             digest.update(json.dumps(asdict(row), sort_keys=True).encode())

@@ -1,6 +1,6 @@
-"""What is kept on disk of single videos' faces besides the videos: which packs and cached features hold them.
+"""Erase a video's faces from training packs and the feature cache.
 
-No torch in here: whoever only removes files need not load it.
+Imports no torch, so that a process which only erases need not load it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 
 def videos_in(pack: Path) -> set[str]:
-    """Names of the videos whose crops are in the pack file.  Raises ValueError or OSError where it is no pack."""
+    """Return the names of the videos whose crops are in the pack.  Raises ValueError or OSError if it is no pack."""
     try:
         with safe_open(str(pack), framework="numpy") as handle:  # only the table is read
             table = json.loads(handle.get_tensor("table").tobytes())
@@ -25,12 +25,12 @@ def videos_in(pack: Path) -> set[str]:
 
 
 def owner_folder(video: str) -> str:
-    """Where below a backbone's folder the features of a video's faces lie; "" is the folder of all others."""
+    """Return the folder, below a backbone's, of a video's cached features; "" has the folder of all other crops."""
     return hashlib.sha256(video.encode()).hexdigest()[:24] if video else "none"
 
 
-def forget_features(folder: Path, videos: Collection[str]) -> int:
-    """Remove the cached features of these videos, of every backbone; returns of how many there were any."""
+def erase_features(folder: Path, videos: Collection[str]) -> int:
+    """Delete the cached features of these videos for every backbone; return how many videos had any."""
     backbones = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     for old in (path for backbone in backbones for path in backbone.glob("??")):
         shutil.rmtree(old, ignore_errors=True)  # of an earlier version, which did not keep whose they are
@@ -43,10 +43,10 @@ def forget_features(folder: Path, videos: Collection[str]) -> int:
     return found
 
 
-def forget_packs(folder: Path, videos: Collection[str]) -> int:
-    """Remove the packs below `folder` that hold a face of one of these videos, and what is no pack; returns how many.
+def erase_packs(folder: Path, videos: Collection[str]) -> int:
+    """Delete the packs below `folder` that hold a face of these videos or cannot be read; return how many.
 
-    A training that has one open goes on with it.
+    A training that has such a pack open continues with it.
     """
     removed = 0
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:

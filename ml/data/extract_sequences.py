@@ -1,4 +1,4 @@
-"""Sequences for training, cut from the videos of known data sets by the product's own extraction."""
+"""Extract training sequences from the videos of known data sets, with the product's own extraction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _start_worker() -> None:
 
 @dataclass(frozen=True)
 class FoundPeople:
-    """RGB crops of each person of one video in time order, with the longer side of each face's box in pixels."""
+    """RGB crops of each person of one video in time order, with the longer side of each face box in pixels."""
 
     crops: list[list[NDArray[np.uint8]]]
     frame_numbers: list[list[int]]
@@ -78,8 +78,8 @@ def extract_all(
         yield from pool.map(partial(_people, faces_per_person=faces_per_person), paths)
 
 
-def official_side(split: str, *, tests_known: bool) -> str:
-    """Return the split by a data set's own lists, or an empty string where people are to be dealt.
+def official_split_of(split: str, *, tests_known: bool) -> str:
+    """Return the split by a data set's own lists, or an empty string where people are to be assigned.
 
     A copy without its test list is judged on its validation list.
     """
@@ -133,7 +133,7 @@ def add_videos(writer: PackWriter, data: Path, folders: Sequence[str], *, frames
         except DatasetError as error:
             raise PackError(str(error)) from error
         tests_known = any(item.official_split == "test" for item in found.items)
-        items += [(item, official_side(item.official_split, tests_known=tests_known)) for item in found.items]
+        items += [(item, official_split_of(item.official_split, tests_known=tests_known)) for item in found.items]
     results = extract_all([item.path for item, _ in items], workers=workers, faces_per_person=frames)
     for number, ((item, split), people) in enumerate(zip(items, results, strict=True), 1):
         name = f"{item.dataset}/{item.relative}"

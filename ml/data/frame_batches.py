@@ -1,4 +1,4 @@
-"""Batches of single crops for the frame network: each is a pure function of (seed, step), whoever loads it.
+"""Batches of single crops for the frame network; each is a pure function of (seed, step).
 
 So training resumes exactly where it stopped, with any number of loader processes.
 """
@@ -115,8 +115,7 @@ class GroupSampler:
         return self._mate(self._rows[fake], rng), fake
 
     def _mate(self, row: CropRow, rng: np.random.Generator) -> int:
-        """Draw a real crop of the forgery's own clip, at about the same moment, else of its person, else of its
-        source."""
+        """Draw a real crop of the forgery's clip at about the same moment, else of its person, else of its source."""
         mates = self._mates.get((row.source, "clip", row.origin)) if row.origin else None
         mates = mates or self._mates.get((row.source, "person", row.group))
         if not mates:
@@ -146,11 +145,11 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
         model: ModelConfig,
         augmentation: AugmentConfig | None = None,
         *,
-        watch: Callable[[float], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> None:
         self.pack, self.schedule, self.model, self.augmentation = pack, schedule, model, augmentation
         self.sampler = GroupSampler(pack, indices, schedule)
-        pack.landmarks(indices, watch=watch)  # before loader processes are forked: they share what is found
+        pack.landmarks(indices, on_progress=on_progress)  # before loader processes are forked: they share what is found
 
     def __len__(self) -> int:
         return self.schedule.total_steps

@@ -68,7 +68,7 @@ def _add_web_colour(writer: PackWriter, folder: Path) -> None:
 
 
 def judging_splits(groups: Iterable[str]) -> dict[str, str]:
-    """Deal a data set's validation people: every second one calibrates, the others are held out for judging only."""
+    """Split a data set's validation people: every second one is for calibration, the others are held out."""
     return {name: (VAL, HOLDOUT)[k % 2] for k, name in enumerate(sorted(set(groups)))}
 
 

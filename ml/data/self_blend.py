@@ -89,7 +89,7 @@ def self_blend_with_mask(
 
 
 def _scaled(points: Points, factor: float) -> Points:
-    """The points, `factor` times as far from their centre."""
+    """Return the points, `factor` times as far from their centre."""
     centre = points.mean(axis=0)
     return np.asarray(centre + factor * (points - centre), dtype=np.float32)
 
@@ -97,7 +97,7 @@ def _scaled(points: Points, factor: float) -> Points:
 def _smooth_offsets(
     height: int, width: int, rng: np.random.Generator, deviation: float, *, cells: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two (H, W) fields of smooth random offsets in pixels."""
+    """Return two (H, W) fields of smooth random offsets in pixels."""
     coarse = rng.normal(0, deviation, (cells, cells, 2)).astype(np.float32)
     field = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     return field[..., 0], field[..., 1]

@@ -1,6 +1,6 @@
-"""Who trains, who calibrates, who judges: whole components of people are dealt to one side, never files.
+"""Assign train, val and holdout to whole components of people, never to files.
 
-A component is everybody who is linked by a fake (target and donor) or by a near-duplicate; see `connected_groups`.
+A component is everybody linked by a fake (target and donor) or by a near-duplicate; see `connected_groups`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,18 @@ def assign_splits(
     shares: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """The split of each item, such that no component is on two sides.
+    """Assign a split to each item so that no component is in two splits.
 
-    `strata` (data set and label, say) are spread in the given `shares`; `fixed` are components whose side is settled
-    already.  Large components are dealt first, each to the side that lacks most of what it brings, so that a few big
-    families do not swallow the holdout.  The same input and seed give the same answer.
+    Large components come first, each to the split that lacks most of what it brings, so that a few big families do not
+    fill
+    the holdout.  The same input and seed give the same result.
+
+    Args:
+        components: The component of each item.
+        strata: What is to be spread evenly, such as (data set, label) of each item.
+        fixed: Splits of components that are settled already.
+        shares: Share of each split; `SHARES` by default.
+        seed: Breaks ties between components of one size.
     """
     wanted = dict(shares or SHARES)
     settled = dict(fixed or {})
@@ -60,7 +67,7 @@ def assign_splits(
 
 
 def straddling(components: Sequence[str], splits: Sequence[str], but: Collection[str] = ("",)) -> list[str]:
-    """Components that stand on more than one side; empty when the split is sound."""
+    """Return components that are in more than one split; empty when the split is sound."""
     sides: dict[str, set[str]] = defaultdict(set)
     for component, split in zip(components, splits, strict=True):
         if split not in but:
@@ -98,18 +105,19 @@ def connected_groups(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def row_components(rows: Sequence[CropRow]) -> list[str]:
-    """Return the component of each row: rows with different components share no identity, neither as target nor as
-    donor."""
+    """Return the component of each row; rows of different components share neither target nor donor."""
     links = [(row.group, row.donor) for row in rows] + [(row.group, row.component) for row in rows if row.component]
     component = connected_groups(links)
     return [component[row.group] for row in rows]
 
 
 def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:
-    """Return the indices of the crops that train, validate and are held out, disjoint by component.
+    """Return the indices of the crops in train, val and holdout, disjoint by component.
 
-    A row's own `split` is kept, and takes its component along; the rest is dealt by `SHARES`, source by
-    source.  Raises PackError when a component would stand on both sides.
+    A row's own `split` is kept and takes its component along; the rest is assigned by `SHARES`, source by source.
+
+    Raises:
+        PackError: if a component would be in two splits.
     """
     components = row_components(pack.rows)
     fixed = {component: row.split for component, row in zip(components, pack.rows, strict=True) if row.split}

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from ml.config import Label
+from ml.config import MIN_GROUPS, Label
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,8 +29,6 @@ CHUNK_CELLS = 2_000_000
 """Cells (draw, video) worked on at once, so that memory stays bounded."""
 STEP = 0.5
 """How far a draw's weights move from 1 towards those of the resample."""
-MIN_GROUPS = 5.0
-"""Effective groups of people, of each label that a metric depends on, below which it gets no interval."""
 NO_INTERVAL = (float("nan"), float("nan"))
 
 

@@ -52,7 +52,7 @@ WIDE, SQUARE = (5.0, 3.2), (5.0, 4.4)
 
 
 def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> str:
-    """One chart as an <svg> element; `name` keeps its ids apart from the other charts' on the page."""
+    """Return one chart as an <svg> element; `name` keeps its ids apart from other charts of the page."""
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "svg", **STYLE}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
@@ -76,7 +76,7 @@ def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes],
 
 
 def history_charts(name: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Accuracy and loss per epoch of one stage, training against validation; a chart without any figure is left out."""
+    """Return accuracy and loss per epoch of one stage, training against validation; empty charts are left out."""
     found = []
     for what, series in (
         (
@@ -128,6 +128,8 @@ def _unit(ax: Axes, x: str, y: str) -> None:
 
 
 def roc_chart(roc: Mapping[str, Any], auc: float) -> str:
+    """Draw the ROC curve."""
+
     def draw(ax: Axes) -> None:
         ax.plot(roc["fpr"], roc["tpr"], color=MAIN, label=f"model, AUC {auc:.2f}", clip_on=False, zorder=3)
         ax.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2, label="guessing, AUC 0.50")
@@ -138,6 +140,7 @@ def roc_chart(roc: Mapping[str, Any], auc: float) -> str:
 
 
 def pr_chart(pr: Mapping[str, Any], average_precision: float) -> str:
+    """Draw precision over recall."""
     share = pr["share_fake"]
 
     def draw(ax: Axes) -> None:
@@ -155,6 +158,7 @@ def pr_chart(pr: Mapping[str, Any], average_precision: float) -> str:
 
 
 def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
+    """Draw the share of fakes over the fake probability, with intervals."""
     filled = [b for b in bins if b["n"]]
     most = max((b["n"] for b in filled), default=1)
 
@@ -183,6 +187,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
 
 
 def histogram_chart(histogram: Mapping[str, Any], threshold: float) -> str:
+    """Draw the histogram of scores by label."""
     edges = histogram["edges"]
     width = edges[1] - edges[0]
 

@@ -1,4 +1,4 @@
-"""An evaluation report as one HTML file that needs nothing else: no script, no font, no image from elsewhere.
+"""Render an evaluation report as one self-contained HTML file: no script, font or image from elsewhere.
 
 It is safe to open whatever the videos are called: everything is escaped, and a content security policy in the page
 forbids it to load or run anything.
@@ -49,9 +49,9 @@ STAGES = {"frames": "Stage 1: single frames", "sequence": "Stage 2: sequences of
 
 
 def render(report: Mapping[str, Any], faces: Faces | None = None) -> str:
-    """The page of a report from `ml.evaluation.report.build_report`.
+    """Return the page of a report from `ml.evaluation.report.build_report`.
 
-    `faces(key)` gives RGB crops of a mistaken video, (H, W, 3) each; the first five are shown.
+    `faces(key)` returns RGB crops of a mistaken video, (H, W, 3) each; the first five are shown.
     """
     # Imported here: who only scores videos needs neither.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -79,18 +79,19 @@ def render(report: Mapping[str, Any], faces: Faces | None = None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Two digits, three for the small ones where two say nothing."""
+    """Render two digits, or three for small numbers."""
     if value is None:
         return "–"  # noqa: RUF001 - a dash for people
     return f"{value:.3f}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
 
 
 def percent(value: float | None) -> str:
+    """Render a share in percent, or a dash."""
     return "–" if value is None else f"{100 * value:.0f} %"  # noqa: RUF001 - a dash for people
 
 
 def fact(value: Any) -> str:
-    """A fact of any shape as a line of text."""
+    """Render a fact of any shape as a line of text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {fact(inner)}" for key, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
@@ -105,7 +106,7 @@ def fact(value: Any) -> str:
 
 
 def _worth_a_table(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """A breakdown that only says "unknown" is none."""
+    """Return no rows for a breakdown that only says "unknown"."""
     return [] if [row["name"] for row in rows] == ["unknown"] else rows
 
 
@@ -126,7 +127,7 @@ def _charts(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stages(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Charts of each stage of training, in the order in which the stages began."""
+    """Return the charts of each training stage, in the order the stages began."""
     from ml.evaluation.charts import history_charts
 
     stages: dict[str, list[Mapping[str, Any]]] = {}
@@ -145,7 +146,7 @@ def _stages(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _faces(key: str, faces: Faces | None) -> list[str]:
-    """A mistake's faces as data URIs."""
+    """Return a mistake's faces as data URIs."""
     from PIL import Image
 
     found = []

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import metrics as sk
 
-from ml.config import Label
-from ml.evaluation.bootstrap import MIN_GROUPS, NO_INTERVAL, Bools, ClusterBootstrap, Floats, Ints
+from ml.config import MIN_GROUPS, MIN_GROUPS_BALANCED, Label
+from ml.evaluation.bootstrap import NO_INTERVAL, Bools, ClusterBootstrap, Floats, Ints
 
-MIN_GROUPS_BALANCED = 8.0
-"""Balanced accuracy takes more groups: where all of few people of one label are answered rightly, it looks too sure."""
 # average_precision, eer and ece have no interval: biased on few videos, none held the truth as often as it said.
 
 
@@ -143,7 +141,7 @@ def evaluate_scores(
 
 
 def evaluate_draws(labels: Ints, scores: Floats, threshold: float, draws: ClusterBootstrap) -> dict[str, Any]:
-    """What `evaluate_scores` returns, from draws that are there already."""
+    """Evaluate as `evaluate_scores`, with existing bootstrap draws."""
     called = (scores >= threshold).astype(np.int64)
     point = classification_metrics(labels, scores, threshold)
     intervals = metric_intervals(point, labels, scores, threshold, draws)

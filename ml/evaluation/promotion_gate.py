@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ml.config import Label
-from ml.evaluation.bootstrap import MIN_GROUPS, Bools, ClusterBootstrap, Floats, Ints, effective_groups
+from ml.config import GateConfig, Label
+from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats, Ints, effective_groups
 from ml.evaluation.metrics import ranking_metrics
 from ml.evaluation.scored_video import ScoredVideo
 
@@ -31,27 +31,6 @@ TOO_SMALL = "too_small"
 NO_BETTER_THAN_CHANCE = "no_better_than_chance"
 
 FIGURES = ("auc", "balanced_accuracy", "accuracy", "recall_fake")
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """What a candidate has to show."""
-
-    min_real: int = 5
-    min_fake: int = 5
-    min_groups: float = MIN_GROUPS
-    """Effective groups of people, of each label; fewer cannot tell how the next person will fare."""
-    alpha: float = 0.05
-    """What chance may win in all looks at one holdout together."""
-    max_recall_loss: float = 0.05
-    """Fake recall may not be lower by more than this with 95 % confidence.
-
-    Unless the champion's own answers cannot be told from guessing: who calls everything fake misses none.
-    """
-
-    def alpha_of(self, look: int) -> float:
-        """Return the share of `alpha` that the look (1 is the first) may spend; all looks together spend `alpha`."""
-        return self.alpha / (look * (look + 1))
 
 
 @dataclass(frozen=True)
@@ -74,10 +53,10 @@ class GateResult:
     alpha: float = 0.0
     """What chance might win at this look; 0.0 where nothing was compared."""
     figures: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    """For auc, balanced_accuracy, accuracy and recall_fake: `champion`, `challenger`, their `difference` with its
-    interval `low` to `high`, and each one's own, `champion_low`, `champion_high` and so on.  AUC's intervals leave
-    `alpha` out at either end, the others 5 %: one-sided tests read one end.  None where there is no champion, or too
-    few people to say."""
+    """For auc, balanced_accuracy, accuracy and recall_fake: `champion`, `challenger` (the candidate), their
+    `difference` with its interval `low` to `high`, and each one's own, `champion_low`, `champion_high` and so on.
+    AUC's intervals leave `alpha` out at either end, the others 5 %: one-sided tests read one end.  None where there is
+    no champion, or too few people to say."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it JSON-able."""
@@ -95,22 +74,22 @@ class _Answers:
 
 def compare(
     champion: Sequence[ScoredVideo],
-    challenger: Sequence[ScoredVideo],
+    candidate: Sequence[ScoredVideo],
     *,
     champion_threshold: float,
-    challenger_threshold: float,
+    candidate_threshold: float,
     look: int = 1,
     n_bootstrap: int = 2000,
     seed: int = 0,
     config: GateConfig | None = None,
 ) -> GateResult:
-    """Compare the challenger with the champion on the same videos, each under its own threshold.
+    """Compare the candidate with the champion on the same videos, each under its own threshold.
 
     Args:
         champion: The held-out videos as the active model scores them.
-        challenger: The same videos as the candidate scores them, in any order.
+        candidate: The same videos as the candidate scores them, in any order.
         champion_threshold: The probability from which the active model calls a video fake.
-        challenger_threshold: The candidate's.
+        candidate_threshold: The candidate's.
         look: Which look at this holdout it is, 1 for the first.
         n_bootstrap: Draws behind the intervals.
         seed: Of the draws.
@@ -120,13 +99,13 @@ def compare(
         ValueError: Unless both lists hold the same videos, labels and components, and `look` is at least 1.
     """
     config = config or GateConfig()
-    champion, challenger = _paired(champion, challenger)
-    gate = _Gate(challenger, look, config)
+    champion, candidate = _paired(champion, candidate)
+    gate = _Gate(candidate, look, config)
     if refused := gate.too_small():
         return refused
     labels, draws = gate.draws(n_bootstrap, seed)
     old = _answers(labels, _scores(champion), champion_threshold, draws)
-    new = _answers(labels, _scores(challenger), challenger_threshold, draws)
+    new = _answers(labels, _scores(candidate), candidate_threshold, draws)
     figures = {name: _compared(name, new, old, draws, gate.level(name)) for name in FIGURES}
     auc, recall = figures["auc"], figures["recall_fake"]
     compared = (
@@ -163,7 +142,7 @@ def compare(
 
 
 def compare_alone(
-    challenger: Sequence[ScoredVideo],
+    candidate: Sequence[ScoredVideo],
     threshold: float,
     *,
     look: int = 1,
@@ -171,14 +150,14 @@ def compare_alone(
     seed: int = 0,
     config: GateConfig | None = None,
 ) -> GateResult:
-    """Judge the challenger while no model is active: it only has to be better than guessing.  As `compare`."""
+    """Judge the candidate while no model is active: it only has to be better than guessing.  As `compare`."""
     config = config or GateConfig()
-    challenger = _sorted(challenger)
-    gate = _Gate(challenger, look, config)
+    candidate = _sorted(candidate)
+    gate = _Gate(candidate, look, config)
     if refused := gate.too_small():
         return refused
     labels, draws = gate.draws(n_bootstrap, seed)
-    new = _answers(labels, _scores(challenger), threshold, draws)
+    new = _answers(labels, _scores(candidate), threshold, draws)
     figures = {name: _compared(name, new, None, draws, gate.level(name)) for name in FIGURES}
     auc = figures["auc"]
     if not _above(auc["challenger_low"], 0.5):
@@ -298,9 +277,9 @@ def _sorted(videos: Sequence[ScoredVideo]) -> list[ScoredVideo]:
 
 
 def _paired(
-    champion: Sequence[ScoredVideo], challenger: Sequence[ScoredVideo]
+    champion: Sequence[ScoredVideo], candidate: Sequence[ScoredVideo]
 ) -> tuple[list[ScoredVideo], list[ScoredVideo]]:
-    old, new = _sorted(champion), _sorted(challenger)
+    old, new = _sorted(champion), _sorted(candidate)
     different = {video.key for video in old} ^ {video.key for video in new}
     if different:
         raise ValueError(f"{len(different)} videos were scored by one of the models only, among them {min(different)}")

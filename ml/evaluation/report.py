@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ml.config import DecisionConfig, Label
+from ml.config import MIN_GROUPS, DecisionConfig, Label
 from ml.evaluation import curves
-from ml.evaluation.bootstrap import MIN_GROUPS, Bools, ClusterBootstrap, Floats, Ints
+from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats, Ints
 from ml.evaluation.metrics import evaluate_draws, metric, ranking_metrics
 from ml.evaluation.scored_video import ScoredVideo
 
@@ -134,7 +134,7 @@ def why_experimental(metrics: Mapping[str, Any], config: DecisionConfig | None =
 
 
 def arrays(videos: Sequence[ScoredVideo]) -> tuple[Ints, Floats]:
-    """(labels, scores) of N videos, (N,) each."""
+    """Return (labels, scores) of N videos, (N,) each."""
     return (
         np.array([video.label for video in videos], dtype=np.int64),
         np.array([video.score for video in videos], dtype=np.float64),
@@ -354,6 +354,7 @@ def _count(n: int, what: str) -> str:
 
 
 def percent(value: float | None) -> str:
+    """Render a share in percent, or say that it is unknown."""
     return "an unknown share" if value is None else f"{100 * value:.0f} %"
 
 

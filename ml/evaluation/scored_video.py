@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """A labelled video and what one model says of it."""
+    """A labelled video with one model's score."""
 
     key: str
     """Names the video for a person: an id, or a path in a data set."""

@@ -1,4 +1,4 @@
-"""Check by simulation that intervals and gate keep what they promise:  python -m ml.evaluation.simulate
+"""Check by simulation that intervals and gate keep what they promise: `python -m ml.evaluation.simulate`.
 
 Scores of made-up people: a margin is `signal` for fakes, plus a normal error of the person and one of the video, so
 that the truth is known.  Two tables come out: how often the printed 95 % intervals hold the truth (93 to 97 %; more for
@@ -100,12 +100,12 @@ def null_passes(situation: Situation, *, trials: int, looks: int = 1, n_bootstra
         labels, which = situation.people(rng)
         champion = scored(labels, which, situation.scores(labels, which, rng))
         for look in range(1, looks + 1):
-            challenger = scored(labels, which, situation.scores(labels, which, rng))
+            candidate = scored(labels, which, situation.scores(labels, which, rng))
             answer = compare(
                 champion,
-                challenger,
+                candidate,
                 champion_threshold=0.5,
-                challenger_threshold=0.5,
+                candidate_threshold=0.5,
                 look=look,
                 n_bootstrap=n_bootstrap,
                 seed=trial,

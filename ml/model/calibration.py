@@ -1,4 +1,4 @@
-"""From logits to probabilities that mean something, and from probabilities to a yes or no."""
+"""Calibration: temperature, decision threshold, and the words for a score."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.config import Assessment
+from ml.config import Assessment, DecisionConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def probabilities(margins: Floats, temperature: float) -> Floats:
-    """Fake probability from the logit difference FAKE minus REAL, (N,)."""
+    """Return the fake probability of each logit difference FAKE minus REAL, (N,)."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margins / temperature, -60, 60))), dtype=np.float64)
 
 
@@ -36,9 +36,9 @@ def highest_per_video(margins: Floats, labels: Sequence[int], videos: Sequence[s
 
 
 def fit_temperature(margins: Floats, labels: Ints) -> float:
-    """The temperature with the least negative log likelihood, classes weighted equally (Guo et al. 2017).
+    """Return the temperature with the least negative log likelihood, classes weighted equally (Guo et al. 2017).
 
-    Searched on a grid from 0.1 to 20, so that a set that is separated perfectly, or not at all, gives a usable one.
+    A grid from 0.1 to 20 is searched, so that perfectly or not at all separated sets give a usable one.
     """
     weight = np.where(labels == 1, 1 / max(1, (labels == 1).sum()), 1 / max(1, (labels == 0).sum()))
     sign = np.where(labels == 1, -1.0, 1.0)
@@ -50,11 +50,13 @@ def fit_temperature(margins: Floats, labels: Ints) -> float:
 def choose_threshold(
     scores: Floats, labels: Ints, *, fake_recall: float | None = None, false_alarms: float | None = None
 ) -> float:
-    """The probability from which a video is called fake; halfway between the two scores that it parts.
+    """Return the probability from which a video is called fake, halfway between the two scores that it separates.
 
     With `fake_recall` (0 to 1) it is the highest that still catches that share of the fakes, with `false_alarms` the
-    lowest that calls at most that share of the reals fake, else the one with the best balanced accuracy, and of equally
-    good ones the nearest to 0.5.  Raises ValueError unless both classes are there.
+    lowest
+    that calls at most that share of the reals fake, else the one with the best balanced accuracy, and of equally good
+    ones
+    the nearest to 0.5.  Raises ValueError unless both classes are present.
     """
     if not ((labels == 0).any() and (labels == 1).any()):
         raise ValueError("a threshold needs real and fake videos to be chosen on")
@@ -112,15 +114,16 @@ class AssessmentBorders:
 
 
 def choose_borders(
-    scores: Floats, labels: Ints, threshold: float, *, fakes_below: float = 0.10, reals_from: float = 0.02
+    scores: Floats, labels: Ints, threshold: float, config: DecisionConfig | None = None
 ) -> AssessmentBorders:
-    """Return the borders beyond which at most these shares of the fakes and of the reals lie, (V,) scores each.
+    """Return where a score of (V,) scores gets another word, by the shares of fakes and reals in `config`.
 
-    They never cross the threshold: what is called fake is never likely real.
+    No border crosses the threshold: what is called fake is never likely real.
     """
+    config = config or DecisionConfig()
     fakes, reals = scores[labels == 1], scores[labels == 0]
-    low = min(float(np.quantile(fakes, fakes_below, method="lower")), threshold)
-    high = max(float(np.nextafter(np.quantile(reals, 1 - reals_from, method="higher"), 1)), threshold)
+    low = min(float(np.quantile(fakes, config.likely_real_fakes, method="lower")), threshold)
+    high = max(float(np.nextafter(np.quantile(reals, 1 - config.likely_fake_reals, method="higher"), 1)), threshold)
     low, high = max(low, 0.0005), min(high, 0.9995)
     return AssessmentBorders(
         likely_real_below=low,

@@ -1,8 +1,7 @@
-"""Where the score comes from: occlusion maps (Zeiler and Fergus, ECCV 2014) for each face of a sequence.
+"""Occlusion maps (Zeiler and Fergus, ECCV 2014): where the score of each face comes from.
 
-One cell after another of the network's input is covered with the face's mean grey, and the map is by how much that
-lowers the FAKE margin of the whole sequence.  So the map of a face is its part in the verdict, by definition: it shows
-what moved the score, not what is forged.
+Each cell of the network's input is covered in turn with the face's mean grey; the map is by how much that lowers the
+FAKE margin of the whole sequence.  So a map shows what moved the score, not what is forged.
 """
 
 from __future__ import annotations
@@ -30,10 +29,11 @@ BATCH = 64
 
 @torch.inference_mode()
 def face_heatmaps(classifier: Classifier, crops: Sequence[Crop]) -> list[NDArray[np.float32]]:
-    """Map each of one person's RGB crops, 1 or more in time order: float32 (H, W) of the crop's size, 0 to 1.
+    """Return a map, float32 (H, W) from 0 to 1, for each RGB crop of one person in time order.
 
-    The sequence shares one scale: 1 is the strongest place of all its faces, so a face that hardly counted stays dark.
-    All are 0 where nothing speaks for FAKE.  Raises ValueError without a crop.
+    The sequence shares one scale: 1 is the strongest cell of all its faces, so a face that hardly counted stays dark.
+    All
+    are 0 if nothing speaks for FAKE.  Raises ValueError without a crop.
     """
     if not crops:
         raise ValueError("a sequence needs at least one face")
@@ -80,9 +80,9 @@ def _covered(frame: Tensor) -> Tensor:
 
 
 def blend(crop: Crop, heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The map as colour over its RGB crop: (H, W, 3) uint8 RGB; untouched where the map is 0.
+    """Return the map as colour over its RGB crop, (H, W, 3) uint8 RGB; unchanged where the map is 0.
 
-    Raises ValueError when the two differ in size.
+    Raises ValueError if the sizes differ.
     """
     if crop.shape[:2] != heatmap.shape:
         raise ValueError(f"a map of {heatmap.shape} does not lie over a crop of {crop.shape[:2]}")

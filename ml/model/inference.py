@@ -1,4 +1,4 @@
-"""From stored crops to a verdict: the one code path of first scoring, re-scoring and the `analyze` command."""
+"""From stored crops to a verdict: the one code path of first scoring, rescoring and the `analyze` command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Crop = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person: calibrated probability of FAKE for the sequence, and for each face in order, on the same scale."""
+    """One person: calibrated fake probability of the sequence and of each face in order, on the same scale."""
 
     fake_probability: float
     frame_probabilities: tuple[float, ...]
@@ -31,7 +31,7 @@ class TrackScore:
 
 @dataclass(frozen=True)
 class Decision:
-    """The video's verdict.  `track` is the index, among the scores given, of the person whose score it is."""
+    """A video's verdict.  `track` is the index, among the scores given, of the person who decides it."""
 
     label: str
     fake_probability: float
@@ -44,25 +44,24 @@ class Decision:
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """`auto` is the first CUDA card where there is one, else the CPU."""
+    """Return the named device; `auto` is the first CUDA card, else the CPU."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
 
 
 def backbone_dtype(device: torch.device) -> torch.dtype:
-    """Return the type in which scores stay within 0.01 of float32's: float16 on cards, float32 on processors.
+    """Return the backbone's dtype: float16 on CUDA, float32 on CPUs, where bfloat16 moved scores by more than 0.01.
 
-    bfloat16 is twice as fast on processors that multiply it natively, but moved a score of the shipped weights by 0.011
-    (docs/measurements.md).
+    See docs/measurements.md#the-network-alone-and-half-precision.
     """
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
 class Classifier:
-    """A model that is ready to score.  Thread-safe: scoring changes nothing.
+    """A model ready to score.  Thread-safe: scoring changes nothing.
 
-    The backbone computes in `dtype` (see `backbone_dtype`), what follows it in float32.
+    The backbone computes in `dtype` (see `backbone_dtype`), everything after it in float32.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path, *, sha256: str | None = None, device: str = "auto") -> Classifier:
-        """Raises ml.model.weights.WeightsError when the file is not what it should be."""
+        """Load weights.  Raises ml.model.weights.WeightsError."""
         model, info = load_weights(path, sha256=sha256)
         return cls(model, info, choose_device(device))
 
@@ -112,12 +111,15 @@ class Classifier:
         ]
 
     def features_of(self, frames: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) normalised RGB on the device -> (N, F) float32, the backbone computing in `dtype`."""
+        """Return features (N, F) float32 of normalised RGB (N, 3, S, S); the backbone computes in `dtype`."""
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             return self.model.features(frames).float()
 
     def _features(self, crops: Sequence[Crop]) -> torch.Tensor:
-        """(N crops) -> (V, N, F) float32, V = 2 with mirror images; halves the batch when the card is out of memory."""
+        """Return features (V, N, F) float32 of N crops, V = 2 with mirror images.
+
+        Halves the batch when a card is out of memory.
+        """
         frames = crops_to_tensor(crops, self.info.config).to(self.device)  # (N, 3, S, S)
         views = [frames, frames.flip(3)] if self.info.config.mirror else [frames]
         try:
@@ -133,10 +135,10 @@ class Classifier:
 def decide(
     scores: Sequence[TrackScore], info: WeightsInfo, config: DecisionConfig | None = None, *, sensitive: bool = False
 ) -> Decision:
-    """The video is as fake as its most fake person; `sensitive` where the faces were found with lowered thresholds.
+    """Decide a video by its most fake person; `sensitive` means that faces were found with lowered thresholds.
 
-    Still pictures decide only where there is nobody else.
-    Raises ValueError without a score: no face is not a verdict.
+    Still pictures decide only where there is nobody else.  Every rule that sets `needs_review` is here; its numbers are
+    in `ml.config.DecisionConfig`.  Raises ValueError without a score: no face is not a verdict.
     """
     if not scores:
         raise ValueError("no verdict without a face")

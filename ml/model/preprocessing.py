@@ -1,4 +1,4 @@
-"""From stored crops to network input: one path for training, inference, re-scoring and evaluation."""
+"""From stored crops to network input: one path for training, inference, rescoring and evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with metadata, read with checks, never pickle."""
+"""Weights on disk: safetensors with metadata, checked on reading, never pickle."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class WeightsInfo:
     format_version: int = FORMAT_VERSION
 
     def to_header(self) -> dict[str, str]:
+        """Return the metadata as the file's header."""
         body = asdict(self)
         return {"dfd": json.dumps(body, sort_keys=True), "format": "pt"}
 
@@ -55,13 +56,13 @@ def strictest(*licenses: str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read in blocks."""
+    """Return the hex SHA-256 of a file."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *, half: bool = True) -> str:
-    """Write atomically; float16 unless `half` is false.  Returns the file's sha256."""
+    """Write the weights atomically, as float16 unless `half` is false; return the file's sha256."""
     dtype = torch.float16 if half else torch.float32
     state = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
@@ -75,7 +76,7 @@ def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *
 
 
 def read_info(path: Path) -> WeightsInfo:
-    """The header only: no tensor is read.  Raises WeightsError."""
+    """Read the header only, without any tensor.  Raises WeightsError."""
     try:
         with safe_open(str(path), framework="pt") as handle:
             header = (handle.metadata() or {}).get("dfd")
@@ -103,7 +104,7 @@ def read_info(path: Path) -> WeightsInfo:
 
 
 def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequenceClassifier, WeightsInfo]:
-    """A float32 model in eval mode and its metadata.  Raises WeightsError, also when the hash is not `sha256`."""
+    """Return a float32 model in eval mode and its metadata.  Raises WeightsError, also if the hash is not `sha256`."""
     if sha256 is not None:
         found = file_sha256(path) if path.is_file() else "no file"
         if found != sha256:

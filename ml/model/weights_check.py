@@ -1,4 +1,4 @@
-"""What a set of weights must hold to be usable at all, each fault in a sentence: other people write weights too."""
+"""Check weights that others may have written; each fault is a sentence."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def info_fault(info: WeightsInfo) -> str | None:
-    """What is wrong with the metadata, in words that follow the file's name; None where nothing is.
+    """Return what is wrong with the metadata, as words that follow the file's name, or None.
 
-    The threshold lies between 0 and 1 (both excluded: every video would get the same label), the temperature above 0.
+    The threshold must lie between 0 and 1 (both excluded, else every video gets the same label), the temperature above
+    0.
     """
     if not _is_number(info.threshold) or not 0 < info.threshold < 1:
         return f"has the threshold {info.threshold!r}; it must be a number between 0 and 1."
@@ -38,7 +39,7 @@ def info_fault(info: WeightsInfo) -> str | None:
 
 
 def tensors_fault(state: Mapping[str, torch.Tensor]) -> str | None:
-    """The same for the tensors: None where all of them are finite numbers."""
+    """Return what is wrong with the tensors, or None if all numbers are finite."""
     bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
     if not bad:
         return None

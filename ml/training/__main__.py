@@ -52,8 +52,7 @@ def parse_pair(text: str) -> tuple[float, float]:
 def start_model(
     config: ModelConfig, *, weights: Path | None, start: str, imagenet: str | None
 ) -> FaceSequenceClassifier:
-    """Return a model with the features of `weights`, else ImageNet's unless `start` is scratch; print which start it
-    is.
+    """Return a model with the features of `weights`, else ImageNet's unless `start` is scratch; print which.
 
     Only the backbone and the frame head are taken from `weights`: what reads sequences begins anew.
     """

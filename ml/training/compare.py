@@ -1,7 +1,7 @@
-"""The gate without a database:  python -m ml.compare PACK CHAMPION CHALLENGER [--sources dfdc]
+"""The promotion gate without a database: `python -m ml.compare PACK CHAMPION CANDIDATE [--sources dfdc]`.
 
-Two files of weights on the held-out people of a pack, less the people that either file says it was trained on.  A
-single crop counts as a video of one face.  Ends with 0 when the challenger has won, with 1 when it is refused.
+Compares two files of weights on the held-out people of a pack, without people that either was trained on.  A single
+crop counts as a video of one face.  Exits with 0 when the candidate has won, with 1 when it is refused.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ml.training.fit import FitOptions, scored_split
 
 
 def judged(pack: Pack, *, seen: set[str], sources: Sequence[str] = ()) -> Pack:
-    """The pack's held-out rows whose people nobody has seen, each single crop a sequence of its own.
+    """Return the pack's held-out rows of people not `seen` in training, each single crop as a sequence of its own.
 
-    Raises PackError when none is left.
+    Raises PackError if none is left.
     """
     rows = list(pack.rows)
     kept = 0
@@ -46,7 +46,7 @@ def judged(pack: Pack, *, seen: set[str], sources: Sequence[str] = ()) -> Pack:
 
 
 def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], WeightsInfo]:
-    """The held-out videos as the file of weights scores them."""
+    """Score the held-out videos with a file of weights."""
     model, info = load_weights(path)
     model = model.to(choose_device())
     features = FeatureCache(cache, model)
@@ -54,22 +54,23 @@ def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], Weigh
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ml.compare", description="Champion against challenger on a pack.")
+    """Run the command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m ml.compare", description="Champion against candidate on a pack.")
     parser.add_argument("pack", type=Path)
     parser.add_argument("champion", type=Path)
-    parser.add_argument("challenger", type=Path)
+    parser.add_argument("candidate", type=Path)
     parser.add_argument("--sources", nargs="+", default=(), help="only these data sets of the pack")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     try:
-        seen = {*read_info(args.champion).trained_on, *read_info(args.challenger).trained_on}
+        seen = {*read_info(args.champion).trained_on, *read_info(args.candidate).trained_on}
         pack = judged(Pack(args.pack), seen=seen, sources=args.sources)
         with tempfile.TemporaryDirectory() as cache:
             old, old_info = score(pack, args.champion, Path(cache))
-            new, new_info = score(pack, args.challenger, Path(cache))
+            new, new_info = score(pack, args.candidate, Path(cache))
     except (PackError, WeightsError) as error:
         print(error, file=sys.stderr)
         return 1
-    result = compare(old, new, champion_threshold=old_info.threshold, challenger_threshold=new_info.threshold)
+    result = compare(old, new, champion_threshold=old_info.threshold, candidate_threshold=new_info.threshold)
     print(json.dumps(result.to_dict(), indent=1) if args.json else result.sentence)
     return 0 if result.passed else 1

@@ -1,4 +1,4 @@
-"""Features of crops that a frozen backbone has seen before are read from disk: retraining the head takes seconds."""
+"""Cache the features of crops on disk, so that retraining the heads on a frozen backbone takes seconds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ml.data.erasure import owner_folder
 from ml.model.network import FaceSequenceClassifier
+from ml.progress import ProgressCallback
 from ml.training.frame_stage import frame_features
-from ml.training.progress import ProgressCallback
 
 CHUNK = 64
 """Sequences computed, then stored: what a kill costs at most."""
@@ -24,7 +24,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Crops:
-    """A run of crops whose features are wanted together.  `key` names their pixels: same key, same features."""
+    """A run of crops whose features are wanted together; equal `key` means equal pixels."""
 
     key: str
     count: int
@@ -40,7 +40,7 @@ def _load_at(places: Sequence[tuple[Crops, int]], n: int) -> NDArray[np.uint8]:
 
 
 def backbone_sha256(model: FaceSequenceClassifier) -> str:
-    """Hex digest of what features depend on besides the crops: the backbone's weights and the preprocessing."""
+    """Return the hex digest of everything but the crops that features depend on: backbone weights and preprocessing."""
     c = model.config
     preprocessing = (c.backbone, c.members, c.input_size, c.mean, c.std, c.alignment.value)
     digest = hashlib.sha256(str(preprocessing).encode())
@@ -50,22 +50,24 @@ def backbone_sha256(model: FaceSequenceClassifier) -> str:
 
 
 class FeatureCache:
-    """One small file a sequence below `folder`, in a folder for each backbone.  Any number of processes may use it."""
+    """One file per sequence below `folder`, in a folder per backbone; any number of processes may use it."""
 
     def __init__(self, folder: Path, model: FaceSequenceClassifier) -> None:
         self.folder = folder / backbone_sha256(model)[:24]
         self.model = model
 
-    def get(self, wanted: Sequence[Crops], *, watch: ProgressCallback | None = None) -> list[Tensor]:
-        """(count, F) float32 of each; what is missing is computed.  Values are rounded to half precision, so that a
-        first and a second reading are the same numbers."""
+    def get(self, wanted: Sequence[Crops], *, on_progress: ProgressCallback | None = None) -> list[Tensor]:
+        """Return features (count, F) float32 of each run, computing what is missing.
+
+        Values are rounded to half precision, so that a first and a second reading give the same numbers.
+        """
         found = [self._read(item) for item in wanted]
         missing = [k for k, features in enumerate(found) if features is None]
         for start in range(0, len(missing), CHUNK):
             chunk = [(k, wanted[k]) for k in missing[start : start + CHUNK]]
             places = [(item, i) for _, item in chunk for i in range(item.count)]
-            if watch:
-                watch(f"features of {len(missing)} sequences", start / len(missing))
+            if on_progress:
+                on_progress(f"features of {len(missing)} sequences", start / len(missing))
             computed = frame_features(self.model, partial(_load_at, places), len(places)).half()
             for (k, item), features in zip(chunk, computed.split([item.count for _, item in chunk]), strict=True):
                 self._write(item, features)

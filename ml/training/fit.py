@@ -1,7 +1,7 @@
-"""One training, from a pack to weights: the frame network (or a frozen one), the sequence head, calibration, judgement.
+"""One training, from a pack to weights: frame network, sequence head, calibration, evaluation.
 
-`python -m ml.train` and `manage.py retrain` both end here.  People are split three ways by whole components: training,
-validation (early stopping, temperature, threshold) and holdout (figures only).
+`python -m ml.train` and `manage.py retrain` both end here.  People are split by whole components: training, validation
+(early stopping, temperature, threshold) and holdout (metrics only).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ml.model.calibration import (
 )
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights, strictest
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import (
     EpochCallback,
@@ -43,7 +44,6 @@ from ml.training.frame_stage import (
     seed_everything,
     train_frames,
 )
-from ml.training.progress import ProgressCallback
 from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,
@@ -60,7 +60,7 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a training does; everything here and the pack decide the result."""
+    """What a training does; these options and the pack determine the result."""
 
     name: str = "model"
     full: bool = True
@@ -93,7 +93,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training: the file, what it says of itself, and how it went."""
+    """A finished training: file, metadata, history, and the scored holdout."""
 
     path: Path
     sha256: str
@@ -103,7 +103,7 @@ class Fitted:
 
 
 def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
-    """The pack, its training and validation labels dealt anew among the videos (or single crops) of each source."""
+    """Return the pack with training and validation labels shuffled among each source's videos (or single crops)."""
     rng = np.random.default_rng(seed)
     units: dict[tuple[str, str], dict[str, list[int]]] = {}
     for split in (TRAIN, VAL):
@@ -131,7 +131,7 @@ def train_frame_stage(
     *,
     resume: bool = False,
     stop_after: int | None = None,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, Any]]:
     """Train stage 1: backbone and frame head on single crops and on the videos' faces; the result is left in `model`.
@@ -163,21 +163,21 @@ def train_frame_stage(
         checkpoint=checkpoint,
         resume=resume,
         stop_after=stop_after,
-        watch=watch,
+        on_progress=on_progress,
         on_epoch=on_epoch,
     )
     return [{"stage": "frames", **entry} for entry in history]
 
 
 def single_features(
-    pack: Pack, indices: Sequence[int], cache: FeatureCache, watch: ProgressCallback | None
+    pack: Pack, indices: Sequence[int], cache: FeatureCache, on_progress: ProgressCallback | None
 ) -> torch.Tensor:
-    """(N, F) features of single crops."""
+    """Return features (N, F) of single crops."""
     wanted = [
         Crops(hashlib.sha256(pack.encoded(i)).hexdigest()[:40], 1, partial(_single, pack, i), pack.rows[i].video)
         for i in indices
     ]
-    found = cache.get(wanted, watch=watch)
+    found = cache.get(wanted, on_progress=on_progress)
     return torch.cat(found) if found else torch.zeros(0, cache.model.config.feature_dim)
 
 
@@ -196,7 +196,7 @@ def fit(
     frames_done: bool = False,
     started_from: WeightsInfo | None = None,
     license: str = "",
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> Fitted:
     """Trains `model` in place and writes `out/weights.safetensors`.
@@ -214,12 +214,14 @@ def fit(
     if frames_done:
         history = [{"stage": "frames", **entry} for entry in load_frame_stage(model, checkpoint)]
     elif options.full:
-        history = train_frame_stage(model, pack, options, checkpoint, resume=resume, watch=watch, on_epoch=on_epoch)
-    history += _train_heads(model, pack, splits, out, options, cache or out / "features", watch, on_epoch)
+        history = train_frame_stage(
+            model, pack, options, checkpoint, resume=resume, on_progress=on_progress, on_epoch=on_epoch
+        )
+    history += _train_heads(model, pack, splits, out, options, cache or out / "features", on_progress, on_epoch)
     # From here on the true labels count, whatever was trained on.
     features = FeatureCache(cache or out / "features", model)
-    temperature, threshold, borders = _calibrate(model, pack, splits, features, options, watch)
-    holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, watch=watch)
+    temperature, threshold, borders = _calibrate(model, pack, splits, features, options, on_progress)
+    holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, on_progress=on_progress)
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
     crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
     held = subsample(crops[HOLDOUT] or crops[VAL], options.held_crops)
@@ -227,7 +229,7 @@ def fit(
     if borders is not None:
         metrics["assessment"] = borders.to_metrics()
     metrics["frames"] = frame_report(
-        model, pack, held, single_features(pack, held, features, watch), n_bootstrap=options.n_bootstrap
+        model, pack, held, single_features(pack, held, features, on_progress), n_bootstrap=options.n_bootstrap
     )
     info = WeightsInfo(
         name=options.name,
@@ -250,7 +252,7 @@ def fit(
 
 
 def score_bins(videos: Sequence[ScoredVideo], bins: int = 20) -> dict[str, list[int]]:
-    """Per label how many scores fall into each of `bins` parts of 0 to 1: what later scores are compared with."""
+    """Count the scores of each label in `bins` equal bins from 0 to 1, for drift to be compared with later."""
     found = {label.name.lower(): [0] * bins for label in Label}
     for video in videos:
         found[Label(video.label).name.lower()][min(bins - 1, int(video.score * bins))] += 1
@@ -265,19 +267,19 @@ def scored_split(
     options: FitOptions,
     *,
     temperature: float,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> list[ScoredVideo]:
-    """The videos on one side of the split, as the model scores them."""
+    """Score the videos of one split."""
     names = _names(pack, split_rows(pack, seed=options.seed)[split])
     component = dict(zip((row.group for row in pack.rows), row_components(pack.rows), strict=True))
-    sequences = video_sequences(pack, names, features, blend=False, watch=watch)
+    sequences = video_sequences(pack, names, features, blend=False, on_progress=on_progress)
     return scored_videos(
         model, sequences, lambda item: component[item.row.group] if item.row else "", temperature=temperature
     )
 
 
 def _names(pack: Pack, indices: Sequence[int]) -> list[str]:
-    """The sequences that the rows belong to, in order."""
+    """Return the sequences that the rows belong to, in order."""
     return list(dict.fromkeys(pack.rows[i].sequence for i in indices if pack.rows[i].sequence))
 
 
@@ -288,19 +290,28 @@ def _train_heads(
     out: Path,
     options: FitOptions,
     folder: Path,
-    watch: ProgressCallback | None,
+    on_progress: ProgressCallback | None,
     on_epoch: EpochCallback | None,
 ) -> list[dict[str, Any]]:
-    """Stage 2.  Pixels, and so features, are the same for shuffled labels; only what the heads are told changes."""
+    """Train stage 2.  Shuffled labels leave pixels and features as they are; only what the heads are told changes."""
     features = FeatureCache(folder, model)
     told = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
     # Which sequences are copied self-blended follows the labels that are told: a shuffled run must not learn the truth.
     train = video_sequences(
-        told, _names(told, splits[TRAIN]), features, blend=not options.shuffle_labels, seed=options.seed, watch=watch
+        told,
+        _names(told, splits[TRAIN]),
+        features,
+        blend=not options.shuffle_labels,
+        seed=options.seed,
+        on_progress=on_progress,
     )
     singles = subsample([i for i in splits[TRAIN] if not told.rows[i].sequence], options.pseudo_crops)
     train += pseudo_sequences(
-        single_features(told, singles, features, watch), told, singles, count=options.pseudo_count, seed=options.seed
+        single_features(told, singles, features, on_progress),
+        told,
+        singles,
+        count=options.pseudo_count,
+        seed=options.seed,
     )
     found = {item.label for item in train}
     if found != set(Label):
@@ -310,9 +321,9 @@ def _train_heads(
         model,
         train,
         options.sequence,
-        val=_validation(told, splits, features, options, watch),
+        val=_validation(told, splits, features, options, on_progress),
         fresh_frame_head=options.shuffle_labels,
-        watch=watch,
+        on_progress=on_progress,
         on_epoch=on_epoch,
     )
     return [{"stage": "sequence", **entry} for entry in history]
@@ -323,13 +334,15 @@ def _validation(
     splits: dict[str, list[int]],
     features: FeatureCache,
     options: FitOptions,
-    watch: ProgressCallback | None,
+    on_progress: ProgressCallback | None,
 ) -> list[FeatureSequence]:
-    """Videos of validation people, and pseudo-sequences of single crops of theirs."""
+    """Return validation videos, and pseudo-sequences of single validation crops."""
     singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
     return [
-        *video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch),
-        *pseudo_sequences(single_features(pack, singles, features, watch), pack, singles, count=100, seed=options.seed),
+        *video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, on_progress=on_progress),
+        *pseudo_sequences(
+            single_features(pack, singles, features, on_progress), pack, singles, count=100, seed=options.seed
+        ),
     ]
 
 
@@ -339,18 +352,18 @@ def _calibrate(
     splits: dict[str, list[int]],
     features: FeatureCache,
     options: FitOptions,
-    watch: ProgressCallback | None,
+    on_progress: ProgressCallback | None,
 ) -> tuple[float, float, AssessmentBorders | None]:
     """Return temperature, threshold and borders, fitted on validation; (1.0, 0.5, None) where that lacks a class.
 
     Fitted as they are used: on videos, whose score is that of their most suspicious person.  Without validation videos
     of both labels single crops stand in, one by one: ten crops of ten clips agree less than ten moments of one video.
     """
-    items = video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, watch=watch)
+    items = video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, on_progress=on_progress)
     keys = [item.row.video or item.row.sequence if item.row else "" for item in items]
     if {item.label for item in items} != set(Label):
         singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
-        found = single_features(pack, singles, features, watch)
+        found = single_features(pack, singles, features, on_progress)
         items = [
             FeatureSequence(found[k : k + 1], pack.rows[i].label, pack.rows[i].source) for k, i in enumerate(singles)
         ]

@@ -31,7 +31,7 @@ from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameB
 from ml.data.splits import subsample
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor, normalise
-from ml.training.progress import ProgressBar, ProgressCallback
+from ml.progress import ProgressBar, ProgressCallback
 
 EpochCallback = Callable[[dict[str, Any]], None]
 
@@ -303,7 +303,7 @@ def train_frames(
     checkpoint: Path,
     resume: bool = False,
     stop_after: int | None = None,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
     """Train backbone and frame head of `model` in place; return the history, one entry an epoch.
@@ -321,13 +321,17 @@ def train_frames(
         schedule, batch_size=schedule.batch_size // world_size(), total_steps=schedule.total_steps * world_size()
     )
     batches = FrameBatches(
-        pack, train, shares, model.config, watch=(lambda share: watch("landmarks", share)) if watch else None
+        pack,
+        train,
+        shares,
+        model.config,
+        on_progress=(lambda share: on_progress("landmarks", share)) if on_progress else None,
     )
     end = schedule.total_steps if stop_after is None else min(stop_after, schedule.total_steps)
     steps = range(trainer.step * world_size() + rank(), shares.total_steps, world_size())
     stream = batches.loader(steps, config.workers)
     few_val = subsample(val, config.val_crops)
-    with ProgressBar(schedule.total_steps, "frames", done=trainer.step, watch=watch) as progress:
+    with ProgressBar(schedule.total_steps, "frames", done=trainer.step, on_progress=on_progress) as progress:
         while trainer.step < end:
             epoch_end = min((trainer.step // config.steps_per_epoch + 1) * config.steps_per_epoch, end)
             entry = train_one_epoch(trainer, stream, steps=epoch_end - trainer.step, progress=progress)

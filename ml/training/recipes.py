@@ -35,13 +35,13 @@ class Recipe:
     mild_share: float = 0.0
     """Of the groups, those that are changed mildly: strong changes hide the traces of real forgeries."""
     mirror: bool = False
-    """Mirror images at inference cost as much as a second member, and gave less (DFDC 0.881 to 0.890)."""
+    """Score mirror images, too; a second member costs as much and gives more."""
     start: str = "imagenet"
     """imagenet or scratch."""
     workers: int = 1
     steps_per_epoch: int = 250
     sequence_epochs: int = 0
-    """None: on so few videos the recurrence learns the videos.  Its scores of one clip encoded anew differed by 0.3."""
+    """None: on so few videos the recurrence learns the videos by heart."""
     sequence_draws: int = 1024
     false_alarms: float = 0.10
     """Share of the validation's real videos that may be called fake: a false alarm costs a person time, or a name."""

@@ -1,4 +1,4 @@
-"""Held-out figures that weights carry with them: all videos, by data set, by forgery method, and single crops."""
+"""Score held-out videos and crops, for the metrics that weights carry."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scored_videos(
     *,
     temperature: float,
 ) -> list[ScoredVideo]:
-    """One entry a video, with the score of its most suspicious person."""
+    """Return one entry per video, with the score of its most suspicious person."""
     margins, _ = sequence_margins(model, sequences)
     scores = probabilities(margins, temperature)
     best: dict[str, int] = {}
@@ -59,7 +59,7 @@ def scored_videos(
 def frame_report(
     model: FaceSequenceClassifier, pack: Pack, indices: Sequence[int], features: Tensor, *, n_bootstrap: int
 ) -> dict[str, Any]:
-    """Frame head on the (N, F) features of held-out single crops, by source; no threshold is tuned, it is 0.5."""
+    """Evaluate the frame head on features (N, F) of held-out single crops, by source, at the untuned threshold 0.5."""
     if not indices:
         return {}
     scores = probabilities(frame_scores(model, features), 1.0)

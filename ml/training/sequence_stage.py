@@ -1,8 +1,8 @@
-"""The second stage: LSTM and heads on cached features, the backbone frozen.
+"""The sequence stage: LSTM and heads on cached features, with a frozen backbone.
 
-The sequences of real videos are few and show few people.  So the recurrence also learns from pseudo-sequences, drawn
-from single crops of one person and one label, and from self-blended copies of every real sequence: then no source is
-all real.
+Sequences of real videos are few and show few people.  So the recurrence also learns from pseudo-sequences, drawn from
+single crops of one person and one label, and from self-blended copies of every real sequence, so that no source is all
+real.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ml.data.crop_pack import CropRow, Pack
 from ml.data.self_blend import self_blend
 from ml.data.splits import class_weights, subsample
 from ml.model.network import FaceSequenceClassifier
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import Crops, FeatureCache
 from ml.training.frame_stage import EpochCallback
-from ml.training.progress import ProgressCallback
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def video_sequences(
     *,
     blend: bool,
     seed: int = 0,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> list[FeatureSequence]:
-    """Features of the named sequences of the pack; with `blend`, each real one is followed by a self-blended copy."""
+    """Return features of the pack's named sequences; with `blend`, a self-blended copy follows each real one."""
     sequences = pack.sequences()
     plan: list[tuple[list[int], bool]] = []
     wanted: list[Crops] = []
@@ -91,7 +91,7 @@ def video_sequences(
             plan.append((indices, True))
             wanted.append(Crops(f"{key}-sbi{seed}", len(indices), partial(_blended_at, pack, indices, draw), video))
     found = []
-    for (indices, blended), features in zip(plan, cache.get(wanted, watch=watch), strict=True):
+    for (indices, blended), features in zip(plan, cache.get(wanted, on_progress=on_progress), strict=True):
         row = pack.rows[indices[0]]
         label = int(Label.FAKE) if blended else row.label
         found.append(FeatureSequence(features, label, row.source, row, blended=blended))
@@ -110,11 +110,11 @@ def _blended_at(pack: Pack, indices: Sequence[int], draw: Sequence[int], k: int)
 def pseudo_sequences(
     features: Tensor, pack: Pack, indices: Sequence[int], *, count: int, length: int = 10, seed: int = 0
 ) -> list[FeatureSequence]:
-    """About `count` sequences of each label, from the features (N, F) of the single crops at `indices`.
+    """Return about `count` sequences of each label, from features (N, F) of the single crops at `indices`.
 
-    Each holds `length` crops of one person with one label, in random order: there is no time in them, but there is
-    the work of adding up ten faces' evidence.  A source with one label only
-    gives none, or it would give the label away.
+    Each holds `length` crops of one person with one label in random order: without time, but with ten faces' evidence
+    to
+    combine.  A source with one label only gives none, as it would give the label away.
     """
     rng = np.random.default_rng(seed)
     people: dict[tuple[str, str, int], list[int]] = {}
@@ -136,7 +136,7 @@ def pseudo_sequences(
 
 
 def draw_epoch(items: Sequence[FeatureSequence], count: int, rng: np.random.Generator) -> list[int]:
-    """Indices drawn with replacement: every source equally often, both labels equally often within each."""
+    """Return indices drawn with replacement: sources equally often, and both labels equally often within each."""
     cells: dict[str, dict[int, list[int]]] = {}
     for k, item in enumerate(items):
         cells.setdefault(item.source, {}).setdefault(item.label, []).append(k)
@@ -156,13 +156,13 @@ def train_sequence_head(
     *,
     val: Sequence[FeatureSequence] = (),
     fresh_frame_head: bool = False,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     on_epoch: EpochCallback | None = None,
 ) -> list[dict[str, float]]:
-    """Starts LSTM and head anew and trains them, and the frame head, in place on (T, F) features.
+    """Train LSTM and head from scratch, and the frame head further, in place on (T, F) features.
 
-    The loss is class-weighted by the counts of what each epoch draws.  With `val` sequences of both labels training
-    stops early and the best epoch's weights stay.  `fresh_frame_head` forgets the frame head too.  Returns one entry an
+    The loss is weighted by the class counts of each epoch's draws.  With `val` sequences of both labels, training stops
+    early and keeps the best epoch's weights.  `fresh_frame_head` resets the frame head, too.  Return one entry an
     epoch.
     """
     torch.manual_seed(settings.seed)
@@ -235,8 +235,8 @@ def train_sequence_head(
         history.append(entry)
         if on_epoch:
             on_epoch({"stage": "sequence", **entry})
-        if watch:
-            watch("sequence", (epoch + 1) / settings.epochs)
+        if on_progress:
+            on_progress("sequence", (epoch + 1) / settings.epochs)
         if best is not None and epoch - best[1] >= settings.patience:
             break
     if best is not None:
@@ -246,12 +246,12 @@ def train_sequence_head(
 
 
 def _heads(model: FaceSequenceClassifier) -> dict[str, Tensor]:
-    """All that this stage trains."""
+    """Return a copy of the weights that this stage trains."""
     return {k: v for k, v in copy.deepcopy(model.state_dict()).items() if not k.startswith("backbone.")}
 
 
 def _validate(model: FaceSequenceClassifier, val: Sequence[FeatureSequence]) -> dict[str, float]:
-    """Loss (both labels weighing the same) and accuracy on sequences that do not train."""
+    """Return loss (classes weighted equally) and accuracy on validation sequences."""
     margins, _ = sequence_margins(model, val)
     labels = np.array([item.label for item in val])
     losses = np.logaddexp(0, np.where(labels == Label.FAKE, -margins, margins))
@@ -263,7 +263,7 @@ def _validate(model: FaceSequenceClassifier, val: Sequence[FeatureSequence]) -> 
 def sequence_margins(
     model: FaceSequenceClassifier, items: Sequence[FeatureSequence]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """FAKE minus REAL: the LSTM's logit difference (N,), and the mean of the frame head's over the faces (N,)."""
+    """Return logit differences FAKE minus REAL, (N,) each: the LSTM's, and the faces' mean of the frame head's."""
     device = next(model.parameters()).device
     sequence, frames = [], []
     for start in range(0, len(items), 256):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,39 +10,12 @@ from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, RunState, TrainingRun
-from tests.admin.conftest import PASSWORD, Rows
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.admin.conftest import CHROMIUM, PASSWORD, Rows
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the browser test needs one"),
 ]
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A page of a fresh browser; a request for anything but the test's own server fails."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    # Playwright runs an event loop in this thread, and Django then refuses the database to it.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800})
-            page.set_default_timeout(20_000)
-            yield page
-        finally:
-            browser.close()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,6 @@ from detection.models import RunState, TrainingRun
 from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 
 INJECT = """() => {

@@ -22,7 +22,6 @@ from tests.worker.test_runtime import register
 from worker import tasks
 from worker.process import runtime
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 
 COLOUR = """film => {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -99,6 +99,23 @@ def test_the_page_of_a_video_asks_as_many_questions_for_one_person_as_for_three(
         record_review(video=crowd, reviewer=reviewer, label=label)
     first, second = (queries(root_client, f"/admin/detection/video/{video.pk}/change/") for video in (alone, crowd))
     assert first == second <= 20
+
+
+@pytest.mark.filterwarnings("error:DateTimeField")
+def test_a_range_of_dates_includes_its_last_day_and_what_is_no_date_limits_nothing(
+    rows: Rows, root_client: Client
+) -> None:
+    video = rows.video("late.mp4")
+    Video.objects.filter(pk=video.pk).update(created_at=datetime(2026, 3, 5, 23, 59, tzinfo=UTC))
+
+    def shown(query: str) -> bool:
+        return "late.mp4" in names_on(root_client, f"/admin/detection/video/?{query}")
+
+    assert shown("created_at_from=2026-03-05&created_at_to=2026-03-05")
+    assert not shown("created_at_from=2026-03-06")
+    assert not shown("created_at_to=2026-03-04")
+    assert shown("created_at_from=2026-02-30&created_at_to=never")
+    assert shown("created_at_to=9999-12-31")
 
 
 @pytest.mark.parametrize("state", State.values)

@@ -16,7 +16,6 @@ from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in, press, shown
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 
 

@@ -12,7 +12,6 @@ from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 ICONS_READ = """() => [...document.querySelectorAll(".material-symbols-outlined")]
     .filter(icon => icon.checkVisibility() && !icon.closest("[aria-hidden=true]")).map(icon => icon.outerHTML)"""

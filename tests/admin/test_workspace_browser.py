@@ -17,7 +17,6 @@ from detection.models import Review, ReviewClaim, ReviewNext, Video
 from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 
 ITEMS = 50

@@ -13,7 +13,6 @@ from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in, press, shown
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 SEND = """([selector, init]) => (selector ? document.querySelector(selector) : document.activeElement || document.body)
     .dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...init }))"""

@@ -16,7 +16,6 @@ from tests.admin.conftest import PASSWORD, Rows
 from tests.admin.test_workspace_browser import log_in, shown
 from tests.admin.test_workspace_keys_browser import answers, wait_for
 
-page = test_browser.page
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +13,13 @@ import psutil
 import pytest
 
 from tests.api.conftest import mp4
+from tests.stack import Stack, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
-ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 1024 * 1024
 UPLOAD_BYTES = 300 * MEGABYTE
 ALLOWED_BYTES = 60 * MEGABYTE
 """Far below the upload, so that a whole copy (or a third of one) in memory is seen."""
-
-MAKE_TOKEN = """
-from django.contrib.auth.models import User
-from knox.models import AuthToken
-print("token", AuthToken.objects.create(User.objects.create_user("client"))[1])
-"""
 
 
 @dataclass(frozen=True)
@@ -53,46 +42,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """Gunicorn with one worker, as in production, on an own database; no broker."""
-    tmp_path = tmp_path_factory.mktemp("server")
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is read from /proc")
-    env = os.environ | {
-        "DFD_VAR": str(tmp_path), "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3", "DFD_ALLOWED_HOSTS": "127.0.0.1",
-        "DJANGO_SETTINGS_MODULE": "dfdsite.settings",
-    }  # fmt: skip
-    manage = [sys.executable, "manage.py"]
-    subprocess.run([*manage, "migrate", "-v0"], cwd=ROOT, env=env, check=True, timeout=60)
-    made = subprocess.run(
-        [*manage, "shell", "-v0", "-c", MAKE_TOKEN], cwd=ROOT, env=env, check=True, timeout=60, capture_output=True
-    )
-    token = made.stdout.decode().split("token ")[1].strip()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "dfdsite.wsgi", "-b", f"127.0.0.1:{port}", "-k", "gthread", "-w", "1"]
-    with (tmp_path / "gunicorn.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    stack = Stack()
     try:
-        _wait_until_it_answers(port, tmp_path / "gunicorn.log")
-        yield Server(port, token, psutil.Process(process.pid), tmp_path / "media")
+        stack.start_web()
+        yield Server(stack.port, stack.token, psutil.Process(stack.processes["web"].pid), stack.var / "media")
     finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_until_it_answers(port: int, log: Path) -> None:
-    for _ in range(150):
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"the server does not answer: {log.read_text()[-2000:]}")
+        stack.close()
 
 
 def upload(server: Server, size: int) -> tuple[int, dict[str, str]]:
@@ -157,15 +116,7 @@ def test_a_client_that_hangs_up_in_the_middle_leaves_no_file_behind(server: Serv
     )
     incoming = server.media.parent / "incoming"
     videos = len(list(server.media.rglob("original*")))
-    _until(lambda: len(list(incoming.iterdir())) == 1)
+    wait_for(lambda: len(list(incoming.iterdir())) == 1, "a file that is being received")
     connection.close()
-    _until(lambda: not list(incoming.iterdir()))
+    wait_for(lambda: not list(incoming.iterdir()), "the end of what was received")
     assert len(list(server.media.rglob("original*"))) == videos
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("it did not happen within 5 s")

@@ -17,7 +17,7 @@ import pytest
 from detection.api import waiting
 from detection.models import TERMINAL_STATES, Analysis, Stage, State, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import Claim
+from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.jobs.cancellation import cancel_analysis
 from detection.services.uploads.uploads import delete_video
 from tests.api.conftest import Caller, Factory
@@ -139,7 +139,7 @@ def test_a_stream_tells_each_movement_and_the_end(owner: Caller, factory: Factor
     rows = Analysis.objects.filter(video=video)
     task = video.current_analysis_id
     assert task is not None
-    claims: list[Claim] = []
+    claims: list[AnalysisClaim] = []
 
     def begin() -> None:
         claim = analyses.claim(analysis_id=task, stage=Stage.EXTRACT, worker="w")

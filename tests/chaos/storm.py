@@ -100,7 +100,10 @@ class Storm:
         self.deal = random.Random(plan.seed + 1)
         self.server = Postgres() if plan.database_restarts else None
         self.receivers = [HangingReceiver() for _ in range(plan.hanging_webhooks)]
+        settings: dict[str, Any] = {"DATABASE_URL": self.server.database("dfd")} if self.server else {}
+        self.prepared = not (plan.database_restarts or plan.disk_fulls)  # or else a disk is mounted over its weights
         self.stack = Stack(
+            model=self.prepared,
             # Each kill strikes somebody at random; how many strikes make a poison is another test's.
             DFD_MAX_ATTEMPTS=50,
             DFD_REPUBLISH_S=5,
@@ -110,7 +113,7 @@ class Storm:
             DFD_SWEEP_S=plan.sweep_s,
             DFD_WEBHOOK_ALLOW_HTTP=True,
             DFD_WEBHOOK_TRUSTED=",".join(f"127.0.0.1:{receiver.port}" for receiver in self.receivers),
-            **({"DATABASE_URL": self.server.database("dfd")} if self.server else {}),
+            **settings,
         )
         self.media = SmallDisk(self.stack.var / "media", plan.uploads) if plan.disk_fulls else None
         self.foreign = [self.stack.var / "media" / "uploads" / "lost+found" for _ in range(plan.foreign_folders)]
@@ -168,7 +171,8 @@ class Storm:
     # --- the calm ----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self.stack.register_tiny_model()
+        if not self.prepared:
+            self.stack.register_tiny_model()
         for number in range(self.plan.workers):
             self._start_worker(f"worker-{number}")
         self._start_worker(SWEEPER)

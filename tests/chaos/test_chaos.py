@@ -18,9 +18,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stack]:
     """Broker, worker, beat, web and a model; the tests put back what they have broken."""
-    stack = Stack()
+    stack = Stack(model=True)
     try:
-        stack.register_tiny_model()
         stack.start_worker()
         stack.start_beat()
         stack.start_web()

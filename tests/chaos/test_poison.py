@@ -25,10 +25,9 @@ SENTENCES = {
 def stack() -> Iterator[Stack]:
     stack = Stack(
         DFD_LEASE_S=3, DFD_TASK_SOFT_LIMIT_S=WALL_S, DFD_TASK_CPU_S=CPU_S, DFD_TASK_MEMORY_BYTES=1024**3,
-        DFD_TEST_EXTRACT="poison",
+        DFD_TEST_EXTRACT="poison", DFD_TEST_GRACE_S=3, model=True,
     )  # fmt: skip
     try:
-        stack.register_tiny_model()
         stack.start_beat()
         stack.start_web()
         yield stack

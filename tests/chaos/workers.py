@@ -2,6 +2,7 @@
 
 DFD_TEST_EXTRACT says what extraction does: `die` kills its process, `sleep` takes a minute, `poison` does to the files
 that end with one of POISON what a decoder might do when it meets a file made for it; the others are analysed.
+DFD_TEST_GRACE_S is how long after a limit the watchdog kills, where nothing hears the limit itself.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ app.conf.worker_soft_shutdown_timeout = 1
 POISON = (b"dfd-test-crash", b"dfd-test-hang-", b"dfd-test-eat--", b"dfd-test-spin-")
 
 
-def die(claim: object, heart: Callable[[float], None]) -> None:
+def die(claim: object, heartbeat: Callable[[float], None]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sleep(claim: object, heart: Callable[[float], None]) -> None:
+def sleep(claim: object, heartbeat: Callable[[float], None]) -> None:
     for _ in range(600):
-        heart(1)
+        heartbeat(1)
         time.sleep(0.1)
 
 
@@ -66,7 +67,9 @@ def poison_the_decoder() -> None:
 @worker_process_init.connect
 def misbehave(**_: Any) -> None:
     from worker.process import runtime
+    from worker.stages import watchdog
 
+    watchdog.GRACE_S = float(os.environ.get("DFD_TEST_GRACE_S", watchdog.GRACE_S))
     if os.environ["DFD_TEST_EXTRACT"] == "poison":
         poison_the_decoder()
     else:

@@ -16,7 +16,7 @@ from django.core.files.storage import default_storage
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import Claim
+from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 
 MakeVideo = Callable[[], Video]
@@ -81,7 +81,7 @@ def model(db: None) -> ModelVersion:
     )
 
 
-def claimed(analysis: Analysis, stage: str = Stage.EXTRACT) -> Claim:
+def claimed(analysis: Analysis, stage: str = Stage.EXTRACT) -> AnalysisClaim:
     claim = analyses.claim(analysis_id=analysis.id, stage=stage, worker="host:1")
     assert claim is not None
     return claim

@@ -163,7 +163,7 @@ def test_of_a_cancellation_and_a_verdict_at_once_one_wins_whole(
     def both(number: int) -> tuple[int, bool, bool]:
         mine, other = claims[number], claims[(number + 1) % 8]
         try:
-            cancel_analysis(analysis_id=mine.analysis_id)
+            cancel_analysis(analysis_id=mine.id)
             cancelled = True
         except Refused:
             cancelled = False
@@ -180,7 +180,7 @@ def test_of_a_cancellation_and_a_verdict_at_once_one_wins_whole(
     assert cancelled | settled == set(range(8))
     assert not cancelled & settled
     for number, claim in enumerate(claims):
-        row = Analysis.objects.get(id=claim.analysis_id)
+        row = Analysis.objects.get(id=claim.id)
         assert row.state == (State.CANCELLED if number in cancelled else State.SUCCEEDED)
         assert (row.verdict is None, row.token) == (number in cancelled, None)
         assert Video.objects.get(id=claim.video_id).status == row.state

@@ -21,13 +21,8 @@ from detection.services.learning.datasets import Registered, dataset_owner, regi
 from detection.services.uploads import uploads
 from tests.detection.conftest import Doorbell, claimed, extraction, stored_files, verdict
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state")]
 CONTENT = b"\x00\x00\x00\x20ftypisom" + b"x" * 1000
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any) -> None:
-    settings.VAR_DIR = tmp_path / "var"
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detection.models import Split
 from detection.services.learning.identity_splits import LinkedVideo, assign_identity_splits, components
-from ml.data.splits import assign_splits
+from ml.data.splits import HOLDOUT, TRAIN, VAL, assign_splits
 
 names = st.integers(0, 15).map("p{}".format)
 videos_strategy = st.lists(
@@ -92,3 +93,7 @@ def test_a_copy_without_its_test_list_is_judged_on_the_validation_list() -> None
     videos = [LinkedVideo(f"ff{i}", "", "", "ffpp", "real", "val" if i < 3 else "train") for i in range(10)]
     _, sides = assign_identity_splits(videos, {}, deal)
     assert sides == ["holdout"] * 3 + ["train"] * 7
+
+
+def test_the_names_of_the_splits_are_the_same_in_the_database_and_in_training() -> None:
+    assert Split.values == [TRAIN, VAL, HOLDOUT]

@@ -62,10 +62,10 @@ def test_it_is_queued_for_extraction_with_the_flag_that_the_claim_carries(
     assert claimed(analysis).sensitive
 
 
-def claimed_again(analysis: Analysis) -> analyses.Claim:
+def claimed_again(analysis: Analysis) -> analyses.AnalysisClaim:
     analysis.refresh_from_db()
     assert analysis.token is not None
-    return analyses.Claim(analysis.pk, analysis.video_id, analysis.stage, analysis.token, analysis.attempts)
+    return analyses.AnalysisClaim(analysis.pk, analysis.token, analysis.attempts, analysis.video_id, analysis.stage)
 
 
 def test_who_asks_in_vain_is_told_why(video: Video, reviewer: User, model: ModelVersion, tmp_path: Path) -> None:

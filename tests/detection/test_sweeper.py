@@ -152,16 +152,16 @@ def test_after_the_clock_was_put_back_nothing_waits_for_the_old_time_to_come_aga
     assert paused.published_at is not None  # published by this very sweep
     assert told.published_at is not None
     assert told.published_at <= timezone.now()
-    assert sweeper.come_back_in_time() == 0
+    assert sweeper.clamp_future_timestamps() == 0
 
 
 def test_times_that_are_set_in_earnest_are_left_alone(video: Video) -> None:
     analysis = jobs.queue_analysis(video=video)
     jobs.release(claim=claimed(analysis), error="x", counts=False, wait_s=60)
-    assert sweeper.come_back_in_time() == 0
+    assert sweeper.clamp_future_timestamps() == 0
     Analysis.objects.update(not_before=timezone.now())
     jobs.release(claim=claimed(analysis), error="x")
-    assert sweeper.come_back_in_time() == 0
+    assert sweeper.clamp_future_timestamps() == 0
 
 
 def test_however_many_attempts_are_allowed_the_pauses_stay_within_an_hour(settings: Any) -> None:

@@ -87,7 +87,6 @@ def test_the_same_content_again_is_the_same_video(owner: User) -> None:
         ({"metadata": {"a": "x" * 20_000}}, "invalid_metadata"),
         ({"idempotency_key": "ü"}, "invalid_idempotency_key"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_kept_is_refused_before_anything_is_stored(
     owner: User, facts: dict[str, Any], code: str

@@ -30,7 +30,8 @@ from detection.models import (
     WebhookDelivery,
 )
 from detection.services.jobs import analyses, webhook_deliveries
-from detection.services.jobs.webhook_deliveries import Attempt, LeaseLost, WebhookClaim
+from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.webhook_deliveries import Attempt, WebhookClaim
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction, verdict
 
 pytestmark = pytest.mark.django_db
@@ -155,7 +156,7 @@ def test_an_end_that_is_undone_tells_nobody(video: Video, hook: Webhook, monkeyp
 
     analysis = analyses.queue_analysis(video=video)
     claim = claimed(analysis)
-    monkeypatch.setattr(analyses, "_on_commit", fail)
+    monkeypatch.setattr(analyses, "on_commit", fail)
     with pytest.raises(RuntimeError):
         analyses.finish_failed(claim=claim, code="corrupt_video", detail="It cannot be read.")
     assert not WebhookDelivery.objects.exists()

@@ -23,9 +23,8 @@ def start_up(stack: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    stack = Stack(DFD_CONCURRENCY=2)
+    stack = Stack(static=True, DFD_CONCURRENCY=2)
     try:
-        stack.manage("collectstatic", "--noinput", "-v0")
         start_up(stack)
         yield stack
     finally:

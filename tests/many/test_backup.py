@@ -26,6 +26,7 @@ DOCUMENT = (ROOT / "docs" / "operations.md").read_text()
 SOON = {"DFD_REPUBLISH_S": "5"}
 """A restored row says that a worker was told of it; after this long the sweeper tells one again."""
 MachineAt = Callable[[str], Machine]
+"""`old` has tables, and on disk a model and a client; `new` has nothing."""
 
 
 def commands(title: str) -> str:
@@ -65,7 +66,7 @@ def test_sqlite_and_files_on_disk(made: list[Machine], tmp_path: Path) -> None:
         pytest.skip("The program sqlite3 is not installed here (Debian's package has that name)")
 
     def machine_at(name: str) -> Machine:
-        made.append(Machine(name, {"DFD_SECRET_KEY": "", **SOON}))
+        made.append(Machine(name, {"DFD_SECRET_KEY": "", **SOON}, prepared=name == "old"))
         return made[-1]
 
     there_and_back(machine_at, "SQLite and files on disk", tmp_path)
@@ -84,7 +85,7 @@ def test_postgres_and_a_bucket(
         shared = {
             **s3.environment,
             "AWS_ENDPOINT_URL": s3.url,
-            "DATABASE_URL": postgres.database(f"backup_{name}"),
+            "DATABASE_URL": (postgres.migrated if name == "old" else postgres.database)(f"backup_{name}"),
             "REDIS_URL": redis_server.url.replace("/0", f"/{number}"),
             "DFD_S3_BUCKET": f"backup-{name}",
             "DFD_SECRET_KEY": SECRET,
@@ -98,11 +99,11 @@ def test_postgres_and_a_bucket(
 
 def there_and_back(machine_at: MachineAt, what: str, tmp_path: Path) -> None:
     old = machine_at("old")
-    old.manage("migrate", "-v0")
-    save_tiny(tmp_path / "tiny.safetensors")
-    old.manage("register_model", str(tmp_path / "tiny.safetensors"), "--activate")
+    if not old.token:
+        save_tiny(tmp_path / "tiny.safetensors")
+        old.manage("register_model", str(tmp_path / "tiny.safetensors"), "--activate")
     token = old.manage("create_token", "client", "--role", "admin").strip().splitlines()[-1]
-    old.start_worker()
+    old.start_worker(wait=False)
     old.start_beat()
     client = old.start_web(token=token)
     videos = [dict(client.upload(path)[1]) for path in copies(tmp_path / "clips", 2)]
@@ -126,7 +127,7 @@ def there_and_back(machine_at: MachineAt, what: str, tmp_path: Path) -> None:
     assert len(restored.get("/api/v1/videos/")["results"]) == 3
     assert "OK:" in new.manage("verify_audit")
     # What waited there is analysed here: the weights have come along.
-    new.start_worker()
+    new.start_worker(wait=False)
     new.start_beat()
     wait_for(
         lambda: restored.get(f"/api/v1/tasks/{waiting['task']['id']}/")["state"] == "succeeded", "a verdict",

@@ -12,14 +12,13 @@ import pytest
 from tests.many.machines import Machine
 from tests.many.servers import Postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
 Cases = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def cases(postgres: Postgres) -> Iterator[Cases]:
-    machine = Machine("locks", {"DATABASE_URL": postgres.database("locks")})
-    machine.manage("migrate", "-v0")
+    machine = Machine("locks", {"DATABASE_URL": postgres.migrated("locks")})
     yield json.loads(machine.run([sys.executable, "-m", "tests.many.interleavings"]).splitlines()[-1])
     machine.close()
 

@@ -45,19 +45,18 @@ class Park:
 def park(postgres: Postgres, redis_server: Redis, s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Park]:
     s3.bucket()
     shared = {
-        "DATABASE_URL": postgres.database("many"),
+        "DATABASE_URL": postgres.migrated("many"),
         "REDIS_URL": redis_server.url,
         "DFD_S3_BUCKET": BUCKET,
         **s3.environment,
     }
     with ExitStack() as stack:
         park = Park(shared, stack)
-        park.web.manage("migrate", "-v0")
         weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
         save_tiny(weights)
         park.web.manage("register_model", str(weights), "--activate")
         for worker in (park.left, park.right):
-            worker.start_worker()
+            worker.start_worker(wait=False)
         park.web.start_beat()
         yield park
 
@@ -193,12 +192,9 @@ def test_weights_come_through_storage_and_others_than_the_registered_ones_are_re
 
 def at_work(machine: Machine) -> list[str]:
     """Ids of the analyses that are in the hands of this machine's processes."""
-    rows = machine.ask(
-        "from detection.models import Analysis\n"
-        "answer = list(Analysis.objects.filter(state='running').values_list('id', 'worker'))"
-    )
+    rows = machine.select("SELECT id, worker FROM detection_analysis WHERE state = 'running'")
     ours = {child.pid for child in psutil.Process(machine.processes["worker"].pid).children(recursive=True)}
-    return [analysis for analysis, worker in rows if int(worker.rpartition(":")[2]) in ours]
+    return [str(analysis) for analysis, worker in rows if int(worker.rpartition(":")[2]) in ours]
 
 
 def finished_tasks(client: Client, videos: list[dict[str, Any]], *, log: Machine) -> list[dict[str, Any]]:

@@ -16,19 +16,14 @@ from tests.many.clips import copies
 from tests.many.machines import Machine
 from tests.many.servers import RabbitMQ
 from tests.stack import ROOT, TERMINAL, wait_for
-from tests.weights import save_tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def machine(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine("rabbit", {"DFD_BROKER_URL": rabbitmq.url})
+def machine(rabbitmq: RabbitMQ) -> Iterator[Machine]:
+    machine = Machine("rabbit", {"DFD_BROKER_URL": rabbitmq.url}, prepared=True)
     try:
-        machine.manage("migrate", "-v0")
-        weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-        save_tiny(weights)
-        machine.manage("register_model", str(weights), "--activate")
         yield machine
     finally:
         machine.close()
@@ -36,7 +31,7 @@ def machine(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def client(machine: Machine) -> Client:
-    return machine.start_web(token=machine.manage("create_token", "client").strip())
+    return machine.start_web()
 
 
 def test_messages_wait_in_the_queue_and_are_counted_there(machine: Machine, client: Client, tmp_path: Path) -> None:
@@ -48,7 +43,7 @@ def test_messages_wait_in_the_queue_and_are_counted_there(machine: Machine, clie
 
 
 def test_a_video_goes_through_from_end_to_end(machine: Machine, client: Client) -> None:
-    machine.start_worker()
+    machine.start_worker(wait=False)
     machine.start_beat()
     wait_for(
         lambda: [v["status"] for v in client.get("/api/v1/videos/")["results"]] == ["succeeded"] * 3,
@@ -98,8 +93,7 @@ def test_web_and_worker_end_within_half_a_minute_of_sigterm(machine: Machine, cl
         took[name] = round(time.monotonic() - started, 1)
     print(f"seconds from SIGTERM to the end: {json.dumps(took)}")
     assert probe(machine) == 1
-    states = machine.ask("from detection.models import Analysis\nanswer = list(Analysis.objects.values('state'))")
-    assert "running" not in {row["state"] for row in states}
+    assert ("running",) not in machine.select("SELECT state FROM detection_analysis")
 
 
 def backlog(machine: Machine) -> int | None:

@@ -19,7 +19,6 @@ from tests.many.machines import Machine
 from tests.many.old_writer import RELEASED
 from tests.many.servers import Redis
 from tests.stack import wait_for
-from tests.weights import save_tiny
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 ROWS = 300
@@ -91,13 +90,9 @@ def test_the_database_is_brought_up_to_date_while_the_version_before_works(machi
 
 def test_messages_of_the_version_before_and_of_a_later_one_are_understood(redis_server: Redis, tmp_path: Path) -> None:
     """Of the one before: the task's name and an id.  A later one may say more; the row says what is to be done."""
-    machine = Machine("messages", {"REDIS_URL": redis_server.url.replace("/0", "/1")})
+    machine = Machine("messages", {"REDIS_URL": redis_server.url.replace("/0", "/1")}, prepared=True)
     try:
-        machine.manage("migrate", "-v0")
-        weights = tmp_path / "tiny.safetensors"
-        save_tiny(weights)
-        machine.manage("register_model", str(weights), "--activate")
-        client = machine.start_web(token=machine.manage("create_token", "client").strip())
+        client = machine.start_web()
         tasks = [str(client.upload(path)[1]["task"]["id"]) for path in copies(tmp_path / "clips", 3)]
         producer = Celery(broker=machine.environment["REDIS_URL"])
         with producer.connection_for_write() as connection:
@@ -111,7 +106,7 @@ def test_messages_of_the_version_before_and_of_a_later_one_are_understood(redis_
         send("worker.tasks.of_a_later_version", [both])
         send("worker.tasks.extract_faces", [both])
         producer.send_task("worker.tasks.sweep", [], queue="maintenance", ignore_result=True)
-        machine.start_worker()
+        machine.start_worker(wait=False)
         wait_for(
             lambda: [client.get(f"/api/v1/tasks/{task}/")["state"] for task in tasks] == ["succeeded"] * 3,
             "three verdicts", timeout_s=120, log=lambda: machine.log("worker"),
@@ -132,10 +127,4 @@ def length(channel: Any, queue: str) -> int:
 
 
 def videos(machine: Machine) -> int:
-    count: int = machine.ask(
-        "from django.db import connection\n"
-        "cursor = connection.cursor()\n"
-        "cursor.execute('SELECT COUNT(*) FROM detection_video')\n"
-        "answer = cursor.fetchone()[0]"
-    )
-    return count
+    return int(machine.select("SELECT count(*) FROM detection_video")[0][0])

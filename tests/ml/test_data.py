@@ -12,7 +12,7 @@ from skimage import data
 
 from ml.config import LABEL_MAP, Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
-from ml.data.extract_sequences import official_side, one_room
+from ml.data.extract_sequences import official_split_of, one_room
 from ml.data.prepare import main
 from ml.data.splits import SHARES, class_weights, connected_groups, split_rows
 from ml.faces.landmarks import face_landmarks
@@ -111,10 +111,10 @@ def test_a_data_set_whose_split_has_a_person_on_both_sides_is_refused(tmp_path: 
 
 
 def test_a_copy_without_its_test_list_is_judged_on_its_validation_list() -> None:
-    assert [official_side(split, tests_known=True) for split in ("train", "val", "test", "")] == [
+    assert [official_split_of(split, tests_known=True) for split in ("train", "val", "test", "")] == [
         "train", "val", "holdout", "",
     ]  # fmt: skip
-    assert [official_side(split, tests_known=False) for split in ("train", "val", "")] == ["train", "holdout", ""]
+    assert [official_split_of(split, tests_known=False) for split in ("train", "val", "")] == ["train", "holdout", ""]
 
 
 def test_clips_that_may_show_the_same_speakers_are_one_component() -> None:

@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from ml.config import Label
+from ml.config import GateConfig, Label
 from ml.evaluation.bootstrap import STEP, ClusterBootstrap
 from ml.evaluation.metrics import ranking_metrics
-from ml.evaluation.promotion_gate import FIGURES, GateConfig, compare, compare_alone
+from ml.evaluation.promotion_gate import FIGURES, compare, compare_alone
 from ml.evaluation.scored_video import ScoredVideo
 from ml.evaluation.simulate import NULL, Situation, null_passes
 
@@ -33,7 +33,7 @@ def rescored(videos: list[ScoredVideo], scores: list[float]) -> list[ScoredVideo
 
 
 def gate(champion: list[ScoredVideo], challenger: list[ScoredVideo], **more: float):  # type: ignore[no-untyped-def]
-    thresholds = {"champion_threshold": 0.5, "challenger_threshold": 0.5} | more
+    thresholds = {"champion_threshold": 0.5, "candidate_threshold": 0.5} | more
     return compare(champion, challenger, n_bootstrap=500, **thresholds)  # type: ignore[arg-type]
 
 
@@ -52,7 +52,7 @@ def test_a_clear_win_passes_and_names_the_figures() -> None:
 
 def test_the_figures_are_those_of_the_videos() -> None:
     champion, challenger = scored(skill=1.0), scored(skill=2.0, seed=3)
-    found = gate(champion, challenger, champion_threshold=0.4, challenger_threshold=0.6)
+    found = gate(champion, challenger, champion_threshold=0.4, candidate_threshold=0.6)
     labels = np.array([v.label for v in challenger])
     for name, videos, threshold in (("champion", champion, 0.4), ("challenger", challenger, 0.6)):
         scores = np.array([v.score for v in videos])
@@ -97,7 +97,7 @@ def test_better_than_a_bad_model_is_not_enough_when_it_is_guessing() -> None:
 
 def test_a_better_ranking_at_a_threshold_that_misses_fakes_is_refused() -> None:
     champion, challenger = scored(skill=0.8), scored(skill=3.0, seed=2)
-    found = gate(champion, challenger, challenger_threshold=0.97)
+    found = gate(champion, challenger, candidate_threshold=0.97)
     assert (found.passed, found.code) == (False, "worse_recall")
     assert found.figures["recall_fake"]["high"] < -GateConfig().max_recall_loss
     assert "clearly fewer of the fakes" in found.sentence
@@ -105,7 +105,7 @@ def test_a_better_ranking_at_a_threshold_that_misses_fakes_is_refused() -> None:
 
 def test_the_recall_of_a_model_that_calls_everything_fake_is_no_bar() -> None:
     champion, challenger = scored(skill=0.8), scored(skill=3.0, seed=2)
-    found = gate(champion, challenger, champion_threshold=0.01, challenger_threshold=0.9)
+    found = gate(champion, challenger, champion_threshold=0.01, candidate_threshold=0.9)
     assert found.figures["recall_fake"]["high"] < -GateConfig().max_recall_loss
     assert found.figures["balanced_accuracy"]["champion_low"] <= 0.5
     assert (found.passed, found.code) == (True, "won")

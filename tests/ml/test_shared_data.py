@@ -12,10 +12,14 @@ from ml.faces.extract import extract_faces
 from ml.video.decode import VideoError
 
 ROOT = Path(os.environ.get("DFD_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "MANIFEST.csv").is_file(),
-    reason="the research data is not here; point DFD_SHARED_DATA at it to run these",
-)
+pytestmark = [
+    pytest.mark.slow,  # not each, but all of them
+    pytest.mark.shared_data,
+    pytest.mark.skipif(
+        not (ROOT / "MANIFEST.csv").is_file(),
+        reason="the research data is not here; point DFD_SHARED_DATA at it to run these",
+    ),
+]
 REFUSED = {
     "face_animated.webp": "not_a_video",
     "ffconcat_named.mp4": "not_a_video",

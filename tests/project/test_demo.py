@@ -21,7 +21,7 @@ import pytest
 
 from demo.run import CLIPS, DemoError, free_port, videos_to_analyse
 from demo.screen import Progress, table
-from tests.weights import save_tiny
+from tests import installation, stack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,16 +95,8 @@ def test_the_table_tells_verdicts_refusals_and_what_a_person_has_to_do() -> None
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an installation as `make setup` leaves it; nothing of it runs on after the tests."""
     var = tmp_path_factory.mktemp("demo") / "var"
-    environment = {**os.environ, "DFD_VAR": str(var), "DATABASE_URL": f"sqlite:///{var}/db.sqlite3", "REDIS_URL": ""}
-    environment |= {"DJANGO_SETTINGS_MODULE": "dfdsite.settings", "DEMO_EXIT": "", "VIDEOS": ""}
-    weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_tiny(weights)
-    for command in (
-        "migrate --verbosity 0", "collectstatic --noinput --verbosity 0", f"register_model {weights} --activate",
-    ):  # fmt: skip
-        subprocess.run(
-            [sys.executable, "manage.py", *command.split()], cwd=ROOT, env=environment, check=True, timeout=120
-        )
+    installation.copy(var, model=True, static=True)
+    environment = installation.environment(var) | {"DEMO_EXIT": "", "VIDEOS": ""}
     yield environment
     for process in processes_of(environment):
         process.kill()
@@ -131,7 +123,8 @@ def test_the_demo_serves_until_ctrl_c_and_then_every_process_is_gone(prepared: d
     with out.open("wb") as file:
         demo = subprocess.Popen(
             [sys.executable, "-m", "demo.run"],
-            cwd=ROOT, env={**prepared, "DFD_PORT": str(free_port(0))}, stdout=file, stderr=file, start_new_session=True,
+            cwd=ROOT, env={**prepared, "DFD_PORT": str(stack.free_port())}, stdout=file, stderr=file,
+            start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + 360
     while "Serving until Ctrl-C" not in out.read_text():
@@ -169,7 +162,7 @@ def test_the_demo_takes_ones_own_files_and_can_end_after_the_table(prepared: dic
     wanted = f"'{tmp_path / 'my own clip.mp4'}' {tmp_path / 'notes.mp4'}"
     demo = subprocess.run(
         [sys.executable, "-m", "demo.run"],
-        cwd=ROOT, env={**prepared, "VIDEOS": wanted, "DEMO_EXIT": "1", "DFD_PORT": str(free_port(0))},
+        cwd=ROOT, env={**prepared, "VIDEOS": wanted, "DEMO_EXIT": "1", "DFD_PORT": str(stack.free_port())},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert demo.returncode == 0, demo.stdout + demo.stderr

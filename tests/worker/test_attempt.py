@@ -17,11 +17,12 @@ from django.utils import timezone
 from detection import dispatch
 from detection.models import Analysis, Stage, State, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import Claim
+from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.jobs.leases import LeaseLost
 from ml.resource_limits import OverLimit
+from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt
-from worker.stages.attempt import BadInput, Heart, NotNow
+from worker.stages.attempt import BadInput, NotNow
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def analysis(db: None, monkeypatch: pytest.MonkeyPatch) -> Analysis:
 
 
 def run(analysis: Analysis, error: BaseException) -> Analysis:
-    def work(claim: Claim, heart: Heart) -> None:
+    def work(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
         raise error
 
     attempt.run(str(analysis.id), Stage.EXTRACT, work)
@@ -97,7 +98,7 @@ def test_a_worker_that_is_stopped_gives_the_work_back_uncounted(analysis: Analys
 def test_a_duplicate_message_does_nothing(analysis: Analysis) -> None:
     ran: list[str] = []
 
-    def work(claim: Claim, heart: Heart) -> None:
+    def work(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
         ran.append("once")
         attempt.run(str(analysis.id), Stage.EXTRACT, lambda claim, heart: ran.append("twice"))
         analyses.finish_failed(claim=claim, code="x", detail="")
@@ -113,13 +114,13 @@ def test_the_heart_beats_through_a_long_silence(settings: Any, monkeypatch: pyte
     beats: list[int] = []
     enough = threading.Event()
 
-    def heartbeat(*, claim: Claim, progress: int) -> None:
+    def heartbeat(*, claim: AnalysisClaim, progress: int) -> None:
         beats.append(progress)
         if len(beats) >= 3:
             enough.set()
 
     monkeypatch.setattr(analyses, "heartbeat", heartbeat)
-    with Heart(make_claim()) as heart:
+    with LeaseHeartbeat(make_claim(), analyses) as heart:
         heart(7)
         assert enough.wait(10)
     count = len(beats)
@@ -134,31 +135,31 @@ def test_work_learns_at_its_next_progress_that_its_lease_is_lost(
 ) -> None:
     settings.DFD_LEASE_S = 0.15
 
-    def lost(*, claim: Claim, progress: int) -> None:
+    def lost(*, claim: AnalysisClaim, progress: int) -> None:
         raise LeaseLost
 
     monkeypatch.setattr(analyses, "heartbeat", lost)
 
-    def work(heart: Heart) -> None:
+    def work(heart: LeaseHeartbeat) -> None:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             heart(1)
             time.sleep(0.02)
 
-    with Heart(make_claim()) as heart, pytest.raises(LeaseLost):
+    with LeaseHeartbeat(make_claim(), analyses) as heart, pytest.raises(LeaseLost):
         work(heart)
 
 
 def test_progress_is_written_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[int] = []
     monkeypatch.setattr(analyses, "heartbeat", lambda *, claim, progress: beats.append(progress))
-    heart = Heart(make_claim())
+    heart = LeaseHeartbeat(make_claim(), analyses)
     for percent in range(100):
         heart(percent)
     assert len(beats) <= 1
 
 
-def make_claim() -> Claim:
+def make_claim() -> AnalysisClaim:
     from uuid import uuid4
 
-    return Claim(uuid4(), uuid4(), Stage.EXTRACT, uuid4(), 1)
+    return AnalysisClaim(uuid4(), uuid4(), 1, uuid4(), Stage.EXTRACT)

@@ -11,26 +11,16 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection import dispatch
 from detection.models import Analysis, FaceFrame, State, Verdict, Video
 from detection.services.jobs import analyses, attempt_files
 from detection.services.jobs.analyses import EXTRACTED_PERCENT
 from detection.services.jobs.cancellation import cancel_analysis
 from tests.worker.test_runtime import register
 from worker import tasks
-from worker.process import runtime
-from worker.stages.attempt import Heart
+from worker.process.lease_heartbeat import LeaseHeartbeat
 
 CLIP = (Path(__file__).resolve().parents[2] / "demo" / "clips" / "one-person.mp4").read_bytes()
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def queued(number: int) -> Analysis:
@@ -55,12 +45,12 @@ def cancel_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[float
     """
     reports: list[float] = []
     threshold = 101.0
-    real = Heart.__call__
+    real = LeaseHeartbeat.__call__
 
-    def report(self: Heart, progress: float) -> None:
+    def report(self: LeaseHeartbeat, progress: float) -> None:
         reports.append(progress)
         if progress >= threshold:
-            cancel_analysis(analysis_id=self.claim.analysis_id)
+            cancel_analysis(analysis_id=self.claim.id)
         self._written_at = float("-inf")
         real(self, progress)
 
@@ -70,7 +60,7 @@ def cancel_from(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[float
         threshold = percent
         return reports
 
-    monkeypatch.setattr(Heart, "__call__", report)
+    monkeypatch.setattr(LeaseHeartbeat, "__call__", report)
     return plan
 
 

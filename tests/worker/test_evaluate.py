@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from detection import dispatch
 from detection.models import DatasetVideo, IdentitySide, Video
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError
@@ -23,14 +22,7 @@ from worker.training.run import RunOptions
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def run(*arguments: str) -> str:

@@ -11,7 +11,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 
-from detection import dispatch
 from detection.models import EvidenceJob, EvidenceKind, ModelVersion, State, Video
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs.leases import LeaseLost
@@ -23,15 +22,7 @@ from worker import tasks
 from worker.process import runtime
 from worker.stages import evidence, images
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.models import Analysis, DatasetVideo, FaceFrame, State, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import Claim
+from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.learning.datasets import dataset_owner, register_item
 from tests.ml.clips import DEMO, write_clip
 from tests.stack import Stack, wait_for
@@ -36,16 +36,15 @@ from worker.management.commands import import_dataset
 from worker.process import extraction_child as child
 from worker.process import extraction_pool, runtime
 from worker.process.extraction_child import Answer
-from worker.stages.attempt import BadInput, Heart, worker_name
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages.attempt import BadInput, worker_name
 
 CLIP = DEMO / "one-person.mp4"
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
+def _no_broker(own_state: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.VAR_DIR.mkdir()
-    settings.MEDIA_ROOT = str(tmp_path / "media")
 
     def nobody_is_told(task: str, args: list[str]) -> bool:
         raise AssertionError("an import must not need a broker")
@@ -57,7 +56,7 @@ def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -
 def no_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Extraction that fails every file at once, for tests that are about something else."""
 
-    def fail(claim: Claim, heart: Heart) -> None:
+    def fail(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
         raise BadInput("corrupt_video", "It breaks off.")
 
     monkeypatch.setattr(runtime, "extract", fail)
@@ -118,6 +117,7 @@ def test_a_folder_becomes_labelled_videos_with_faces_and_a_second_run_changes_no
     assert rows() == before
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_person_reads_what_was_found_and_what_became_of_it(tmp_path: Path, no_eyes: None) -> None:
     another(CLIP, tmp_path / "set" / "real" / "a.mp4", 1)
@@ -264,7 +264,7 @@ def _extract_until_ctrl_c(workers: int) -> None:
 def test_ctrl_c_just_after_a_claim_gives_the_work_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     analysis, real_claim, begun = _registered(tmp_path), analyses.claim, []
 
-    def interrupted_claim(**arguments: Any) -> Claim | None:
+    def interrupted_claim(**arguments: Any) -> AnalysisClaim | None:
         claim = real_claim(**arguments)
         signal.raise_signal(signal.SIGINT)
         return claim
@@ -298,7 +298,7 @@ def test_ctrl_c_that_a_callback_has_swallowed_ends_the_work_at_its_next_progress
 ) -> None:
     analysis = _registered(tmp_path)
 
-    def swallow(claim: Claim, heart: Heart) -> None:
+    def swallow(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         heart(10)

@@ -12,8 +12,8 @@ from worker.process import host
 
 CODE = """
 import os
-from worker.process.host import step_back
-step_back(); step_back()
+from worker.process.host import lower_priority
+lower_priority(); lower_priority()
 group = open("/proc/self/autogroup").read().split()[-1] if os.path.exists("/proc/self/autogroup") else "-"
 print(os.nice(0), group)
 """
@@ -33,15 +33,15 @@ def run(*, own_session: bool) -> tuple[int, str]:
 
 def test_a_worker_steps_back_once_with_its_session() -> None:
     niceness, group = run(own_session=True)
-    assert niceness == host.STEP_BACK
-    assert group in ("-", str(host.STEP_BACK))
+    assert niceness == host.NICENESS
+    assert group in ("-", str(host.NICENESS))
 
 
 def test_the_session_of_a_terminal_stays_as_it_is() -> None:
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("this system shares the cores by process alone")
     niceness, group = run(own_session=False)
-    assert niceness >= host.STEP_BACK
+    assert niceness >= host.NICENESS
     assert group == "0"
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 
-from detection import dispatch
 from detection.models import FaceFrame, Print, PrintKind, Video
 from detection.selectors import near_duplicates as near
 from detection.selectors.near_duplicates import SAME_FACE, SAME_PICTURE, near_duplicates
@@ -21,14 +19,11 @@ from tests.worker.test_runtime import upload
 from worker import tasks
 from worker.stages import perceptual_hashes
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+def _nothing_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceptual_hashes, "_after", None)
     monkeypatch.setattr(perceptual_hashes, "_done", False)
 

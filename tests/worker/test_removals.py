@@ -18,25 +18,16 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from detection import dispatch
 from detection.models import AuditAction, AuditEntry, CacheHolder, Removal, RunState, TrainingRun, Video
 from detection.services.uploads.uploads import delete_video
 from ml.data.erasure import owner_folder, videos_in
 from tests.learning import dataset, register_blind
-from worker.process import heartbeat, runtime
+from worker.process import heartbeat
 from worker.stages import erasure
 from worker.training import snapshot_pack
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 Capture = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from detection import dispatch
 from detection.models import Analysis, State, Verdict, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry, rescoring
@@ -20,15 +18,7 @@ from tests.worker.test_runtime import analyse, register, upload
 from worker import tasks
 from worker.process import runtime
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 @pytest.fixture

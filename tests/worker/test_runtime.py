@@ -12,7 +12,6 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
 
-from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, State, Verdict, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry
@@ -28,15 +27,7 @@ from worker.stages import images
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def test_what_was_not_judged_is_handed_on() -> None:

@@ -14,7 +14,6 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from detection import dispatch
 from detection.models import (
     IdentitySide,
     ModelVersion,
@@ -38,15 +37,7 @@ from worker.process import runtime
 from worker.training import run as runs
 from worker.training import snapshot_pack
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
-    monkeypatch.setattr(runtime, "_loaded", None)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 def run(*arguments: str) -> str:
@@ -60,6 +51,7 @@ def reviewer(name: str) -> User:
     return User.objects.get(username=name)
 
 
+@pytest.mark.slow
 def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rollback_takes_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +97,7 @@ def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rol
     assert Verdict.objects.count() == 160
 
 
+@pytest.mark.slow
 def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figures(tmp_path: Path) -> None:
     dataset(40)
     register_blind(tmp_path)
@@ -135,6 +128,7 @@ def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figure
     assert not forced.gate["passed"]
 
 
+@pytest.mark.slow
 def test_the_same_snapshot_and_seed_give_the_same_figures(tmp_path: Path) -> None:
     dataset(24)
     register_blind(tmp_path)
@@ -236,6 +230,7 @@ def test_too_little_or_one_sided_is_refused_in_a_sentence(tmp_path: Path) -> Non
     assert ModelVersion.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_taken_up_again(
     tmp_path: Path, settings: Any
 ) -> None:
@@ -243,15 +238,15 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
     register_blind(tmp_path)
     assert "queued" in run("retrain", "--queue", "--epochs", "2", "--no-promote")
     row = TrainingRun.objects.get()
-    claim = training_runs.claim_run(run_id=row.id, worker="gone")
+    claim = training_runs.claim(run_id=row.id, worker="gone")
     assert claim is not None
-    assert training_runs.claim_run(run_id=row.id, worker="second") is None  # a duplicate message
+    assert training_runs.claim(run_id=row.id, worker="second") is None  # a duplicate message
     TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     tasks.sweep()
     row.refresh_from_db()
     assert row.state == RunState.QUEUED
     with pytest.raises(LeaseLost):
-        training_runs.beat(claim=claim)
+        training_runs.heartbeat(claim=claim, progress=1)
     tasks.train_model(str(row.id))
     row.refresh_from_db()
     assert row.state == RunState.SUCCEEDED
@@ -263,14 +258,15 @@ def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_tak
 def test_a_run_that_kills_its_worker_each_time_ends(settings: Any) -> None:
     row = training_runs.request_run(options={}, publish=False)
     for _ in range(settings.DFD_MAX_ATTEMPTS):
-        assert training_runs.claim_run(run_id=row.id, worker="doomed")
+        assert training_runs.claim(run_id=row.id, worker="doomed")
         TrainingRun.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-        training_runs.sweep_runs()
+        training_runs.sweep()
     row.refresh_from_db()
     assert row.state == RunState.FAILED
     assert "3 attempts" in row.message
 
 
+@pytest.mark.slow
 def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) -> None:
     dataset(40)
     blind = register_blind(tmp_path)
@@ -326,6 +322,7 @@ def test_a_pack_of_a_snapshot_is_made_once_and_says_which_face_is_gone(tmp_path:
         snapshot_pack.pack_of(items)
 
 
+@pytest.mark.slow
 def test_weights_say_whom_they_have_seen(tmp_path: Path) -> None:
     dataset(24)
     register_blind(tmp_path)

@@ -11,7 +11,6 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
-from detection import dispatch
 from detection.models import ModelVersion, Promotion, RunState, Snapshot, TrainingRun
 from detection.services.jobs import training_runs
 from detection.services.jobs.leases import LeaseLost
@@ -22,14 +21,7 @@ from tests.weights import save_tiny
 from worker.training import run as runs
 from worker.training import snapshot_pack
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.VAR_DIR = tmp_path / "var"
-    settings.MEDIA_ROOT = str(tmp_path / "media")
-    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
 
 @pytest.fixture
@@ -102,7 +94,7 @@ def test_who_lost_the_run_while_hashing_pictures_freezes_no_snapshot(
 
 
 def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_path: Path) -> None:
-    claim = training_runs.claim_run(run_id=row.pk, worker="slow")
+    claim = training_runs.claim(run_id=row.pk, worker="slow")
     assert claim is not None
     path = tmp_path / "c.safetensors"
     sha256 = save_tiny(path, name="c", seed=1)

@@ -37,7 +37,7 @@ def test_what_outlasts_its_time_is_given_up_with_a_sentence_and_killed(
 ) -> None:
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
-    with watchdog.one_file(said.append):
+    with watchdog.file_budget(said.append):
         wait_until(said)
         time.sleep(0.1)
     assert said[0] == "It took longer than 1 s."
@@ -50,7 +50,7 @@ def test_it_is_killed_even_if_the_database_does_not_answer(settings: Any, killed
     def fail(sentence: str) -> None:
         raise RuntimeError("no database")
 
-    with watchdog.one_file(fail):
+    with watchdog.file_budget(fail):
         deadline = time.monotonic() + 10
         while not killed and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -61,7 +61,7 @@ def test_work_within_its_limits_is_left_alone(settings: Any, killed: list[tuple[
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
     for _ in range(3):
-        with watchdog.one_file(said.append):
+        with watchdog.file_budget(said.append):
             time.sleep(0.6)
     time.sleep(0.8)
     assert (said, killed) == ([], [])
@@ -73,20 +73,20 @@ def test_a_process_that_nobody_would_replace_is_never_killed(
     monkeypatch.setattr(watchdog, "_may_be_killed", False)
     settings.DFD_TASK_SOFT_LIMIT_S = 1
     said: list[str] = []
-    with watchdog.one_file(said.append):
+    with watchdog.file_budget(said.append):
         time.sleep(1.5)
     assert (said, killed) == ([], [])
 
 
 def test_the_limits_are_the_settings(settings: Any) -> None:
     settings.DFD_TASK_CPU_S = 1
-    with pytest.raises(OverLimit, match="more than 1 s of processor time"), watchdog.one_file(lambda sentence: None):
+    with pytest.raises(OverLimit, match="more than 1 s of processor time"), watchdog.file_budget(lambda sentence: None):
         spin(20)
 
 
 def test_work_that_nobody_wants_any_more_and_that_does_not_notice_is_killed(killed: list[tuple[int, int]]) -> None:
     said: list[str] = []
-    with watchdog.one_file(said.append, lost_for_s=lambda: 60.0):
+    with watchdog.file_budget(said.append, lost_for_s=lambda: 60.0):
         wait_until(killed)
     assert said[0] == "It was cancelled, or given to another worker, and did not stop."
     assert killed[0] == (os.getpid(), signal.SIGKILL)

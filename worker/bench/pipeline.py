@@ -45,6 +45,7 @@ class Clip:
     stages: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
 
     def add(self, kind: str, seconds: float, stages: Seconds) -> None:
+        """Note one run of the kind."""
         self.seconds[kind].append(seconds)
         for stage, value in stages.items():
             self.stages[kind].setdefault(stage, []).append(value)

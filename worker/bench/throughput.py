@@ -111,8 +111,11 @@ def _run(product: Any, file: str, folder: str) -> None:
 async def _through_the_api(
     server: stack.Server, clips: Sequence[Path], *, warm_up: int
 ) -> tuple[float, float, dict[str, int]]:
-    """Seconds to the first verdict of workers that have loaded nothing yet; then, warm, from the first upload to the
-    last verdict; and how the tasks ended."""
+    """Send the clips, and wait for the verdicts.
+
+    Returns the seconds to the first verdict of workers that have loaded nothing yet; then, warm, from the first upload
+    to the last verdict; and how the tasks ended.
+    """
     headers = {"Authorization": f"Token {server.tokens[0]}"}
     async with aiohttp.ClientSession(base_url=server.url, headers=headers) as session:
         started = time.perf_counter()

@@ -160,6 +160,7 @@ def _tail_of_log() -> str:
 
 
 def main() -> int:
+    """Start the embedded broker, or stop it with `stop`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
     action = sys.argv[1] if len(sys.argv) == 2 else ""
     try:

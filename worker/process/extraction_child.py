@@ -67,7 +67,7 @@ def _set_up() -> None:
     from worker.process import host, runtime
     from worker.stages import watchdog
 
-    host.step_back()
+    host.lower_priority()
     watchdog.process_may_be_killed()
     runtime.share_cores(processes=os.cpu_count() or 1)  # the processes share the cores, so that each has one thread
     runtime.load_detector()
@@ -108,7 +108,7 @@ def _look(analysis_id: str) -> Answer:
     from django.utils import timezone
 
     from detection.models import Analysis, Stage, State
-    from detection.services.jobs import sweeper
+    from detection.services.jobs import analyses
 
     row = Analysis.objects.filter(id=analysis_id).only("state", "stage", "not_before", "lease_until").first()
     if row is None or row.state not in (State.QUEUED, State.RUNNING) or row.stage != Stage.EXTRACT:
@@ -118,7 +118,7 @@ def _look(analysis_id: str) -> Answer:
         return Answer(analysis_id, ended=False, again_s=max(0.1, (row.not_before - now).total_seconds()))
     left = (row.lease_until - now).total_seconds() if row.lease_until else 0.0
     if left <= 0:  # its last attempt's process has died: only the sweeper's rule ends such a row
-        sweeper.give_back_expired()
+        analyses.give_back_expired()
     return Answer(analysis_id, ended=False, again_s=min(max(0.1, left + 0.1), 5.0))
 
 

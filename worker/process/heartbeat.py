@@ -26,11 +26,11 @@ EVERY_S = 15.0
 
 _facts: dict[str, Any] = {}
 _eraser: subprocess.Popen[bytes] | None = None
-_beaten_at = -EVERY_S
+_sent_at = -EVERY_S
 _touched_at = -alive.EVERY_S
 
 
-def know(worker: Any) -> None:
+def register(worker: Any) -> None:
     """Called once the worker is set up: who it is, and what it consumes."""
     _facts.update(
         name=str(worker.hostname)[:200],
@@ -41,21 +41,21 @@ def know(worker: Any) -> None:
     alive.mark(_facts["name"]).unlink(missing_ok=True)  # of one that was killed
 
 
-def beat() -> None:
+def send() -> None:
     """Write the sign of life, at most every `EVERY_S` seconds.  Never raises: the work goes on without it."""
-    global _beaten_at
+    global _sent_at
     if not _facts:
         return
     _touch()
-    if time.monotonic() - _beaten_at < EVERY_S:
+    if time.monotonic() - _sent_at < EVERY_S:
         return
-    _beaten_at = time.monotonic()
+    _sent_at = time.monotonic()
     facts = dict(_facts)
     try:
         WorkerBeat.objects.update_or_create(name=facts.pop("name"), defaults={**facts, "seen_at": timezone.now()})
         _erase_caches()
     except (DatabaseError, InterfaceError) as error:
-        log.warning("beat_not_written", error=str(error))
+        log.warning("heartbeat_not_written", error=str(error))
     finally:
         connection.close()  # the children are forked from this process: they must find no connection
 
@@ -80,7 +80,7 @@ def _touch() -> None:
         log.warning("turn_not_noted", error=str(error))
 
 
-def end() -> None:
+def deregister() -> None:
     """The worker stops: it is gone, not silent."""
     name = _facts.get("name", "")
     _facts.clear()  # Celery's last heartbeat comes after this
@@ -90,6 +90,6 @@ def end() -> None:
     try:
         WorkerBeat.objects.filter(name=name).delete()
     except (DatabaseError, InterfaceError) as error:
-        log.warning("beat_not_removed", error=str(error))
+        log.warning("heartbeat_not_removed", error=str(error))
     finally:
         connection.close()

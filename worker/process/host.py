@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-STEP_BACK = 10
+NICENESS = 10
 
 
 def cpu() -> str:
@@ -64,14 +64,14 @@ def own_process(function: str, *arguments: object) -> tuple[list[str], dict[str,
     )
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Let whoever answers people go first: this process gets the cores that the web, the database and the broker leave.
 
     It stays so; call it where the work is done, before there are threads.
     """
     with contextlib.suppress(OSError):
-        os.nice(STEP_BACK - min(STEP_BACK, os.nice(0)))
+        os.nice(NICENESS - min(NICENESS, os.nice(0)))
     # Linux may share the cores among sessions first (autogroup), and a process' own niceness counts only within one.
     if os.getsid(0) in (os.getpid(), os.getppid()):  # a session of the worker's own, not somebody's terminal
         with contextlib.suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(STEP_BACK))
+            Path("/proc/self/autogroup").write_text(str(NICENESS))

@@ -18,6 +18,7 @@ class Job(Task):  # type: ignore[type-arg]
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task with the arguments that it knows."""
         known = list(inspect.signature(self.run).parameters)
         taken = {name: value for name, value in kwargs.items() if name in known}
         if len(args) > len(known) or len(taken) < len(kwargs):

@@ -26,14 +26,15 @@ from django.core.files.storage import default_storage
 from detection.errors import Refused
 from detection.models import FaceFrame, ModelVersion, Video
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import EXTRACTED_PERCENT, Claim
+from detection.services.jobs.analyses import EXTRACTED_PERCENT, AnalysisClaim
 from detection.services.jobs.results import ClassificationResult, ExtractionResult, FaceCrop, KeptFrame, VideoFacts
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo
 from detection.services.reviews.rescan import found_by_rescan
-from worker.stages.attempt import BadInput, Heart, NotNow
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.images import encode, read_crop
-from worker.stages.watchdog import one_file
+from worker.stages.watchdog import file_budget
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ _loaded: tuple[UUID, Classifier] | None = None
 # --- extraction ----------------------------------------------------------------------------------------------------
 
 
-def extract(claim: Claim, heart: Heart) -> None:
+def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
     prepare_vision()
     from ml.config import VideoConfig
@@ -67,7 +68,8 @@ def extract(claim: Claim, heart: Heart) -> None:
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
     name = Video.objects.values_list("file", flat=True).get(id=claim.video_id)
-    with one_file(heart.give_up, heart.lost_for_s), work_folder() as folder, local_file(name, folder) as path:
+    budget = file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s)
+    with budget, work_folder() as folder, local_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_faces(
@@ -75,14 +77,14 @@ def extract(claim: Claim, heart: Heart) -> None:
                 detector=detector(claim.sensitive),
                 video=limits,
                 faces=_face_config(claim.sensitive),
-                progress=lambda x: heart(x * (EXTRACTED_PERCENT - 5)),
+                progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
             )
         except VideoError as error:
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
         clip = trimmed(path, folder, extraction, limits)
         result = extraction_result(extraction, clip, trim_s=time.perf_counter() - started)
-        heart(EXTRACTED_PERCENT - 5)
+        heartbeat(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
         finish(claim=claim, result=result)
 
@@ -125,6 +127,7 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
 
 
 def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: float) -> ExtractionResult:
+    """Encode the images of an extraction and compute its perceptual hashes, as data for the service."""
     from ml.faces.perceptual_hash import face_hash, image_hash
     from ml.video.prefetch import parallel_map
 
@@ -186,10 +189,10 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
 # --- classification ------------------------------------------------------------------------------------------------
 
 
-def classify(claim: Claim, heart: Heart) -> None:
+def classify(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     """The stage `classify`: from stored faces to a verdict of the active model."""
     prepare()
-    heart(EXTRACTED_PERCENT)
+    heartbeat(EXTRACTED_PERCENT)
     version = ModelVersion.objects.filter(active=True).first()
     if version is None:
         analyses.await_model(claim=claim)
@@ -197,7 +200,7 @@ def classify(claim: Claim, heart: Heart) -> None:
     started = time.perf_counter()
     classifier = load_classifier(version)
     loaded = time.perf_counter()
-    heart(EXTRACTED_PERCENT + 5)
+    heartbeat(EXTRACTED_PERCENT + 5)
     people = [
         (track, list(faces))
         for track, faces in groupby(
@@ -205,7 +208,7 @@ def classify(claim: Claim, heart: Heart) -> None:
         )
     ]
     crops = _crops_of(people)
-    heart(EXTRACTED_PERCENT + 10)
+    heartbeat(EXTRACTED_PERCENT + 10)
     scores = _score(classifier, crops)
     timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
 
@@ -393,6 +396,7 @@ def _work_root() -> Path:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
+    """Yield a temporary folder for the work on one file."""
     with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
         yield Path(folder)
 

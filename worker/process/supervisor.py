@@ -69,6 +69,7 @@ class Supervisor:
             self._end_all()
 
     def say(self, line: str, *, name: str = "up") -> None:
+        """Write a line of its own, or of the child `name`."""
         with self._write_lock:
             self.out.write(f"{name:<{self._width}} | {line}\n")
             self.out.flush()

@@ -1,37 +1,29 @@
-"""One attempt at one stage of one analysis: claim, heartbeat, and for each way it can end the right transition.
-
-Evidence on demand is attempted in the same way, by the rules of `evidence_jobs`.
-"""
+"""One attempt at a job: claim, heartbeat, and for each way it can end the right transition."""
 
 from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
-from django.conf import settings
-from django.db import connection
 
 from detection.errors import has_no_room
 from detection.services.jobs import analyses
-from detection.services.jobs.analyses import Claim
-from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.analyses import AnalysisClaim
+from detection.services.jobs.leases import JobClaim, LeaseLost
 from ml.resource_limits import OverLimit
 from worker.process import stop_signal
+from worker.process.lease_heartbeat import ExtendsLease, LeaseHeartbeat
 from worker.stages import watchdog
 
 log = structlog.get_logger(__name__)
-BEAT_S = 2.0
-"""At most this long after its task was cancelled, work that says nothing of its progress has lost its lease."""
-C = TypeVar("C")
+C = TypeVar("C", bound=JobClaim)
 
 
 class BadInput(Exception):
@@ -47,71 +39,14 @@ class NotNow(Exception):
     """Something other than the file is at fault; the message is a sentence.  Try again later."""
 
 
-class Rules(Protocol):
-    """What becomes of a claim: the functions of `jobs`, or of another module of services that has them."""
+class JobProtocol(ExtendsLease, Protocol):
+    """What becomes of a claim: a module of `detection.services.jobs`."""
 
-    def heartbeat(self, *, claim: Any, progress: int) -> None: ...
+    def finish_failed(self, *, claim: Any, code: str, detail: str) -> None:
+        """End for good: trying again would not help.  Raises LeaseLost."""
 
-    def finish_failed(self, *, claim: Any, code: str, detail: str) -> None: ...
-
-    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None: ...
-
-
-class Heart:
-    """Keeps a claim's lease alive from a thread, however long one step of the work is silent.
-
-    Call it with the progress (0 to 100).  It raises LeaseLost once the claim is another's, so that the work stops.
-    """
-
-    def __init__(self, claim: Any, rules: Rules = analyses) -> None:
-        self.claim, self._rules = claim, rules
-        self._progress = 0
-        self._written_at = time.monotonic()
-        self._lost_at: float | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True)
-
-    def __call__(self, progress: float) -> None:
-        self._progress = int(progress)
-        stop_signal.check()  # its exception may have been lost in a library's callback
-        if self._lost_at is not None:
-            raise LeaseLost(str(self.claim))
-        if time.monotonic() - self._written_at >= 1.0:
-            self._beat()
-
-    def lost_for_s(self) -> float:
-        """For how many seconds the claim has been known to be another's, or cancelled; 0 while it is held."""
-        return 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
-
-    def give_up(self, sentence: str) -> None:
-        """End this attempt for a work that no longer hears anything.  Raises LeaseLost."""
-        self._rules.release(claim=self.claim, error=sentence, detail=sentence)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-
-    def _beat(self) -> None:
-        self._written_at = time.monotonic()
-        self._rules.heartbeat(claim=self.claim, progress=self._progress)
-
-    def _beat_for_ever(self) -> None:
-        try:
-            while not self._stop.wait(min(settings.DFD_LEASE_S / 3, BEAT_S)):
-                try:
-                    self._beat()
-                except LeaseLost:
-                    self._lost_at = time.monotonic()
-                    return
-                except Exception as error:  # the database may be back at the next beat; the lease decides
-                    log.warning("heartbeat_failed", claim=str(self.claim), error=str(error))
-        finally:
-            connection.close()  # this thread's own
+    def release(self, *, claim: Any, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
+        """Give the work back, to be tried again while attempts are left.  Raises LeaseLost."""
 
 
 def worker_name(pid: int) -> str:
@@ -119,32 +54,38 @@ def worker_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
 
 
-def run(analysis_id: str, stage: str, work: Callable[[Claim, Heart], None]) -> None:
+def run(analysis_id: str, stage: str, work: Callable[[AnalysisClaim, LeaseHeartbeat], None]) -> None:
     """Do `work` if the stage can be claimed.  `work` finishes the claim, or raises."""
     claim = analyses.claim(analysis_id=UUID(analysis_id), stage=stage, worker=worker_name(os.getpid()))
     if claim is None:
         log.info("nothing_to_do", analysis=analysis_id, stage=stage)
         return
-    structlog.contextvars.bind_contextvars(analysis=analysis_id, stage=stage, attempt=claim.attempt)
-    attend(claim, work, analyses)
+    run_claimed(claim, work, analyses, analysis=analysis_id, stage=stage)
 
 
-def attend(claim: C, work: Callable[[C, Heart], None], rules: Rules) -> None:
-    """Do `work` while the claim is kept alive; what it raises ends the claim by the rules."""
+def run_claimed(claim: C, work: Callable[[C, LeaseHeartbeat], None], jobs: JobProtocol, **context: str) -> None:
+    """Do `work` while the claim is kept alive; what it raises settles the claim as `jobs` has it.
+
+    `context` names the job in the log's lines.
+    """
     started = time.monotonic()
-    try:
-        with Heart(claim, rules) as heart, stop_signal.interruptible():
-            work(claim, heart)
-        log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
-    except BaseException as error:
-        _end(claim, error, rules)
-        if not isinstance(error, Exception):
-            raise
-    finally:
-        structlog.contextvars.clear_contextvars()
+    with structlog.contextvars.bound_contextvars(**context, attempt=claim.attempt):
+        try:
+            with LeaseHeartbeat(claim, jobs) as heartbeat, stop_signal.interruptible():
+                work(claim, heartbeat)
+            log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
+        except BaseException as error:
+            _settle_exception(claim, error, jobs)
+            if not isinstance(error, Exception):
+                raise
 
 
-def _end(claim: Any, error: BaseException, rules: Rules) -> None:
+def abort_stuck(claim: JobClaim, jobs: JobProtocol, sentence: str) -> None:
+    """End the attempt for a work that no longer hears anything.  Raises LeaseLost."""
+    jobs.release(claim=claim, error=sentence, detail=sentence)
+
+
+def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol) -> None:
     """What the exception means for the analysis, or for the evidence."""
     trace = "".join(traceback.format_exception(error))
     try:
@@ -153,25 +94,25 @@ def _end(claim: Any, error: BaseException, rules: Rules) -> None:
                 log.warning("lease_lost")
             case BadInput():
                 log.info("bad_input", code=error.code)
-                rules.finish_failed(claim=claim, code=error.code, detail=error.detail)
+                jobs.finish_failed(claim=claim, code=error.code, detail=error.detail)
             case NotNow():
-                rules.release(claim=claim, error=trace, detail=str(error))
+                jobs.release(claim=claim, error=trace, detail=str(error))
             case SoftTimeLimitExceeded():
                 limit = watchdog.too_long_sentence()
-                rules.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
+                jobs.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
             case OverLimit():
                 log.warning("over_limit", code=error.code)
-                rules.release(claim=claim, error=f"{error.code}: {error.detail}\n{trace}", detail=error.detail)
+                jobs.release(claim=claim, error=f"{error.code}: {error.detail}\n{trace}", detail=error.detail)
             case MemoryError():
-                rules.release(claim=claim, error=trace, detail="It needed more memory than there is.")
+                jobs.release(claim=claim, error=trace, detail="It needed more memory than there is.")
             case OSError() if has_no_room(error):  # not the file's fault, and all files' trouble: none may end by it
                 log.error("disk_full", path=error.filename)
-                rules.release(claim=claim, error=trace, counts=False, wait_s=analyses.DISK_FULL_WAIT_S)
+                jobs.release(claim=claim, error=trace, counts=False, wait_s=analyses.DISK_FULL_WAIT_S)
             case Exception():
                 log.error("stage_broke", exc_info=error)
-                rules.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
+                jobs.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")
             case _:  # SystemExit, KeyboardInterrupt: the worker is being stopped
-                rules.release(claim=claim, error="", counts=False)
+                jobs.release(claim=claim, error="", counts=False)
     except LeaseLost:
         log.warning("lease_lost")
     except Exception as second:  # no database: the lease runs out, and the sweeper sees to it

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from detection.models import CacheHolder, TrainingRun
 from detection.services.ops import pending_deletions
-from ml.data.erasure import forget_features, forget_packs
+from ml.data.erasure import erase_features, erase_packs
 
 log = structlog.get_logger(__name__)
 
@@ -82,8 +82,8 @@ def register() -> CacheHolder:
 def forget_cached(videos: Collection[str]) -> int:
     """Remove packs that hold a face of these videos, and features of their faces; returns how many packs."""
     root = training_root()
-    packs = forget_packs(root / "packs", videos)
-    features = forget_features(root / "features", videos)
+    packs = erase_packs(root / "packs", videos)
+    features = erase_features(root / "features", videos)
     if packs or features:
         log.info("cached_faces_removed", packs=packs, videos_with_features=features)
     return packs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from uuid import UUID
 
@@ -13,24 +14,24 @@ from detection.models import FaceFrame, Video
 from detection.services.jobs import evidence
 from detection.services.jobs.evidence import EvidenceClaim
 from worker.process import runtime
+from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt, images
-from worker.stages.attempt import BadInput, Heart, NotNow
-from worker.stages.watchdog import one_file
+from worker.stages.attempt import BadInput, NotNow, abort_stuck
+from worker.stages.watchdog import file_budget
 
 log = structlog.get_logger(__name__)
 
 
-def run(job_id: str, work: Callable[[EvidenceClaim, Heart], None]) -> None:
+def run(job_id: str, work: Callable[[EvidenceClaim, LeaseHeartbeat], None]) -> None:
     """Do `work` if the job can be claimed.  `work` finishes the claim, or raises."""
     claim = evidence.claim(job_id=UUID(job_id))
     if claim is None:
         log.info("nothing_to_do", evidence=job_id)
         return
-    structlog.contextvars.bind_contextvars(evidence=job_id, kind=claim.kind, attempt=claim.attempt)
-    attempt.attend(claim, work, evidence)
+    attempt.run_claimed(claim, work, evidence, evidence=job_id, kind=claim.kind)
 
 
-def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
+def make_heatmaps(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     """Of every face of the video, by the model version of its verdict."""
     runtime.prepare()
     from ml.model.heatmap import blend, face_heatmaps
@@ -47,11 +48,11 @@ def make_heatmaps(claim: EvidenceClaim, heart: Heart) -> None:
         crops = [images.read_crop(str(face.crop.name)) for face in person]
         for face, crop, heatmap in zip(person, crops, face_heatmaps(classifier, crops), strict=True):
             jpegs[face.id] = images.encode(".jpg", blend(crop, heatmap))
-        heart(100 * len(jpegs) / len(faces))
+        heartbeat(100 * len(jpegs) / len(faces))
     evidence.finish_heatmaps(claim=claim, model_sha256=version.sha256, jpegs=jpegs)
 
 
-def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
+def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     """Of the stored clip, or of the upload where no clip could be cut from it."""
     runtime.prepare_vision()
     from ml.config import VideoConfig
@@ -63,7 +64,7 @@ def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
     )
     video = Video.objects.only("clip", "file").get(id=claim.video_id)
     with (
-        one_file(heart.give_up, heart.lost_for_s),
+        file_budget(partial(abort_stuck, claim, evidence), heartbeat.lost_for_s),
         runtime.work_folder() as folder,
         runtime.local_file(str((video.clip or video.file).name), folder) as path,
     ):
@@ -73,5 +74,5 @@ def make_preview(claim: EvidenceClaim, heart: Heart) -> None:
             raise BadInput(error.code, error.detail) from error
         except PreviewError as error:
             raise NotNow(str(error)) from error
-        heart(95)
+        heartbeat(95)
         evidence.finish_preview(claim=claim, path=preview.path)

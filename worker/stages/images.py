@@ -14,6 +14,7 @@ JPEG_QUALITY = 88
 
 
 def encode(suffix: str, rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an RGB picture (height, width, 3) as the file type of `suffix`.  Raises RuntimeError."""
     import cv2
 
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []

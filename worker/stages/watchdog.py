@@ -35,11 +35,12 @@ def process_may_be_killed() -> None:
 
 
 def file_limits() -> Limits:
+    """What the settings allow the work on one file to cost."""
     return Limits(memory_bytes=settings.DFD_TASK_MEMORY_BYTES, cpu_s=settings.DFD_TASK_CPU_S)
 
 
 @contextmanager
-def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
+def file_budget(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = lambda: 0.0) -> Iterator[None]:
     """Limit what the block may cost.  Raises ml.resource_limits.OverLimit.
 
     `give_up` hears why before the process is killed.  `lost_for_s` tells for how many seconds nobody has wanted the
@@ -47,7 +48,7 @@ def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = l
     """
     done = threading.Event()
     if _may_be_killed:
-        threading.Thread(target=_watch, args=(done, give_up, lost_for_s), name="watch", daemon=True).start()
+        threading.Thread(target=_enforce, args=(done, give_up, lost_for_s), name="watchdog", daemon=True).start()
     try:
         with limited(file_limits()):
             yield
@@ -55,7 +56,7 @@ def one_file(give_up: Callable[[str], None], lost_for_s: Callable[[], float] = l
         done.set()
 
 
-def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Callable[[], float]) -> None:
+def _enforce(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Callable[[], float]) -> None:
     began, cpu_began = time.monotonic(), time.process_time()
     while not done.wait(LOOK_S):
         if time.monotonic() - began > settings.DFD_TASK_SOFT_LIMIT_S + GRACE_S:
@@ -76,4 +77,5 @@ def _watch(done: threading.Event, give_up: Callable[[str], None], lost_for_s: Ca
 
 
 def too_long_sentence() -> str:
+    """The sentence for a client whose file hit the time limit."""
     return f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."

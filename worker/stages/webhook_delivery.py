@@ -23,7 +23,8 @@ from detection import outbound_urls
 from detection.errors import Refused
 from detection.models import WebhookDelivery
 from detection.services.jobs import webhook_deliveries
-from detection.services.jobs.webhook_deliveries import Attempt, LeaseLost, WebhookClaim
+from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs.webhook_deliveries import Attempt, WebhookClaim
 
 log = structlog.get_logger(__name__)
 

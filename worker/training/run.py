@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import threading
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import connection
 
 from detection.errors import Refused
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
 from detection.services.jobs import orphan_files, training_runs
 from detection.services.jobs.attempt_files import remove_tree
-from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.training_runs import RunClaim
 from detection.services.learning import registry, snapshots
 from detection.services.learning.snapshots import SnapshotItem
@@ -39,11 +32,13 @@ from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, WeightsInfo, load_weights
+from ml.progress import ProgressCallback
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameStageConfig
-from ml.training.progress import ProgressCallback
 from ml.training.recipes import BLENDED
 from ml.training.sequence_stage import SequenceStageConfig
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages.attempt import run_claimed, worker_name
 from worker.training import snapshot_pack
 
 log = structlog.get_logger(__name__)
@@ -87,115 +82,82 @@ class RunOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:
+        """The options that a run was stored with; unknown ones are ignored."""
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
 
 
-class RunHeart:
-    """Keeps a run's lease alive from a thread, and writes what is being done at most once a second."""
+class RunProgress:
+    """How far a run is: for its row, for the terminal's bar, and for its lines."""
 
     def __init__(
-        self, claim: RunClaim, say: Say | None = None, bar: Callable[[str, float], None] | None = None
+        self, claim: RunClaim, heartbeat: LeaseHeartbeat, say: Say | None, bar: ProgressCallback | None
     ) -> None:
-        self.claim, self._say, self._bar = claim, say, bar
-        self._written, self._lost = 0.0, False
+        self._claim, self._heartbeat, self._say, self._bar = claim, heartbeat, say, bar
         self._from, self._to = 0.0, 5.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat_for_ever, name="run-heartbeat", daemon=True)
 
     def span(self, start: float, end: float) -> None:
         """What follows takes the run's progress from `start` to `end` percent."""
         self._from, self._to = start, end
 
-    def watch(self, what: str, share: float) -> None:
+    def update(self, what: str, share: float) -> None:
         """Given to the code of `ml`, which calls it often.  Raises LeaseLost once the run is another's."""
-        if self._lost:
-            raise LeaseLost(str(self.claim.run_id))
         if self._bar:
             self._bar(what, share)
-        if time.monotonic() - self._written >= 1.0:
-            self._written = time.monotonic()
-            percent = self._from + (self._to - self._from) * min(1.0, share)
-            training_runs.beat(claim=self.claim, phase=what, progress=int(percent))
+        self._heartbeat(self._from + (self._to - self._from) * min(1.0, share), phase=what)
 
     def epoch(self, entry: dict[str, Any]) -> None:
-        training_runs.note_epoch(claim=self.claim, entry=entry)
+        """Keep the epoch in the run's history.  Raises LeaseLost."""
+        training_runs.note_epoch(claim=self._claim, entry=entry)
         self.say("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items()))
 
     def say(self, text: str) -> None:
+        """A line for the person at the terminal, if there is one."""
         if self._say:
             self._say(text)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def _beat_for_ever(self) -> None:
-        try:
-            while not self._stop.wait(settings.DFD_LEASE_S / 3):
-                try:
-                    training_runs.beat(claim=self.claim)
-                except LeaseLost:
-                    self._lost = True
-                    return
-                except Exception as error:  # the database may be back at the next beat; the lease decides
-                    log.warning("heartbeat_failed", run=str(self.claim.run_id), error=str(error))
-        finally:
-            connection.close()
 
 
 def run(run_id: str, *, say: Say | None = None, bar: ProgressCallback | None = None) -> bool:
     """Work on the run if it can be claimed; false where somebody else is at it or it has ended."""
-    claim = training_runs.claim_run(run_id=UUID(run_id), worker=f"{socket.gethostname()}:{os.getpid()}")
+    claim = training_runs.claim(run_id=UUID(run_id), worker=worker_name(os.getpid()))
     if claim is None:
         log.info("nothing_to_do", run=run_id)
         return False
-    try:
-        with RunHeart(claim, say, bar) as heart:
-            _train(claim, heart)
-    except LeaseLost:
-        log.warning("lease_lost", run=run_id)
-    except NotEnough as error:
-        training_runs.end_run(claim=claim, state=RunState.REFUSED, message=str(error))
-    except (PackError, WeightsError, Refused) as error:
-        detail = error.detail if isinstance(error, Refused) else str(error)
-        training_runs.end_run(claim=claim, state=RunState.FAILED, message=detail, error=traceback.format_exc())
-    except Exception:
-        log.exception("training_broke", run=run_id)
-        training_runs.release_run(claim=claim, error=traceback.format_exc())
-    except BaseException:  # Ctrl-C, or the worker is being stopped: the checkpoints stay
-        training_runs.release_run(claim=claim, counts=False)
-        raise
+
+    def work(claim: RunClaim, heartbeat: LeaseHeartbeat) -> None:
+        try:
+            _train(claim, RunProgress(claim, heartbeat, say, bar))
+        except NotEnough as error:
+            training_runs.finish(claim=claim, state=RunState.REFUSED, message=str(error))
+        except (PackError, WeightsError, Refused) as error:
+            detail = error.detail if isinstance(error, Refused) else str(error)
+            training_runs.finish(claim=claim, state=RunState.FAILED, message=detail, error=traceback.format_exc())
+
+    run_claimed(claim, work, training_runs, run=run_id)  # at Ctrl-C the checkpoints stay
     return True
 
 
-def _train(claim: RunClaim, heart: RunHeart) -> None:
-    row = TrainingRun.objects.select_related("snapshot", "parent").get(id=claim.run_id)
+def _train(claim: RunClaim, progress: RunProgress) -> None:
+    row = TrainingRun.objects.select_related("snapshot", "parent").get(id=claim.id)
     options = RunOptions.from_dict(row.options)
     champion = ModelVersion.objects.filter(active=True).first()
     if row.snapshot is None:
         seen = champion.trained_on if champion else ()
         fence = partial(training_runs.hold, claim=claim)  # who has lost the run gives nobody a split
-        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, watch=heart.watch, fence=fence)
+        snapshot = snapshot_pack.freeze(seed=options.seed, seen=seen, on_progress=progress.update, fence=fence)
         training_runs.note_snapshot(claim=claim, snapshot=snapshot, parent=champion)
         parent = champion
     else:  # taken up again: the same labels, the same start
         snapshot, parent = row.snapshot, row.parent
     items = snapshots.read_snapshot(snapshot=snapshot)
     for line in describe(snapshot, items):
-        heart.say(line)
+        progress.say(line)
     check(items)
-    heart.span(5, 15)
-    pack = snapshot_pack.pack_of(items, watch=heart.watch)
-    model, start, started_from = _start(options, parent, heart.say)
-    heart.span(15, 85)
-    out = snapshot_pack.root() / "runs" / str(claim.run_id)
+    progress.span(5, 15)
+    pack = snapshot_pack.pack_of(items, on_progress=progress.update)
+    model, start, started_from = _start(options, parent, progress.say)
+    progress.span(15, 85)
+    out = snapshot_pack.root() / "runs" / str(claim.id)
     fitted = fit(
         model,
         pack,
@@ -204,12 +166,12 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
         cache=snapshot_pack.feature_folder(),
         resume=True,
         started_from=started_from,
-        watch=heart.watch,
-        on_epoch=heart.epoch,
+        on_progress=progress.update,
+        on_epoch=progress.epoch,
     )
-    heart.span(85, 97)
+    progress.span(85, 97)
     candidate = _register(fitted, parent if start == "active" else None, claim)
-    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, watch=heart.watch)
+    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, on_progress=progress.update)
     noted = orphan_files.watch_folder(below=f"reports/{row.id}")
     with StoredFiles(lambda: remove_tree(noted.path)) as files:
         report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
@@ -222,7 +184,7 @@ def _train(claim: RunClaim, heart: RunHeart) -> None:
                     message = f"{message} It is the active model now."
                 except Refused as refusal:
                     message = f"{message} {refusal.detail}"
-            training_runs.end_run(
+            training_runs.finish(
                 claim=claim,
                 state=RunState.SUCCEEDED,
                 message=message,

@@ -32,9 +32,9 @@ from ml.evaluation.scored_video import ScoredVideo
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
+from ml.progress import ProgressCallback
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
-from ml.training.progress import ProgressCallback
 from worker.stages import erasure, perceptual_hashes
 
 KEEP_PACKS = 3
@@ -43,12 +43,14 @@ FIRST = "No model is active, and there are too few held-out videos to judge by: 
 
 
 def root() -> Path:
+    """This machine's folder of packs, features and checkpoints."""
     folder: Path = settings.VAR_DIR / "training"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
 def feature_folder() -> Path:
+    """Where the features of packs are cached."""
     return root() / "features"
 
 
@@ -59,7 +61,7 @@ def freeze(
     *,
     seed: int,
     seen: Iterable[str],
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> Snapshot:
     """Give every labelled video its hashes, then freeze the snapshot of today's labels.
@@ -69,8 +71,8 @@ def freeze(
     missing = snapshots.without_hashes()
     for start in range(0, len(missing), PRINT_BATCH):
         perceptual_hashes.fill(files_of(missing[start : start + PRINT_BATCH]))
-        if watch:
-            watch("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
+        if on_progress:
+            on_progress("fingerprints", min(1.0, (start + PRINT_BATCH) / len(missing)))
     return snapshots.freeze_snapshot(
         assign=lambda components, strata, fixed: assign_splits(components, strata, fixed=fixed, seed=seed),
         seen=seen,
@@ -78,7 +80,7 @@ def freeze(
     )
 
 
-def pack_of(items: Sequence[SnapshotItem], *, watch: ProgressCallback | None = None) -> Pack:
+def pack_of(items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | None = None) -> Pack:
     """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
     drop_outdated_packs()
     digest = hashlib.sha256(repr([(i.video, i.label, i.split, i.component, i.tracks) for i in items]).encode())
@@ -88,8 +90,8 @@ def pack_of(items: Sequence[SnapshotItem], *, watch: ProgressCallback | None = N
         writer = PackWriter()
         for number, item in enumerate(items, 1):
             _add(writer, item)
-            if watch:
-                watch("packing faces", number / len(items))
+            if on_progress:
+                on_progress("packing faces", number / len(items))
         writer.write(path)
     path.touch()
     for old in sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEEP_PACKS]:
@@ -151,11 +153,15 @@ def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, Weights
     return model.to(choose_device()), info
 
 
-def score_holdout(version: ModelVersion, pack: Pack, *, watch: ProgressCallback | None = None) -> list[ScoredVideo]:
+def score_holdout(
+    version: ModelVersion, pack: Pack, *, on_progress: ProgressCallback | None = None
+) -> list[ScoredVideo]:
     """The holdout videos of the pack as this version scores them."""
     model, info = load_version(version)
     features = FeatureCache(feature_folder(), model)
-    return scored_split(model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature, watch=watch)
+    return scored_split(
+        model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature, on_progress=on_progress
+    )
 
 
 @dataclass(frozen=True)
@@ -167,24 +173,24 @@ class Judgement:
 
 
 def judge(
-    challenger: ModelVersion,
+    candidate: ModelVersion,
     champion: ModelVersion | None,
     items: Sequence[SnapshotItem],
     *,
     snapshot: Snapshot,
-    watch: ProgressCallback | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Judgement:
     """Ask the gate: both models on the snapshot's holdout, less the people that either was trained on.
 
     The look at the holdout is noted before its answer is known (`holdout_looks`), unless there are too few people to
     answer.
     """
-    seen = {*challenger.trained_on, *(champion.trained_on if champion else ())}
+    seen = {*candidate.trained_on, *(champion.trained_on if champion else ())}
     held = [item for item in items if item.split == HOLDOUT]
     clean = [item for item in held if not {item.identity, item.donor} & seen]
     against = str(champion.id) if champion else None
     facts: dict[str, Any] = {
-        "challenger": str(challenger.id),
+        "challenger": str(candidate.id),
         "excluded_seen_in_training": len(held) - len(clean),
     }
     if champion is None and not clean:
@@ -195,24 +201,24 @@ def judge(
             " Import a data set, or label more videos, and try again."
         )
         return Judgement(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
-    pack = pack_of(clean, watch=watch)
-    mine = score_holdout(challenger, pack, watch=watch)
+    pack = pack_of(clean, on_progress=on_progress)
+    mine = score_holdout(candidate, pack, on_progress=on_progress)
     look = 1
     if enough(mine):
         groups = len({video.component for video in mine})
-        look = holdout_looks.take_look(snapshot=snapshot, candidate=challenger, champion=champion, groups=groups)
+        look = holdout_looks.take_look(snapshot=snapshot, candidate=candidate, champion=champion, groups=groups)
     if champion is None:
-        result = compare_alone(mine, threshold=challenger.threshold, look=look)
+        result = compare_alone(mine, threshold=candidate.threshold, look=look)
         if result.code == TOO_SMALL:
             facts |= result.to_dict() | {"code": "first"}
             return Judgement(_record(True, FIRST, against, facts), mine)
     else:
-        theirs = {video.key: video for video in score_holdout(champion, pack, watch=watch)}
+        theirs = {video.key: video for video in score_holdout(champion, pack, on_progress=on_progress)}
         result = compare(
             [theirs[video.key] for video in mine],
             mine,
             champion_threshold=champion.threshold,
-            challenger_threshold=challenger.threshold,
+            candidate_threshold=candidate.threshold,
             look=look,
         )
     return Judgement(_record(result.passed, result.sentence, against, facts | result.to_dict()), mine)

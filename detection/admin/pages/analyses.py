@@ -15,11 +15,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
-from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import action, display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, safe_next, video_url
-from detection.admin.filters import AnalysisStateFilter, AnalysisView
+from detection.admin.filters import AnalysisStateFilter, AnalysisView, DateRangeFilter
 from detection.admin.rows import STATUS_TONES
 from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, Video
@@ -62,7 +61,7 @@ class AnalysisAdmin(ReadOnlyAdmin):
 
     list_display = ("video_cell", "state_badge", "problem", "attempts", "worker", "created", "requeue_button")
     list_display_links = None
-    list_filter = (AnalysisView, AnalysisStateFilter, ("created_at", RangeDateFilter))
+    list_filter = (AnalysisView, AnalysisStateFilter, ("created_at", DateRangeFilter))
     list_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)

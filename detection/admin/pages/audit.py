@@ -12,10 +12,11 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, TextFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, moment
+from detection.admin.filters import DateRangeFilter
 from detection.models import AuditAction, AuditEntry
 
 TONES: dict[str, str] = {
@@ -49,7 +50,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     list_display = ("when", "action_badge", "actor_cell", "subject_cell", "facts_cell", "number")
     list_display_links = None
-    list_filter = (("action", ChoicesDropdownFilter), ActorFilter, ("at", RangeDateFilter))
+    list_filter = (("action", ChoicesDropdownFilter), ActorFilter, ("at", DateRangeFilter))
     search_fields = ("subject",)  # the placeholder of the box; `get_search_results` says how
     search_help_text = "A video's id, or video:..., user:..., token:..., model:... in full."
     ordering = ("-at", "-number")

@@ -13,10 +13,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from detection.admin.base import ReadOnlyAdmin, badge, video_url_from
+from detection.admin.filters import DateRangeFilter
 from detection.admin.review.labelling import can_label
 from detection.admin.rows import LABEL_TONES
 from detection.errors import Refused
@@ -33,7 +34,7 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
 
     list_display = ("created", "summary", "reviewer", "comment", "revert_button")
     list_display_links = ("summary",)
-    list_filter = (("label", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_filter = (("label", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)

@@ -8,10 +8,9 @@ from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 
-from detection.admin.filters import NoFaceView, OwnerFilter
+from detection.admin.filters import DateRangeFilter, NoFaceView, OwnerFilter
 from detection.admin.proxies import NoFaceVideo
 from detection.admin.redirects import to_video_page
 from detection.admin.review.evidence import frames_of, most_telling, rejections_of
@@ -26,7 +25,7 @@ class NoFaceAdmin(VideoListAdmin):
     """The list of videos in which no valid face was found."""
 
     list_display = ("evidence",)
-    list_filter = (NoFaceView, OwnerFilter, ("created_at", RangeDateFilter))
+    list_filter = (NoFaceView, OwnerFilter, ("created_at", DateRangeFilter))
     list_per_page = 10
     empty_title = "No videos without a face"
     empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."

@@ -8,10 +8,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
-from detection.admin.filters import LabelFilter, ModelVersionFilter, OwnerFilter, PredictionView
+from detection.admin.filters import DateRangeFilter, LabelFilter, ModelVersionFilter, OwnerFilter, PredictionView
 from detection.admin.proxies import Prediction
 from detection.admin.redirects import to_video_page
 from detection.admin.review.evidence import people_of_verdict, review_sentences, threshold_height
@@ -31,7 +31,7 @@ class PredictionAdmin(VideoListAdmin):
         LabelFilter,
         ModelVersionFilter,
         OwnerFilter,
-        ("created_at", RangeDateFilter),
+        ("created_at", DateRangeFilter),
     )
     list_per_page = 10
     empty_title = "Nothing waits for review"

@@ -10,11 +10,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, TextFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
-from detection.admin.filters import of_user
+from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
 from detection.models import Review, ReviewRole
 from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
@@ -71,7 +71,7 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_verdict")
     list_display_links = None
-    list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", RangeDateFilter))
+    list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", DateRangeFilter))
     list_select_related = ("verdict", "undoes", "batch")
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)

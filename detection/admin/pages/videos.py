@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from detection.admin.base import safe_next
-from detection.admin.filters import LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
+from detection.admin.filters import DateRangeFilter, LabelFilter, NeedsReviewFilter, OwnerFilter, StatusFilter
 from detection.admin.pages.gold import gold_view, may_know
 from detection.admin.pages.reviews import decision_text, provenance
 from detection.admin.review.evidence import (
@@ -50,7 +50,7 @@ class VideoAdmin(VideoListAdmin):
         LabelFilter,
         NeedsReviewFilter,
         OwnerFilter,
-        ("created_at", RangeDateFilter),
+        ("created_at", DateRangeFilter),
     )
     empty_title = "No videos yet"
     empty_text = "Send the first one over REST: POST a file to /api/v1/videos/ with your token."

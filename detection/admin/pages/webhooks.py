@@ -15,10 +15,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, safe_next, video_url
+from detection.admin.filters import DateRangeFilter
 from detection.errors import Refused
 from detection.models import DeliveryState, WebhookDelivery
 from detection.services.jobs import webhook_deliveries
@@ -54,7 +55,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     list_display = ("created", "summary", "receiver", "owner", "state_badge", "attempts", "outcome", "again_button")
     list_display_links = ("summary",)
-    list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_filter = (("state", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_before_template = change_form_before_template = "admin/detection/includes/row_form.html"
     list_select_related = ("webhook__owner",)
     ordering = ("-created_at", "-id")

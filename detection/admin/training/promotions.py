@@ -10,10 +10,11 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, badge
+from detection.admin.filters import DateRangeFilter
 from detection.admin.training.run_page import gate_context
 from detection.models import ModelVersion, Promotion
 
@@ -32,7 +33,7 @@ class PromotionAdmin(ReadOnlyAdmin):
 
     list_display = ("created", "model_cell", "kind_badge", "by_whom", "reason_text", "gate_sentence")
     list_display_links = None
-    list_filter = (("kind", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_filter = (("kind", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_select_related = ("model_version", "previous", "by")
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)

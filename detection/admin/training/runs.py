@@ -28,7 +28,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods, require_safe
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -38,6 +38,7 @@ from unfold.widgets import (
 )
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
+from detection.admin.filters import DateRangeFilter
 from detection.admin.metrics import headline
 from detection.admin.training.run_page import gate_context, live_context, live_state, mode, run_context
 from detection.errors import Refused
@@ -182,7 +183,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     list_display = ("when", "progress_cell", "asked_by", "mode_text", "auc", "gate_cell", "report_link")
     list_display_links = None
-    list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateFilter))
+    list_filter = (("state", ChoicesDropdownFilter), ("created_at", DateRangeFilter))
     list_select_related = ("requested_by", "candidate")
     list_before_template = "admin/detection/includes/training_head.html"
     ordering = ("-created_at", "-id")

@@ -50,15 +50,18 @@ in the secret (the Standard Webhooks specification).  Any 2xx within ten seconds
 Otherwise it is tried again for about a day; after thirty failures in a row the webhook is disabled.
 
 The host must have public addresses only, and the port be 443 or 8443 (80 or 8080)."""
+SCHEME = "^https?://" if settings.DFD_WEBHOOK_ALLOW_HTTP else "^https://"
+PUBLIC = r"([A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?\.){1,3}[A-Za-z]{2,20}(:(443|8443))?"
+TRUSTED = r"[A-Za-z0-9.:\[\]_-]+"
+"""What the operator has listed may be called whatever its name is."""
+PATH = r"(/[!-\"$-\[\]-~]*)?$"
 
 
 @extend_schema_field(
     {
         "type": "string",
         "maxLength": MAX_URL,
-        "pattern": r"^https?://[!-\"$-?A-\[\]-~]+$"
-        if settings.DFD_WEBHOOK_ALLOW_HTTP
-        else r"^https://[!-\"$-?A-\[\]-~]+$",
+        "pattern": SCHEME + (TRUSTED if settings.DFD_WEBHOOK_TRUSTED else PUBLIC) + PATH,
         "description": "https, a host whose addresses are all public, and maybe a port, a path and a query.",
         "example": "https://hooks.example.org/deepfake-desk",
     }

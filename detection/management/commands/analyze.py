@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
 from ml.model.inference import Classifier, TrackScore, decide
 from ml.model.weights import BASELINE, WeightsError, file_sha256
+from ml.progress import ProgressBar
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.video.decode import VideoError
 
@@ -49,7 +50,9 @@ class Command(BaseCommand):
             self.stdout.write(ROW.format(**names))
         broke = 0
         for number, path in enumerate(files, start=1):
-            answer = analyzer.analyze(path, _progress(f"{number}/{len(files)} {path.name}"))
+            title = f"{number}/{len(files)} {path.name[:60]}"
+            with ProgressBar.of_share(title) as bar:
+                answer = analyzer.analyze(path, partial(bar.show, title))
             broke += bool(answer["error"] and answer["error"]["code"] == "internal_error")
             self.stdout.write(json.dumps(answer) if as_json else _row(answer))
             self.stdout.flush()
@@ -179,18 +182,6 @@ def _active_weights() -> Path | None:
     except DatabaseError:
         return None
     return registry.local_weights(model=model) if model else None
-
-
-def _progress(title: str) -> Callable[[float], None]:
-    """A line that overwrites itself, on a terminal only."""
-    if not sys.stderr.isatty():
-        return lambda share: None
-
-    def show(share: float) -> None:
-        end = "\r\033[K" if share >= 1 else ""
-        print(f"\r\033[K{title[:60]} {share:4.0%}{end}", end="", file=sys.stderr, flush=True)
-
-    return show
 
 
 def _row(answer: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Give back what dead workers hold, and tell workers again of what waits."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if runs := training_runs.sweep_runs():
+        if runs := training_runs.sweep():
             self.stdout.write(f"training runs given back or published again: {runs}")
         more = True
         while more:

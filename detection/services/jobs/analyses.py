@@ -1,20 +1,16 @@
-"""The job protocol: every change of an Analysis but `cancellation`.  The database owns the truth, a broker only wakes.
-
-A claim is one conditional UPDATE that sets a new fencing token and a lease.  Whoever holds the token may extend the
-lease and finish; whoever has lost it (the lease ran out and another attempt has begun, or the video was deleted) gets
-`LeaseLost`, and has changed nothing.  The sweeper gives back what no one holds any more.
-"""
+"""Every change of an Analysis but `cancellation`, by the protocol of `leases`: the database owns the truth."""
 
 from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, cast
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -40,7 +36,7 @@ from detection.models import (
 )
 from detection.selectors import retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
-from detection.services.jobs.leases import LeaseLost, lock_video
+from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
 from detection.services.jobs.perceptual_hashes import store_prints
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
 from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields
@@ -51,20 +47,21 @@ log = structlog.get_logger(__name__)
 EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
 DIED_SILENTLY = "Each time the process that analysed this file ended without a word."
+EXPIRED_AT_ONCE = 500
 LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
 
 
 @dataclass(frozen=True)
-class Claim:
-    """The right to work on one stage of one analysis, for as long as `token` is the row's."""
+class AnalysisClaim(JobClaim):
+    """The right to one attempt at one stage of an analysis."""
 
-    analysis_id: UUID
     video_id: UUID
     stage: str
-    token: UUID
-    attempt: int
     sensitive: bool = False
     """Whether faces are to be looked for with lower thresholds."""
+
+
+_leases = JobLeases(Analysis)
 
 
 # --- in ------------------------------------------------------------------------------------------------------------
@@ -100,7 +97,7 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
         Video.objects.filter(id=video.id).update(current_analysis=analysis, status=State.QUEUED, updated_at=now)
         Analysis.objects.filter(video=video, state__in=(State.FAILED, State.DEAD)).update(replaced=True)
         if wake:
-            _on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
+            on_commit(partial(dispatch.wake, analysis_id=analysis.id, stage=stage))
     video.current_analysis, video.status, video.updated_at = analysis, State.QUEUED, now
     log.info("analysis_queued", analysis=str(analysis.id), video=str(video.id), stage=str(stage))
     return analysis
@@ -117,9 +114,9 @@ def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
 # --- a worker's side -----------------------------------------------------------------------------------------------
 
 
-def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
+def claim(*, analysis_id: UUID, stage: str, worker: str) -> AnalysisClaim | None:
     """Take the stage, or None: it is another's, not due, at another stage, finished, or gone (a duplicate message)."""
-    now, token = timezone.now(), uuid4()
+    now = timezone.now()
     with transaction.atomic():
         # See `lock_video`; the analysis says which.
         if (
@@ -128,43 +125,26 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> Claim | None:
             .values_list("pk")
         ):
             return None
-        taken = (
-            Analysis.objects.filter(id=analysis_id, stage=stage)
-            .filter(
-                Q(state=State.QUEUED, not_before__lte=now)
-                | Q(state=State.RUNNING, lease_until__lt=now, attempts__lt=settings.DFD_MAX_ATTEMPTS)
-            )
-            .update(
-                state=State.RUNNING,
-                attempts=F("attempts") + 1,
-                token=token,
-                lease_until=_lease(now),
-                worker=worker[:120],
-                started_at=Coalesce(F("started_at"), now),
-            )
+        taken = _leases.claim(
+            analysis_id,
+            Analysis.objects.filter(stage=stage),
+            due=Q(not_before__lte=now),
+            worker=worker[:120],
+            started_at=Coalesce(F("started_at"), now),
         )
-        if not taken:
+        if taken is None:
             return None
-        row = Analysis.objects.only("video_id", "attempts", "sensitive").get(id=analysis_id)
-        _mirror(analysis_id, row.video_id, status=State.RUNNING)
-    return Claim(
-        analysis_id=analysis_id,
-        video_id=row.video_id,
-        stage=stage,
-        token=token,
-        attempt=row.attempts,
-        sensitive=row.sensitive,
-    )
+        claim = _claim_of(*taken)
+        _mirror(claim, status=State.RUNNING)
+    return claim
 
 
-def heartbeat(*, claim: Claim, progress: int) -> None:
+def heartbeat(*, claim: AnalysisClaim, progress: int) -> None:
     """Extend the lease and move the progress (0 to 100, never back).  Raises LeaseLost."""
-    changed = _mine(claim).update(lease_until=_lease(timezone.now()), progress=Greatest(F("progress"), progress))
-    if not changed:
-        raise LeaseLost(str(claim.analysis_id))
+    _leases.extend(claim, progress=Greatest(F("progress"), progress))
 
 
-def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
+def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
     """Faces were found: store them in place of any older ones and go on to classification.  Raises LeaseLost.
 
     A data set's video ends here: its label is known, and models are tried on whole sets at a time.
@@ -184,7 +164,7 @@ def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
             timings=result.timings,
         )
         # A verdict of before was on other faces.
-        _mirror(claim.analysis_id, claim.video_id, status=State.SUCCEEDED, needs_review=False, **NO_VERDICT)
+        _mirror(claim, status=State.SUCCEEDED, needs_review=False, **NO_VERDICT)
 
     def go_on(now: datetime) -> None:
         stage = _stage_after_extraction()
@@ -200,13 +180,13 @@ def finish_extraction(*, claim: Claim, result: ExtractionResult) -> None:
             timings=result.timings,
         )
         status = State.RUNNING if stage == Stage.CLASSIFY else State.QUEUED
-        _mirror(claim.analysis_id, claim.video_id, status=status)
-        _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=stage))
+        _mirror(claim, status=status)
+        on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=stage))
 
     _store_extraction(claim, result, end if of_dataset else go_on)
 
 
-def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
+def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
     """No valid face: store the frames for a person to look at, and end.  Raises LeaseLost."""
     if result.faces:
         raise ValueError("there are faces: this is finish_extraction's")
@@ -214,22 +194,16 @@ def finish_no_face(*, claim: Claim, result: ExtractionResult) -> None:
 
     def end(now: datetime) -> None:
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
-        _mirror(
-            claim.analysis_id,
-            claim.video_id,
-            status=State.NO_FACE,
-            needs_review=needs_review,
-            **NO_VERDICT,
-        )
+        _mirror(claim, status=State.NO_FACE, needs_review=needs_review, **NO_VERDICT)
 
     _store_extraction(claim, result, end)
 
 
-def finish_classification(*, claim: Claim, result: ClassificationResult) -> None:
+def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult) -> None:
     """A verdict, in place of the same model version's older one.  Raises LeaseLost."""
     now = timezone.now()
     with transaction.atomic():
-        timings = Analysis.objects.filter(id=claim.analysis_id).values_list("timings", flat=True).first() or {}
+        timings = Analysis.objects.filter(id=claim.id).values_list("timings", flat=True).first() or {}
         _settle(
             claim,
             state=State.SUCCEEDED,
@@ -244,11 +218,11 @@ def finish_classification(*, claim: Claim, result: ClassificationResult) -> None
             model_version_id=result.model_version_id,
             defaults=verdict_fields(result, now=now),
         )
-        Analysis.objects.filter(id=claim.analysis_id).update(verdict=verdict)
-        _mirror(claim.analysis_id, claim.video_id, **mirrored(verdict))
+        Analysis.objects.filter(id=claim.id).update(verdict=verdict)
+        _mirror(claim, **mirrored(verdict))
 
 
-def finish_failed(*, claim: Claim, code: str, detail: str) -> None:
+def finish_failed(*, claim: AnalysisClaim, code: str, detail: str) -> None:
     """The file itself is at fault: that is a result, and never tried again.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(
@@ -258,18 +232,18 @@ def finish_failed(*, claim: Claim, code: str, detail: str) -> None:
             error_detail=detail[:500],
             finished_at=timezone.now(),
         )
-        _mirror(claim.analysis_id, claim.video_id, status=State.FAILED)
-        _on_commit(partial(attempt_files.prune, claim.video_id))
+        _mirror(claim, status=State.FAILED)
+        on_commit(partial(attempt_files.prune, claim.video_id))
 
 
-def await_model(*, claim: Claim) -> None:
+def await_model(*, claim: AnalysisClaim) -> None:
     """No model is active: wait for one.  This was no attempt.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(claim, state=State.QUEUED, stage=Stage.AWAITING_MODEL, attempts=0, published_at=None)
-        _mirror(claim.analysis_id, claim.video_id, status=State.QUEUED)
+        _mirror(claim, status=State.QUEUED)
 
 
-def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
+def release(*, claim: AnalysisClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
     """Give the work back: later, after a backoff, or never again when its attempts are used up.  Raises LeaseLost.
 
     `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts`
@@ -277,22 +251,14 @@ def release(*, claim: Claim, error: str, detail: str = "", counts: bool = True, 
     """
     with transaction.atomic():
         if counts:
-            give_back(
-                _mine(claim),
-                analysis_id=claim.analysis_id,
-                video_id=claim.video_id,
-                stage=claim.stage,
-                attempt=claim.attempt,
-                error=error,
-                detail=detail,
-            )
+            give_back(_leases.held(claim), claim=claim, error=error, detail=detail)
             return
+        lock_video(claim.video_id)
         due = timezone.now() + timedelta(seconds=wait_s)
-        changes: dict[str, Any] = {"not_before": due, "published_at": None, "last_error": error[-8000:]}
-        _settle(claim, state=State.QUEUED, attempts=F("attempts") - 1, **changes)
-        _mirror(claim.analysis_id, claim.video_id, status=_status_while_queued(claim.stage))
+        _leases.give_back_unused(claim, not_before=due, last_error=error[-LONGEST_ERROR:])
+        _mirror(claim, status=_status_while_queued(claim.stage))
         if not wait_s and not _is_of_dataset(claim.video_id):  # an import looks after its own
-            _on_commit(partial(dispatch.wake, analysis_id=claim.analysis_id, stage=claim.stage))
+            on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=claim.stage))
 
 
 def release_of_dead(*, analysis_id: UUID, worker: str, error: str) -> None:
@@ -303,51 +269,54 @@ def release_of_dead(*, analysis_id: UUID, worker: str, error: str) -> None:
     row = Analysis.objects.filter(id=analysis_id, state=State.RUNNING, worker=worker).first()
     if row is None or row.token is None:
         return
-    held = Claim(
-        analysis_id=row.id, video_id=row.video_id, stage=row.stage, token=row.token, attempt=row.attempts,
-        sensitive=row.sensitive,
-    )  # fmt: skip
     with contextlib.suppress(LeaseLost), transaction.atomic():
-        release(claim=held, error=error, detail=DIED_SILENTLY, counts=bool(error))
+        release(claim=_claim_of(row, row.token), error=error, detail=DIED_SILENTLY, counts=bool(error))
         if row.stage == Stage.EXTRACT:
             orphan_files.watch(video_id=row.video_id)
 
 
-def give_back(
-    rows: QuerySet[Analysis],
-    *,
-    analysis_id: UUID,
-    video_id: UUID,
-    stage: str,
-    attempt: int,
-    error: str,
-    detail: str,
-) -> State:
+def give_back(job: QuerySet[Analysis], *, claim: AnalysisClaim, error: str, detail: str) -> State:
     """Queue again after a backoff with jitter, or end as dead; in a transaction.  For `release` and the sweeper.
 
-    `rows` is the one row, with the conditions under which it may be taken.  Raises LeaseLost when they fail by now.
+    `job` is the row of the claim, with the conditions under which it may be taken.  Raises LeaseLost when they fail by
+    now.
     """
-    lock_video(video_id)
-    now = timezone.now()
-    changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
-    if attempt < settings.DFD_MAX_ATTEMPTS:
-        state, status = State.QUEUED, _status_while_queued(stage)
-        seconds = backoff_s(attempt) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
-        changes |= {"not_before": now + timedelta(seconds=seconds), "published_at": None}
-    else:
-        state = status = State.DEAD
-        sentence = detail or "The analysis stopped without an answer."
-        changes |= {
-            "finished_at": now,
-            "error_code": GAVE_UP,
-            "error_detail": f"Given up after {attempt} attempts. {sentence}"[:500],
-        }
-        _on_commit(partial(attempt_files.prune, video_id))
-    if not rows.update(state=state, **changes):
-        raise LeaseLost(str(analysis_id))
-    _mirror(analysis_id, video_id, status=status)
-    log.warning("analysis_given_back", analysis=str(analysis_id), stage=stage, attempt=attempt, state=str(state))
+    lock_video(claim.video_id)
+    seconds = backoff_s(claim.attempt) * random.uniform(0.5, 1.5)  # nosec B311 # jitter
+    sentence = f"Given up after {claim.attempt} attempts. {detail or 'The analysis stopped without an answer.'}"
+    again = _leases.give_back(
+        job,
+        attempt=claim.attempt,
+        error=error,
+        queued={"not_before": timezone.now() + timedelta(seconds=seconds)},
+        ended={"state": State.DEAD, "error_code": GAVE_UP, "error_detail": sentence[:500]},
+    )
+    state = State.QUEUED if again else State.DEAD
+    if not again:
+        on_commit(partial(attempt_files.prune, claim.video_id))
+    _mirror(claim, status=_status_while_queued(claim.stage) if again else State.DEAD)
+    log.warning(
+        "analysis_given_back", analysis=str(claim.id), stage=claim.stage, attempt=claim.attempt, state=str(state)
+    )
     return state
+
+
+def give_back_expired(*, limit: int = EXPIRED_AT_ONCE) -> Counter[State]:
+    """Analyses whose worker is gone go back to the queue, or end; how many of each."""
+    counts: Counter[State] = Counter()
+
+    def expired(row: Analysis, token: UUID, same: QuerySet[Analysis]) -> None:
+        error = (
+            f"Attempt {row.attempts} ({row.stage}): the lease of worker {row.worker or '?'} ran out at"
+            f" {row.lease_until}. It was killed, lost its database, or hung."
+        )
+        state = give_back(same, claim=_claim_of(row, token), error=error, detail=DIED_SILENTLY)
+        if row.stage == Stage.EXTRACT:
+            orphan_files.watch(video_id=row.video_id)
+        counts[state] += 1
+
+    _leases.sweep(expired, Analysis.objects.order_by("not_before"), limit=limit)
+    return counts
 
 
 # --- inside --------------------------------------------------------------------------------------------------------
@@ -358,16 +327,12 @@ def backoff_s(attempt: int) -> float:
     return min(float(settings.DFD_BACKOFF_S * 2.0 ** min(attempt - 1, 32)), LONGEST_BACKOFF_S)
 
 
-def _lease(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.DFD_LEASE_S)
-
-
-def _on_commit(call: Callable[[], object]) -> None:
-    transaction.on_commit(cast(Callable[[], None], call), robust=True)  # what it returns, nobody reads
-
-
 def _stage_after_extraction() -> Stage:
     return Stage.CLASSIFY if ModelVersion.objects.filter(active=True).exists() else Stage.AWAITING_MODEL
+
+
+def _claim_of(row: Analysis, token: UUID) -> AnalysisClaim:
+    return AnalysisClaim(row.id, token, row.attempts, row.video_id, row.stage, row.sensitive)
 
 
 def _is_of_dataset(video_id: UUID) -> bool:
@@ -379,24 +344,20 @@ def _status_while_queued(stage: str) -> State:
     return State.RUNNING if stage == Stage.CLASSIFY else State.QUEUED
 
 
-def _mine(claim: Claim) -> QuerySet[Analysis]:
-    return Analysis.objects.filter(id=claim.analysis_id, token=claim.token, state=State.RUNNING)
-
-
-def _settle(claim: Claim, **changes: Any) -> None:
+def _settle(claim: AnalysisClaim, **changes: Any) -> None:
     """Leave `running`, if the claim still holds; to be called first in a transaction."""
     lock_video(claim.video_id)
-    if not _mine(claim).update(token=None, lease_until=None, **changes):
-        raise LeaseLost(str(claim.analysis_id))
+    _leases.settle(claim, **changes)
 
 
-def _mirror(analysis_id: UUID, video_id: UUID, **changes: Any) -> None:
-    Video.objects.filter(id=video_id, current_analysis_id=analysis_id).update(updated_at=timezone.now(), **changes)
+def _mirror(claim: AnalysisClaim, **changes: Any) -> None:
+    """Write into the video what its lists show of the analysis."""
+    Video.objects.filter(id=claim.video_id, current_analysis_id=claim.id).update(updated_at=timezone.now(), **changes)
     if changes.get("status") in TERMINAL_STATES:  # every end comes by here, within its transaction
-        webhook_deliveries.announce(analysis_id=analysis_id)
+        webhook_deliveries.announce(analysis_id=claim.id)
 
 
-def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
+def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
     """Files first, then all rows in one transaction; without it the files go again, by `prune` at the latest."""
     folder = attempt_files.attempt_folder(claim.video_id, claim.token)
     facts = result.facts
@@ -422,4 +383,4 @@ def _store_extraction(claim: Claim, result: ExtractionResult, settle: Callable[[
                 pictures_removed_at=None,
             )
             store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
-            _on_commit(partial(attempt_files.prune, claim.video_id))
+            on_commit(partial(attempt_files.prune, claim.video_id))

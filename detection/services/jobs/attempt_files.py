@@ -1,7 +1,9 @@
-"""The files of an extraction.  Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts
-never collide, and the folder that lost is removed whole.  Used by `jobs`, and by `uploads` to remove a video's folder.
+"""The files of an extraction.
 
-Evidence on demand (`evidence_jobs`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
+Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts never collide, and the folder
+that lost is removed whole.
+
+Evidence on demand (`evidence`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ def longest_attempt() -> timedelta:
 
 
 def attempt_folder(video_id: UUID, token: UUID) -> str:
+    """The folder in storage that this attempt at an extraction writes into."""
     return f"{Video(id=video_id).folder}/{token.hex}"
 
 
 def heatmap_folder(video_id: UUID) -> str:
+    """The folder in storage of the video's heat maps."""
     return f"{Video(id=video_id).folder}/heatmaps"
 
 
@@ -40,6 +44,7 @@ def heatmap_attempts(video_id: UUID) -> list[str]:
 
 
 def preview_folder(video_id: UUID) -> str:
+    """The folder in storage of the video's previews."""
     return f"{Video(id=video_id).folder}/preview"
 
 

@@ -24,7 +24,7 @@ CANCELLED = "cancelled"
 def cancel_analysis(*, analysis_id: UUID) -> Analysis:
     """End an open analysis as `cancelled` and return it; one that is cancelled already is returned unchanged.
 
-    Taking the token away is what stops a worker: its next heartbeat (at most `attempt.BEAT_S` later) raises
+    Taking the token away is what stops a worker: its next heartbeat (at most `lease_heartbeat.BEAT_S` later) raises
     LeaseLost, and it can settle nothing any more.  What it has written goes: at once by `prune`, and what it writes
     until it notices by itself, or by `orphan_files` where it dies of something else first.  Faces that an extraction
     has already committed are whole, and stay: only a verdict on faces they replaced is taken off the video.

@@ -10,21 +10,19 @@ preview holds until the clip is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import structlog
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection import dispatch
@@ -33,7 +31,7 @@ from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, 
 from detection.selectors import blindness, retention_notices
 from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
-from detection.services.jobs.leases import LeaseLost, lock_video
+from detection.services.jobs.leases import JobClaim, JobLeases, lock_video, on_commit
 from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
@@ -45,14 +43,14 @@ NOT_YET = "not_yet"
 
 
 @dataclass(frozen=True)
-class EvidenceClaim:
-    """The right to work on a job, for as long as `token` is the row's."""
+class EvidenceClaim(JobClaim):
+    """The right to one attempt at heat maps or a preview."""
 
-    job_id: UUID
     video_id: UUID
     kind: str
-    token: UUID
-    attempt: int
+
+
+_leases = JobLeases(EvidenceJob)
 
 
 # --- in ------------------------------------------------------------------------------------------------------------
@@ -81,7 +79,7 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
             with transaction.atomic():
                 _check_limit(by)
                 job = EvidenceJob.objects.create(video=video, kind=kind, requested_by=by)
-                _on_commit(partial(_publish, job.id, kind))
+                on_commit(partial(dispatch.wake_evidence, job_id=job.id, kind=kind))
         except IntegrityError:  # another request was first: its job is the open one, or it has ended already
             if not Video.objects.filter(id=video.pk).exists():
                 raise Refused("not_found", "There is no such video any more.", status=404) from None
@@ -114,21 +112,13 @@ def heatmap_names(video: Video) -> dict[str, str]:
 
 def claim(*, job_id: UUID) -> EvidenceClaim | None:
     """Take the job, or None: it has ended, somebody is at it, or it is gone (a duplicate message)."""
-    now, token = timezone.now(), uuid4()
-    free = Q(state=State.QUEUED) | Q(state=State.RUNNING, lease_until__lt=now, attempts__lt=settings.DFD_MAX_ATTEMPTS)
-    with transaction.atomic():
-        taken = EvidenceJob.objects.filter(free, id=job_id).update(
-            state=State.RUNNING, token=token, lease_until=_lease(), attempts=F("attempts") + 1
-        )
-        if not taken:
-            return None
-        row = EvidenceJob.objects.only("video_id", "kind", "attempts").get(id=job_id)
-    return EvidenceClaim(job_id=job_id, video_id=row.video_id, kind=row.kind, token=token, attempt=row.attempts)
+    taken = _leases.claim(job_id, EvidenceJob.objects.all())
+    return _claim_of(*taken) if taken else None
 
 
 def heartbeat(*, claim: EvidenceClaim, progress: int = 0) -> None:
     """Extend the lease; how far it is, nobody is told.  Raises LeaseLost."""
-    _update(claim, lease_until=_lease())
+    _leases.extend(claim)
 
 
 def finish_heatmaps(*, claim: EvidenceClaim, model_sha256: str, jpegs: Mapping[UUID, bytes]) -> None:
@@ -172,12 +162,11 @@ def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool 
     """
     with transaction.atomic():
         if counts:
-            _give_back(_mine(claim), claim.video_id, attempt=claim.attempt, error=error, detail=detail)
+            _give_back(_leases.held(claim), claim, error=error, detail=detail)
             return
-        told = timezone.now() if wait_s else None
-        _update(claim, state=State.QUEUED, token=None, lease_until=None, attempts=F("attempts") - 1, published_at=told)
+        _leases.give_back_unused(claim, published_at=timezone.now() if wait_s else None)
         if not wait_s:
-            _on_commit(partial(_publish, claim.job_id, claim.kind))
+            on_commit(partial(dispatch.wake_evidence, job_id=claim.id, kind=claim.kind))
 
 
 # --- the sweeper ---------------------------------------------------------------------------------------------------
@@ -185,23 +174,15 @@ def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool 
 
 def sweep() -> int:
     """Jobs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many."""
-    now, moved = timezone.now(), 0
-    for row in EvidenceJob.objects.filter(state=State.RUNNING, lease_until__lt=now)[:BATCH]:
-        # The very lease that was read: a worker that came back in between has the better right.
-        same = EvidenceJob.objects.filter(id=row.id, state=State.RUNNING, token=row.token, lease_until__lt=now)
+
+    def expired(row: EvidenceJob, token: UUID, same: QuerySet[EvidenceJob]) -> None:
         error = f"Attempt {row.attempts}: the lease ran out at {row.lease_until}. Its worker was killed, or hung."
         detail = "Each time the process that worked on it ended without a word."
-        try:
-            with transaction.atomic():
-                _give_back(same, row.video_id, attempt=row.attempts, error=error, detail=detail)
-        except LeaseLost:
-            continue
-        moved += 1
-    untold = Q(published_at=None, created_at__lt=now - timedelta(seconds=3))  # who made it is about to publish it
-    stale = Q(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
-    waiting = EvidenceJob.objects.filter(untold | stale, state=State.QUEUED).order_by("created_at")
-    for job_id, kind in waiting.values_list("id", "kind")[:BATCH]:
-        if not _publish(job_id, kind):
+        _give_back(same, _claim_of(row, token), error=error, detail=detail)
+
+    moved = _leases.sweep(expired, EvidenceJob.objects.all(), limit=BATCH)
+    for job_id, kind in _leases.unheard().values_list("id", "kind")[:BATCH]:
+        if not dispatch.wake_evidence(job_id=job_id, kind=kind):
             break  # the broker is away; the next sweep tries again
         moved += 1
     return moved
@@ -243,48 +224,23 @@ def _has_its_faces(job: EvidenceJob) -> bool:
     return {str(face) for face in faces} == set(job.result.get("faces", ()))
 
 
-def _give_back(rows: QuerySet[EvidenceJob], video_id: UUID, *, attempt: int, error: str, detail: str) -> None:
-    """Queue again, or end as failed; in a transaction.  `rows` is the one row, if it may still be taken."""
-    changes: dict[str, Any] = {"token": None, "lease_until": None, "last_error": error[-8000:]}
-    if attempt < settings.DFD_MAX_ATTEMPTS:
-        changes |= {"state": State.QUEUED, "published_at": None}
-    else:
-        sentence = f"Given up after {attempt} attempts. {detail or 'It stopped without an answer.'}"
-        changes |= {"state": State.FAILED, "error_detail": sentence[:500], "finished_at": timezone.now()}
-    if not rows.update(**changes):
-        raise LeaseLost(str(video_id))
-    _prune_on_commit(video_id)
-    log.warning("evidence_given_back", video=str(video_id), attempt=attempt, state=str(changes["state"]))
+def _claim_of(row: EvidenceJob, token: UUID) -> EvidenceClaim:
+    return EvidenceClaim(row.id, token, row.attempts, row.video_id, row.kind)
 
 
-def _lease() -> Any:
-    return timezone.now() + timedelta(seconds=settings.DFD_LEASE_S)
-
-
-def _publish(job_id: UUID, kind: str) -> bool:
-    told = dispatch.wake_evidence(job_id=job_id, kind=kind)
-    if told:
-        EvidenceJob.objects.filter(id=job_id).update(published_at=timezone.now())
-    return told
-
-
-def _on_commit(call: Callable[[], object]) -> None:
-    transaction.on_commit(cast(Callable[[], None], call), robust=True)  # what it returns, nobody reads
+def _give_back(job: QuerySet[EvidenceJob], claim: EvidenceClaim, *, error: str, detail: str) -> None:
+    """Queue again, or end as failed; in a transaction.  `job` is the one row, if it may still be taken."""
+    sentence = f"Given up after {claim.attempt} attempts. {detail or 'It stopped without an answer.'}"
+    ended = {"state": State.FAILED, "error_detail": sentence[:500]}
+    again = _leases.give_back(job, attempt=claim.attempt, error=error, queued={}, ended=ended)
+    _prune_on_commit(claim.video_id)
+    log.warning("evidence_given_back", video=str(claim.video_id), attempt=claim.attempt, again=again)
 
 
 def _prune_on_commit(video_id: UUID) -> None:
-    _on_commit(partial(attempt_files.prune_evidence, video_id))
-
-
-def _mine(claim: EvidenceClaim) -> QuerySet[EvidenceJob]:
-    return EvidenceJob.objects.filter(id=claim.job_id, token=claim.token, state=State.RUNNING)
-
-
-def _update(claim: EvidenceClaim, **changes: Any) -> None:
-    if not _mine(claim).update(**changes):
-        raise LeaseLost(str(claim.job_id))
+    on_commit(partial(attempt_files.prune_evidence, video_id))
 
 
 def _settle(claim: EvidenceClaim, state: State, **changes: Any) -> None:
     """Leave `running`, if the claim still holds; first in a transaction.  The token stays: it names files."""
-    _update(claim, state=state, lease_until=None, finished_at=timezone.now(), **changes)
+    _leases.settle(claim, state=state, token=claim.token, finished_at=timezone.now(), **changes)

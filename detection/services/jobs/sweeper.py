@@ -10,19 +10,16 @@ from datetime import timedelta
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from detection import dispatch
 from detection.models import Analysis, ModelVersion, Stage, State
-from detection.services.jobs import analyses, orphan_files
-from detection.services.jobs.leases import LeaseLost
+from detection.services.jobs import analyses
+from detection.services.jobs.leases import GRACE
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-# A row this young is about to be published by whoever made it.
-GRACE = timedelta(seconds=3)
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,20 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    come_back_in_time()
-    given_back, given_up, full = give_back_expired()
+    """Give back what dead workers hold, wake what waited for a model, and publish again what no worker heard of."""
+    clamp_future_timestamps()
+    ended = analyses.give_back_expired()
+    given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
     models_found = wake_waiting()
     published, stopped_short = _publish()
+    full = given_back + given_up == analyses.EXPIRED_AT_ONCE
     report = SweepReport(given_back, given_up, models_found, published, more=full or stopped_short)
     if given_back or given_up or models_found or published:
         log.info("swept", given_back=given_back, given_up=given_up, models_found=models_found, published=published)
     return report
 
 
-def come_back_in_time() -> int:
+def clamp_future_timestamps() -> int:
     """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
 
     They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
@@ -70,41 +70,6 @@ def wake_waiting() -> int:
         return 0
     return Analysis.objects.filter(state=State.QUEUED, stage=Stage.AWAITING_MODEL).update(
         stage=Stage.CLASSIFY, not_before=timezone.now(), published_at=None
-    )
-
-
-def give_back_expired() -> tuple[int, int, bool]:
-    """Workers that are gone: (given back, given up, whether there may be more)."""
-    counts = {State.QUEUED: 0, State.DEAD: 0}
-    expired = list(
-        Analysis.objects.filter(state=State.RUNNING, lease_until__lt=timezone.now()).order_by("not_before")[:BATCH]
-    )
-    for row in expired:
-        # The very lease that was read: a worker that came back in between, or another sweeper, has the better right.
-        same = Analysis.objects.filter(id=row.id, state=State.RUNNING, token=row.token, lease_until__lt=timezone.now())
-        try:
-            with transaction.atomic():
-                state = analyses.give_back(
-                    same,
-                    analysis_id=row.id,
-                    video_id=row.video_id,
-                    stage=row.stage,
-                    attempt=row.attempts,
-                    error=_what_happened(row),
-                    detail=analyses.DIED_SILENTLY,
-                )
-                if row.stage == Stage.EXTRACT:
-                    orphan_files.watch(video_id=row.video_id)
-        except LeaseLost:
-            continue
-        counts[state] += 1
-    return counts[State.QUEUED], counts[State.DEAD], len(expired) == BATCH
-
-
-def _what_happened(row: Analysis) -> str:
-    return (
-        f"Attempt {row.attempts} ({row.stage}): the lease of worker {row.worker or '?'} ran out at {row.lease_until}."
-        f" It was killed, lost its database, or hung."
     )
 
 

@@ -11,33 +11,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
-from detection.services.jobs.leases import LeaseLost, lock_models
+from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_models, on_commit
 
 OPEN_RUNS = (RunState.QUEUED, RunState.RUNNING)
 
 
-@dataclass(frozen=True)
-class RunClaim:
-    """The right to work on a run, for as long as `token` is the row's."""
-
-    run_id: UUID
-    token: UUID
-    attempt: int
+BATCH = 100
+RunClaim = JobClaim
+_leases = JobLeases(TrainingRun)
 
 
 def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = True) -> TrainingRun:
@@ -57,38 +50,26 @@ def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = T
             )
         run = TrainingRun.objects.create(options=dict(options), requested_by=by)
         if publish:
-            transaction.on_commit(partial(_publish, run.id), robust=True)
+            on_commit(partial(dispatch.wake_trainer, run_id=run.id))
     return run
 
 
-def claim_run(*, run_id: UUID, worker: str) -> RunClaim | None:
+def claim(*, run_id: UUID, worker: str) -> RunClaim | None:
     """Take the run, or None: it has ended, or somebody is at it."""
-    now, token = timezone.now(), uuid4()
-    taken = TrainingRun.objects.filter(
-        Q(state=RunState.QUEUED) | Q(state=RunState.RUNNING, lease_until__lt=now), id=run_id
-    ).update(
-        state=RunState.RUNNING,
-        token=token,
-        lease_until=_lease(),
-        attempts=F("attempts") + 1,
+    taken = _leases.claim(
+        run_id,
+        TrainingRun.objects.all(),
+        finite=False,  # a terminal's may be taken up as often as somebody likes
         worker=worker[:120],
-        started_at=Coalesce(F("started_at"), now),
+        started_at=Coalesce(F("started_at"), timezone.now()),
     )
-    if not taken:
-        return None
-    return RunClaim(
-        run_id=run_id, token=token, attempt=TrainingRun.objects.values_list("attempts", flat=True).get(id=run_id)
-    )
+    return RunClaim(run_id, taken[1], taken[0].attempts) if taken else None
 
 
-def beat(*, claim: RunClaim, phase: str = "", progress: int | None = None) -> None:
+def heartbeat(*, claim: RunClaim, progress: int, phase: str = "") -> None:
     """Extend the lease; what is being done, and how far it is (0 to 100).  Raises LeaseLost."""
-    changes: dict[str, Any] = {"lease_until": _lease()}
-    if phase:
-        changes["phase"] = phase[:80]
-    if progress is not None:
-        changes["progress"] = max(0, min(100, progress))
-    _update(claim, **changes)
+    phases = {"phase": phase[:80]} if phase else {}
+    _leases.extend(claim, progress=max(0, min(100, progress)), **phases)
 
 
 def hold(*, claim: RunClaim) -> None:
@@ -96,17 +77,16 @@ def hold(*, claim: RunClaim) -> None:
 
     Raises LeaseLost when somebody has.
     """
-    rows = TrainingRun.objects.select_for_update(no_key=True)
-    if not rows.filter(id=claim.run_id, token=claim.token, state=RunState.RUNNING).values_list("pk"):
-        raise LeaseLost(str(claim.run_id))
+    if not _leases.held(claim).select_for_update(no_key=True).values_list("pk"):
+        raise LeaseLost(str(claim.id))
 
 
 def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:
     """Append one epoch to the history; an epoch that is reported again after a resume replaces what followed."""
     with transaction.atomic():
-        run = TrainingRun.objects.select_for_update().filter(id=claim.run_id, token=claim.token).first()
+        run = _leases.held(claim).select_for_update(no_key=True).first()
         if run is None:
-            raise LeaseLost(str(claim.run_id))
+            raise LeaseLost(str(claim.id))
         key = (entry.get("stage"), entry.get("epoch"))
         history = list(run.history)
         places = [k for k, old in enumerate(history) if (old.get("stage"), old.get("epoch")) == key]
@@ -116,10 +96,10 @@ def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:
 
 def note_snapshot(*, claim: RunClaim, snapshot: Snapshot, parent: ModelVersion | None) -> None:
     """What the run learns from, and which model it starts at.  Raises LeaseLost."""
-    _update(claim, snapshot=snapshot, parent=parent)
+    _leases.update(claim, snapshot=snapshot, parent=parent)
 
 
-def end_run(
+def finish(
     *,
     claim: RunClaim,
     state: RunState,
@@ -131,7 +111,7 @@ def end_run(
     error: str = "",
 ) -> None:
     """Succeeded, refused or failed, with a sentence.  Raises LeaseLost."""
-    _update(
+    _leases.settle(
         claim,
         state=state,
         message=message[:1000],
@@ -139,34 +119,32 @@ def end_run(
         metrics=dict(metrics or {}),
         gate=dict(gate or {}),
         report=report,
-        last_error=error[-8000:],
+        last_error=error[-LONGEST_ERROR:],
         progress=100,
         phase="",
-        token=None,
-        lease_until=None,
         finished_at=timezone.now(),
     )
 
 
-def release_run(*, claim: RunClaim, error: str = "", counts: bool = True) -> None:
+def finish_failed(*, claim: RunClaim, code: str, detail: str) -> None:
+    """Trying again would not help.  Raises LeaseLost."""
+    finish(claim=claim, state=RunState.FAILED, message=detail, error=code)
+
+
+def release(*, claim: RunClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
     """Give the run back, to be taken up again; or end it when its attempts are used up.  Raises LeaseLost.
 
-    With `counts` false (the worker is being stopped) the attempt does not count.
+    `error` is for the operator; who reads the run's message finds no more than that it was given up.  With `counts`
+    false (the worker is being stopped, its disk is full) the attempt does not count, and with `wait_s` no worker is
+    told at once.
     """
-    if counts and claim.attempt >= settings.DFD_MAX_ATTEMPTS:
-        sentence = f"Given up after {claim.attempt} attempts; the operator finds the last error in the run."
-        end_run(claim=claim, state=RunState.FAILED, message=sentence, error=error)
+    if not counts:
+        told = timezone.now() if wait_s else None
+        _leases.give_back_unused(claim, published_at=told, last_error=error[-LONGEST_ERROR:])
         return
-    changes: dict[str, Any] = {} if counts else {"attempts": F("attempts") - 1}
-    _update(
-        claim,
-        state=RunState.QUEUED,
-        token=None,
-        lease_until=None,
-        published_at=None,
-        last_error=error[-8000:],
-        **changes,
-    )
+    sentence = f"Given up after {claim.attempt} attempts; the operator finds the last error in the run."
+    ended = {"state": RunState.FAILED, "message": sentence, "progress": 100, "phase": ""}
+    _leases.give_back(_leases.held(claim), attempt=claim.attempt, error=error, queued={}, ended=ended)
 
 
 def unfinished_run() -> TrainingRun | None:
@@ -189,42 +167,22 @@ def wait_for_lease(*, run_id: UUID) -> None:
         time.sleep(1.0)
 
 
-def sweep_runs() -> int:
-    """Runs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many."""
-    now = timezone.now()
-    moved = 0
-    for run in TrainingRun.objects.filter(state=RunState.RUNNING, lease_until__lt=now):
-        gone = TrainingRun.objects.filter(id=run.id, token=run.token, lease_until__lt=now)
-        error = f"Attempt {run.attempts}: worker {run.worker or '?'} was killed, lost its database, or hung."
-        if run.options.get("foreground"):
-            continue  # a terminal's; `retrain --resume` takes it up
-        if run.attempts >= settings.DFD_MAX_ATTEMPTS:
-            sentence = f"Given up after {run.attempts} attempts: each time its process ended without a word."
-            moved += gone.update(
-                state=RunState.FAILED, message=sentence, last_error=error, finished_at=now, token=None, lease_until=None
-            )
-        else:
-            moved += gone.update(
-                state=RunState.QUEUED, last_error=error, token=None, lease_until=None, published_at=None
-            )
-    stale = Q(published_at=None) | Q(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
-    for run in TrainingRun.objects.filter(stale, state=RunState.QUEUED).exclude(options__foreground=True):
-        moved += _publish(run.id)
+def sweep() -> int:
+    """Runs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many.
+
+    Not those of a terminal, which `retrain --resume` takes up.
+    """
+    of_workers = Q(options__foreground=False) | Q(options__foreground__isnull=True)
+    moved = _leases.sweep(_give_back_expired, TrainingRun.objects.filter(of_workers), limit=BATCH)
+    for run_id in _leases.unheard().filter(of_workers).values_list("id", flat=True)[:BATCH]:
+        if not dispatch.wake_trainer(run_id=run_id):
+            break  # the broker is away; the next sweep tries again
+        moved += 1
     return moved
 
 
-def _publish(run_id: UUID) -> bool:
-    told = dispatch.wake_trainer(run_id=run_id)
-    if told:
-        TrainingRun.objects.filter(id=run_id).update(published_at=timezone.now())
-    return told
-
-
-def _lease() -> Any:
-    return timezone.now() + timedelta(seconds=settings.DFD_LEASE_S)
-
-
-def _update(claim: RunClaim, **changes: Any) -> None:
-    mine = TrainingRun.objects.filter(id=claim.run_id, token=claim.token, state=RunState.RUNNING)
-    if not mine.update(**changes):
-        raise LeaseLost(str(claim.run_id))
+def _give_back_expired(run: TrainingRun, token: UUID, same: QuerySet[TrainingRun]) -> None:
+    error = f"Attempt {run.attempts}: worker {run.worker or '?'} was killed, lost its database, or hung."
+    sentence = f"Given up after {run.attempts} attempts: each time its process ended without a word."
+    ended = {"state": RunState.FAILED, "message": sentence}
+    _leases.give_back(same, attempt=run.attempts, error=error, queued={}, ended=ended)

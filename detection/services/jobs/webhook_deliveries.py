@@ -19,11 +19,11 @@ import json
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 from django.contrib.auth import get_user_model
@@ -35,6 +35,7 @@ from django.utils import timezone
 from detection import dispatch, outbound_urls
 from detection.errors import Refused
 from detection.models import Analysis, DatasetVideo, DeliveryState, Verdict, Video, Webhook, WebhookDelivery
+from detection.services.jobs.leases import FREED, Claim, LeaseLost, Leases
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +58,6 @@ PREFIX = "whsec_"
 DISABLED = f"Disabled after {MAX_FAILURES} failed attempts in a row. Delete it, and create it anew when it answers."
 
 
-class LeaseLost(Exception):
-    """The webhook was removed, or is another worker's by now: stop."""
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One attempt.  `at` is ISO 8601; `status` HTTP's, or None; `error` a sentence, empty on success."""
@@ -72,21 +69,21 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class WebhookClaim:
-    """The right to send to a webhook, for as long as `token` is the row's."""
+class WebhookClaim(Claim):
+    """The right to send to a webhook."""
 
-    webhook_id: UUID
     url: str
-    secret: str
-    token: UUID
+    secret: str = field(repr=False)
 
 
 # --- the owner's side ------------------------------------------------------------------------------------------------
 
 
 def register(*, owner: AbstractBaseUser, url: str) -> Webhook:
-    """A webhook with a new secret, to be shown once.  Raises Refused: `invalid_url`, `forbidden_address`,
-    `too_many_webhooks`."""
+    """Create a webhook with a new secret, to be shown once.
+
+    Raises Refused `invalid_url`, `forbidden_address` or `too_many_webhooks`.
+    """
     outbound_urls.parse(url)
     with transaction.atomic():
         list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner.pk).values_list("pk"))
@@ -108,13 +105,15 @@ def remove(*, webhook: Webhook) -> None:
     """Nothing more is sent.  The row stays a while: a task that ends at this moment may be writing a delivery."""
     now = timezone.now()
     with transaction.atomic():
-        Webhook.objects.filter(pk=webhook.pk).update(removed_at=now, token=None, lease_until=None)
+        Webhook.objects.filter(pk=webhook.pk).update(removed_at=now, **FREED)
         _give_up(WebhookDelivery.objects.filter(webhook=webhook), now)
 
 
 def sign(*, secret: str, delivery_id: UUID, timestamp: int, body: str) -> str:
-    """The header `webhook-signature`, as the Standard Webhooks specification has it:
-    `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`."""
+    """Return the header `webhook-signature`, as the Standard Webhooks specification has it.
+
+    That is `v1,` and the base64 of HMAC-SHA256 over `<id>.<timestamp>.<body>`, the key being what follows `whsec_`.
+    """
     key = base64.b64decode(secret.removeprefix(PREFIX))
     digest = hmac.new(key, f"{delivery_id}.{timestamp}.{body}".encode(), hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
@@ -221,19 +220,17 @@ def _wake(webhook_id: UUID) -> None:
 
 def claim(*, webhook_id: UUID) -> WebhookClaim | None:
     """The right to send, or None: another is at it, it pauses after a failure, is disabled, or gone."""
-    now, token = timezone.now(), uuid4()
-    if not _free(now).filter(id=webhook_id).update(token=token, lease_until=now + LEASE):
+    taken = _leases.take(webhook_id, _free(timezone.now()))
+    if taken is None:
         return None
-    row = Webhook.objects.get(id=webhook_id)
-    return WebhookClaim(webhook_id=row.id, url=row.url, secret=row.secret, token=token)
+    row, token = taken
+    return WebhookClaim(row.id, token, row.url, row.secret)
 
 
 def next_due(*, claim: WebhookClaim) -> WebhookDelivery | None:
     """What has waited longest.  Extends the lease; raises LeaseLost."""
-    now = timezone.now()
-    if not _mine(claim).update(lease_until=now + LEASE):
-        raise LeaseLost(str(claim.webhook_id))
-    return _due(now).filter(webhook_id=claim.webhook_id).order_by("not_before").first()
+    _leases.extend(claim)
+    return _due(timezone.now()).filter(webhook_id=claim.id).order_by("not_before").first()
 
 
 def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) -> bool:
@@ -241,35 +238,35 @@ def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) 
     now, sent = timezone.now(), not attempt.error
     row = WebhookDelivery.objects.filter(id=delivery.id)
     with transaction.atomic():
-        webhook = _mine(claim).select_for_update(no_key=True).first()
+        webhook = _leases.held(claim).select_for_update(no_key=True).first()
         if webhook is None:
-            raise LeaseLost(str(claim.webhook_id))
+            raise LeaseLost(str(claim.id))
         attempts = delivery.attempts + 1
         row.update(attempts=attempts, log=[*delivery.log, asdict(attempt)][-LOG_ENTRIES:])
         if sent:
             row.update(state=DeliveryState.DELIVERED, ended_at=now)
-            _mine(claim).update(failures=0, last_error="")
+            _leases.update(claim, failures=0, last_error="")
             return True
         if attempts >= MAX_FAILURES:
             row.update(state=DeliveryState.FAILED, ended_at=now)
         else:
             row.update(not_before=now + pause(attempts))
         failures = webhook.failures + 1
-        _mine(claim).update(failures=failures, last_error=attempt.error[:300], not_before=now + pause(failures))
+        _leases.update(claim, failures=failures, last_error=attempt.error[:300], not_before=now + pause(failures))
         if failures >= MAX_FAILURES:
-            _mine(claim).update(disabled_at=now)
-            _give_up(WebhookDelivery.objects.filter(webhook_id=claim.webhook_id), now)
-            log.warning("webhook_disabled", webhook=str(claim.webhook_id), error=attempt.error)
+            _leases.update(claim, disabled_at=now)
+            _give_up(WebhookDelivery.objects.filter(webhook_id=claim.id), now)
+            log.warning("webhook_disabled", webhook=str(claim.id), error=attempt.error)
     return False
 
 
 def release(*, claim: WebhookClaim) -> None:
     """Let others send; what has come in meanwhile was told to nobody, so a worker is told now."""
-    _mine(claim).update(token=None, lease_until=None)
+    _leases.held(claim).update(**FREED)
     now = timezone.now()
-    waiting = _due(now).filter(webhook_id=claim.webhook_id)
-    if _free(now).filter(id=claim.webhook_id).exists() and waiting.exists():
-        _wake(claim.webhook_id)
+    waiting = _due(now).filter(webhook_id=claim.id)
+    if _free(now).filter(id=claim.id).exists() and waiting.exists():
+        _wake(claim.id)
 
 
 def pause(failures: int) -> timedelta:
@@ -326,8 +323,11 @@ def _due(now: datetime) -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(state=DeliveryState.WAITING, not_before__lte=now)
 
 
-def _mine(claim: WebhookClaim) -> QuerySet[Webhook]:
-    return Webhook.objects.filter(id=claim.webhook_id, token=claim.token, removed_at=None, owner__is_active=True)
+def _holdable() -> QuerySet[Webhook]:
+    return Webhook.objects.filter(removed_at=None, owner__is_active=True)
+
+
+_leases = Leases(_holdable, length=lambda: LEASE)
 
 
 def _give_up(rows: QuerySet[WebhookDelivery], now: datetime) -> None:

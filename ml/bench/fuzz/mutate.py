@@ -1,4 +1,4 @@
-"""Mutations of video files: the same seed and number give the same bytes, wherever and whenever."""
+"""Mutations of video files; the same seed and number give the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Mutant:
 
 
 def read_seeds(paths: Sequence[Path]) -> list[Seed]:
-    """In the order given."""
+    """Read the files in the order given."""
     return [Seed(path.name, path.suffix or ".bin", path.read_bytes()) for path in paths]
 
 
 def mutant(seeds: Sequence[Seed], *, key: int, number: int, bait: Bait) -> Mutant:
-    """The mutant of this number.  With the same seeds, key and bait it is always the same.
+    """Return the mutant of this number; with the same seeds, key and bait it is always the same.
 
-    The first numbers are the seeds as they are.  Large seeds come up less often: they cost the most time.
+    The first numbers are the unchanged seeds.  Large seeds come up less often, as they cost the most time.
     """
     if number < len(seeds):
         return Mutant(number, seeds[number].name, seeds[number].suffix, seeds[number].data, "as it is")
@@ -132,7 +132,7 @@ def _truncate(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _number(data: bytearray, dice: Random, bait: Bait) -> str:
-    """An odd number somewhere, in either order of bytes."""
+    """Write an odd number somewhere, in either byte order."""
     if len(data) < 8:
         return _NONE
     at = dice.randrange(min(len(data), dice.choice((_HEAD, len(data)))) - 4)
@@ -142,7 +142,7 @@ def _number(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _address(data: bytearray, dice: Random, bait: Bait) -> str:
-    """A name of the bait over what is there, or between it."""
+    """Write a name of the bait over or between what is there."""
     target = bait.target(dice).encode()
     at = dice.randrange(len(data) + 1)
     data[at : at + len(target) * dice.randrange(2)] = target
@@ -153,7 +153,7 @@ def _address(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _four_letters(data: bytearray, dice: Random, bait: Bait) -> str:
-    """One four-letter code for another."""
+    """Replace one four-letter code by another."""
     at = _find(data, _WORDS, dice)
     if at is None:
         return _NONE
@@ -163,7 +163,7 @@ def _four_letters(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _box_size(data: bytearray, dice: Random, bait: Bait) -> str:
-    """The length before an mp4 box, or after the code of an AVI chunk."""
+    """Change the length before an mp4 box, or after the code of an AVI chunk."""
     at = _find(data, _WORDS, dice)
     if at is None:
         return _NONE
@@ -179,7 +179,7 @@ def _box_size(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _element_size(data: bytearray, dice: Random, bait: Bait) -> str:
-    """The length of a Matroska element."""
+    """Change the length of a Matroska element."""
     at = _find(data, _EBML, dice)
     if at is None:
         return _NONE
@@ -192,7 +192,7 @@ def _element_size(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _count(data: bytearray, dice: Random, bait: Bait) -> str:
-    """How many entries a table of an mp4 says that it has, or what one of them says."""
+    """Change the number of entries of an mp4 table, or one of its entries."""
     at = _find(data, _COUNTED, dice)
     if at is None:
         return _NONE
@@ -204,7 +204,7 @@ def _count(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _sides(data: bytearray, dice: Random, bait: Bait) -> str:
-    """Width and height, where the container keeps them."""
+    """Change width and height, where the container stores them."""
     width, height = dice.choice(_SIDES), dice.choice(_SIDES)
     if data[:4] == b"DKIF" and len(data) > 16:
         struct.pack_into("<HH", data, 12, width, height)
@@ -226,7 +226,7 @@ def _sides(data: bytearray, dice: Random, bait: Bait) -> str:
 
 
 def _elsewhere(data: bytearray, dice: Random, bait: Bait) -> str:
-    """An mp4 whose samples are said to lie in another file: a data reference to the bait."""
+    """Point an mp4's samples to another file: a data reference to the bait."""
     target = bait.target(dice).encode()
     path = [b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"]
     boxes = _walk(data, path)
@@ -248,7 +248,7 @@ def _url(target: bytes) -> bytes:
 
 
 def _alias(target: bytes) -> bytes:
-    """What QuickTime keeps of another file: a record of 150 bytes, and its path as type 2 and 18."""
+    """Return QuickTime's record of another file: 150 bytes, and its path as types 2 and 18."""
     name = target.rsplit(b"/", 1)[-1][:63]
     record = bytearray(150)
     record[50] = len(name)
@@ -261,7 +261,7 @@ def _alias(target: bytes) -> bytes:
 
 
 def _walk(data: bytearray, path: Sequence[bytes]) -> list[int] | None:
-    """Where the first box of this path begins, and each that it lies in; sizes of 32 bits only."""
+    """Return where the first box of this path and each of its parents begin; 32-bit sizes only."""
     found: list[int] = []
     at, end = 0, len(data)
     for name in path:
@@ -287,7 +287,7 @@ def _chunk(data: bytearray, dice: Random) -> tuple[int, int]:
 
 
 def _find(data: bytearray, codes: Sequence[bytes], dice: Random) -> int | None:
-    """Where one of the codes stands, by chance; mostly near the head, where there are more of them."""
+    """Return a random position of one of the codes, or None."""
     for code in dice.sample(codes, len(codes)):
         places: list[int] = []
         at = data.find(code)

@@ -1,6 +1,6 @@
-"""Files that pose as video and ask a decoder to open something else.
+"""Files that pose as video and make a decoder open something else.
 
-What they ask for is bait: an address and two files that nobody touches unless a decoder has obeyed.
+They name bait: an address and two files that nothing touches unless a decoder obeys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2mp41"
 
 @dataclass(frozen=True)
 class Bait:
-    """What scripts name.  The files lie beside the mutants too, as some scripts may name neighbours only."""
+    """What scripts name.  The files also lie beside the mutants, as some scripts can name neighbours only."""
 
     port: int
     """Of 127.0.0.1, TCP and UDP."""
@@ -22,12 +22,12 @@ class Bait:
     text: Path
 
     def target(self, dice: Random) -> str:
-        """One way of naming it; half of the time one that a script is obeyed with most easily."""
+        """Return one way of naming it; half of the time one that is obeyed most easily."""
         easy = (self.video.name, str(self.video), f"http://127.0.0.1:{self.port}/a.ts")
         return dice.choice(easy if dice.random() < 0.5 else self.targets())
 
     def targets(self) -> tuple[str, ...]:
-        """Every way of naming the bait that FFmpeg knows a protocol for."""
+        """Return every way of naming the bait for which FFmpeg has a protocol."""
         host = f"127.0.0.1:{self.port}"
         return (
             self.video.name,
@@ -99,13 +99,13 @@ NAMES = tuple(sorted(_SCRIPTS))
 
 
 def script(name: str, bait: Bait, dice: Random) -> bytes:
-    """The script of this name, filled with bait."""
+    """Return the script of this name, filled with bait."""
     a, b = bait.target(dice), bait.target(dice)
     return _SCRIPTS[name].format(a=a, b=b, port=bait.port).encode()
 
 
 def posing(text: bytes, seed: bytes, dice: Random) -> tuple[bytes, str]:
-    """(the script with or without a video around it, how): alone, after a video's head, before or inside one."""
+    """Return the script, alone or with a video around it, and where it stands."""
     match dice.randrange(6):
         case 0:
             return FTYP + text, "after ftyp"

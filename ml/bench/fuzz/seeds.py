@@ -1,4 +1,4 @@
-"""Small sound clips in many containers and codecs, to be mutated."""
+"""Write small valid clips in many containers and codecs, to be mutated."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MUXER = {"fragmented.mp4": {"movflags": "frag_keyframe+empty_moov"}}
 
 
 def write_seeds(folder: Path) -> list[Path]:
-    """One clip of 24 frames, 96 x 64, for each kind that this FFmpeg can encode."""
+    """Write a clip of 24 frames, 96 x 64, for each kind that this FFmpeg can encode; return the paths."""
     made = []
     for name, codec, pixels, options in _KINDS:
         path = folder / name

@@ -1,1 +1,1 @@
-"""Layouts of public data sets, read without opening a video."""
+"""Read the layouts of public data sets without opening a video."""

@@ -1,4 +1,4 @@
-"""The files of a data set's folder, found once, and matched by folder and stem whatever their case and suffix.
+"""The files of a data set's folder, matched by folder and stem whatever their case and suffix.
 
 Lists that come with data sets name `.mp4` files where a copy may have `.avi`, and folders in another case.
 """
@@ -26,11 +26,11 @@ MAX_NAME = 60
 
 
 class DatasetError(Exception):
-    """The folder cannot be read as a data set; the message is a sentence that names the next step."""
+    """The folder cannot be read as a data set; the message is a sentence with the next step."""
 
 
 def shown(text: str) -> str:
-    """A name as text that any database, terminal and JSON takes: what cannot be printed is escaped."""
+    """Return a name as text for databases, terminals and JSON; unprintable characters are escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
@@ -44,7 +44,7 @@ def _escaped(char: str) -> str:
 
 @dataclass(frozen=True)
 class DatasetItem:
-    """One video.  `path` is absolute; `relative` is below the data set's folder, and safe to store and print."""
+    """One video.  `path` is absolute; `relative` is below the data set's folder, safe to store and print."""
 
     path: Path
     relative: str
@@ -58,7 +58,7 @@ class DatasetItem:
 
 
 def identity_name(text: str) -> str:
-    """Short enough for the database, and still one name a person."""
+    """Return a name short enough for the database, still unique per person."""
     text = shown(text)
     if len(text) <= MAX_IDENTITY:
         return text
@@ -67,7 +67,7 @@ def identity_name(text: str) -> str:
 
 
 def split_suffix(name: str) -> tuple[str, str]:
-    """The name without its video suffix, and the suffix in lower case (empty where it is none)."""
+    """Return the name without its video suffix, and the suffix in lower case (empty if it has none)."""
     stem, dot, ending = name.rpartition(".")
     suffix = f".{ending.lower()}" if dot else ""
     return (stem, suffix) if stem and suffix in VIDEO_SUFFIXES else (name, "")
@@ -75,30 +75,34 @@ def split_suffix(name: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """`relative` is the path below the folder as the file system has it, with `/`."""
+    """A file; `relative` is its path below the folder, with `/`."""
 
     path: Path
     relative: str
 
     @property
     def folders(self) -> tuple[str, ...]:
+        """Return the names of the folders above it."""
         return tuple(self.relative.split("/")[:-1])
 
     @property
     def name(self) -> str:
+        """Return the file's name."""
         return self.relative.rsplit("/", 1)[-1]
 
     @property
     def stem(self) -> str:
+        """Return the name without its video suffix."""
         return split_suffix(self.name)[0]
 
     @property
     def is_video(self) -> bool:
+        """Return whether it has a video suffix."""
         return bool(split_suffix(self.name)[1])
 
 
 class FileTree:
-    """Every file below a folder but hidden ones and links that lead out of it."""
+    """Every file below a folder, except hidden ones and links that lead out of it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -114,15 +118,15 @@ class FileTree:
             self._stems.setdefault(split_suffix(file.relative)[0].lower(), []).append(file)
 
     def named(self, name: str) -> list[FoundFile]:
-        """The files of this name (lower case), in whatever folder."""
+        """Return the files of this name (lower case), in any folder."""
         return [file for file in self.files if file.name.lower() == name]
 
     def by_stem(self, relative: str) -> list[FoundFile]:
-        """All videos of this folder and stem: every copy of what a list names."""
+        """Return all videos of this folder and stem: every copy of what a list names."""
         return self._stems.get(split_suffix(relative)[0].lower(), [])
 
     def best(self, relative: str) -> list[FoundFile]:
-        """The file itself, else the same name in another case, else videos of the same stem."""
+        """Return the file itself, else the same name in another case, else videos of the same stem."""
         exact = self._exact.get(relative)
         return [exact] if exact else self._lower.get(relative.lower()) or self.by_stem(relative)
 
@@ -155,7 +159,10 @@ def _stays_inside(link: Path, root: Path) -> bool:
 
 
 def read_text(file: FoundFile) -> str:
-    """A list's text; bytes that are not UTF-8 stay what file names are in Python, so that they still match."""
+    """Return a list's text.  Raises DatasetError.
+
+    Bytes that are not UTF-8 stay as Python has them in file names, so that they still match.
+    """
     try:
         if file.path.stat().st_size > MAX_LIST_BYTES:
             raise DatasetError(f"{shown(file.relative)} is too large for a list. Move it elsewhere and try again.")
@@ -165,16 +172,19 @@ def read_text(file: FoundFile) -> str:
 
 
 def read_json(file: FoundFile) -> Any:
+    """Return a list's JSON.  Raises DatasetError."""
     try:
         return json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{shown(file.relative)} is no sound JSON. Fetch it again.") from error
+        raise DatasetError(f"{shown(file.relative)} is not valid JSON. Fetch it again.") from error
 
 
 def folder_label(file: FoundFile, root_name: str = "") -> Label | None:
-    """What folders named `real` or `fake` say: the nearest above the file, or else the data set's own folder.
+    """Return the label that folders named `real` or `fake` give, or None.
 
-    Raises DatasetError where the folders above the file contradict each other.
+    The nearest above the file counts, else the data set's own folder.  Raises DatasetError if the folders above the
+    file
+    contradict each other.
     """
     said = {name.lower() for name in file.folders} & {"real", "fake"}
     if len(said) == 2:
@@ -186,7 +196,7 @@ def folder_label(file: FoundFile, root_name: str = "") -> Label | None:
 
 
 def check_label(file: FoundFile, label: Label, *, folder: Label | None, source: str) -> None:
-    """Raises DatasetError where a list contradicts the folder."""
+    """Raise DatasetError if a list contradicts the folder."""
     if folder is not None and folder != label:
         raise DatasetError(
             f"{shown(file.relative)} is {label.name.lower()} in {shown(source)}, but its folder says"

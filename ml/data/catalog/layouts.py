@@ -1,7 +1,7 @@
 """The layouts of the data sets: from the files of a folder to labelled videos.
 
 One person has one name in all sets of one maker: FaceForensics++ `ff183`, its actors `dfd06`, Celeb-DF `cdf32` (or
-`cdfyt00170`), DFDC `dfdc_<folder>`; what a folder or a CSV calls someone is prefixed with the set's name.
+`cdfyt00170`), DFDC `dfdc_<folder>`; names from folders or CSV files are prefixed with the set's name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _STRICTEST = ("test", "val", "train", "")
 
 @dataclass(frozen=True)
 class Layout:
-    """The videos, what the set's lists name and the folder lacks, and sentences on what was left alone."""
+    """The videos, files that the set's lists name but the folder lacks, and sentences about what was skipped."""
 
     items: Sequence[DatasetItem]
     missing: Sequence[str] = ()
@@ -66,6 +66,7 @@ def _left_alone(count: int, why: str) -> list[str]:
 
 
 def read_celeb(tree: FileTree, dataset: str) -> Layout:
+    """Read Celeb-DF (v1 and v2).  Raises DatasetError."""
     placed = {file: _celeb_folder(file) for file in tree.videos}
     tests, missing, notes = _celeb_tests(tree, placed)
     items, odd = [], 0
@@ -101,7 +102,7 @@ def read_celeb(tree: FileTree, dataset: str) -> Layout:
 
 
 def _celeb_folder(file: FoundFile) -> tuple[str, str] | None:
-    """The set's folder (lower case) that the file is in, and the path from there on."""
+    """Return the set's folder (lower case) that holds the file, and the path from there on."""
     for index, part in enumerate(file.folders):
         if part.lower() in CELEB_FOLDERS:
             return part.lower(), "/".join((*file.folders[index:], file.name))
@@ -111,7 +112,7 @@ def _celeb_folder(file: FoundFile) -> tuple[str, str] | None:
 def _celeb_tests(
     tree: FileTree, placed: dict[FoundFile, tuple[str, str] | None]
 ) -> tuple[set[FoundFile], list[str], list[str]]:
-    """The test videos, those that are missing, and notes.  In the list, and only there, 1 means real."""
+    """Return the test videos, missing ones, and notes.  In this list, and only there, 1 means real."""
     by_key: dict[str, list[FoundFile]] = {}
     for file, found in placed.items():
         if found:
@@ -146,6 +147,7 @@ def _celeb_tests(
 
 
 def read_ffpp(tree: FileTree, dataset: str) -> Layout:
+    """Read FaceForensics++ and DeepFakeDetection.  Raises DatasetError."""
     split_of, partners, notes = _ff_splits(tree)
     items = []
     masks = elsewhere = odd = 0
@@ -175,7 +177,7 @@ def read_ffpp(tree: FileTree, dataset: str) -> Layout:
 
 
 def _ff_item(file: FoundFile, dataset: str, label: Label, below: tuple[str, ...]) -> tuple[DatasetItem, bool]:
-    """The item, without its split, and whether its name is in the set's form."""
+    """Return the item, without its split, and whether its name has the set's form."""
     pair = _FF_FAKE.fullmatch(file.stem) or _DFD_FAKE.match(file.stem)
     single = _FF_REAL.fullmatch(file.stem) or _DFD_REAL.match(file.stem)
     if pair and label == Label.REAL:
@@ -200,7 +202,7 @@ def _ff_item(file: FoundFile, dataset: str, label: Label, below: tuple[str, ...]
 
 
 def _ff_splits(tree: FileTree) -> tuple[dict[str, str], dict[str, set[str]], list[str]]:
-    """The split of each identity, each number's partners (fakes exist in both orders), and notes."""
+    """Return the split of each identity, each number's partners (fakes exist in both orders), and notes."""
     split_of: dict[str, str] = {}
     partners: dict[str, set[str]] = {}
     for split in ("train", "val", "test"):
@@ -237,14 +239,14 @@ def _are_ids(pair: list[Any]) -> bool:
 
 @dataclass(frozen=True)
 class DfdcList:
-    """A part's list and its rows: name, label, split."""
+    """A part's list with its rows: name, label, split."""
 
     source: FoundFile
     rows: tuple[tuple[str, str, str], ...]
 
 
 def dfdc_lists(tree: FileTree, *, broken_raises: bool = False) -> list[DfdcList]:
-    """The set's lists; files of these names that are something else are not ours to judge."""
+    """Return the set's lists; other files of these names are ignored."""
     lists = []
     for source in tree.named("metadata.json"):
         try:
@@ -264,6 +266,7 @@ def dfdc_lists(tree: FileTree, *, broken_raises: bool = False) -> list[DfdcList]
 
 
 def read_dfdc(tree: FileTree, dataset: str) -> Layout:
+    """Read DFDC.  Raises DatasetError."""
     items: dict[FoundFile, DatasetItem] = {}
     missing = []
     for found in dfdc_lists(tree, broken_raises=True):
@@ -303,7 +306,7 @@ def read_dfdc(tree: FileTree, dataset: str) -> Layout:
 
 
 def _add(items: dict[FoundFile, DatasetItem], file: FoundFile, item: DatasetItem, source: FoundFile) -> None:
-    """Two rows may name one file only if they agree."""
+    """Add an item; raise DatasetError if two rows disagree about a file."""
     if items.setdefault(file, item).label != item.label:
         raise DatasetError(
             f"{shown(source.relative)} calls {shown(file.relative)} both real and fake. Correct the list; nothing was"
@@ -315,6 +318,7 @@ def _add(items: dict[FoundFile, DatasetItem], file: FoundFile, item: DatasetItem
 
 
 def read_folder(tree: FileTree, dataset: str) -> Layout:
+    """Read folders named `real` and `fake`.  Raises DatasetError."""
     items = []
     for file in tree.videos:
         label = folder_label(file, tree.root.name)
@@ -326,16 +330,16 @@ def read_folder(tree: FileTree, dataset: str) -> Layout:
 
 
 def csv_rows(source: FoundFile) -> list[dict[str, str]]:
-    """The rows by their columns in lower case; a cell that is not there is empty."""
+    """Return the rows by their columns in lower case; missing cells are empty.  Raises DatasetError."""
     try:
         reader = csv.DictReader(io.StringIO(read_text(source), newline=""), restval="")
         return [{str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
     except csv.Error as error:
-        raise DatasetError(f"{shown(source.relative)} is no sound CSV ({error}). Correct it and try again.") from error
+        raise DatasetError(f"{shown(source.relative)} is not valid CSV ({error}). Correct it and try again.") from error
 
 
 def csv_lists(tree: FileTree) -> list[FoundFile]:
-    """CSV files directly in the folder that have the columns path and label."""
+    """Return CSV files directly in the folder with the columns path and label."""
     top = [file for file in tree.files if not file.folders and file.name.lower().endswith(".csv")]
     return [file for file in top if {"path", "label"} <= _columns(file)]
 
@@ -348,6 +352,7 @@ def _columns(file: FoundFile) -> set[str]:
 
 
 def read_csv(tree: FileTree, dataset: str, list_file: str) -> Layout:
+    """Read the videos that a CSV file names.  Raises DatasetError."""
     sources = tree.best(list_file) if list_file else csv_lists(tree)
     if len(sources) != 1:
         what = "no CSV file" if not sources else "more than one CSV file"
@@ -384,7 +389,7 @@ def read_csv(tree: FileTree, dataset: str, list_file: str) -> Layout:
 
 
 def _inside(root: Path, text: str, where: str) -> str:
-    """The path below the data set's folder.  Raises DatasetError when it leads out of it."""
+    """Return the path below the data set's folder.  Raises DatasetError if it leads out of it."""
     parts: list[str] = []
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute():

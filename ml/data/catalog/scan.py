@@ -1,6 +1,6 @@
-"""What a folder of a known data set holds: for each video its label, the people in it, the forgery and the set's split.
+"""Scan a folder of a known data set: for each video its label, people, forgery method and the set's split.
 
-Nothing is written and no video is opened.  The layouts themselves are in `ml.data.catalog.layouts`.
+Nothing is written and no video is opened.  The layouts are in `ml.data.catalog.layouts`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FORMATS = ("celeb-df", "ffpp", "dfdc", "folder", "csv")
 
 @dataclass(frozen=True)
 class DatasetScan:
-    """`missing`: what the set's lists name and the folder lacks.  `notes`: sentences on what was left alone."""
+    """`missing`: files that the set's lists name but the folder lacks.  `notes`: sentences about what was skipped."""
 
     format: str
     name: str
@@ -31,7 +31,7 @@ class DatasetScan:
 
 
 def scan(path: Path, format: str | None = None, *, name: str | None = None) -> DatasetScan:
-    """Read the folder (or CSV file) at `path`; the format is guessed where none is given.
+    """Read the folder (or CSV file) at `path`; the format is guessed if none is given.
 
     Raises DatasetError: nothing there, an unknown layout, a list that contradicts a folder.
     """
@@ -62,7 +62,7 @@ def scan(path: Path, format: str | None = None, *, name: str | None = None) -> D
 
 
 def _default_name(format: str, root: Path) -> str:
-    """The set's own name, so that it is the same wherever a copy lies; for one's own videos the folder's."""
+    """Return the set's own name, the same for every copy; for one's own videos the folder's."""
     if format in ("folder", "csv"):
         return re.sub(r"[^\w.-]+", "-", shown(root.name))[:MAX_NAME].strip("-") or "dataset"
     version = re.search(r"v[12]\b", root.name.lower())

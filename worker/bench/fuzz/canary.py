@@ -38,6 +38,7 @@ class Canary:
 
     @property
     def watches_files(self) -> bool:
+        """Whether the system tells of files that are read."""
         return self._notify is not None
 
     def touched(self) -> list[str]:

@@ -62,6 +62,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
+        """The report for programs."""
         return asdict(self) | {"outcomes": dict(self.outcomes.most_common())}
 
 

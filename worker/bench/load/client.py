@@ -272,6 +272,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def main() -> int:
+    """Read a plan from stdin, carry it out, and write a line of JSON a second to stdout."""
+
     def say(line: dict[str, Any]) -> None:
         print(json.dumps(line), flush=True)
 

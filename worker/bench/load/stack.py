@@ -50,7 +50,7 @@ class Server:
 
 
 @dataclass
-class Watch:
+class ResourceMonitor:
     """Memory of the web processes (resident bytes) by requests done, and processor seconds of web, worker, others."""
 
     server: Server
@@ -59,7 +59,7 @@ class Watch:
     """Of `memory`, the first after warming up."""
     _used: list[tuple[float, float, float, float]] = field(default_factory=list)
 
-    def look(self, line: dict[str, Any]) -> None:
+    def sample(self, line: dict[str, Any]) -> None:
         """Before the clients begin, and once a second with what they say."""
         self.memory.append((int(line["done"]), sum(_resident(p) for p in family(self.server.web))))
         if line["warm"]:
@@ -84,6 +84,7 @@ class Watch:
         }
 
     def memory_report(self) -> dict[str, Any] | None:
+        """Resident bytes of the web processes, and how they grew by requests; None where they do not run here."""
         if self.server.web is None or not self.memory:
             return None
         warm = self.memory[self.warm_at] if self.warm_at is not None else self.memory[-1]
@@ -112,12 +113,12 @@ def slope_of(points: Sequence[tuple[int, int]]) -> float | None:
 
 def measure(server: Server, plan: Plan, *, limit_ms: float, say: Callable[[str], None]) -> dict[str, Any]:
     """Let the clients loose on the server; the report as the command prints it.  Raises LoadTestError."""
-    watch, flat = Watch(server), plan.pace_s == 0
-    watch.look({"done": 0, "warm": False})
-    result = _clients(plan, watch, say)
-    if flat and watch.memory:
-        enough = watch.memory[-1][0] * WARM_SHARE
-        watch.warm_at = next(k for k, (done, _) in enumerate(watch.memory) if done >= enough)
+    monitor, flat = ResourceMonitor(server), plan.pace_s == 0
+    monitor.sample({"done": 0, "warm": False})
+    result = _clients(plan, monitor, say)
+    if flat and monitor.memory:
+        enough = monitor.memory[-1][0] * WARM_SHARE
+        monitor.warm_at = next(k for k, (done, _) in enumerate(monitor.memory) if done >= enough)
     return {
         "url": plan.url,
         "mode": "flat" if flat else "polling",
@@ -125,13 +126,13 @@ def measure(server: Server, plan: Plan, *, limit_ms: float, say: Callable[[str],
         "pace_s": plan.pace_s,
         "limit_ms": limit_ms,
         **result,
-        "memory": watch.memory_report(),
-        "cores_used": watch.cores(),
+        "memory": monitor.memory_report(),
+        "cores_used": monitor.cores(),
         "machine": host.facts(),
     }
 
 
-def _clients(plan: Plan, watch: Watch, say: Callable[[str], None]) -> dict[str, Any]:
+def _clients(plan: Plan, monitor: ResourceMonitor, say: Callable[[str], None]) -> dict[str, Any]:
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.bench.load.client"],
         cwd=settings.BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent,
@@ -147,7 +148,7 @@ def _clients(plan: Plan, watch: Watch, say: Callable[[str], None]) -> dict[str, 
                 return dict(line["result"])
             if "error" in line:
                 raise LoadTestError(line["error"])
-            watch.look(line)
+            monitor.sample(line)
             say(f"{line['done']:,} requests, {line['ended']} videos done")
     finally:
         process.kill()

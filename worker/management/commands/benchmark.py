@@ -5,29 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from argparse import ArgumentTypeError
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from worker.management.files import files_in
+from worker.management.arguments import between, files_in
 from worker.process import host
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".ts"}
-
-
-def between(least: int, most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        found = int(text) if text.isdecimal() else least - 1
-        if not least <= found <= most:
-            raise ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
-        return found
-
-    return number
-
-
 count = between(0, 100)
 
 

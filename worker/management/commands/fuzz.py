@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from worker.management.files import files_in
+from worker.management.arguments import files_in
 
 DEMO_CLIPS = settings.BASE_DIR / "demo" / "clips"
 

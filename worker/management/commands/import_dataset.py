@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ from detection.services.learning import datasets
 from ml.config import Label
 from ml.data.catalog.files import shown
 from ml.data.catalog.scan import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
+from ml.progress import ProgressBar
 from worker.process import runtime
 from worker.process.extraction_child import quiet_logging
 from worker.process.extraction_pool import ExtractionError, extract_all
@@ -101,7 +100,7 @@ class Command(BaseCommand):
 
     def _register(self, items: Sequence[DatasetItem], report: _Report) -> None:
         owner = datasets.dataset_owner()
-        with _Progress("registered", len(items)) as progress:
+        with _bar("registered", len(items)) as progress:
             for item in items:
                 try:
                     done = datasets.register_item(
@@ -135,8 +134,8 @@ class Command(BaseCommand):
     def _extract(self, workers: int, report: _Report) -> None:
         name = report.found.name
         ids = [pk for pk, video in datasets.open_extractions(dataset=name) if video in report.videos]
-        with _Progress("extracted", len(ids)) as progress:
-            extract_all(ids=ids, workers=workers, ended=progress.step, waiting=progress.wait)
+        with _bar("extracted", len(ids)) as progress:
+            extract_all(ids=ids, workers=workers, ended=progress.step, waiting=lambda n: progress.wait(_waiting(n)))
         report.statuses = [row for row in datasets.import_statuses(dataset=name) if row.video_id in report.videos]
 
 
@@ -228,52 +227,6 @@ class _Report:
         }
 
 
-class _Progress:
-    """A bar on a terminal, elsewhere a line every ten seconds; on stderr, so that --json stays alone on stdout."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
-        self._said_at = 0
-        self._bar: Any = None
-        self._started = self._said = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        if self._total and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self._total, desc=self._what, unit="video", dynamic_ncols=True, file=sys.stderr)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._said_at != self._done:
-            self._say()
-
-    def step(self) -> None:
-        self._done += 1
-        if self._bar is not None:
-            self._bar.set_postfix_str("", refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._said >= LINE_EVERY_S:
-            self._say()
-
-    def wait(self, count: int) -> None:
-        """Nothing can be done at present: say why the bar stands still."""
-        note = (
-            f"waiting for {_videos(count)}: another process holds them, or held them when it died, or they failed once"
-        )
-        if self._bar is not None:
-            self._bar.set_postfix_str(note)
-        elif time.monotonic() - self._said >= LINE_EVERY_S:
-            self._say(f"; {note}")
-
-    def _say(self, note: str = "") -> None:
-        self._said, self._said_at = time.monotonic(), self._done
-        seconds = self._said - self._started
-        print(f"{self._what} {self._done} of {self._total} in {seconds:.0f} s{note}", file=sys.stderr)
-
-
 @contextmanager
 def _alone() -> Iterator[None]:
     """One import at a time here: two would share the cores, and tidy up after each other."""
@@ -285,6 +238,15 @@ def _alone() -> Iterator[None]:
                 f"Another import runs on {settings.VAR_DIR}. Wait for its end, then try again."
             ) from None
         yield
+
+
+def _bar(what: str, total: int) -> ProgressBar:
+    return ProgressBar(total, what, unit="video", log_interval_s=LINE_EVERY_S)
+
+
+def _waiting(count: int) -> str:
+    """Why nothing can be done at present."""
+    return f"waiting for {_videos(count)}: another process holds them, or held them when it died, or they failed once"
 
 
 def _spread(items: Sequence[DatasetItem], limit: int | None) -> list[DatasetItem]:

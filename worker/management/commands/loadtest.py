@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentTypeError
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.services.ops import accounts
+from worker.management.arguments import between
 
 LIMIT_MS = 100.0
 CLIENTS, FLAT_CLIENTS = 200, 16
 FLAT_UPLOADS = 8
 NO_LIMIT = "1000000000"
-
-
-def positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 10_000_000:
-        raise ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return number
+positive = between(1, 10_000_000)
 
 
 class Command(BaseCommand):

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentTypeError
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
+from tqdm import tqdm
 
 from detection.errors import Refused
 from detection.models import RunState, TrainingRun
 from detection.services.jobs import training_runs
+from ml.progress import ProgressBar
+from worker.management.arguments import share
 from worker.training import console
 from worker.training.run import RunOptions, run
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ArgumentTypeError(f"{text} is not a share between 0 and 1")
-    return value
 
 
 class Command(BaseCommand):
@@ -61,13 +54,18 @@ class Command(BaseCommand):
             self.stdout.write(f"Run {row.id} is queued; the admin shows how it goes.")
             return
         try:
-            worked = run(str(row.id), say=self.stdout.write, bar=_bar())
+            with ProgressBar.of_share() as bar:
+                worked = run(str(row.id), say=self._say, bar=bar.show)
         except KeyboardInterrupt:
             raise CommandError("Interrupted. `manage.py retrain --resume` goes on from the last checkpoint.") from None
         if not worked:
             raise CommandError("Another process is at this run; the admin shows how it goes.")
         row.refresh_from_db()
         self._conclude(row)
+
+    def _say(self, text: str) -> None:
+        with tqdm.external_write_mode():  # above the bar
+            self.stdout.write(text)
 
     def _new(self, options: dict[str, Any]) -> TrainingRun:
         chosen = RunOptions(
@@ -122,14 +120,3 @@ def _where(row: TrainingRun) -> str:
         return str(default_storage.path(str(row.report)))
     except NotImplementedError:
         return str(row.report)
-
-
-def _bar() -> Callable[[str, float], None] | None:
-    """A line that overwrites itself, on a terminal only; elsewhere the epochs' lines say how it goes."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(what: str, share: float) -> None:
-        print(f"\r\033[K{what[:70]} {share:4.0%}", end="\r", file=sys.stderr, flush=True)
-
-    return show

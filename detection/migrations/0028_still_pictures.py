@@ -8,7 +8,7 @@ from detection.migrations._locks import lock_first
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0026_cancelled'),
+        ('detection', '0027_leased_jobs'),
     ]
 
     operations = [

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_facts", {})
     monkeypatch.setattr(heartbeat, "_touched_at", -alive.EVERY_S)
-    monkeypatch.setattr(heartbeat, "_beaten_at", -heartbeat.EVERY_S)
+    monkeypatch.setattr(heartbeat, "_sent_at", -heartbeat.EVERY_S)
     monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's own
 
 
@@ -32,21 +32,21 @@ def worker() -> Any:
     return SimpleNamespace(hostname="w@host", concurrency=2, app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
 
 
-def test_a_beat_is_a_row_that_is_renewed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    heartbeat.beat()  # not set up yet
+def test_a_heartbeat_is_a_row_that_is_renewed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat.send()  # not set up yet
     assert not WorkerBeat.objects.exists()
-    heartbeat.know(worker())
-    heartbeat.beat()
+    heartbeat.register(worker())
+    heartbeat.send()
     first = WorkerBeat.objects.get()
     assert (first.name, first.queues, first.processes) == ("w@host", "classify,extract", 2)
-    heartbeat.beat()  # too soon
+    heartbeat.send()  # too soon
     assert WorkerBeat.objects.get().seen_at == first.seen_at
-    monkeypatch.setattr(heartbeat, "_beaten_at", heartbeat._beaten_at - heartbeat.EVERY_S)
-    heartbeat.beat()
+    monkeypatch.setattr(heartbeat, "_sent_at", heartbeat._sent_at - heartbeat.EVERY_S)
+    heartbeat.send()
     again = WorkerBeat.objects.get()
     assert again.seen_at > first.seen_at
     assert again.started_at == first.started_at
-    heartbeat.end()
+    heartbeat.deregister()
     assert not WorkerBeat.objects.exists()
 
 
@@ -55,26 +55,26 @@ def test_a_database_that_is_gone_does_not_stop_a_worker(monkeypatch: pytest.Monk
         raise DatabaseError("gone")
 
     monkeypatch.setattr(WorkerBeat.objects, "update_or_create", fail)
-    heartbeat.know(worker())
-    heartbeat.beat()
-    assert heartbeat._beaten_at > 0  # it tried, and waits for its next turn
+    heartbeat.register(worker())
+    heartbeat.send()
+    assert heartbeat._sent_at > 0  # it tried, and waits for its next turn
 
 
 def test_a_probe_sees_the_loop_turn_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    heartbeat.know(worker())
+    heartbeat.register(worker())
     assert alive.age_s("w@host") is None
-    monkeypatch.setattr(heartbeat, "_beaten_at", time.monotonic())  # nothing is written this time
-    heartbeat.beat()
+    monkeypatch.setattr(heartbeat, "_sent_at", time.monotonic())  # nothing is written this time
+    heartbeat.send()
     assert not WorkerBeat.objects.exists()
     age = alive.age_s("w@host")
     assert age is not None
     assert age < 5
     alive.mark("w@host").touch()
-    heartbeat.know(worker())  # another begins, where the last was killed
+    heartbeat.register(worker())  # another begins, where the last was killed
     assert alive.age_s("w@host") is None
     alive.mark("w@host").touch()
-    heartbeat.end()
-    heartbeat.beat()  # a last heartbeat
+    heartbeat.deregister()
+    heartbeat.send()  # a last heartbeat
     assert alive.age_s("w@host") is None
     assert not WorkerBeat.objects.exists()
 
