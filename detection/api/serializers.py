@@ -362,7 +362,10 @@ class FaceSerializer(RowSerializer[FaceFrame]):
     )
     image = serializers.HyperlinkedIdentityField(view_name="api:face-image", lookup_url_kwarg="face_id")
     still_picture = serializers.BooleanField(
-        source="still", read_only=True, help_text="Of a face that never moves: a poster or a photo."
+        source="still",
+        read_only=True,
+        allow_null=True,
+        help_text="Of a face that never moves: a poster or a photo.  Null where nobody looked.",
     )
 
     class Meta:

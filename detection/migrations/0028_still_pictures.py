@@ -16,6 +16,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='faceframe',
             name='still',
-            field=models.BooleanField(db_default=False, default=False, help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there."),
+            field=models.BooleanField(blank=True, help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there.  Null of older ones.", null=True),
         ),
     ]

@@ -267,9 +267,10 @@ class FaceFrame(models.Model):
     y2 = models.FloatField()
     probability = models.FloatField(help_text="The detector's.")
     still = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there.",
+        null=True,
+        blank=True,
+        help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there.  Null of"
+        " older ones.",
     )
     crop = models.FileField(max_length=200, help_text="224 x 224 RGB, lossless PNG.")
 

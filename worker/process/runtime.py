@@ -238,7 +238,7 @@ def verdict(
     """
     from ml.model.inference import decide
 
-    scores = [replace(score, still=faces[0].still) for (_, faces), score in zip(people, scores, strict=True)]
+    scores = [replace(score, still=bool(faces[0].still)) for (_, faces), score in zip(people, scores, strict=True)]
     decision = decide(scores, classifier.info, sensitive=sensitive)
     return ClassificationResult(
         model_version_id=version.id,
