@@ -12,7 +12,7 @@ urlpatterns = [
     path("admin/review/evidence/", include("detection.admin.review.evidence_calls")),
     path("admin/review/", include("detection.admin.review.workspace")),
     path("admin/review/", include("detection.admin.review.sheet")),
-    path("admin/review/", include("detection.admin.review.reviewer_figures")),
+    path("admin/review/", include("detection.admin.review.reviewer_statistics")),
     path("admin/login/", login),
     path("admin/", admin.site.urls),
 ]

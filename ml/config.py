@@ -61,7 +61,7 @@ class VideoConfig:
     max_pixels: int = 7680 * 4320
     """Pixels of one frame."""
     max_duration_s: float = 4 * 3600.0
-    """As the container states it; a longer file is refused before it is decoded."""
+    """Longest duration by the container; a longer file is refused before it is decoded."""
     max_probe_packets: int = 20_000
     """Packets read while looking for the first `max_frames` video packets (a bound on interleaved audio)."""
 
@@ -87,9 +87,9 @@ class FaceConfig:
     min_face_detect: int = 20
     """MTCNN's smallest face, in pixels of the copy that it sees."""
     min_face_coarse: int = 64
-    """The same for most of the very first look; two thirds of what a look costs go into faces smaller than this."""
+    """MTCNN's smallest face in most frames of the first pass; smaller faces cost two thirds of a detection."""
     fine_probes: int = 2
-    """Of the frames of the first look so many are looked at for the smallest faces: is there anybody else?"""
+    """Frames of the first pass that are searched for the smallest faces, too, to find further people."""
     mtcnn_thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     min_probability: float = 0.90
     min_size: float = 12.0
@@ -111,7 +111,7 @@ class FaceConfig:
     """People who are judged, the most prominent ones; how many are left out is said."""
     link_min_iou: float = 0.1
     link_max_centre_shift: float = 0.9
-    """In face widths: two boxes further apart than this are never one person."""
+    """Face widths beyond which two boxes are never one person."""
     link_max_scale: float = 1.6
     link_max_colour_distance: float = 0.4
     """Bhattacharyya distance of the crops' hue and saturation histograms, 0 (equal) to 1."""
@@ -122,7 +122,7 @@ class FaceConfig:
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     same_person_distance: float = 0.55
-    """Of two embeddings (`ml.faces.embedding`), each the mean of several faces: nearer ones are one person."""
+    """Distance of two mean embeddings (`ml.faces.embedding`) below which they are one person."""
     one_track_distance: float = 0.60
     """Of single faces' embeddings: further apart within a track, two people may be in it."""
     one_view_distance: float = 0.50

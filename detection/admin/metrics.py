@@ -23,17 +23,19 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(value, dict) and not is_interval(value):
         names = {key: f"{prefix}{SEPARATOR}{key}" if prefix else str(key) for key in value}
         return [row for key, item in value.items() for row in flatten(item, names[key])]
-    return [(prefix, figure(value))]
+    return [(prefix, metric_text(value))]
 
 
-def figure(value: Any) -> str:
+def metric_text(value: Any) -> str:
     """Render one metric as text."""
     if is_interval(value):
-        return f"{figure(value['value'])} ({figure(value['low'])} to {figure(value['high'])})"
+        return f"{metric_text(value['value'])} ({metric_text(value['low'])} to {metric_text(value['high'])})"
     if isinstance(value, list | tuple):
         if len(value) > 6 or any(isinstance(item, dict) for item in value):
             return f"{len(value)} values"
-        return "  |  ".join(" ".join(map(figure, item)) if isinstance(item, list) else figure(item) for item in value)
+        return "  |  ".join(
+            " ".join(map(metric_text, item)) if isinstance(item, list) else metric_text(item) for item in value
+        )
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -52,7 +54,7 @@ def headline(metrics: Any, name: str = "auc") -> str | None:
         return None
     for section in (metrics, *(metrics.get(title) for title in HEADLINE_SECTIONS)):
         if isinstance(section, dict) and name in section:
-            return figure(section[name])
+            return metric_text(section[name])
     return None
 
 

@@ -17,7 +17,7 @@ from django.core.cache.backends.redis import RedisCache
 
 SLOTS = 1 << 17
 SLOT = struct.Struct("<8sII")
-"""What tells the key, when it is forgotten (seconds since 1970), and the count."""
+"""Digest of the key, expiry (seconds since 1970), count."""
 NEIGHBOURS = 8
 
 

@@ -33,7 +33,7 @@ from rest_framework.views import set_rollback
 from detection.errors import Refused
 
 TITLES = {460: "Checksum Mismatch"}
-"""Of statuses that Python does not know: this one is of the tus protocol."""
+"""Titles of statuses that Python does not know; 460 is the tus protocol's."""
 CONTENT_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)

@@ -17,9 +17,9 @@ from detection.services.uploads.uploads import display_name, not_a_video, tidy_n
 
 FIELD = "file"
 FORM_OVERHEAD_BYTES = 1024 * 1024
-"""What a request may have on top of the file: part headers and the other fields."""
+"""Most bytes of a request beside the file: part headers and other fields."""
 FORM_FIELDS_BYTES = 64 * 1024
-"""What it has at most where it is honest; for an early guess at the size of the file."""
+"""Most bytes of the other fields in an honest request, for an early guess at the file's size."""
 # A refused upload is still read for a while, and thrown away: a client that is in the middle of sending often does not
 # look for the answer, and closing the connection on it would lose the answer.
 DRAIN_BYTES = 16 * 1024 * 1024

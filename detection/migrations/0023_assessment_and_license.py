@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from detection.migrations._locks import lock_first
+
 
 class Migration(migrations.Migration):
 
@@ -10,6 +12,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        lock_first('detection_modelversion', 'detection_verdict'),
         migrations.AddField(
             model_name='modelversion',
             name='license',

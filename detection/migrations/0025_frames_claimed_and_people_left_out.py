@@ -18,11 +18,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='video',
             name='people_left_out',
-            field=models.PositiveSmallIntegerField(db_default=0, default=0, help_text='Seen, but not judged.'),
+            field=models.PositiveSmallIntegerField(blank=True, help_text='Seen, but not judged.', null=True),
         ),
         migrations.AddField(
             model_name='video',
             name='truncated',
-            field=models.BooleanField(db_default=False, default=False, help_text='Clearly fewer decoded than claimed.'),
+            field=models.BooleanField(blank=True, help_text='Clearly fewer decoded than claimed.', null=True),
         ),
     ]

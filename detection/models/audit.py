@@ -10,7 +10,7 @@ from django.utils import timezone
 from detection.models.append_only import AppendOnlyError, AppendOnlyModel
 
 BEGINNING = "0" * 64
-"""What stands in the place of the hash before the first entry."""
+"""Previous hash of the first entry."""
 
 
 class AuditAction(models.TextChoices):

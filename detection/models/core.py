@@ -78,9 +78,9 @@ class Video(models.Model):
     duration_s = models.FloatField(null=True, blank=True)
     frames_decoded = models.PositiveIntegerField(null=True, blank=True)
     frames_claimed = models.PositiveIntegerField(null=True, blank=True, help_text="As the file says; at most 150.")
-    truncated = models.BooleanField(default=False, db_default=False, help_text="Clearly fewer decoded than claimed.")
+    truncated = models.BooleanField(null=True, blank=True, help_text="Clearly fewer decoded than claimed.")
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
-    people_left_out = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Seen, but not judged.")
+    people_left_out = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Seen, but not judged.")
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
     )

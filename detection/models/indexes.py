@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import Index, Q
 
 FILTERED = ("status", "verdict_label", "label", "needs_review", "owner", "verdict_model")
-"""What lists of videos are filtered by, in any combination."""
+"""Columns by which lists of videos are filtered, in any combination."""
 PRESENT = Q(pictures_removed_at=None)
 """Nobody can review what is not there to be seen: indexes of the workspace leave the others out, as does that of what
 the retention policy may still remove."""

@@ -18,14 +18,14 @@ DAYS = 14
 WEEK = timedelta(days=7)
 OUTCOMES = ("real", "fake", "no_face", "failed")
 LIVE_HOURS = 3
-"""Counted at once, beyond the last hour that is stored; more would take longer than a page may."""
+"""Hours counted by the page itself after the last stored one; more would take too long."""
 ALIVE_S = 60
-"""Four signs of life may be lost."""
+"""Age of a heartbeat up to which a worker is alive: four may be lost."""
 GROUPS = 10
-"""Of scores, for the drift: with few videos finer groups would be noise."""
+"""Bins of the drift's histograms; with few videos finer ones would be noise."""
 FEW = 100
 SMALL, LARGE = 0.1, 0.25
-"""Of the population stability index: below the one nothing to see, above the other look into it (Siddiqi 2006)."""
+"""Bounds of the population stability index: no drift below the first, strong drift above the second (Siddiqi 2006)."""
 
 
 @dataclass

@@ -18,9 +18,9 @@ from detection.services.reviews.workspace import QUEUES, queue_parts
 
 HOUR = timedelta(hours=1)
 MOST_TIMED = 2000
-"""Analyses of the last hour whose timings are read, the newest."""
+"""Newest analyses of the last hour whose timings are read."""
 MOST_WAITING = 10_000
-"""A queue of reviewers is counted up to here."""
+"""Bound of the count of a review queue."""
 WAITING_STAGES = (Stage.EXTRACT, Stage.CLASSIFY, Stage.AWAITING_MODEL)
 
 

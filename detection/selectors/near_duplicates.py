@@ -17,9 +17,9 @@ SAME_PICTURE = "the same picture"
 SAME_FACE = "the same face"
 
 NEAR_BITS = {PrintKind.PICTURE: 60, PrintKind.FACE: 50}
-"""Two prints that differ in at most this many of 256 bits are of the same footage; see ml.faces.perceptual_hash."""
+"""Different bits, of 256, up to which two hashes show the same footage; see ml.faces.perceptual_hash."""
 PER_BAND = 2000
-"""Prints compared for one band: of a common one, such as that of a dark picture, not all are looked at."""
+"""Hashes compared per band: of a common one, such as a dark picture's, not all are compared."""
 LIMIT = 12
 
 _HOW = {PrintKind.PICTURE: SAME_PICTURE, PrintKind.FACE: SAME_FACE}

@@ -17,9 +17,9 @@ from uuid import UUID
 from detection.models import Review, ReviewLabel, ReviewRole, VerdictLabel
 
 MOST_ROWS = 20_000
-"""The newest answers of a period that are looked at; reading more would keep a page waiting."""
+"""Newest answers of a period that are read; more would keep a page waiting."""
 FEW_PAIRS = 20
-"""With fewer pairs a kappa says little, and is marked."""
+"""Pairs below which a kappa says little, and is marked."""
 READINGS = (ReviewRole.FIRST, ReviewRole.SHEET, ReviewRole.SECOND)
 Z95 = 1.959964
 

@@ -32,11 +32,6 @@ class Compared:
     score: float | None
     score_float32: float | None
 
-    @property
-    def same_decision(self) -> bool:
-        """Return whether both find somebody, or both nobody."""
-        return (self.people > 0) == (self.people_exhaustively > 0)
-
 
 def compare(path: Path, *, detector: FaceDetector, quick: Classifier, float32: Classifier, stride: int) -> Compared:
     """Compare the product's faces and score with the slow ones; full size is searched in every `stride`-th frame.

@@ -29,7 +29,7 @@ NAIVE_SIZE = 224
 NAIVE_FACES = 10
 NAIVE_MARGIN = 0.3
 TRIES = 3
-"""Of each setting of the floor, before the turns begin; the fastest is the one that is timed."""
+"""Tries of each setting of the floor before the turns begin; the fastest setting is timed."""
 MIN_FACES = (20, 40, 64)
 SAME = 0.7
 """Overlap (IoU) from which two boxes are one face."""

@@ -64,7 +64,7 @@ def bench_full(folder: Path, *, steps: int, rounds: int, batch: int, workers: in
     bare: list[float] = []
 
     def bare_round(entry: dict[str, Any]) -> None:
-        """After each round of the product's own loop."""
+        """Time a round of the bare loop after each round of the product's."""
         product.append(float(entry["crops_per_s"]))
         started = time.perf_counter()
         for _ in range(BARE_STEPS):

@@ -58,7 +58,7 @@ class CropRow:
     """Names the video that a sequence belongs to; all its people together get one verdict."""
     compression: str = ""
     height: int = 0
-    """Of the frame, pixels; 0 where unknown."""
+    """Height of the frame in pixels; 0 if unknown."""
     face_px: float = 0.0
     """Longer side of the face's box, pixels of the full frame; 0 where unknown."""
     component: str = ""

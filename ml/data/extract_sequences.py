@@ -50,7 +50,7 @@ class FoundPeople:
     frame_numbers: list[list[int]]
     face_px: list[list[float]]
     height: int
-    """Of the frame, pixels."""
+    """Height of the frame in pixels."""
 
 
 def _people(path: Path, *, faces_per_person: int) -> FoundPeople | str:

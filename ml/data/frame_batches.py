@@ -41,9 +41,9 @@ class BatchSchedule:
     blend_strength: tuple[float, float] = (0.6, 1.3)
     """Range that the strength of self-blending is drawn from; 1 is the paper's."""
     blended_share: float = 1.0
-    """Of the groups with a forgery, those that carry a self-blended face as well; the other groups always do."""
+    """Share of the groups with a forgery that carry a self-blended face, too; groups without one always do."""
     mild_share: float = 0.0
-    """Of the groups, those that are changed mildly (ml/data/augment.py MILD)."""
+    """Share of the groups that are augmented mildly (`ml.data.augment.MILD`)."""
     self_blend: bool = True
     """Off in a check for leaks with shuffled labels: what is self-blended is a true label."""
 

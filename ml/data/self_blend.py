@@ -16,9 +16,9 @@ Mask = NDArray[np.float32]
 
 JAW, BROWS, NOSE_BRIDGE, EYES, OUTER_LIPS = slice(0, 17), slice(17, 27), slice(27, 31), slice(36, 48), slice(48, 60)
 NEAREST_EYE_POINT = (36, 36, 37, 38, 39, 42, 43, 44, 45, 45)
-"""For each of the ten brow points the point of the eye below it."""
+"""Eye point below each of the ten brow points."""
 MASK_SHARES = (0.30, 0.25, 0.15, 0.10, 0.10, 0.10)
-"""Of the hulls in `hull_mask`, in their order: forgers paste different parts."""
+"""Probability of each hull in `hull_mask`: forgers paste different parts."""
 
 
 def hull_mask(points: Points, height: int, width: int, rng: np.random.Generator) -> Mask:
@@ -58,7 +58,7 @@ def self_blend(crop: Crop, points: Points, rng: np.random.Generator, *, strength
 def self_blend_with_mask(
     crop: Crop, points: Points, rng: np.random.Generator, *, strength: float = 1.0
 ) -> tuple[Crop, Crop, Mask]:
-    """As `self_blend`, with the mask (H, W) float32 of 0 to 1 that was used; outside of it fake and real are equal."""
+    """Blend as `self_blend`, and return the mask, too: (H, W) float32 from 0 to 1; outside of it both are equal."""
     height, width = crop.shape[:2]
     side = float(max(np.ptp(points[:, 0]), np.ptp(points[:, 1])))
     inner = outer = crop

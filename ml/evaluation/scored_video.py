@@ -18,12 +18,12 @@ class ScoredVideo:
     component: str
     """People who are linked; bootstraps draw whole components."""
     name: str = ""
-    """What a person knows it by, where that is not `key`: its file."""
+    """File name, if it differs from `key`."""
     dataset: str = ""
     method: str = ""
     """Forgery method; empty for reals."""
     compression: str = ""
     height: int | None = None
-    """Of the frame, pixels."""
+    """Height of the frame in pixels."""
     face_px: float | None = None
     """Median of the longer side of the scored person's face boxes, pixels of the full frame."""

@@ -52,9 +52,9 @@ class FrameStageConfig:
     val_crops: int = 512
     label_smoothing: float = 0.02
     max_norm: float = 5.0
-    """Of the gradient, which is clipped to it."""
+    """Norm to which the gradient is clipped."""
     head_weights: tuple[float, float] = (0.5, 0.5)
-    """Of the heads BLENDED and FORGED, in the loss and in the mean that is the result; they sum to 1."""
+    """Weights of the heads BLENDED and FORGED in the loss and in the resulting mean; they sum to 1."""
 
 
 class TwoHeadNetwork(nn.Module):

@@ -29,11 +29,11 @@ class Recipe:
     source_weights: tuple[tuple[str, float], ...]
     """Share of the groups (real, self-blended, and a forgery where the source has any) drawn from each source."""
     head_weights: tuple[float, float] = (0.5, 0.5)
-    """Of the heads for self-blended and for forged faces: see ml/training/frame_stage.py."""
+    """Weights of the heads for self-blended and for forged faces (`ml.training.frame_stage`)."""
     blended_share: float = 1.0
-    """Of the groups with a forgery, those that carry a self-blended face as well."""
+    """Share of the groups with a forgery that carry a self-blended face, too."""
     mild_share: float = 0.0
-    """Of the groups, those that are changed mildly: strong changes hide the traces of real forgeries."""
+    """Share of the groups that are augmented mildly: strong changes hide the traces of real forgeries."""
     mirror: bool = False
     """Score mirror images, too; a second member costs as much and gives more."""
     start: str = "imagenet"

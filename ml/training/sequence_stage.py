@@ -52,7 +52,7 @@ class SequenceStageConfig:
     batch_size: int = 64
     lr: float = 1e-3
     frame_lr: float = 1e-4
-    """Of the frame head, which goes on from where the frame stage (or the parent) left it."""
+    """Learning rate of the frame head, which continues from the frame stage (or the parent)."""
     weight_decay: float = 0.05
     noise: float = 0.1
     """Deviation of the noise on features, in units of each feature's own deviation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from detection.admin.metrics import figure, headline, sections
+from detection.admin.metrics import headline, metric_text, sections
 from tests.admin.conftest import Rows
 
 AUC = {"value": 0.461844, "low": 0.201653, "high": 0.709843}
@@ -31,5 +31,5 @@ def test_what_speaks_for_the_whole_model_comes_first() -> None:
 
 
 def test_a_matrix_is_spelt_out_and_a_curve_is_counted() -> None:
-    assert figure([[10, 10], [4, 1]]) == "10 10  |  4 1"
-    assert figure([0.1] * 50) == "50 values"
+    assert metric_text([[10, 10], [4, 1]]) == "10 10  |  4 1"
+    assert metric_text([0.1] * 50) == "50 values"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detection.admin.charts.overview import Figure, IntervalChart, interval_chart
+from detection.admin.charts.overview import Estimate, IntervalChart, interval_chart
 from detection.admin.metrics import HEADLINE_SECTIONS, is_interval
 from detection.selectors.reviewer_agreement import FEW_PAIRS, Agreement, Kappa, Share
 
@@ -16,17 +16,17 @@ MODEL_FIGURES = (
 )
 
 
-def kappa_figure(name: str, kappa: Kappa) -> Figure:
+def kappa_row(name: str, kappa: Kappa) -> Estimate:
     """Return a row of an interval chart for Cohen's kappa."""
     note = f"{kappa.pairs} pairs{', too few' if kappa.few and kappa.pairs else ''}"
-    return Figure(name, note, kappa.value, kappa.low, kappa.high)
+    return Estimate(name, note, kappa.value, kappa.low, kappa.high)
 
 
-def share_figure(name: str, share: Share, of: str) -> Figure:
+def share_row(name: str, share: Share, of: str) -> Estimate:
     """Return a row of an interval chart for a share; `of` names what is counted."""
     low, high = share.interval
     text = "-" if share.value is None else f"{share.value:.0%}"
-    return Figure(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
+    return Estimate(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
 
 
 def agreement_chart(found: Agreement, days: int) -> IntervalChart:
@@ -37,10 +37,10 @@ def agreement_chart(found: Agreement, days: int) -> IntervalChart:
         f"Blind answers of the last {days} days, with 95 % intervals. Kappa counts agreement beyond chance;"
         f" with fewer than {FEW_PAIRS} pairs it says little.",
         [
-            kappa_figure("Two readers (kappa)", everybody.kappa),
-            share_figure("Known answers right", everybody.on_gold, "checks"),
-            share_figure("Audit: model right", found.audit, "drawn"),
-            share_figure("Overturned", everybody.overturn, "settled"),
+            kappa_row("Two readers (kappa)", everybody.kappa),
+            share_row("Known answers right", everybody.on_gold, "checks"),
+            share_row("Audit: model right", found.audit, "drawn"),
+            share_row("Overturned", everybody.overturn, "settled"),
         ],
         low=0.0,
         high=1.0,
@@ -56,7 +56,7 @@ def model_chart(metrics: Any) -> IntervalChart:
     for key, name in MODEL_FIGURES:
         entry: Any = section.get(key)
         value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
-        figures.append(Figure(name, "", value, low, high))
+        figures.append(Estimate(name, "", value, low, high))
     n = next((each["n"] for each in sections if isinstance(each.get("n"), int)), None)
     sentence = "Nobody has said on how many videos." if section else "It came without figures."
     if n:

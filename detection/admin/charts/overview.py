@@ -82,7 +82,7 @@ class IntervalChart:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """Input of an interval chart: a value with its interval, in units of the scale."""
 
     name: str
@@ -155,7 +155,13 @@ def drift_chart(drift: Drift) -> BarChart:
 
 
 def interval_chart(
-    title: str, sentence: str, figures: Sequence[Figure], *, low: float, high: float, marks: Sequence[tuple[float, str]]
+    title: str,
+    sentence: str,
+    figures: Sequence[Estimate],
+    *,
+    low: float,
+    high: float,
+    marks: Sequence[tuple[float, str]],
 ) -> IntervalChart:
     """Chart values with their intervals on a scale from `low` to `high`; what lies outside is clipped."""
     left, right = LABEL_W, WIDTH - VALUE_W

@@ -25,7 +25,7 @@ from detection.services.reviews.workspace import oldest_in
 NEXT_UP = 6
 PERIOD = timedelta(days=30)
 MOST_ANSWERS = 4000
-"""Of the period, for the agreement: the page of the reviewers looks at more."""
+"""Most answers of the period read for the agreement; the page of the reviewers reads more."""
 SYMBOLS = {
     "disagreement": ("call_split", "amber"),
     "audit": ("casino", "blue"),

@@ -60,10 +60,10 @@ RESCANNED = "Looked at twice, the second time with lower thresholds: no face eit
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 ANSWER_DELAY_MS = 400
-"""For so long after a video appears its page takes no answer: a double tap is meant for the video before."""
+"""Time after a video appears in which its page takes no answer: a double tap was meant for the previous one."""
 MAX_BODY = 16 * 1024
 MOST_CLAIMS = 200
-"""In one call: a contact sheet's."""
+"""Most claims in one call: those of a contact sheet."""
 
 _OTHER_USER = "{} is logged in now, in another tab. Log in as yourself there, or load this page again."
 

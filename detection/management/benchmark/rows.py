@@ -108,9 +108,9 @@ def make_rows(
     """
     made = _people()
     now = timezone.now().astimezone(UTC)
-    deal = random.Random(seed + Video.objects.count())  # nosec B311 # made-up rows
+    rng = random.Random(seed + Video.objects.count())  # nosec B311 # made-up rows
     with transaction.atomic():
-        active, earlier = _models(made, now, deal)
+        active, earlier = _models(made, now, rng)
     who = Who(
         owners=tuple((user.pk, share) for user, (_, share) in zip(made.owners, OWNERS, strict=True)),
         reviewers=tuple(user.pk for user in made.reviewers),
@@ -122,12 +122,12 @@ def make_rows(
     for first in range(0, videos, CHUNK):
         count = min(CHUNK, videos - first)
         for number in range(first, first + count):
-            created = now - YEAR * (1 - (number + deal.random()) / videos)
-            kind = values.KINDS[number] if number < len(values.KINDS) else values.draw_kind(deal, number / videos)
-            faces = number < len(values.KINDS) or values.has_faces(deal, kind, number / videos, faces_share)
+            created = now - YEAR * (1 - (number + rng.random()) / videos)
+            kind = values.KINDS[number] if number < len(values.KINDS) else values.draw_kind(rng, number / videos)
+            faces = number < len(values.KINDS) or values.has_faces(rng, kind, number / videos, faces_share)
             values.add_video(
                 {name: table.rows for name, table in tables.items()},
-                deal=deal, who=who, kind=kind, created=created, now=now, faces=faces,
+                rng=rng, who=who, kind=kind, created=created, now=now, faces=faces,
             )  # fmt: skip
         with transaction.atomic():
             for table in tables.values():
@@ -170,7 +170,7 @@ def _people() -> Made:
     )
 
 
-def _models(made: Made, now: datetime, deal: random.Random) -> tuple[ModelVersion, ModelVersion]:
+def _models(made: Made, now: datetime, rng: random.Random) -> tuple[ModelVersion, ModelVersion]:
     """Return the active model and its predecessor; the first call also writes runs, hours and workers."""
     active = ModelVersion.objects.filter(active=True).first()
     if active is not None:
@@ -178,13 +178,13 @@ def _models(made: Made, now: datetime, deal: random.Random) -> tuple[ModelVersio
     figures = {"summary": {"auc": {"value": 0.81, "low": 0.77, "high": 0.85}}}
     versions = [
         ModelVersion.objects.create(
-            name=f"candidate {k}", sha256=values.digest(deal), file=f"models/{k}.safetensors", threshold=0.5,
+            name=f"candidate {k}", sha256=values.digest(rng), file=f"models/{k}.safetensors", threshold=0.5,
             metrics=figures, created_at=now - YEAR + k * timedelta(days=60), active=k == 4,
         )
         for k in range(5)
     ]  # fmt: skip
     for before, model in zip([None, *versions], versions, strict=False):
-        snapshot = Snapshot.objects.create(sha256=values.digest(deal), manifest="snapshots/x.jsonl")
+        snapshot = Snapshot.objects.create(sha256=values.digest(rng), manifest="snapshots/x.jsonl")
         TrainingRun.objects.create(
             state="succeeded", snapshot=snapshot, candidate=model, parent=before, metrics=figures,
             history=[{"epoch": epoch, "loss": 0.5} for epoch in range(20)], progress=100,
@@ -195,7 +195,7 @@ def _models(made: Made, now: datetime, deal: random.Random) -> tuple[ModelVersio
         )
     hours = timezone.now().replace(minute=0, second=0, microsecond=0)
     HourFigures.objects.bulk_create(
-        HourFigures(hour=hours - timedelta(hours=k), figures=values.hour(deal, str(versions[-1].pk)))
+        HourFigures(hour=hours - timedelta(hours=k), figures=values.hour(rng, str(versions[-1].pk)))
         for k in range(1, 24 * 365)
     )
     for k in range(4):

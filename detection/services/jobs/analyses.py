@@ -68,12 +68,12 @@ _leases = JobLeases(Analysis)
 
 
 def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = False, wake: bool = True) -> Analysis:
-    """A new analysis of the video, or the one that is still open.  Without `wake`, who asks sees to the work itself.
+    """Queue a new analysis of the video, or return the open one.  With `wake` false the caller does the work.
 
-    With `reuse_faces`, a video whose faces are stored goes straight to classification.  Without, or with no face
-    stored, the faces are extracted (with lower thresholds where `sensitive`), and replace the old ones when that has
-    succeeded.  Raises Refused `original_expired` where there is nothing to extract them from any more, `not_found`
-    where the video has been deleted meanwhile.
+    With `reuse_faces`, a video whose faces are stored goes straight to classification.  Otherwise faces are extracted
+    (with
+    lowered thresholds if `sensitive`) and replace the stored ones when that has succeeded.  Raises Refused
+    `original_expired` if there is nothing to extract from any more, `not_found` if the video was deleted meanwhile.
     """
     with transaction.atomic():
         locked = Video.objects.select_for_update(no_key=True).filter(id=video.id).only("original_removed_at").first()
@@ -104,7 +104,7 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
 
 
 def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
-    """A new analysis of the video of one that has ended (most often `dead`).  Raises Refused while it is open."""
+    """Queue a new analysis in place of one that has ended.  Raises Refused while it is open."""
     if analysis.state not in TERMINAL_STATES:
         raise Refused("still_open", "This task has not ended yet.", status=409)
     sensitive = analysis.sensitive and analysis.state == State.DEAD  # what was asked for has not been done yet
@@ -115,7 +115,7 @@ def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
 
 
 def claim(*, analysis_id: UUID, stage: str, worker: str) -> AnalysisClaim | None:
-    """Take the stage, or None: it is another's, not due, at another stage, finished, or gone (a duplicate message)."""
+    """Claim the stage, or return None: claimed, not due, at another stage, ended or deleted (a duplicate message)."""
     now = timezone.now()
     with transaction.atomic():
         # See `lock_video`; the analysis says which.
@@ -140,14 +140,14 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> AnalysisClaim | None
 
 
 def heartbeat(*, claim: AnalysisClaim, progress: int) -> None:
-    """Extend the lease and move the progress (0 to 100, never back).  Raises LeaseLost."""
+    """Extend the lease and raise the progress (0 to 100).  Raises LeaseLost."""
     _leases.extend(claim, progress=Greatest(F("progress"), progress))
 
 
 def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
-    """Faces were found: store them in place of any older ones and go on to classification.  Raises LeaseLost.
+    """Store the faces in place of older ones and continue with classification.  Raises LeaseLost.
 
-    A data set's video ends here: its label is known, and models are tried on whole sets at a time.
+    A data set's video ends here: its label is known, and models are evaluated on whole sets at a time.
     """
     if not result.faces:
         raise ValueError("no faces: this is finish_no_face's")
@@ -187,7 +187,7 @@ def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None
 
 
 def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
-    """No valid face: store the frames for a person to look at, and end.  Raises LeaseLost."""
+    """Store the sampled frames and end without a verdict.  Raises LeaseLost."""
     if result.faces:
         raise ValueError("there are faces: this is finish_extraction's")
     needs_review = not _is_of_dataset(claim.video_id)
@@ -200,7 +200,7 @@ def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
 
 
 def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult) -> None:
-    """A verdict, in place of the same model version's older one.  Raises LeaseLost."""
+    """Store the verdict, in place of an older one of the same model version.  Raises LeaseLost."""
     now = timezone.now()
     with transaction.atomic():
         timings = Analysis.objects.filter(id=claim.id).values_list("timings", flat=True).first() or {}
@@ -223,7 +223,7 @@ def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult)
 
 
 def finish_failed(*, claim: AnalysisClaim, code: str, detail: str) -> None:
-    """The file itself is at fault: that is a result, and never tried again.  Raises LeaseLost."""
+    """End as failed: the file is at fault, which no retry changes.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(
             claim,
@@ -237,17 +237,18 @@ def finish_failed(*, claim: AnalysisClaim, code: str, detail: str) -> None:
 
 
 def await_model(*, claim: AnalysisClaim) -> None:
-    """No model is active: wait for one.  This was no attempt.  Raises LeaseLost."""
+    """Wait until a model is active; this attempt does not count.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(claim, state=State.QUEUED, stage=Stage.AWAITING_MODEL, attempts=0, published_at=None)
         _mirror(claim, status=State.QUEUED)
 
 
 def release(*, claim: AnalysisClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
-    """Give the work back: later, after a backoff, or never again when its attempts are used up.  Raises LeaseLost.
+    """Requeue after a backoff, or end as dead when the attempts are used up.  Raises LeaseLost.
 
-    `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts`
-    false (the worker is being stopped, its disk is full) the attempt is not counted and the work is due in `wait_s`.
+    `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts` false
+    (the
+    worker is stopping, its disk is full) the attempt does not count and the work is due in `wait_s`.
     """
     with transaction.atomic():
         if counts:
@@ -262,9 +263,9 @@ def release(*, claim: AnalysisClaim, error: str, detail: str = "", counts: bool 
 
 
 def release_of_dead(*, analysis_id: UUID, worker: str, error: str) -> None:
-    """Give back what a process that has ended still holds; with an `error` the attempt counts.
+    """Requeue what a process that has ended still holds; with an `error` the attempt counts.
 
-    For who has seen the process end: before that it may be about to finish.
+    Call it only after the process has ended: before that it may be about to finish.
     """
     row = Analysis.objects.filter(id=analysis_id, state=State.RUNNING, worker=worker).first()
     if row is None or row.token is None:
@@ -302,7 +303,7 @@ def give_back(job: QuerySet[Analysis], *, claim: AnalysisClaim, error: str, deta
 
 
 def give_back_expired(*, limit: int = EXPIRED_AT_ONCE) -> Counter[State]:
-    """Analyses whose worker is gone go back to the queue, or end; how many of each."""
+    """Requeue, or end, analyses whose lease expired; return how many of each."""
     counts: Counter[State] = Counter()
 
     def expired(row: Analysis, token: UUID, same: QuerySet[Analysis]) -> None:
@@ -323,7 +324,7 @@ def give_back_expired(*, limit: int = EXPIRED_AT_ONCE) -> Counter[State]:
 
 
 def backoff_s(attempt: int) -> float:
-    """After this attempt, on the mean: doubled each time, and at most an hour."""
+    """Return the mean backoff after this attempt in seconds: doubled each time, at most an hour."""
     return min(float(settings.DFD_BACKOFF_S * 2.0 ** min(attempt - 1, 32)), LONGEST_BACKOFF_S)
 
 

@@ -23,7 +23,7 @@ THUMBNAIL = "thumbnail.jpg"
 
 
 def longest_attempt() -> timedelta:
-    """After this long no worker is at a stage that it had begun before."""
+    """Return the time after which no worker is still at a stage that it began before."""
     return timedelta(seconds=settings.DFD_TASK_HARD_LIMIT_S + settings.DFD_LEASE_S)
 
 
@@ -51,7 +51,7 @@ def preview_folder(video_id: UUID) -> str:
 def store(
     folder: str, video_id: UUID, result: ExtractionResult
 ) -> tuple[str, str, list[FaceFrame], list[SampledFrame]]:
-    """Write every file; returns the names of clip and thumbnail, and the unsaved rows."""
+    """Write every file; return the names of clip and thumbnail, and the unsaved rows."""
     clip = ""
     if result.clip is not None:
         with result.clip.open("rb") as handle:
@@ -89,10 +89,7 @@ def store(
 
 
 def prune(video_id: UUID) -> None:
-    """Remove the folders of attempts that neither the video's rows point into nor a running claim is of.
-
-    Call it after the commit.
-    """
+    """Delete the folders of attempts that no row names and no running claim covers; call it after the commit."""
     folder = Video(id=video_id).folder
     # Folders, then claims, then rows: whoever has a folder had claimed before, and who gives up the claim by
     # succeeding names the folder in the same transaction.
@@ -111,9 +108,9 @@ def prune(video_id: UUID) -> None:
 
 
 def outdate_evidence(video_id: UUID) -> None:
-    """Faces and clip are being replaced: what was made of the old ones goes, and what is being made begins anew.
+    """Drop evidence of faces and clip that are being replaced, and restart what is being made.
 
-    To be called in the transaction that replaces them; `prune` then removes the files.
+    Call it in the transaction that replaces them; `prune` then deletes the files.
     """
     jobs = EvidenceJob.objects.filter(video_id=video_id)
     jobs.exclude(state__in=OPEN_STATES).delete()
@@ -124,7 +121,7 @@ def outdate_evidence(video_id: UUID) -> None:
 
 
 def prune_evidence(video_id: UUID) -> None:
-    """Remove heat maps and previews that no row names and nobody is writing.  Call it after the commit."""
+    """Delete heat maps and previews that no row names and no job writes; call it after the commit."""
     heatmaps, previews = heatmap_folder(video_id), preview_folder(video_id)
     # The files first: whoever writes one has claimed before, so the rows that are read then know of it.
     folders, files = _list(heatmaps)[0], _list(previews)[1]
@@ -147,7 +144,7 @@ def prune_evidence(video_id: UUID) -> None:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder of the storage with all that is in it; nothing there is fine."""
+    """Delete a folder of the storage with its contents; a missing folder is fine."""
     folders, files = _list(folder)
     for name in files:
         default_storage.delete(f"{folder}/{name}")

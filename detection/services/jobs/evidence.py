@@ -57,11 +57,10 @@ _leases = JobLeases(EvidenceJob)
 
 
 def request(*, video: Video, kind: str, by: User, again: bool = False) -> EvidenceJob:
-    """The job that makes the evidence or has made it; a new one where there is none that holds.
+    """Return the job that makes or has made the evidence, a new one if none holds.
 
-    One that has failed is tried again when somebody asks for that (`again`), or when what it was about has changed.
-    Raises Refused `not_yet` (heat maps before one's own answer), `nothing_to_show`, `too_many_requests`, `not_found`
-    (the video was deleted meanwhile).
+    A failed job is retried on request (`again`) or when its inputs have changed.  Raises Refused `not_yet` (heat maps
+    before one's own answer), `nothing_to_show`, `too_many_requests`, `not_found` (the video was deleted meanwhile).
     """
     if kind == EvidenceKind.HEATMAPS:
         check_may_know(video_id=video.pk, user=by)
@@ -88,13 +87,13 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
 
 
 def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
-    """Heat maps tell what the model thinks.  Raises Refused `not_yet` for a reviewer who has still to answer."""
+    """Raise Refused `not_yet` for a reviewer who must still answer: heat maps reveal the model's verdict."""
     if blindness.is_withheld(user, video_id):
         raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)
 
 
 def holds(job: EvidenceJob, video: Video) -> bool:
-    """Whether what a succeeded job has made is still what the video's page should show."""
+    """Return whether a succeeded job's evidence is still of the video's present faces, model and clip."""
     if job.kind == EvidenceKind.PREVIEW:
         return bool(video.preview)
     verdict = video.current_verdict
@@ -102,7 +101,7 @@ def holds(job: EvidenceJob, video: Video) -> bool:
 
 
 def heatmap_names(video: Video) -> dict[str, str]:
-    """Of the heat maps that hold: face id -> name in storage; empty where there are none."""
+    """Map each face's id to the name of its valid heat map in storage."""
     job = _newest_heatmaps(video.pk)
     return dict(job.result["faces"]) if job is not None and holds(job, video) else {}
 
@@ -111,18 +110,18 @@ def heatmap_names(video: Video) -> dict[str, str]:
 
 
 def claim(*, job_id: UUID) -> EvidenceClaim | None:
-    """Take the job, or None: it has ended, somebody is at it, or it is gone (a duplicate message)."""
+    """Claim the job, or return None: ended, claimed or deleted (a duplicate message)."""
     taken = _leases.claim(job_id, EvidenceJob.objects.all())
     return _claim_of(*taken) if taken else None
 
 
 def heartbeat(*, claim: EvidenceClaim, progress: int = 0) -> None:
-    """Extend the lease; how far it is, nobody is told.  Raises LeaseLost."""
+    """Extend the lease; progress is not recorded.  Raises LeaseLost."""
     _leases.extend(claim)
 
 
 def finish_heatmaps(*, claim: EvidenceClaim, model_sha256: str, jpegs: Mapping[UUID, bytes]) -> None:
-    """Store a picture for each face (its id -> JPEG).  Raises LeaseLost, and then leaves no file."""
+    """Store a JPEG per face id.  Raises LeaseLost, and then leaves no file."""
     folder = f"{attempt_files.heatmap_folder(claim.video_id)}/{claim.token.hex}"
     with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
         names = {
@@ -148,17 +147,18 @@ def finish_preview(*, claim: EvidenceClaim, path: Path) -> None:
 
 
 def finish_failed(*, claim: EvidenceClaim, code: str, detail: str) -> None:
-    """The file itself is at fault, and will be the next time, too.  Raises LeaseLost."""
+    """End as failed: the file is at fault, which no retry changes.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(claim, State.FAILED, error_detail=detail[:500], last_error=code)
         _prune_on_commit(claim.video_id)
 
 
 def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
-    """Give the work back: to the sweeper's next round, or for good when its attempts are used up.  Raises LeaseLost.
+    """Requeue for the sweeper's next round, or end as failed when the attempts are used up.  Raises LeaseLost.
 
-    `error` is for the operator, `detail` a sentence for who asked.  With `counts` false (the worker is being stopped)
-    the attempt is not counted and the work is due at once, or with `wait_s` when the sweeper finds it stale.
+    `error` is for the operator, `detail` a sentence for the user.  With `counts` false (the worker is stopping) the
+    attempt
+    does not count and the work is due at once, or with `wait_s` when the sweeper finds it stale.
     """
     with transaction.atomic():
         if counts:
@@ -173,7 +173,7 @@ def release(*, claim: EvidenceClaim, error: str, detail: str = "", counts: bool 
 
 
 def sweep() -> int:
-    """Jobs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many."""
+    """Requeue or end jobs whose lease expired, and republish queued ones; return how many."""
 
     def expired(row: EvidenceJob, token: UUID, same: QuerySet[EvidenceJob]) -> None:
         error = f"Attempt {row.attempts}: the lease ran out at {row.lease_until}. Its worker was killed, or hung."
@@ -199,7 +199,7 @@ def _check_has_something_to_show(video: Video) -> None:
 
 
 def _check_limit(by: User) -> None:
-    """In the transaction that adds one; the user's row is the lock."""
+    """Raise Refused when the user has too many open jobs; in the transaction that adds one, under the user's lock."""
     list(User.objects.select_for_update(no_key=True).filter(pk=by.pk).values_list("pk"))
     if EvidenceJob.objects.filter(requested_by=by, state__in=OPEN_STATES).count() >= MAX_OPEN:
         raise Refused(

@@ -1,9 +1,8 @@
-"""Files that a killed process, or a commit in doubt, has left without a row.
+"""Delete files that a killed process, or a commit in doubt, left without a row.
 
-Whoever is about to write notes the folder first (`watch`, `watch_folder`) and takes the note back in the transaction
-that names the files (`claim`).  The sweep looks through the folders whose notes are still there after a while: folders
-of videos that are there lose what neither a row names nor a claim covers; others go whole.  Note and sweep are under
-one lock, the note's row, so that a folder is either named or removed.
+Before writing, a folder is noted (`watch`, `watch_folder`); the transaction that names the files deletes the note
+(`claim`).  The sweep checks folders whose notes are old: folders of existing videos lose what neither a row names nor a
+claim covers, others are deleted whole.  Note and sweep lock the note's row, so a folder is either named or deleted.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ NAMES = ((ModelVersion, "file"), (Snapshot, "manifest"), (TrainingRun, "report")
 
 
 def watch(*, video_id: UUID) -> FolderCheck:
-    """Something is about to be written into the video's folder, or a worker that wrote there has died."""
+    """Note that something is about to be written to the video's folder, or that a worker that wrote there died."""
     return FolderCheck.objects.create(video_id=video_id)
 
 
 def watch_folder(*, below: str) -> FolderCheck:
-    """Something is about to be written into a new folder `path`, of a name that is never used again."""
+    """Note that something is about to be written to a new folder `path`, whose name is never used again."""
     token = uuid4()
     return FolderCheck.objects.create(video_id=token, path=f"{below}/{token.hex}")
 
 
 def claim(check: FolderCheck) -> None:
-    """Take the note back, in the transaction that names the files.
+    """Delete the note, in the transaction that names the files.
 
-    Raises Refused `storage_late` when the sweep has removed the folder by now.
+    Raises Refused `storage_late` if the sweep has deleted the folder.
     """
     if not FolderCheck.objects.filter(pk=check.pk).delete()[0]:
         raise Refused("storage_late", "The file took more than a day to be stored; send it again.", status=503)
 
 
 def sweep() -> int:
-    """Look through the folders whose time has come; returns how many."""
+    """Check the folders whose time has come; return how many."""
     now = timezone.now()
     known = Exists(Video.objects.filter(pk=OuterRef("video_id")))
     due = FolderCheck.objects.annotate(known=known).filter(
@@ -83,7 +82,7 @@ def _look_through(check: FolderCheck) -> None:
 
 
 def is_named(folder: str) -> bool:
-    """Whether a row names a file in this folder, which is no video's."""
+    """Return whether a row names a file in this folder of no video."""
     return any(
         model._default_manager.filter(**{f"{field}__startswith": f"{folder}/"}).exists() for model, field in NAMES
     )

@@ -1,8 +1,7 @@
-"""Prints: what a video and its faces look like, in 256 bits each, so that near-duplicates are found.
+"""Perceptual hashes of videos and their faces, 256 bits each, for near-duplicates.
 
-detection.selectors.near_duplicates finds them.
-
-Workers compute them (ml.faces.perceptual_hash), for new videos while they extract, for those of before in batches.
+`detection.selectors.near_duplicates` searches them.  Workers compute them (`ml.faces.perceptual_hash`) during
+extraction, and in batches for videos of earlier versions.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ NO_PRINT = "-"
 
 @dataclass(frozen=True)
 class Unprinted:
-    """A video without prints, and the files that they are made from: names in storage, faces by person."""
+    """A video without hashes, and the files they are computed from: names in storage, faces by person."""
 
     video_id: UUID
     thumbnail: str
@@ -31,9 +30,10 @@ class Unprinted:
 
 
 def store_prints(*, video_id: UUID, picture: str, faces: Mapping[int, str], thumbnail: str = "") -> None:
-    """Replace the video's prints: 64 hex digits each, NO_PRINT, or empty for one to be made later.  `faces` by person.
+    """Replace the video's hashes; `faces` are by person.
 
-    With `thumbnail` only as long as that is the video's: what was read may be gone meanwhile, and its prints with it.
+    Each is 64 hex digits, NO_PRINT, or empty for one to be computed later.  With `thumbnail`, only while that is the
+    video's: what was read may be deleted meanwhile, and its hashes with it.
     """
     found = {(PrintKind.PICTURE, 0): picture} | {(PrintKind.FACE, track): bits for track, bits in faces.items()}
     with transaction.atomic():
@@ -51,14 +51,14 @@ def store_prints(*, video_id: UUID, picture: str, faces: Mapping[int, str], thum
 
 
 def without_prints() -> QuerySet[Video]:
-    """Videos that were looked at and have no prints yet.  A picture that has none is not tried again."""
+    """Return extracted videos without hashes; an image that has none is not tried again."""
     has_one = Print.objects.filter(video=OuterRef("pk"), kind=PrintKind.PICTURE)
     rows = Video.objects.filter(extracted_at__isnull=False).exclude(thumbnail="").exclude(fingerprint=NO_PRINT)
     return rows.filter(Q(fingerprint="") | ~Exists(has_one))
 
 
 def files_of(videos: Sequence[Video]) -> list[Unprinted]:
-    """With the files of their faces, in one query."""
+    """Return the videos with the files of their faces, in one query."""
     faces: dict[UUID, dict[int, list[str]]] = {video.pk: {} for video in videos}
     rows = FaceFrame.objects.filter(video_id__in=list(faces)).order_by("video_id", "track", "position")
     for video_id, track, name in rows.values_list("video_id", "track", "crop"):
@@ -67,9 +67,9 @@ def files_of(videos: Sequence[Video]) -> list[Unprinted]:
 
 
 def next_unprinted(*, after: UUID | None, batch: int, look_at: int) -> tuple[list[Unprinted], UUID | None]:
-    """The next videos without prints in the order of their ids, and where to go on; None at the end of the table.
+    """Return the next videos without hashes by id, and where to continue; None at the end of the table.
 
-    At most `look_at` videos are looked at, so that no call takes long though all of a million have theirs.
+    At most `look_at` videos are read, so that no call takes long when all of a million have theirs.
     """
     videos, missing = Video.objects.order_by("id"), without_prints().only("id", "thumbnail").order_by("id")
     if after is not None:

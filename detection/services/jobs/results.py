@@ -1,4 +1,4 @@
-"""What a worker hands to `jobs.finish_*`: plain data, so that neither side imports the other."""
+"""What workers pass to `jobs.finish_*`: plain data, so that neither imports the other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Facts of the picture, named as the columns of Video; width and height are pixels as shown.
+    """Properties of the file, named as the columns of Video; width and height are pixels as shown.
 
-    `truncated`: clearly fewer frames could be read than the file claims to have.
+    `truncated`: clearly fewer frames could be read than the file claims.
     """
 
     container: str

@@ -1,6 +1,6 @@
-"""The sweeper: gives back what no worker holds any more, and rings the doorbell again where it was not heard.
+"""Requeue analyses whose lease expired and republish messages that the broker lost.
 
-It runs every DFD_SWEEP_S seconds, in batches, and reads open rows only.
+Runs every DFD_SWEEP_S seconds, in batches, and reads open rows only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class SweepReport:
-    """What one sweep did; `more` says that a batch was full, so that the next should come at once."""
+    """What one sweep did; `more` means that a batch was full and the next sweep should follow at once."""
 
     given_back: int
     given_up: int
@@ -34,7 +34,7 @@ class SweepReport:
 
 
 def sweep() -> SweepReport:
-    """Give back what dead workers hold, wake what waited for a model, and publish again what no worker heard of."""
+    """Requeue expired analyses, wake those that waited for a model, and republish lost messages."""
     clamp_future_timestamps()
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
@@ -48,9 +48,9 @@ def sweep() -> SweepReport:
 
 
 def clamp_future_timestamps() -> int:
-    """Times that lie further ahead than any that are ever set: the clock has been put back.  Returns how many.
+    """Reset timestamps that lie further ahead than any that is ever set (the clock was set back); return how many.
 
-    They are counted from now on: a worker that lives renews its lease, one that is dead loses it in time.
+    They count from now on: a live worker renews its lease, a dead one loses it in time.
     """
     now = timezone.now()
     lease = timedelta(seconds=settings.DFD_LEASE_S)
@@ -65,7 +65,7 @@ def clamp_future_timestamps() -> int:
 
 
 def wake_waiting() -> int:
-    """Analyses that waited for a model go on, if one is active.  Returns how many; publishing is the caller's."""
+    """Let analyses that waited for a model continue, if one is active; return how many.  The caller publishes."""
     if not ModelVersion.objects.filter(active=True).exists():
         return 0
     return Analysis.objects.filter(state=State.QUEUED, stage=Stage.AWAITING_MODEL).update(
@@ -74,7 +74,7 @@ def wake_waiting() -> int:
 
 
 def _publish() -> tuple[int, bool]:
-    """Tell workers of due rows that they were never told of, or were told of in vain: (how many, whether more wait)."""
+    """Publish due rows that no worker was told of, or in vain; return (how many, whether there are more)."""
     published, more = 0, False
     for stage in (Stage.EXTRACT, Stage.CLASSIFY):
         now = timezone.now()

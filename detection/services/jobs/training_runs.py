@@ -34,9 +34,9 @@ _leases = JobLeases(TrainingRun)
 
 
 def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = True) -> TrainingRun:
-    """A new run; a worker of the queue `train` is told, unless the caller does the work itself.
+    """Queue a run and tell a worker of the queue `train`, unless the caller does the work.
 
-    Raises Refused `training_open` while another is queued or running: two at once would only slow each other down.
+    Raises Refused `training_open` while another run is open: two at once would only slow each other down.
     """
     with transaction.atomic():
         lock_models()  # two requests at once must not both find nothing open
@@ -55,7 +55,7 @@ def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = T
 
 
 def claim(*, run_id: UUID, worker: str) -> RunClaim | None:
-    """Take the run, or None: it has ended, or somebody is at it."""
+    """Claim the run, or return None: it has ended or is claimed."""
     taken = _leases.claim(
         run_id,
         TrainingRun.objects.all(),
@@ -67,22 +67,19 @@ def claim(*, run_id: UUID, worker: str) -> RunClaim | None:
 
 
 def heartbeat(*, claim: RunClaim, progress: int, phase: str = "") -> None:
-    """Extend the lease; what is being done, and how far it is (0 to 100).  Raises LeaseLost."""
+    """Extend the lease; store phase and progress (0 to 100).  Raises LeaseLost."""
     phases = {"phase": phase[:80]} if phase else {}
     _leases.extend(claim, progress=max(0, min(100, progress)), **phases)
 
 
 def hold(*, claim: RunClaim) -> None:
-    """In the transaction that changes something for the run: nobody takes it away until the end of that.
-
-    Raises LeaseLost when somebody has.
-    """
+    """Lock the run until this transaction ends, so that nobody takes it.  Raises LeaseLost."""
     if not _leases.held(claim).select_for_update(no_key=True).values_list("pk"):
         raise LeaseLost(str(claim.id))
 
 
 def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:
-    """Append one epoch to the history; an epoch that is reported again after a resume replaces what followed."""
+    """Append an epoch to the history; one reported again after a resume replaces what followed."""
     with transaction.atomic():
         run = _leases.held(claim).select_for_update(no_key=True).first()
         if run is None:
@@ -95,7 +92,7 @@ def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:
 
 
 def note_snapshot(*, claim: RunClaim, snapshot: Snapshot, parent: ModelVersion | None) -> None:
-    """What the run learns from, and which model it starts at.  Raises LeaseLost."""
+    """Store the run's snapshot and the model it starts from.  Raises LeaseLost."""
     _leases.update(claim, snapshot=snapshot, parent=parent)
 
 
@@ -110,7 +107,7 @@ def finish(
     report: str = "",
     error: str = "",
 ) -> None:
-    """Succeeded, refused or failed, with a sentence.  Raises LeaseLost."""
+    """End as succeeded, refused or failed, with a sentence.  Raises LeaseLost."""
     _leases.settle(
         claim,
         state=state,
@@ -127,16 +124,15 @@ def finish(
 
 
 def finish_failed(*, claim: RunClaim, code: str, detail: str) -> None:
-    """Trying again would not help.  Raises LeaseLost."""
+    """End as failed: a retry would not help.  Raises LeaseLost."""
     finish(claim=claim, state=RunState.FAILED, message=detail, error=code)
 
 
 def release(*, claim: RunClaim, error: str, detail: str = "", counts: bool = True, wait_s: float = 0) -> None:
-    """Give the run back, to be taken up again; or end it when its attempts are used up.  Raises LeaseLost.
+    """Requeue the run, or end it as failed when its attempts are used up.  Raises LeaseLost.
 
-    `error` is for the operator; who reads the run's message finds no more than that it was given up.  With `counts`
-    false (the worker is being stopped, its disk is full) the attempt does not count, and with `wait_s` no worker is
-    told at once.
+    `error` is for the operator; the run's message says only that it was given up.  With `counts` false (the worker is
+    stopping, its disk is full) the attempt does not count, and with `wait_s` no worker is told at once.
     """
     if not counts:
         told = timezone.now() if wait_s else None
@@ -148,14 +144,14 @@ def release(*, claim: RunClaim, error: str, detail: str = "", counts: bool = Tru
 
 
 def unfinished_run() -> TrainingRun | None:
-    """The newest run that has not ended."""
+    """Return the newest open run, or None."""
     return TrainingRun.objects.filter(state__in=OPEN_RUNS).first()
 
 
 def wait_for_lease(*, run_id: UUID) -> None:
-    """Returns once nobody holds the run any more.
+    """Return once nobody holds the run.
 
-    Raises Refused `training_open` when the lease is being extended: a living process is at it.
+    Raises Refused `training_open` when the lease is being extended: a live process has it.
     """
     before = TrainingRun.objects.values_list("lease_until", flat=True).get(id=run_id)
     while True:
@@ -168,9 +164,9 @@ def wait_for_lease(*, run_id: UUID) -> None:
 
 
 def sweep() -> int:
-    """Runs whose worker is gone go back to the queue, or end; queued ones are published again.  Returns how many.
+    """Requeue or end runs whose lease expired, and republish queued ones; return how many.
 
-    Not those of a terminal, which `retrain --resume` takes up.
+    Runs of a terminal are left to `retrain --resume`.
     """
     of_workers = Q(options__foreground=False) | Q(options__foreground__isnull=True)
     moved = _leases.sweep(_give_back_expired, TrainingRun.objects.filter(of_workers), limit=BATCH)

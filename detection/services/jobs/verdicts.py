@@ -1,4 +1,4 @@
-"""A verdict's columns, and what of them a video mirrors, so that lists filter and sort on one table."""
+"""Columns of a verdict, and those that its video mirrors so that lists filter and sort on one table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_VERDICT: dict[str, Any] = {
 
 
 def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, Any]:
-    """All of a Verdict but whose it is."""
+    """Return the columns of a verdict, without video and model."""
     return {
         "label": result.label,
         "fake_probability": result.fake_probability,
@@ -33,7 +33,7 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
 
 
 def mirrored(verdict: Verdict) -> dict[str, Any]:
-    """What the video that shows this verdict says."""
+    """Return the columns of the video that shows this verdict."""
     return {
         "status": State.SUCCEEDED,
         "current_verdict": verdict,
@@ -46,7 +46,7 @@ def mirrored(verdict: Verdict) -> dict[str, Any]:
 
 
 def catch_up() -> int:
-    """Fill in what processes of the version before have left out of videos that they judged; returns of how many."""
+    """Complete what processes of the previous version left out of videos that they judged; return how many."""
     model = Subquery(Verdict.objects.filter(id=OuterRef("current_verdict")).values("model_version"))
     missing = Video.objects.filter(current_verdict__isnull=False, verdict_model=None)
     return missing.update(verdict_model=model)

@@ -43,7 +43,7 @@ TASK_FINISHED = "task.finished"
 VERDICT_OVERRULED = "verdict.overruled"
 VERDICT_REINSTATED = "verdict.reinstated"
 MAX_WEBHOOKS = 10
-"""Of one user."""
+"""Most webhooks of one user."""
 MAX_FAILURES = 30
 FIRST_PAUSE_S = 30
 LONGEST_PAUSE_S = 3600
@@ -94,7 +94,7 @@ def register(*, owner: AbstractBaseUser, url: str) -> Webhook:
 
 
 def webhooks_of(*, user: Any) -> QuerySet[Webhook]:
-    """The user's own, newest first: nobody, whatever their rights, manages another's."""
+    """Return the user's own webhooks, newest first; nobody manages another's."""
     rows = (
         Webhook.objects.filter(owner_id=user.pk, removed_at=None) if user.is_authenticated else Webhook.objects.none()
     )
@@ -102,7 +102,7 @@ def webhooks_of(*, user: Any) -> QuerySet[Webhook]:
 
 
 def remove(*, webhook: Webhook) -> None:
-    """Nothing more is sent.  The row stays a while: a task that ends at this moment may be writing a delivery."""
+    """Send nothing more.  The row stays a while: an analysis that ends at this moment may be adding a delivery."""
     now = timezone.now()
     with transaction.atomic():
         Webhook.objects.filter(pk=webhook.pk).update(removed_at=now, **FREED)
@@ -123,9 +123,9 @@ def sign(*, secret: str, delivery_id: UUID, timestamp: int, body: str) -> str:
 
 
 def announce(*, analysis_id: UUID) -> None:
-    """A delivery for each webhook of the video's owner, in the transaction that ends the task.
+    """Add a delivery for each webhook of the video's owner, in the transaction that ends the analysis.
 
-    Never raises, and takes no lock that another holds for long: that a task has ended counts for more.
+    Never raises and waits for no lock: the end of the analysis counts for more.
     """
     try:
         with transaction.atomic():
@@ -165,7 +165,7 @@ def announce_people_say(*, video_id: UUID, before: str, after: str) -> None:
 
 
 def _webhooks_of(analysis_id: UUID) -> QuerySet[Webhook]:
-    """Those of the owner of the task's video that are to be told; none for a data set's, which nobody has sent."""
+    """Return the active webhooks of the video's owner; none for a data set's video."""
     rows = Webhook.objects.filter(removed_at=None, disabled_at=None, owner__is_active=True)
     of_dataset = DatasetVideo.objects.filter(video__analyses=analysis_id)
     return rows.filter(~Exists(of_dataset), owner__videos__analyses=analysis_id)
@@ -174,7 +174,7 @@ def _webhooks_of(analysis_id: UUID) -> QuerySet[Webhook]:
 def _deliver(
     webhook_ids: Sequence[UUID], event: str, analysis: Analysis, at: datetime, data: Mapping[str, Any]
 ) -> None:
-    """Add a delivery for each webhook; in a transaction, after whose commit a worker is told."""
+    """Add a delivery for each webhook, and tell a worker after the commit."""
     body = json.dumps({"type": event, "timestamp": at.isoformat(), "data": data}, separators=(",", ":"))
     WebhookDelivery.objects.bulk_create(
         WebhookDelivery(webhook_id=key, event=event, video_id=analysis.video_id, task_id=analysis.id, body=body)
@@ -219,7 +219,7 @@ def _wake(webhook_id: UUID) -> None:
 
 
 def claim(*, webhook_id: UUID) -> WebhookClaim | None:
-    """The right to send, or None: another is at it, it pauses after a failure, is disabled, or gone."""
+    """Claim the webhook, or return None: claimed, paused after a failure, disabled or deleted."""
     taken = _leases.take(webhook_id, _free(timezone.now()))
     if taken is None:
         return None
@@ -228,13 +228,13 @@ def claim(*, webhook_id: UUID) -> WebhookClaim | None:
 
 
 def next_due(*, claim: WebhookClaim) -> WebhookDelivery | None:
-    """What has waited longest.  Extends the lease; raises LeaseLost."""
+    """Return the delivery that has waited longest, and extend the lease.  Raises LeaseLost."""
     _leases.extend(claim)
     return _due(timezone.now()).filter(webhook_id=claim.id).order_by("not_before").first()
 
 
 def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) -> bool:
-    """Write down what came of an attempt; returns whether more may be sent at once.  Raises LeaseLost."""
+    """Store the outcome of an attempt; return whether more may be sent at once.  Raises LeaseLost."""
     now, sent = timezone.now(), not attempt.error
     row = WebhookDelivery.objects.filter(id=delivery.id)
     with transaction.atomic():
@@ -261,7 +261,7 @@ def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) 
 
 
 def release(*, claim: WebhookClaim) -> None:
-    """Let others send; what has come in meanwhile was told to nobody, so a worker is told now."""
+    """Release the webhook, and tell a worker of what came in meanwhile."""
     _leases.held(claim).update(**FREED)
     now = timezone.now()
     waiting = _due(now).filter(webhook_id=claim.id)
@@ -270,7 +270,7 @@ def release(*, claim: WebhookClaim) -> None:
 
 
 def pause(failures: int) -> timedelta:
-    """After so many failures in a row, with some jitter."""
+    """Return the pause after so many failures in a row, with some jitter."""
     seconds = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 20))
     return timedelta(seconds=seconds * random.uniform(0.9, 1.1))  # nosec B311
 
@@ -279,7 +279,7 @@ def pause(failures: int) -> timedelta:
 
 
 def send_again(*, delivery: WebhookDelivery) -> None:
-    """Start anew with this delivery, at once; a webhook that was disabled is enabled by that.  Raises Refused."""
+    """Send this delivery again from the beginning; enables a disabled webhook.  Raises Refused."""
     now = timezone.now()
     with transaction.atomic():
         standing = Webhook.objects.filter(id=delivery.webhook_id, removed_at=None, owner__is_active=True)
@@ -292,7 +292,7 @@ def send_again(*, delivery: WebhookDelivery) -> None:
 
 
 def sweep() -> int:
-    """Tell workers of what is due, and forget what has ended long ago; returns how many webhooks were told of."""
+    """Tell workers of what is due and delete old deliveries; return how many webhooks were told of."""
     now = timezone.now()
     due = _free(now).filter(Exists(_due(now).filter(webhook=OuterRef("pk"))))
     _give_up(WebhookDelivery.objects.filter(webhook__disabled_at__isnull=False), now)  # came in as it was disabled
@@ -312,7 +312,7 @@ def sweep() -> int:
 
 
 def _free(now: datetime) -> QuerySet[Webhook]:
-    """Those that may be sent to by whoever comes first."""
+    """Return the webhooks that may be claimed."""
     unclaimed = Q(lease_until=None) | Q(lease_until__lt=now)
     return Webhook.objects.filter(
         unclaimed, removed_at=None, disabled_at=None, owner__is_active=True, not_before__lte=now

@@ -28,7 +28,7 @@ class StoredVideo:
     video_id: UUID
     people: list[tuple[int, list[FaceFrame]]]
     verdict: Verdict | None = None
-    """What the model has said of these very faces before."""
+    """The model's earlier verdict on these very faces."""
     sensitive: bool = False
     """Whether the faces were found with lowered thresholds."""
 

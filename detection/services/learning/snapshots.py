@@ -55,9 +55,9 @@ Stricter than what reviewers are shown (detection.selectors.near_duplicates): a 
 one side.
 """
 NEAR_FACE_BITS = NEAR_FACES[PrintKind.FACE]
-"""Faces whose prints differ in at most this many of 256 bits are one person's, as reviewers are shown, too."""
+"""Different bits, of 256, up to which two faces are one person's; reviewers see the same bound."""
 MAX_COMPARED = 200
-"""Prints compared for one band: of a common one the newest are enough, for links form chains."""
+"""Hashes compared per band: of a common one the newest are enough, as links form chains."""
 BANDS = 32
 """Two hashes with at most 20 different bits agree in at least 12 of 32 bytes: equal bytes find the candidates."""
 

@@ -23,9 +23,9 @@ BATCH = 1000
 KEYS_KEPT = timedelta(days=90)
 """A client that repeats an upload under its Idempotency-Key does so within the hour; the content is known for ever."""
 HISTORY_KEPT = timedelta(days=365)
-"""Of the admin's own history; what counts is in the audit log."""
+"""Retention of the admin's own history; what counts is in the audit log."""
 TOKENS_KEPT = timedelta(days=30)
-"""After they have expired: so long an operator sees that they have."""
+"""Retention after a token expired, in which an operator sees that it has."""
 
 
 def delete_expired() -> int:

@@ -17,7 +17,7 @@ SETTLED = timedelta(minutes=2)
 BACK = timedelta(days=90)
 BATCH = 200
 BINS = 20
-"""Of the scores, from 0 to 1."""
+"""Bins of the score histogram from 0 to 1."""
 
 
 def count_hours(*, now: datetime | None = None) -> int:

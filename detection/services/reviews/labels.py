@@ -40,7 +40,7 @@ REVIEW_COLUMNS = (
 )  # fmt: skip
 
 CHUNK = 500
-"""Rows that are fetched at once."""
+"""Rows fetched at once."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (some spreadsheets take the wide ones)
 """A cell that begins like this is run as a formula by spreadsheets."""
 _BEGINS = rf"[{re.escape(''.join(FORMULA))}']"

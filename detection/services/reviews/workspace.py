@@ -36,16 +36,16 @@ from detection.services.reviews.reviews import Reading, record_review, undo_revi
 
 MIXED = "mixed"
 CHOSEN = "chosen"
-"""Not a queue: somebody picked these videos from a list, whatever they wait for."""
+"""Not a queue: videos picked from a list, whatever they wait for."""
 QUEUES = ("disagreement", "audit", "uncertain", "no_face", "failed")
 SHEET_QUEUES = ("uncertain", "audit", "no_face", "failed")
 HELD = 3
-"""Claims one reviewer may hold: the video shown, the one fetched ahead, and one more after taking an answer back."""
+"""Claims a page may hold: the video shown, the prefetched one, and one more after an undo."""
 MOST_TABS = 4
-"""Of one reviewer at work; what an older one holds is given back."""
+"""Most open tabs of one reviewer; claims of older ones are released."""
 MOST_HELD = HELD * MOST_TABS
 LOOK_AT = 20
-"""Candidates that one call tries to claim; each is lost only to somebody who claims it at the same moment."""
+"""Candidates that one call tries to claim; each is lost only to a simultaneous claim."""
 
 _ROLES = {ReviewNext.SECOND: ReviewRole.SECOND, ReviewNext.ADJUDICATE: ReviewRole.ADJUDICATION}
 _TURNS = {role: turn for turn, role in _ROLES.items()}

@@ -21,7 +21,7 @@ from detection.models import ResumableUpload
 log = structlog.get_logger(__name__)
 
 HELD = timedelta(seconds=15)
-"""After this long without a byte another request may go on."""
+"""Time without a byte after which another request may take over."""
 GONE = "upload_gone"
 
 

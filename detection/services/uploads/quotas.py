@@ -18,7 +18,7 @@ from detection.models import UploadDay
 from detection.selectors.videos import open_analyses, waiting_for_extraction
 
 RETRY_S = 30
-"""When it is worth trying again where videos are waiting: one takes seconds."""
+"""Seconds after which to retry while videos wait: one takes seconds."""
 QUEUE_LOOK_S = 1.0
 """The queue is counted at most this often by a process: counting 100,000 rows takes tens of milliseconds."""
 KEPT = timedelta(days=35)
@@ -62,7 +62,7 @@ class Arrival:
     """Count the bytes of one request in steps as they arrive, and stop it at the day's limit."""
 
     STEP_BYTES = 4 * 1024 * 1024
-    """A refused request may cost nothing up to here."""
+    """Bytes between two counts; a refused request costs at most this."""
 
     def __init__(self, *, owner_id: int, announced_bytes: int) -> None:
         """Raise Refused `daily_bytes_exceeded` if the announced bytes are too many."""

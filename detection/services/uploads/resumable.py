@@ -37,10 +37,10 @@ log = structlog.get_logger(__name__)
 
 FOLDER = "uploads"
 MAX_OPEN = 20
-"""Unfinished uploads of one user."""
+"""Most unfinished uploads of one user."""
 MAX_PIECES = 10_000
 KEPT = timedelta(days=1)
-"""Since the last byte of it."""
+"""Retention after the last byte arrived."""
 CHUNK = 64 * 1024
 """A connection that breaks off costs at most this much of what had arrived."""
 PIECE_BYTES = 8 * 1024 * 1024

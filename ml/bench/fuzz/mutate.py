@@ -52,7 +52,7 @@ class Mutant:
 
     number: int
     name: str
-    """Of the seed."""
+    """Name of the seed."""
     suffix: str
     data: bytes
     how: str

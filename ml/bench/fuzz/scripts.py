@@ -17,7 +17,7 @@ class Bait:
     """What scripts name.  The files also lie beside the mutants, as some scripts can name neighbours only."""
 
     port: int
-    """Of 127.0.0.1, TCP and UDP."""
+    """Port of 127.0.0.1, TCP and UDP."""
     video: Path
     text: Path
 

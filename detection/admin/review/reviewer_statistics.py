@@ -16,8 +16,8 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from detection.admin.charts.agreement import agreement_chart, kappa_figure, share_figure
-from detection.admin.charts.overview import Figure, IntervalChart, interval_chart
+from detection.admin.charts.agreement import agreement_chart, kappa_row, share_row
+from detection.admin.charts.overview import Estimate, IntervalChart, interval_chart
 from detection.admin.pages.gold import may_know
 from detection.selectors.reviewer_agreement import FEW_PAIRS, MOST_ROWS, Reader, agreement
 
@@ -59,26 +59,26 @@ def _charts(readers: list[Reader]) -> list[IntervalChart]:
         interval_chart(
             "Agreement with other readers (kappa)",
             f"0 is chance, 1 is perfect; with fewer than {FEW_PAIRS} pairs it says little.",
-            [kappa_figure(reader.name, reader.kappa) for reader in readers],
+            [kappa_row(reader.name, reader.kappa) for reader in readers],
             **scale,
         ),
         interval_chart(
             "Right on known answers",
             "Videos whose answer is certain, shown among the others.",
-            [share_figure(reader.name, reader.on_gold, "checks") for reader in readers],
+            [share_row(reader.name, reader.on_gold, "checks") for reader in readers],
             **scale,
         ),
         interval_chart(
             "Overturned",
             "Of the answers on videos that somebody settled: those that were settled otherwise. Lower is better.",
-            [share_figure(reader.name, reader.overturn, "settled") for reader in readers],
+            [share_row(reader.name, reader.overturn, "settled") for reader in readers],
             **scale,
         ),
         interval_chart(
             "Pace",
             "Median seconds from seeing a video to answering, with the page in sight. Fast is not good by itself.",
             [
-                Figure(
+                Estimate(
                     reader.name, f"{reader.answers:,} answers", reader.pace, None, None,
                     "-" if reader.pace is None else f"{reader.pace:.1f} s",
                 )
