@@ -47,8 +47,8 @@ class PersonLinker:
         No two faces of one frame become one person.
         """
         ranked = sorted(tracks, key=lambda t: -sum(d.area for d in t))
-        compared = [part for track in ranked[:MAX_TRACKS] for part in self._split(track)]
-        return self._merge(compared) + ranked[MAX_TRACKS:]
+        parts = [(number, part) for number, track in enumerate(ranked[:MAX_TRACKS]) for part in self._split(track)]
+        return self._merge([part for _, part in parts], np.array([number for number, _ in parts])) + ranked[MAX_TRACKS:]
 
     def embedding_of(self, person: Track) -> Embedding:
         """Return a person's embedding (128,), the mean of a few faces."""
@@ -85,8 +85,11 @@ class PersonLinker:
         ]
         return [part for part in parts if part]
 
-    def _merge(self, tracks: list[Track]) -> list[Track]:
-        """Join the tracks of one person.  Tracks that share a frame are two people."""
+    def _merge(self, tracks: list[Track], origin: NDArray[np.int64]) -> list[Track]:
+        """Join the tracks of one person.  Tracks that share a frame are two people.
+
+        Parts of one track (equal `origin`) have been seen to differ: they must be nearer to be joined again.
+        """
         frames = [{face.frame_number for face in track} for track in tracks]
         apart = np.array([[bool(a & b) for b in frames] for a in frames])
         if apart.all():
@@ -96,6 +99,8 @@ class PersonLinker:
         some = np.flatnonzero(~lone)
         means = [self.embedding_of(tracks[k]) for k in some]
         distances[np.ix_(some, some)] = _distances(means)
+        parted = origin[:, None] == origin[None]
+        distances[parted] *= self.config.same_person_distance / self.config.one_view_distance
         distances[apart] = np.inf
         groups = average_linkage(distances, self.config.same_person_distance)
         return [sorted((f for k in group for f in tracks[k]), key=lambda f: f.frame_number) for group in groups]
