@@ -275,6 +275,12 @@ class FaceFrame(models.Model):
     x2 = models.FloatField()
     y2 = models.FloatField()
     probability = models.FloatField(help_text="The detector's.")
+    still = models.BooleanField(
+        null=True,
+        blank=True,
+        help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there.  Null of"
+        " older ones.",
+    )
     crop = models.FileField(max_length=200, help_text="224 x 224 RGB, lossless PNG.")
 
     class Meta:
@@ -353,7 +359,7 @@ class Verdict(models.Model):
 
     Over several segments it is their scores combined (see `ml.model.decision`).
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
-    "fake_probability"}]}]`, by track.
+    "fake_probability"}]}]`, by track; `"still": true` beside the score of a still picture.
     `segments`: `[{"segment", "fake_probability", "people": [{"track", "fake_probability"}]}]` of those with a face;
     null where there is one segment only.
     """

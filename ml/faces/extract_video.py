@@ -7,18 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
-from ml.faces.crop import crop_landmarks
 from ml.faces.detector import FaceDetector, rejection
-from ml.faces.embedding import Embedding, FaceEmbedder, distance, mean_embedding
+from ml.faces.embedding import Embedding, distance, mean_embedding
 from ml.faces.extract import USUAL_FPS, Extraction, Segment, Track, extract_faces
 from ml.faces.tracking import linspace_indices
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
 from ml.video.frame_source import Progress
 from ml.video.segments import SegmentStart, choose_segments
-
-EMBEDDED_FACES = 3
-"""Faces of a person in a segment by which persons of different segments are compared."""
 
 
 def extract_video(
@@ -132,14 +128,12 @@ def _linked(tracks: list[Track], config: FaceConfig) -> list[Track]:
 
     A track is the nearest person's of the other segments, unless none is near enough (see `ml.faces.embedding`).
     """
-    embedder = FaceEmbedder()
     people: list[tuple[set[int], list[Embedding]]] = []
     # Of each person the segments, and an embedding in each of them.
     numbered: list[Track] = []
     for track in tracks:
-        embedding = _embedding(track, embedder, config)
         near = [
-            (distance(embedding, mean_embedding(known)), number)
+            (distance(track.embedding, mean_embedding(known)), number)
             for number, (segments, known) in enumerate(people)
             if track.segment not in segments
         ]
@@ -148,12 +142,6 @@ def _linked(tracks: list[Track], config: FaceConfig) -> list[Track]:
             number = len(people)
             people.append((set(), []))
         people[number][0].add(track.segment)
-        people[number][1].append(embedding)
+        people[number][1].append(track.embedding)
         numbered.append(replace(track, index=number))
     return sorted(numbered, key=lambda track: (track.index, track.segment))
-
-
-def _embedding(track: Track, embedder: FaceEmbedder, config: FaceConfig) -> Embedding:
-    faces = [track.faces[k] for k in linspace_indices(len(track.faces), EMBEDDED_FACES)]
-    points = [crop_landmarks(face.box, face.landmarks, size=config.crop_size, margin=config.margin) for face in faces]
-    return mean_embedding([embedder.embed(face.crop, p) for face, p in zip(faces, points, strict=True)])

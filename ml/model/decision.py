@@ -47,6 +47,8 @@ class PersonScore:
 
     track: int
     fake_probability: float
+    still: bool = False
+    """A still picture in every segment."""
 
 
 @dataclass(frozen=True)
@@ -90,24 +92,26 @@ def decide(
 ) -> Decision:
     """Decide on a video; `sensitive` where the faces were found with lowered thresholds.
 
-    Raises ValueError without a score: no face is not a verdict.
+    Still pictures decide only where there is nobody else.  Every rule that sets `needs_review` is here; its numbers are
+    in `ml.config.DecisionConfig`.  Raises ValueError without a score: no face is not a verdict.
     """
     if not looks:
         raise ValueError("no verdict without a face")
     config = config or DecisionConfig()
     by_segment: dict[int, float] = {}
-    by_person: dict[int, list[float]] = {}
+    judged = [look for look in looks if not look.score.still] or looks
+    for look in judged:
+        by_segment[look.segment] = max(look.score.fake_probability, by_segment.get(look.segment, 0.0))
+    by_person: dict[int, list[TrackScore]] = {}
     for look in looks:
-        p = look.score.fake_probability
-        by_segment[look.segment] = max(p, by_segment.get(look.segment, 0.0))
-        by_person.setdefault(look.track, []).append(p)
+        by_person.setdefault(look.track, []).append(look.score)
     probability = combine(list(by_segment.values()))
     reasons = []
     if abs(probability - info.threshold) < config.uncertain_margin:
         reasons.append(ReviewReason.NEAR_THRESHOLD)
     if probability < info.threshold <= max(by_segment.values()):
         reasons.append(ReviewReason.SUSPECT_SEGMENT)
-    if any(len(look.score.frame_probabilities) < config.few_faces for look in looks):
+    if any(len(look.score.frame_probabilities) < config.few_faces for look in judged):
         reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
         reasons.append(ReviewReason.EXPERIMENTAL_MODEL)
@@ -118,10 +122,15 @@ def decide(
         label=(Label.FAKE if probability >= info.threshold else Label.REAL).name.lower(),
         fake_probability=probability,
         threshold=info.threshold,
-        track=max(looks, key=lambda look: look.score.fake_probability).track,
+        track=max(judged, key=lambda look: look.score.fake_probability).track,
         needs_review=bool(reasons),
         review_reasons=tuple(reasons),
         assessment=borders.assess(probability, info.threshold) if borders else "",
-        people=tuple(PersonScore(track, combine(scores)) for track, scores in sorted(by_person.items())),
+        people=tuple(
+            PersonScore(
+                track, combine([score.fake_probability for score in scores]), all(score.still for score in scores)
+            )
+            for track, scores in sorted(by_person.items())
+        ),
         segments=tuple(SegmentScore(segment, p) for segment, p in sorted(by_segment.items())),
     )

@@ -24,6 +24,8 @@ class TrackScore:
 
     fake_probability: float
     frame_probabilities: tuple[float, ...]
+    still: bool = False
+    """A still picture (see `ml.faces.still`), which whoever has its faces says."""
 
 
 def choose_device(wanted: str = "auto") -> torch.device:

@@ -165,6 +165,7 @@ def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, t
             box=face.box,
             probability=face.probability,
             png=next(pngs),
+            still=track.still,
         )
         for track in extraction.tracks
         for face in track.faces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from detection.models import FaceFrame, ModelVersion
@@ -31,9 +32,8 @@ def verdict(
     """
     from ml.model.decision import Look, decide
 
-    looks = [
-        Look(track, faces[0].segment_index, score) for (track, faces), score in zip(sequences, scores, strict=True)
-    ]
+    scores = [replace(score, still=bool(run[0].still)) for (_, run), score in zip(sequences, scores, strict=True)]
+    looks = [Look(track, run[0].segment_index, score) for (track, run), score in zip(sequences, scores, strict=True)]
     decision = decide(looks, classifier.info, sensitive=sensitive)
     frames: dict[int, list[dict[str, Any]]] = {person.track: [] for person in decision.people}
     for (track, faces), score in zip(sequences, scores, strict=True):
@@ -53,7 +53,12 @@ def verdict(
         threshold=decision.threshold,
         track=decision.track,
         people=[
-            {"track": person.track, "fake_probability": person.fake_probability, "frames": frames[person.track]}
+            {
+                "track": person.track,
+                "fake_probability": person.fake_probability,
+                **({"still": True} if person.still else {}),
+                "frames": frames[person.track],
+            }
             for person in decision.people
         ],
         segments=_segments(decision, looks),

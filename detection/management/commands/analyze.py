@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,7 @@ class _Analyzer:
             return
         started = time.perf_counter()
         scores = self.classifier.score([[face.crop for face in track.faces] for track in extraction.tracks])
+        scores = [replace(score, still=track.still) for track, score in zip(extraction.tracks, scores, strict=True)]
         looks = [Look(t.index, t.segment, score) for t, score in zip(extraction.tracks, scores, strict=True)]
         decision = decide(looks, self.classifier.info)
         answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
@@ -150,7 +152,8 @@ class _Analyzer:
             "review_reasons": list(decision.review_reasons),
             "model_version": self.model,
             "people": [
-                {"track": person.track, "fake_probability": person.fake_probability} for person in decision.people
+                {"track": p.track, "fake_probability": p.fake_probability, "still_picture": p.still}
+                for p in decision.people
             ],
         }
 

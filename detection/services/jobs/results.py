@@ -40,6 +40,8 @@ class FaceCrop:
     probability: float
     png: bytes
     segment: int = 0
+    still: bool = False
+    """The person's face never moves: a poster or a photo."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from detection.migrations._locks import lock_first
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0027_leased_jobs'),
+        ('detection', '0028_still_pictures'),
     ]
 
     operations = [
