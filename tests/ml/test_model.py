@@ -116,7 +116,7 @@ def test_a_still_picture_decides_only_where_nobody_is_alive() -> None:
     assert (verdict.label, verdict.track, verdict.fake_probability) == ("real", 1, 0.1)
     assert verdict.review_reasons == (), "few faces of a poster are no reason"
     assert decide([Look(0, 0, poster)], info).track == 0
-    assert decide([poster, TrackScore(0.95, (0.95,) * 10, still=True)], info).track == 1
+    assert decide([Look(0, 0, poster), Look(1, 0, TrackScore(0.95, (0.95,) * 10, still=True))], info).track == 1
 
 
 def test_a_verdict_that_people_must_see_says_why() -> None:
