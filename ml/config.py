@@ -44,6 +44,7 @@ class RejectionReason(StrEnum):
     OUTSIDE = "outside"
     SHORT_TRACK = "short_track"
     TOO_MANY = "too_many"
+    NOT_A_FACE = "not_a_face"
 
 
 LABEL_MAP: dict[str, int] = {label.name.lower(): int(label) for label in Label}
@@ -122,6 +123,10 @@ class FaceConfig:
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     same_person_distance: float = 0.55
     """Distance of two mean embeddings (`ml.faces.embedding`) below which they are one person."""
+    one_track_distance: float = 0.60
+    """Of single faces' embeddings: further apart within a track, two people may be in it."""
+    one_view_distance: float = 0.50
+    """Such a track is taken apart into faces within this of each other (in the mean), and its parts are compared."""
     margin: float = 0.30
     """Added around the box: a crop's side is (1 + margin) times the box's longer side."""
     crop_size: int = 224

@@ -9,7 +9,8 @@ import os
 import shutil
 import tempfile
 
-_var = tempfile.mkdtemp(prefix="dfd-test-")
+# One of pytest-xdist's processes ends without atexit: its folder goes with that of the run (tests/conftest.py).
+_var = tempfile.mkdtemp(prefix="dfd-test-", dir=os.environ.get("DFD_TESTS_SHARED"))
 atexit.register(shutil.rmtree, _var, ignore_errors=True)
 
 # A developer's .env or shell must not lead a test to a real database, broker or bucket.  Empty is also "set", so that

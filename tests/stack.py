@@ -192,7 +192,7 @@ def _hear_ctrl_c() -> None:
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, *, timeout_s: float = 60, log: Callable[[], str] = lambda: ""
+    condition: Callable[[], bool], what: str, *, timeout_s: float = 120, log: Callable[[], str] = lambda: ""
 ) -> None:
     """Poll until the condition holds; after `timeout_s` fail with what was waited for, and the end of a log."""
     deadline = time.monotonic() + timeout_s

@@ -172,13 +172,18 @@ class ScoredFrameSerializer(serializers.Serializer[Any]):
 class ScoredTrackSerializer(serializers.Serializer[Any]):
     track = serializers.IntegerField()
     fake_probability = serializers.FloatField(min_value=0, max_value=1, help_text="Calibrated.")
+    still_picture = serializers.BooleanField(
+        help_text="A poster or a photo: a face that never moves.  It decides nothing while somebody alive is there."
+    )
     frames = ScoredFrameSerializer(many=True)
 
 
 class VerdictSerializer(RowSerializer[Verdict]):
     """What a model version says of a video: the score of its most suspicious person, and what it rests on."""
 
-    fake_probability = _probability("Calibrated; the highest track's.")
+    fake_probability = _probability(
+        "Calibrated; the highest track's; still pictures count only where there is nobody else."
+    )
     threshold = _probability("From here on it is called fake.")
     assessment = serializers.ChoiceField(
         choices=[("", "The model does not say"), *Assessment.choices],
@@ -208,6 +213,7 @@ class VerdictSerializer(RowSerializer[Verdict]):
             {
                 "track": person["track"],
                 "fake_probability": person["fake_probability"],
+                "still_picture": bool(person.get("still", False)),
                 "frames": [
                     {
                         "face": frame["face"],
@@ -355,11 +361,18 @@ class FaceSerializer(RowSerializer[FaceFrame]):
         help_text="This frame's score in the standing verdict; null where there is none."
     )
     image = serializers.HyperlinkedIdentityField(view_name="api:face-image", lookup_url_kwarg="face_id")
+    still_picture = serializers.BooleanField(
+        source="still",
+        read_only=True,
+        allow_null=True,
+        help_text="Of a face that never moves: a poster or a photo.  Null where nobody looked.",
+    )
 
     class Meta:
         model = FaceFrame
         fields = (
             "id", "track", "frame_number", "timestamp", "box", "probability", "fake_probability", "image",
+            "still_picture",
         )  # fmt: skip
         read_only_fields = fields
 

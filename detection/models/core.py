@@ -266,6 +266,12 @@ class FaceFrame(models.Model):
     x2 = models.FloatField()
     y2 = models.FloatField()
     probability = models.FloatField(help_text="The detector's.")
+    still = models.BooleanField(
+        null=True,
+        blank=True,
+        help_text="A poster or a photo: it never moves, and decides nothing while somebody alive is there.  Null of"
+        " older ones.",
+    )
     crop = models.FileField(max_length=200, help_text="224 x 224 RGB, lossless PNG.")
 
     class Meta:
@@ -338,7 +344,7 @@ class Verdict(models.Model):
     """What one model version says of one video; `fake_probability` is that of the highest track.
 
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
-    "fake_probability"}]}]`, by track.
+    "fake_probability"}]}]`, by track; `"still": true` beside the score of a still picture.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

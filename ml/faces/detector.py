@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig, RejectionReason
+from ml.faces.embedding import FaceEmbedder
 from ml.faces.mtcnn import Cascade, DetectedFace
 from ml.faces.tracking import Box
 
@@ -36,6 +37,7 @@ class FaceDetector:
     def __init__(self, device: str = "cpu", config: FaceConfig | None = None, threads: int | None = None) -> None:
         self.config = config or FaceConfig()
         self.threads = threads or os.cpu_count() or 1
+        self.embedder = FaceEmbedder()
         self._cascade = Cascade(device, self.config.mtcnn_thresholds)
 
     def detect(self, images: Sequence[Image], *, min_face: int | None = None) -> list[list[DetectedFace]]:

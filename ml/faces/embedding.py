@@ -66,8 +66,15 @@ def align(crop: Image, landmarks: Points) -> Image:
 
 
 def mean_embedding(embeddings: Sequence[Embedding]) -> Embedding:
-    """Return the mean (128,) of several faces of one person: what persons are compared by."""
-    return np.asarray(np.mean(np.stack(embeddings), axis=0), dtype=np.float32)
+    """Return the mean (128,) of several faces of one person: what people are compared by.
+
+    Of four or more the one furthest from the others is left out: a poor view, or a face in a dissolve.
+    """
+    stacked = np.stack(embeddings)
+    if len(stacked) >= 4:
+        apart = np.linalg.norm(stacked[:, None] - stacked[None], axis=2).sum(axis=1)
+        stacked = np.delete(stacked, int(apart.argmax()), axis=0)
+    return np.asarray(stacked.mean(axis=0), dtype=np.float32)
 
 
 def distance(a: Embedding, b: Embedding) -> float:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ml.config import FaceConfig, RejectionReason, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
+from ml.faces.embedding import Embedding
 from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
+from ml.faces.still import is_still
 from ml.faces.tracking import Box, Detection, Points, linspace_indices
 from ml.faces.view import View, is_dark
 from ml.video.frame import downscale
@@ -47,6 +49,10 @@ class Track:
 
     index: int
     faces: tuple[Face, ...]
+    embedding: Embedding
+    """(128,): who it is, the mean of a few of the faces (see ml.faces.embedding)."""
+    still: bool = False
+    """The face never moves: a poster or a photo (see ml.faces.still)."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,10 @@ def extract_faces(
         frames_decoded=source.frames_decoded,
         frames_claimed=file.claimed,
         people_left_out=len(people) - len(judged),
-        tracks=tuple(_track(index, person, config) for index, person in enumerate(judged)),
+        tracks=tuple(
+            _track(index, person, searches[-1].linker.embedding_of(person), config)
+            for index, person in enumerate(judged)
+        ),
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
@@ -184,11 +193,11 @@ def _monotonic(progress: Progress | None) -> Progress:
     return report
 
 
-def _track(index: int, person: list[Detection], config: FaceConfig) -> Track:
+def _track(index: int, person: list[Detection], embedding: Embedding, config: FaceConfig) -> Track:
     chosen = [person[i] for i in linspace_indices(len(person), config.faces_per_track)]
-    return Track(
-        index, tuple(Face(d.frame_number, d.timestamp_s, d.box, d.probability, d.crop, d.landmarks) for d in chosen)
-    )
+    faces = (Face(d.frame_number, d.timestamp_s, d.box, d.probability, d.crop, d.landmarks) for d in chosen)
+    still = is_still([d.crop for d in chosen], chosen[-1].timestamp_s - chosen[0].timestamp_s)
+    return Track(index, tuple(faces), embedding, still)
 
 
 def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
@@ -196,7 +205,14 @@ def _evidence(search: Search, config: FaceConfig) -> tuple[SampledFrame, ...]:
     detections = [search.detections[n] for n in sorted(search.detections)]
 
     def boxes(detected: FrameDetections) -> tuple[RejectedBox, ...]:
-        lone = [RejectedBox(d.box, d.probability, RejectionReason.SHORT_TRACK) for d in detected.valid]
+        lone = [
+            RejectedBox(
+                d.box,
+                d.probability,
+                RejectionReason.NOT_A_FACE if id(d) in search.not_faces else RejectionReason.SHORT_TRACK,
+            )
+            for d in detected.valid
+        ]
         return tuple(sorted([*lone, *detected.rejected], key=lambda b: -b.probability)[:8])
 
     suspicious = sorted(

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
+from ml.faces.identity import PersonLinker
 from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
+from ml.faces.not_a_face import is_face
 from ml.faces.tracking import Detection, iou, link, linspace_indices
 from ml.faces.view import Copy, View
 from ml.video.frame import DecodedFrame
@@ -106,6 +108,9 @@ class Search:
         self.source, self.detector, self.config, self.view = source, detector, config, view
         self.detections: dict[int, FrameDetections] = {}
         self.detect_s = 0.0
+        self.not_faces: set[int] = set()  # detections that are patterns or drawings, by identity
+        self.linker = PersonLinker(detector.embedder, config, detector.threads)
+        self._linked: tuple[tuple[int, ...], list[list[Detection]]] | None = None  # of which faces
 
     def detect_frames(
         self, numbers: Collection[int], progress: Progress, *, coarse: Collection[int] = (), view: View | None = None
@@ -180,12 +185,22 @@ class Search:
 
     def tracks(self) -> list[list[Detection]]:
         """Detections linked into one list per person, noise included."""
-        return link([self.detections[n].valid for n in sorted(self.detections)], self.source.cuts, self.config)
+        valid = [self.detections[n].valid for n in sorted(self.detections)]
+        key = tuple(id(face) for faces in valid for face in faces)
+        if self._linked is None or self._linked[0] != key:
+            tracks = link(valid, self.source.cuts, self.config)
+            sure = [t for t in tracks if self._is_sure(t)]
+            others = [t for t in tracks if not self._is_sure(t)]
+            self._linked = key, self.linker.link(sure) + others
+        return self._linked[1]
+
+    def _is_sure(self, track: list[Detection]) -> bool:
+        return float(np.mean([d.probability for d in track])) >= self.config.min_track_mean_probability
 
     def people(self) -> list[list[Detection]]:
         """Return the tracks that are people: sure, and present enough for their size; the most prominent first."""
         c, frames = self.config, max(1, self.source.frames_decoded)
-        sure = [t for t in self.tracks() if np.mean([d.probability for d in t]) >= c.min_track_mean_probability]
+        sure = [t for t in self.tracks() if self._is_sure(t)]
         clear = [t for t in sure if size_of(t) >= c.clear_size and len(t) >= min(c.min_track_faces, frames)]
         seen = {d.frame_number for t in clear for d in t}
         if len(seen) < c.min_clear_presence * len(self.detections):
@@ -199,7 +214,17 @@ class Search:
         ]
         if any(size_of(t) >= 2 * c.clear_size for t in clear):
             small = []
-        return sorted(clear + small, key=lambda t: -sum(d.area for d in t))
+        return self._faces_only(sorted(clear + small, key=lambda t: -sum(d.area for d in t)))
+
+    def _faces_only(self, people: list[list[Detection]]) -> list[list[Detection]]:
+        """Without patterns and drawings; those beyond `max_tracks` people, who are not judged, are not looked at."""
+        kept: list[list[Detection]] = []
+        for person in people:
+            if len(kept) >= self.config.max_tracks or is_face(self.linker.embedding_of(person)):
+                kept.append(person)
+            else:
+                self.not_faces |= {id(face) for face in person}
+        return kept
 
     def is_complete(self, people: list[list[Detection]]) -> bool:
         """True when everyone who will be judged has ten faces and no other track might yet become a person."""
@@ -285,7 +310,7 @@ class Search:
                 self.detect_frames(rest, lambda _: progress(0.99), view=view)
 
     def _anybody(self) -> bool:
-        return any(detected.valid for detected in self.detections.values())
+        return any(id(face) not in self.not_faces for d in self.detections.values() for face in d.valid)
 
     def _forget_coarse(self) -> None:
         self.detections = {number: detected for number, detected in self.detections.items() if detected.fine}

@@ -25,6 +25,8 @@ class TrackScore:
 
     fake_probability: float
     frame_probabilities: tuple[float, ...]
+    still: bool = False
+    """A still picture (see `ml.faces.still`), which whoever has its faces says."""
 
 
 @dataclass(frozen=True)
@@ -135,19 +137,19 @@ def decide(
 ) -> Decision:
     """Decide a video by its most fake person; `sensitive` means that faces were found with lowered thresholds.
 
-    Every rule that sets `needs_review` is here; its numbers are in `ml.config.DecisionConfig`.  Raises ValueError
-    without a
-    score: no face is not a verdict.
+    Still pictures decide only where there is nobody else.  Every rule that sets `needs_review` is here; its numbers are
+    in `ml.config.DecisionConfig`.  Raises ValueError without a score: no face is not a verdict.
     """
     if not scores:
         raise ValueError("no verdict without a face")
     config = config or DecisionConfig()
-    track = max(range(len(scores)), key=lambda i: scores[i].fake_probability)
+    judged = [i for i, score in enumerate(scores) if not score.still] or list(range(len(scores)))
+    track = max(judged, key=lambda i: scores[i].fake_probability)
     probability = scores[track].fake_probability
     reasons = []
     if abs(probability - info.threshold) < config.uncertain_margin:
         reasons.append(ReviewReason.NEAR_THRESHOLD)
-    if any(len(score.frame_probabilities) < config.few_faces for score in scores):
+    if any(len(score.frame_probabilities) < config.few_faces for score in (scores[i] for i in judged)):
         reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
         reasons.append(ReviewReason.EXPERIMENTAL_MODEL)

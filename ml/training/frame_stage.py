@@ -54,7 +54,7 @@ class FrameStageConfig:
     max_norm: float = 5.0
     """Norm to which the gradient is clipped."""
     head_weights: tuple[float, float] = (0.5, 0.5)
-    """Weights of the heads BLENDED and FORGED in the loss and in the resulting mean; they sum to 1."""
+    """Weights of the heads BLENDED and FORGED in the loss and in the resulting sum."""
 
 
 class TwoHeadNetwork(nn.Module):

@@ -59,6 +59,7 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
         looked.set()
         return answer.wait(30)
 
+    wait_for(lambda: not broker_health._looking, "the end of what an earlier test had looked for")
     monkeypatch.setattr(broker_health, "_looked_at", -1000.0)
     monkeypatch.setattr(broker_health, "_found", broker_health.Broker.SILENT)
     monkeypatch.setattr(broker_health, "_looking", False)
@@ -152,7 +153,7 @@ def test_metrics_count_what_is_there(admin: Caller, owner: Caller, factory: Fact
     )
     found = figures(admin)
     assert {key[1]: value for key, value in found.items() if key[0] == "dfd_videos"} == {
-        "queued": 1, "running": 0, "succeeded": 2, "no_face": 0, "failed": 1, "dead": 0,
+        "queued": 1, "running": 0, "succeeded": 2, "no_face": 0, "failed": 1, "dead": 0, "cancelled": 0,
     }  # fmt: skip
     assert found["dfd_open_analyses", "awaiting_model", "queued"] == 1
     assert (found["dfd_verdicts", "fake"], found["dfd_verdicts", "real"]) == (1, 1)

@@ -108,6 +108,16 @@ def test_the_most_fake_person_decides_and_is_named() -> None:
     assert decide([calm], info).label == "real"
 
 
+def test_a_still_picture_decides_only_where_nobody_is_alive() -> None:
+    info = WeightsInfo("test", SMALL, threshold=0.5, experimental=False)
+    poster, talker = TrackScore(0.9, (0.9,) * 4, still=True), TrackScore(0.1, (0.1,) * 10)
+    verdict = decide([poster, talker], info)
+    assert (verdict.label, verdict.track, verdict.fake_probability) == ("real", 1, 0.1)
+    assert verdict.review_reasons == (), "few faces of a poster are no reason"
+    assert decide([poster], info).track == 0
+    assert decide([poster, TrackScore(0.95, (0.95,) * 10, still=True)], info).track == 1
+
+
 def test_a_verdict_that_people_must_see_says_why() -> None:
     near = decide([TrackScore(0.55, (0.5,) * 3)], WeightsInfo("test", SMALL, experimental=True))
     assert near.needs_review

@@ -74,6 +74,7 @@ def trained(
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_stopped_after_two_steps_and_resumed_ends_with_the_uninterrupted_runs_weights(
     pack: Pack, tmp_path: Path, ema: float
@@ -308,6 +309,7 @@ COMMAND += ["--size", "32", "--workers", "0", "--steps-per-epoch", "10", "--sequ
 COMMAND += ["--sequence-draws", "128", "--pseudo-sequences", "10", "--bootstrap", "50"]
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: Pack, tmp_path: Path) -> None:
     command = [str(pack.path), "--out", str(tmp_path), *COMMAND]
     assert main(command) == 0
@@ -338,6 +340,7 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     assert 0 <= score.fake_probability <= 1
 
 
+@pytest.mark.slow
 def test_training_can_start_from_the_features_of_earlier_weights(
     pack: Pack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

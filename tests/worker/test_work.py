@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from ml.config import FaceConfig
 from ml.faces.boxes import PNET_CELL_PX
+from ml.faces.embedding import FaceEmbedder
+from ml.faces.identity import PROBES
 from ml.faces.mtcnn import PYRAMID_FACTOR
 from ml.faces.mtcnn_networks import Networks
 from ml.model.network import FaceSequenceClassifier
@@ -34,7 +36,7 @@ FULL_SEARCH = {"1080p": 400, "720p": 180, "480p": 80}
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts frames decoded and converted, pixels that MTCNN's networks see, faces scored, pictures encoded."""
+    """Counts frames decoded and converted, pixels that MTCNN sees, faces embedded and scored, pictures encoded."""
     done: Counter[str] = Counter()
     one_at_a_time = threading.Lock()  # frames are looked at in several threads
 
@@ -60,6 +62,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted(video.DecodedFrame, "rgb", lambda *_, long_side=None: {"full" if long_side is None else "small": 1})
     counted(Networks, "_run", lambda _, name, pixels: {name: pixels[..., 0].size})
     counted(FaceSequenceClassifier, "features", lambda _, frames: {"forward": 1, "scored": len(frames)})
+    counted(FaceEmbedder, "embed", lambda *_: {"embedded": 1})
     counted(runtime, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
     return done
 
@@ -103,6 +106,7 @@ def test_a_video_costs_its_ten_frames_and_nothing_twice(
     assert found.frames_decoded == FRAMES
     assert work.pop("decoded") <= 0.8 * FRAMES, "those that no other frame needs are left out"
     first, second, third = (work.pop(network) for network in ("pnet", "rnet", "onet"))
+    assert work.pop("embedded") <= PROBES
     assert work == {
         "small": 10, "full": 10, "encoded .png": 10, "encoded .jpg": 1, "forward": 1, "scored": 10,
     }  # fmt: skip
@@ -121,6 +125,7 @@ def test_two_people_are_found_in_one_decoding_and_scored_in_one_pass(
     assert work["decoded"] < found.frames_decoded
     assert (work["small"], work["full"]) == (10, 10)
     assert (work["forward"], work["scored"]) == (1, 20)
+    assert work["embedded"] <= 2 * PROBES
 
 
 def test_that_nobody_is_there_takes_a_bounded_search_and_no_network(
@@ -129,7 +134,7 @@ def test_that_nobody_is_there_takes_a_bounded_search_and_no_network(
     """Looked at coarsely, finely and turned before it is said, but in few frames, which are decoded once."""
     config = FaceConfig()
     found, _ = product.run(DEMO / "no-face.mp4", tmp_path)
-    assert (found.tracks, work["forward"], work["full"]) == ((), 0, 0)
+    assert (found.tracks, work["forward"], work["full"], work["embedded"]) == ((), 0, 0, 0)
     assert work["decoded"] <= found.frames_decoded
     frames = 2 * config.first_pass_frames + len(range(0, found.frames_decoded, config.dense_stride))
     assert work["small"] <= frames + 3 * config.turned_frames

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -142,6 +143,7 @@ def extraction_result(extraction: Extraction, clip: Path | None, *, trim_s: floa
             box=face.box,
             probability=face.probability,
             png=next(pngs),
+            still=track.still,
         )
         for track in extraction.tracks
         for position, face in enumerate(track.faces)
@@ -236,6 +238,7 @@ def verdict(
     """
     from ml.model.inference import decide
 
+    scores = [replace(score, still=bool(faces[0].still)) for (_, faces), score in zip(people, scores, strict=True)]
     decision = decide(scores, classifier.info, sensitive=sensitive)
     return ClassificationResult(
         model_version_id=version.id,
@@ -247,6 +250,7 @@ def verdict(
             {
                 "track": track,
                 "fake_probability": score.fake_probability,
+                **({"still": True} if score.still else {}),
                 "frames": [
                     {
                         "face": str(face.id),

@@ -32,6 +32,7 @@ REJECTIONS = {
     "outside": "cut off by the frame",
     "short_track": "in too few frames",
     "too_many": "one of more than are looked at in a frame",
+    "not_a_face": "a pattern or a drawing",
 }
 
 
@@ -62,6 +63,7 @@ class Person:
     decides: bool  # the verdict is this person's score
     faces: tuple[ScoredFace, ...]
     sparkline: str  # points of an SVG polyline in a 100 x 24 box; empty with fewer than two scores
+    still: bool = False  # a poster or a photo: the face never moves
 
     @property
     def text(self) -> str:
@@ -138,7 +140,8 @@ def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
                         level=score_level(score, verdict.threshold),
                     )
                 )
-        people.append(_person(track, _probability(entry.get("fake_probability")), faces, verdict))
+        score = _probability(entry.get("fake_probability"))
+        people.append(_person(track, score, faces, verdict, still=entry.get("still") is True))
     return tuple(people)
 
 
@@ -153,7 +156,9 @@ def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tupl
         for frame in _dicts(entry.get("frames")):
             scores[str(frame.get("face"))] = _probability(frame.get("fake_probability"))
     by_track: dict[int, list[ScoredFace]] = {}
+    still: set[int] = set()
     for face in faces:
+        still |= {face.track} if face.still else set()
         score = scores.get(str(face.pk))
         by_track.setdefault(face.track, []).append(
             ScoredFace(
@@ -164,7 +169,10 @@ def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tupl
                 level=score_level(score, verdict.threshold) if verdict else "",
             )
         )
-    return tuple(_person(track, totals.get(track), found, verdict) for track, found in sorted(by_track.items()))
+    return tuple(
+        _person(track, totals.get(track), found, verdict, still=track in still)
+        for track, found in sorted(by_track.items())
+    )
 
 
 def frames_of(video: Video, frames: Iterable[SampledFrame]) -> tuple[Frame, ...]:
@@ -245,7 +253,9 @@ def review_sentences(verdict: Verdict | None) -> tuple[str, ...]:
     return tuple(REVIEW_REASONS.get(str(reason), str(reason)[:80]) for reason in reasons)
 
 
-def _person(track: int, score: float | None, faces: list[ScoredFace], verdict: Verdict | None) -> Person:
+def _person(
+    track: int, score: float | None, faces: list[ScoredFace], verdict: Verdict | None, *, still: bool = False
+) -> Person:
     return Person(
         track=track,
         score=score,
@@ -254,6 +264,7 @@ def _person(track: int, score: float | None, faces: list[ScoredFace], verdict: V
         decides=verdict is not None and verdict.track == track,
         faces=tuple(faces),
         sparkline=_sparkline([face.score for face in faces if face.score is not None]),
+        still=still,
     )
 
 

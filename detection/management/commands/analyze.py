@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ class _Analyzer:
             return
         started = time.perf_counter()
         scores = self.classifier.score([[face.crop for face in track.faces] for track in extraction.tracks])
+        scores = [replace(score, still=track.still) for track, score in zip(extraction.tracks, scores, strict=True)]
         decision = decide(scores, self.classifier.info)
         answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
         answer["state"] = "succeeded"
@@ -124,7 +126,7 @@ class _Analyzer:
             "review_reasons": list(decision.review_reasons),
             "model_version": self.model,
             "people": [
-                {"track": track.index, "fake_probability": score.fake_probability}
+                {"track": track.index, "fake_probability": score.fake_probability, "still_picture": track.still}
                 for track, score in zip(extraction.tracks, scores, strict=True)
             ],
         }

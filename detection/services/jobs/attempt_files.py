@@ -69,6 +69,7 @@ def store(
             x2=face.box[2],
             y2=face.box[3],
             probability=min(max(face.probability, 0.0), 1.0),
+            still=face.still,
             crop=default_storage.save(f"{folder}/faces/{face.track}-{face.position:02}.png", ContentFile(face.png)),
         )
         for face in result.faces

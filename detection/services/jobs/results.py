@@ -39,6 +39,8 @@ class FaceCrop:
     box: tuple[float, float, float, float]
     probability: float
     png: bytes
+    still: bool = False
+    """The person's face never moves: a poster or a photo."""
 
 
 @dataclass(frozen=True)
