@@ -14,6 +14,7 @@ from tests.admin.conftest import CHROMIUM, PASSWORD, Rows
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,  # a browser has to start
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the browser test needs one"),
 ]
 

