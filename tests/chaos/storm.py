@@ -173,6 +173,7 @@ class Storm:
     def _start(self) -> None:
         if not self.prepared:
             self.stack.register_tiny_model()
+        self.stack.broker("start")  # or else it is a child of the first worker, and `_kills` may strike it for good
         for number in range(self.plan.workers):
             self._start_worker(f"worker-{number}")
         self._start_worker(SWEEPER)

@@ -58,7 +58,7 @@ def test_what_is_lost_twice_or_left_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
                 "s.save('videos/nobodys/original.mp4', ContentFile(b'x'));"
                 f"Video.objects.get(pk='{videos[1]}').delete();"
                 f"Analysis.objects.filter(video='{videos[2]}').update(state='queued', finished_at=None);"
-                f"WebhookDelivery.objects.filter(video='{videos[3]}').delete()"
+                f"WebhookDelivery.objects.filter(video_id='{videos[3]}').delete()"
             )
             self.stack.manage("shell", "-c", code)
             for folder in self.foreign:
