@@ -229,7 +229,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DecisionConfig:
-    """When a verdict needs review (`ml.model.inference.decide`), and where a score gets another word."""
+    """When a verdict needs review (`ml.model.decision.decide`), and where a score gets another word."""
 
     uncertain_margin: float = 0.15
     """A probability this close to the threshold is `near_threshold`."""

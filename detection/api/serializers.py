@@ -20,7 +20,6 @@ from detection.models import (
     TOLD_AS_FAILED,
     Analysis,
     Assessment,
-    FaceFrame,
     ModelVersion,
     Review,
     ReviewLabel,
@@ -34,7 +33,8 @@ from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
 
 
-def _probability(help_text: str) -> serializers.FloatField:
+def probability_field(help_text: str) -> serializers.FloatField:
+    """Return a field of a number from 0 to 1 that is only read."""
     return serializers.FloatField(min_value=0.0, max_value=1.0, read_only=True, help_text=help_text)
 
 
@@ -182,11 +182,11 @@ class ScoredTrackSerializer(serializers.Serializer[Any]):
 class VerdictSerializer(RowSerializer[Verdict]):
     """What a model version says of a video: the score of its most suspicious person, and what it rests on."""
 
-    fake_probability = _probability(
+    fake_probability = probability_field(
         "Calibrated; the highest track's, and over several segments theirs combined; still pictures count only where"
         " there is nobody else."
     )
-    threshold = _probability("From here on it is called fake.")
+    threshold = probability_field("From here on it is called fake.")
     assessment = serializers.ChoiceField(
         choices=[("", "The model does not say"), *Assessment.choices],
         read_only=True,
@@ -366,46 +366,6 @@ class VideoSerializer(RowSerializer[Video]):
             "clip": url("clip") if video.clip else None,
             "thumbnail": url("thumbnail") if video.thumbnail else None,
         }
-
-
-class BoxSerializer(serializers.Serializer[FaceFrame]):
-    """Pixels of the upright full frame."""
-
-    x1 = serializers.FloatField()
-    y1 = serializers.FloatField()
-    x2 = serializers.FloatField()
-    y2 = serializers.FloatField()
-
-
-class FaceSerializer(RowSerializer[FaceFrame]):
-    """Needs `scores` in its context: see selectors.frame_scores."""
-
-    segment = serializers.IntegerField(source="segment_index", read_only=True, help_text="Of the video's `segments`.")
-    timestamp = serializers.FloatField(source="timestamp_s", read_only=True, help_text="Seconds from the start.")
-    box = BoxSerializer(source="*", read_only=True)
-    probability = _probability("The detector's, that it is a face.")
-    fake_probability = serializers.SerializerMethodField(
-        help_text="This frame's score in the standing verdict; null where there is none."
-    )
-    image = serializers.HyperlinkedIdentityField(view_name="api:face-image", lookup_url_kwarg="face_id")
-    still_picture = serializers.BooleanField(
-        source="still",
-        read_only=True,
-        allow_null=True,
-        help_text="Of a face that never moves: a poster or a photo.  Null where nobody looked.",
-    )
-
-    class Meta:
-        model = FaceFrame
-        fields = (
-            "id", "track", "segment", "frame_number", "timestamp", "box", "probability", "fake_probability", "image",
-            "still_picture",
-        )  # fmt: skip
-        read_only_fields = fields
-
-    @extend_schema_field({"type": "number", "format": "double", "minimum": 0, "maximum": 1, "nullable": True})
-    def get_fake_probability(self, face: FaceFrame) -> float | None:
-        return self.context["scores"].get(str(face.pk))
 
 
 class ReviewSerializer(RowSerializer[Review]):

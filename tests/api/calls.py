@@ -31,6 +31,9 @@ def operations() -> Iterator[tuple[str, str]]:
 def full_video(caller: Caller, factory: Factory) -> Video:
     """A video of the caller's with one of everything, and a webhook and an upload in pieces beside it."""
     video = factory.judged(caller.user)
+    second = {"start_s": 60.0, "end_s": 66.0, "clip": video.clip.name}
+    video.segments = [{"start_s": 0.0, "end_s": 6.0, "clip": ""}, second]
+    video.save(update_fields=["segments"])
     SampledFrame.objects.create(video=video, position=0, frame_number=0, timestamp_s=0, image=video.thumbnail.name)
     factory.heatmaps(video)
     register(owner=caller.user, url="https://example.org/")
@@ -43,7 +46,7 @@ def addresses(video: Video) -> dict[str, str]:
     face, frame = video.faces.first(), SampledFrame.objects.get(video=video)
     assert face is not None
     known = {
-        "video_id": video.pk, "kind": "clip", "face_id": face.pk, "frame_id": frame.pk,
+        "video_id": video.pk, "kind": "clip", "number": 1, "face_id": face.pk, "frame_id": frame.pk,
         "task_id": video.current_analysis_id, "webhook_id": Webhook.objects.get(owner=video.owner).pk,
         "upload_id": ResumableUpload.objects.get(owner=video.owner).pk,
     }  # fmt: skip

@@ -35,6 +35,7 @@ ACCESS: dict[tuple[str, str], tuple[int, ...]] = {
     ("reviews", "get"): SEEN,
     ("reviews", "post"): (401, 201, 404, 201, 201, 403, 403, 201),
     ("video-media", "get"): SEEN,
+    ("segment-clip", "get"): SEEN,
     ("face-image", "get"): SEEN,
     ("face-heatmap", "get"): SEEN,
     ("sampled-frame-image", "get"): SEEN,

@@ -18,11 +18,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from detection.api.face_serializers import FaceSerializer
 from detection.api.filters import VideoFilters
 from detection.api.pagination import ByTrack, NewestFirst
 from detection.api.serializers import (
     AnalyzeSerializer,
-    FaceSerializer,
     ModelVersionSerializer,
     ProblemSerializer,
     ReviewRequestSerializer,
