@@ -53,8 +53,7 @@ def limited(limits: Limits) -> Iterator[None]:
 
     Not to be nested.  Address space is limited on Linux only; processor time in the main thread only, as signals arrive
     there, and only when C code has returned to Python.  Limits from outside do the rest (`worker.stages.watchdog`, and
-    the
-    time limits of the worker's pool).
+    the time limits of the worker's pool).
     """
     memory = _limit_memory(limits.memory_bytes)
     try:

@@ -49,8 +49,7 @@ def beginning(field: str, term: Any, end: Any = None) -> Q:
     """Return a condition for "`field` begins with `term`" that an index serves; `end` is the first value after these.
 
     SQLite walks its index for a range and not for LIKE.  Postgres walks one for LIKE; in a range it sorts by the rules
-    of
-    a language, by which "a b" may lie outside of what begins with "a".
+    of a language, by which "a b" may lie outside of what begins with "a".
     """
     if connection.vendor == "sqlite":
         return Q(**{f"{field}__gte": term, f"{field}__lt": end or f"{term}\U0010ffff"})

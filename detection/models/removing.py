@@ -48,8 +48,7 @@ class FolderCheck(models.Model):
     """A folder to be checked for files that a killed process left.
 
     Written before the files are (an upload), or when a worker is known to have died; deleted with the check.  `path` is
-    a
-    folder of no video (a model's weights, a snapshot): it is deleted unless a row names a file in it.
+    a folder of no video (a model's weights, a snapshot): it is deleted unless a row names a file in it.
     """
 
     video_id = models.UUIDField(help_text="The video may not be there, or not yet.")

@@ -32,8 +32,7 @@ def assign_splits(
     """Assign a split to each item so that no component is in two splits.
 
     Large components come first, each to the split that lacks most of what it brings, so that a few big families do not
-    fill
-    the holdout.  The same input and seed give the same result.
+    fill the holdout.  The same input and seed give the same result.
 
     Args:
         components: The component of each item.

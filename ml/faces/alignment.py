@@ -75,7 +75,7 @@ def whole_crop_matrix(width: int, height: int, *, size: int, jitter: Jitter | No
     return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32)
 
 
-def align_face(crop: Crop, matrix: Matrix, size: int) -> Crop:
+def align_face(crop: Crop, matrix: Matrix | NDArray[np.float64], size: int) -> Crop:
     """Apply an alignment to an (H, W, 3) uint8 RGB crop: (size, size, 3); beyond the crop its border is repeated."""
     shrinks = abs(float(np.linalg.det(matrix[:, :2]))) < 1
     warped = cv2.warpAffine(

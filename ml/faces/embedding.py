@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from ml.faces.alignment import align_face
 from ml.faces.mtcnn_networks import open_session
 from ml.faces.tracking import Points
 
@@ -59,10 +59,7 @@ def align(crop: Image, landmarks: Points) -> Image:
     spread = max(float((a**2).sum()), 1e-9)
     cosine, sine = (a * b).sum() / spread, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
     linear = np.array([[cosine, -sine], [sine, cosine]])
-    matrix = np.hstack([linear, (wanted - linear @ given)[:, None]])
-    flags = cv2.INTER_AREA if np.hypot(cosine, sine) < 1 else cv2.INTER_LINEAR
-    size = (INPUT_SIZE, INPUT_SIZE)
-    return np.asarray(cv2.warpAffine(crop, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+    return align_face(crop, np.hstack([linear, (wanted - linear @ given)[:, None]]), INPUT_SIZE)
 
 
 def mean_embedding(embeddings: Sequence[Embedding]) -> Embedding:

@@ -21,9 +21,8 @@ from ml.faces.tracking import Box, Detection, Points, linspace_indices
 from ml.faces.view import View, is_dark
 from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
-from ml.video.probe import VideoInfo, probe
+from ml.video.probe import USUAL_FPS, VideoInfo, probe
 
-USUAL_FPS = 25.0
 MIN_READABLE = 0.95
 """Share of the claimed frames; the last few may be missing in sound files."""
 

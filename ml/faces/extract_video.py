@@ -9,11 +9,12 @@ from pathlib import Path
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector, rejection
 from ml.faces.embedding import Embedding, distance, mean_embedding
-from ml.faces.extract import USUAL_FPS, Extraction, Segment, Track, extract_faces
+from ml.faces.extract import Extraction, Segment, Track, extract_faces
 from ml.faces.tracking import linspace_indices
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
 from ml.video.frame_source import Progress
+from ml.video.probe import USUAL_FPS
 from ml.video.segments import SegmentStart, choose_segments
 
 

@@ -113,8 +113,7 @@ def pseudo_sequences(
     """Return about `count` sequences of each label, from features (N, F) of the single crops at `indices`.
 
     Each holds `length` crops of one person with one label in random order: without time, but with ten faces' evidence
-    to
-    combine.  A source with one label only gives none, as it would give the label away.
+    to combine.  A source with one label only gives none, as it would give the label away.
     """
     rng = np.random.default_rng(seed)
     people: dict[tuple[str, str, int], list[int]] = {}

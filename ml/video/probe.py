@@ -26,6 +26,8 @@ av.logging.set_libav_level(av.logging.PANIC)
 DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,mxf,ivf,h264,hevc,m4v,dv,apng"
 )
+USUAL_FPS = 25.0
+"""Taken for the frame rate of a file that does not say its own."""
 MOST_REORDERED = 32
 """Packets from which pictures may come that are shown before an earlier packet's."""
 CODECS_WITH_NONREF_FLAG = frozenset({"h264", "mpeg4", "mpeg2video"})

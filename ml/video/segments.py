@@ -24,9 +24,8 @@ from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
 from ml.video.orientation import UPRIGHT, orientation_of
 from ml.video.prefetch import parallel_map
-from ml.video.probe import duration_of, open_container, seek, video_packets
+from ml.video.probe import USUAL_FPS, duration_of, open_container, seek, video_packets
 
-USUAL_FPS = 25.0
 MAX_SKIPPED = 600
 """Packets read after a seek until a key frame comes."""
 REORDERED_S = 0.2
@@ -81,12 +80,8 @@ def choose_segments(
 
     def look(share: Sequence[int]) -> list[_KeyFrame]:
         with _KeyFrames(path, video) as key_frames:
-            return [
-                _KeyFrame(start, frame.luma_signature())
-                for time in share
-                for start, frame in [key_frames.at(time, origin) or (None, None)]
-                if start is not None and frame is not None
-            ]
+            decoded = (key_frames.at(time, origin) for time in share)
+            return [_KeyFrame(start, frame.luma_signature()) for start, frame in filter(None, decoded)]
 
     looked = [
         key for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads) for key in share

@@ -58,9 +58,8 @@ def record_review(
     """Append a review, link it to the current verdict, and update the video's label (see `consensus`).
 
     An owner who may not review records an opinion (`ReviewRole.OPINION`), which changes no label; an adjudicated label
-    is
-    only changed by another adjudication.  The verdict and its `needs_review` stay: a video waits for a person while it
-    needs review and has no label.
+    is only changed by another adjudication.  The verdict and its `needs_review` stay: a video waits for a person while
+    it needs review and has no label.
 
     Raises:
         Refused: `permission_denied` (neither owner nor reviewer, or an adjudication without that right),

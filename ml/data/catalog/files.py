@@ -183,8 +183,7 @@ def folder_label(file: FoundFile, root_name: str = "") -> Label | None:
     """Return the label that folders named `real` or `fake` give, or None.
 
     The nearest above the file counts, else the data set's own folder.  Raises DatasetError if the folders above the
-    file
-    contradict each other.
+    file contradict each other.
     """
     said = {name.lower() for name in file.folders} & {"real", "fake"}
     if len(said) == 2:
