@@ -1,6 +1,7 @@
-"""Video to faces to verdict, without Django or Celery.  Importing it sets OpenMP's wait policy and malloc's arenas.
+"""Video to faces to verdict, without Django or Celery.
 
-Usable from a notebook.
+Importing it sets OpenMP's wait policy and malloc's arenas, and keeps ONNX Runtime from reporting to its maker.  Usable
+from a notebook.
 """
 
 import ctypes
@@ -10,6 +11,10 @@ import sys
 # Before torch loads OpenMP: threads that wait must sleep.  Spinning ones slow everything on a machine with
 # other work to do: docs/measurements.md#threads-that-spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# ONNX Runtime (1.32) gives each machine an identifier and sends events about models and sessions to Microsoft
+# unless this is set before it is loaded.  Nothing here leaves the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 M_ARENA_MAX = -8
 if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):

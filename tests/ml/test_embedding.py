@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -125,6 +127,13 @@ def test_an_embedding_does_not_depend_on_what_else_is_embedded(embedder: FaceEmb
 def test_embedding_needs_no_torch() -> None:
     code = "import sys, ml.faces.embedding as e; e.FaceEmbedder()._session; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
+    code = "import ml.faces.embedding as e; e.FaceEmbedder()._session"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=True)
+    assert list(tmp_path.rglob("*")) == [], "an identifier of this machine, and what is to be sent"
 
 
 def test_the_equal_error_rate_counts_both_kinds_of_pairs() -> None:
