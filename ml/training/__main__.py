@@ -9,7 +9,7 @@ Stage `frames` trains the backbone and the frame head on single crops, with chec
 last one); with `torchrun --nproc-per-node N -m ml.train ...` in N processes, which on two cores is half as fast again.
 Stage `sequence` trains the heads on cached features of the videos' faces, calibrates them, judges them on people held
 out, and writes the weights.  It needs torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and
-tqdm, nothing else; with PyAV, crops are compressed as H.264 does it, too.
+tqdm, nothing else; with PyAV, crops are compressed as video codecs do it, too.
 """
 
 from __future__ import annotations

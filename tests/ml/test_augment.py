@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml.data.augment import AugmentConfig, augment, h264_compress, jpeg_compress
+from ml.data.augment import CODECS, AugmentConfig, Codec, Crop, augment, jpeg_compress, video_compress
 from ml.data.self_blend import hull_mask, self_blend, self_blend_with_mask
 from tests.ml.packs import drawn_face
 
 NEVER = AugmentConfig(
-    flip=0, colour=0, smooth=0, sharpen=0, blur=0, downscale=0, compress=0, noise=0, cutout=0, darkness=0, grey=0
+    flip=0,
+    colour=0,
+    smooth=0,
+    sharpen=0,
+    blur=0,
+    downscale=0,
+    resample=0,
+    compress=0,
+    noise=0,
+    cutout=0,
+    darkness=0,
+    grey=0,
 )
 
 
@@ -98,16 +109,31 @@ def test_each_change_alone_changes_the_crop_and_keeps_what_it_shows(change: str)
     assert np.corrcoef(changed.ravel(), crop.ravel())[0, 1] > 0.7
 
 
-def test_compression_keeps_red_red_and_h264_compresses_a_group_alike() -> None:
+@pytest.mark.parametrize("codec", [None, *CODECS], ids=lambda codec: codec.encoder if codec else "jpeg")
+def test_compression_keeps_red_red_and_compresses_a_group_alike_and_the_same_each_time(codec: Codec | None) -> None:
+    def compressed(crops: list[Crop], crf: int) -> list[Crop]:
+        return video_compress(crops, codec, crf) if codec else [jpeg_compress(crop, 100 - 2 * crf) for crop in crops]
+
     red = np.zeros((32, 32, 3), dtype=np.uint8)
     red[:, :, 0] = 200
-    for changed in (jpeg_compress(red, 60), *h264_compress([red, red, red], 30)):
+    for changed in compressed([red, red, red], 30):
         assert changed.shape == red.shape
         assert changed[:, :, 0].mean() > 3 * changed[:, :, 2].mean()
     noisy = [drawn_face(k, size=64) for k in range(3)]
-    fine, coarse = h264_compress(noisy, 18), h264_compress(noisy, 38)
+    fine, coarse = compressed(noisy, 18), compressed(noisy, 38)
     for crop, good, bad in zip(noisy, fine, coarse, strict=True):
         assert np.abs(crop.astype(int) - good).mean() < np.abs(crop.astype(int) - bad).mean()
+    assert np.array_equal(compressed(noisy, 30), compressed(noisy, 30)), "or a resumed training would differ"
+
+
+def test_turning_there_and_back_leaves_everything_where_it_was_but_a_little_softer() -> None:
+    crop = drawn_face(4, size=96)
+    only = AugmentConfig(**{**NEVER.__dict__, "resample": 1})
+    for seed in range(4):
+        changed = augment([crop], np.random.default_rng(seed), only)[0]
+        assert changed.shape == crop.shape
+        assert np.corrcoef(changed.ravel(), crop.ravel())[0, 1] > 0.98
+        assert np.abs(np.diff(changed.astype(int), axis=1)).mean() < np.abs(np.diff(crop.astype(int), axis=1)).mean()
 
 
 def test_cutout_hides_one_rectangle() -> None:
