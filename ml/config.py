@@ -58,7 +58,9 @@ class VideoConfig:
     max_frames: int = 150
     """Frames decoded from `start` on: one segment."""
     start: int | None = None
-    """Presentation time, in the stream's unit, of the key frame that the segment begins with; None is the beginning."""
+    """Presentation time, in the stream's unit, that the segment begins at; None is the beginning."""
+    key: int | None = None
+    """Of the key frame that decoding begins with; None where that is the segment's first frame."""
     max_width_or_height: int = 8192
     """Pixels of the longer side."""
     max_pixels: int = 7680 * 4320
@@ -77,6 +79,10 @@ class SegmentConfig:
     """Segments of a video, the first `VideoConfig.max_frames` frames included; 1 looks at nothing else."""
     candidates: int = 24
     """Key frames decoded to choose from, spread over the whole length."""
+    cut_candidates: int = 6
+    """Pictures at cuts between key frames that are decoded, too."""
+    preroll_pixels: int = 600 * 1920 * 1080
+    """Of a video that are decoded at most, only to reach segments and cuts that lie between key frames."""
     min_length_s: float = 1.0
     """A segment of a short video must have at least this much of it left."""
     cut_threshold: float = 0.18

@@ -58,11 +58,12 @@ class Track:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the video that was looked at, in seconds from its beginning; `start`: see `VideoConfig.start`."""
+    """A part of the video that was looked at, in seconds from its beginning; `start` and `key`: see `VideoConfig`."""
 
     start: int | None
     start_s: float
     end_s: float
+    key: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,12 @@ def extract_faces(
     video: VideoConfig | None = None,
     faces: FaceConfig | None = None,
     progress: Progress | None = None,
+    other_views: bool = True,
 ) -> Extraction:
     """Find the people of one segment of a video (`VideoConfig.start`), ten faces each.
 
-    Raises ml.video.decode.VideoError for a file that cannot be judged.
+    Without `other_views` nobody is found who is not seen upright and in the usual light and size.  Raises
+    ml.video.decode.VideoError for a file that cannot be judged.
 
     `progress` is called with 0 to 1, never backwards; what it raises ends the work and reaches the caller.
     """
@@ -130,7 +133,7 @@ def extract_faces(
     assert source.first is not None  # without a frame decoding has raised
     info = file.info(source.first)
     searches = [upright]
-    if not people:
+    if not people and other_views:
         schedule = FrameSchedule.of(source.frames_decoded, config)  # a damaged file has fewer than it said
         views = _other_views(upright, config)
         for number, view in enumerate(views, 1):
@@ -157,7 +160,7 @@ def extract_faces(
         sampled_frames=() if people else _evidence(upright, config),
         thumbnail=downscale(middle.small, 320),
         timings={"detect": round(detect, 3), "decode": round(total - detect, 3), "extract": round(total, 3)},
-        segments=(Segment(video.start, 0.0, round(source.last_s + 1 / (info.fps or USUAL_FPS), 3)),),
+        segments=(Segment(video.start, 0.0, round(source.last_s + 1 / (info.fps or USUAL_FPS), 3), video.key),),
     )
     report(1.0)
     return extraction

@@ -9,7 +9,7 @@ from pathlib import Path
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector, rejection
 from ml.faces.embedding import Embedding, distance, mean_embedding
-from ml.faces.extract import Extraction, Segment, Track, extract_faces
+from ml.faces.extract import Extraction, Track, extract_faces
 from ml.faces.tracking import linspace_indices
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
@@ -54,13 +54,24 @@ def extract_video(
         )
     choosing = time.perf_counter() - started
     parts = [first]
-    for done, start in enumerate(starts):
-        limits = replace(video, start=start.time)
-        try:
-            found = extract_faces(path, detector=detector, video=limits, faces=config, progress=part(done, len(starts)))
-        except VideoError:
-            continue  # damaged there: what could be read counts
-        parts.append(_moved(found, start, segment=len(parts)))
+    # Who is not seen upright is sought only where nobody else is: the other views cost several times as much.
+    for thorough in (False, True):
+        if thorough and any(found.tracks for found in parts):
+            break
+        parts = [first]
+        for done, start in enumerate(starts):
+            try:
+                found = extract_faces(
+                    path,
+                    detector=detector,
+                    video=replace(video, start=start.time, key=start.key),
+                    faces=config,
+                    progress=part(done + thorough * len(starts), 2 * len(starts)),
+                    other_views=thorough,
+                )
+            except VideoError:
+                continue  # damaged there: what could be read counts
+            parts.append(_moved(found, start, segment=len(parts)))
     report(1.0)
     if len(parts) == 1:
         return first
@@ -101,7 +112,7 @@ def _moved(found: Extraction, start: SegmentStart, *, segment: int) -> Extractio
             )
             for frame in found.sampled_frames
         ),
-        segments=(Segment(span.start, start.start_s, round(start.start_s + span.end_s, 3)),),
+        segments=(replace(span, start_s=start.start_s, end_s=round(start.start_s + span.end_s, 3)),),
     )
 
 

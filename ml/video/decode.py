@@ -115,7 +115,8 @@ def _pictures(
                 heapq.heappush(open_times, packet.pts)
         if place_at:
             place = None if packet.pts is None else place_at.get(packet.pts)
-            spare = skip and place is not None and place not in needed
+            on_the_way = config.start is not None and packet.pts is not None and packet.pts < config.start
+            spare = skip and (on_the_way if place is None else place not in needed)
             stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
         try:
             frames = packet.decode()
@@ -130,7 +131,7 @@ def _pictures(
             begun = True
             if open_times:
                 frame.pts = heapq.heappop(open_times)
-            if config.start is not None and frame.pts is not None and frame.pts < config.start:
-                continue  # shown before the key frame, and made from pictures before it
             skip = skip and not frame.interlaced_frame  # of its two fields one alone may be needed by others
+            if config.start is not None and frame.pts is not None and frame.pts < config.start:
+                continue  # on the way to the start, or shown before the key frame and made from pictures before it
             yield frame

@@ -87,10 +87,16 @@ def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputConta
         context.options = {"max_pixels": str(config.max_pixels)}
         context.thread_type = "AUTO"
         context.thread_count = min(4, os.cpu_count() or 1)
-        if config.start is not None:
+        key = key_time(config)
+        if key is not None:
             early = round(SEEK_EARLY_S / (stream.time_base or 1)) if container.format.name in WITHOUT_INDEX else 0
-            seek(container, stream, config.start - early)
+            seek(container, stream, key - early)
         yield container, stream
+
+
+def key_time(config: VideoConfig) -> int | None:
+    """When the key frame is shown that decoding begins with; None at the beginning of the file."""
+    return config.start if config.key is None else config.key
 
 
 def seek(container: InputContainer, stream: VideoStream, time: int) -> None:
@@ -182,10 +188,12 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
     """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
     with open_container(path, config) as (container, stream):
-        packets = video_packets(container, stream, config, most=config.max_frames + MOST_REORDERED)
-        stated = [
-            packet.pts for packet in packets if config.start is None or packet.pts is None or packet.pts >= config.start
-        ]
+        shown = (
+            packet.pts
+            for packet in video_packets(container, stream, config, most=config.max_probe_packets)
+            if config.start is None or packet.pts is None or packet.pts >= config.start
+        )
+        stated = list(islice(shown, config.max_frames + MOST_REORDERED))
         if not stated:
             raise VideoError("corrupt_video", NO_FRAME)
         times = sorted({time for time in stated if time is not None})
@@ -206,11 +214,12 @@ def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
 def stream_packets(
     container: InputContainer, stream: VideoStream, config: VideoConfig
 ) -> Iterator[av.Packet[VideoStream]]:
-    """The stream's packets from `config.start` on, and the empty one that flushes its decoder.  Raises FFmpegError."""
+    """The stream's packets from `key_time` on, and the empty one that flushes its decoder.  Raises FFmpegError."""
     packets: Iterator[av.Packet[VideoStream]] = container.demux(stream)
+    key = key_time(config)
     try:
-        if config.start is not None:  # where a container has no index, seeking may end well before it
-            first = _first_key_packet(packets, config.start, config.max_probe_packets)
+        if key is not None:  # where a container has no index, seeking may end well before it
+            first = _first_key_packet(packets, key, config.max_probe_packets)
             if first is None:
                 return
             yield first
@@ -221,12 +230,10 @@ def stream_packets(
         return
 
 
-def _first_key_packet(
-    packets: Iterator[av.Packet[VideoStream]], start: int, most: int
-) -> av.Packet[VideoStream] | None:
-    """Read on to the first key frame that is shown at `start` or later; None when `most` packets hold none."""
+def _first_key_packet(packets: Iterator[av.Packet[VideoStream]], key: int, most: int) -> av.Packet[VideoStream] | None:
+    """Read on to the first key frame that is shown at `key` or later; None when `most` packets hold none."""
     for packet in islice(packets, most):
-        if packet.size and packet.is_keyframe and packet.pts is not None and packet.pts >= start:
+        if packet.size and packet.is_keyframe and packet.pts is not None and packet.pts >= key:
             return packet
     return None
 

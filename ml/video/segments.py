@@ -1,10 +1,12 @@
-"""Choose where in a long video further segments are looked at, from a few of its key frames.
+"""Choose where in a long video further segments are looked at, from a few of its pictures.
 
-Nothing else of it is read.  Containers with an index (MP4, MOV) say where their key frames are and how large: one that
-comes sooner than the encoder's usual distance marks a cut, and those of one shot are about as large.  In the others key
-frames are sought at even distances.  Of those that are decoded the ones are taken that look least like what has been
-taken already (farthest-first, Gonzalez 1985), so that each shot has its turn before any has its second, and the rest
-lies over the whole length.
+A video for which all segments together are long enough is looked at as a whole, one segment after another.  Of a longer
+one little else is read than a few key frames.  Containers with an index (MP4, MOV) say where their key frames are and
+how large: one that comes sooner than the encoder's usual distance marks a cut, and those of one shot are about as
+large.  A packet between key frames that is far larger than those before it is a cut as well.  In the other containers
+key frames are sought at even distances.  Of the pictures that are decoded those are taken that look least like what has
+been taken already (farthest-first, Gonzalez 1985), so that each shot has its turn before any has its second, and the
+rest lies over the whole length.  Segments that are left over go to the widest gaps.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from av import VideoFrame
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -32,21 +35,80 @@ REORDERED_S = 0.2
 """By so much a key frame may be shown later than it is decoded."""
 CUT_SHARE = 0.9
 """A key frame at less than this share of the longest distance from the one before it is at a cut."""
+CUT_GROWTH, CUT_WINDOW = 2.0, 12
+"""Between key frames a packet is at a cut that is so many times as large as any of as many packets before it."""
 
 
 @dataclass(frozen=True)
 class SegmentStart:
-    """A key frame that a segment may begin with: `time` in the stream's unit, `start_s` from the first frame on."""
+    """Where a segment begins: `time` in the stream's unit, `start_s` seconds from the first frame on.
+
+    `key`: when the key frame is shown that decoding begins with, None where that is the segment's first frame.
+    """
 
     time: int
     start_s: float
+    key: int | None = None
 
 
 @dataclass(frozen=True)
-class _KeyFrame:
+class _Shape:
+    """What the choice goes by: seconds of one segment, of the whole video and of its last segment, and the rest."""
+
+    length: float
+    duration: float
+    rest: float
+    least: float
+    """Seconds that a segment must have."""
+    origin: int
+    unit: float
+    """Seconds."""
+    fps: float
+    frame_pixels: int
+
+    @property
+    def slack(self) -> float:
+        """Seconds by which sums of seconds may be wrong: less than a frame."""
+        return 0.25 / self.fps
+
+    @property
+    def tolerance(self) -> int:
+        """Ticks by which times of frames may be rounded; less than a frame."""
+        return int(min(2.0, self.slack / self.unit))
+
+    def time(self, seconds: float) -> int:
+        return self.origin + round(seconds / self.unit)
+
+    def seconds(self, time: int) -> float:
+        return max(0.0, round((time - self.origin) * self.unit, 4))
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A decoded picture, and the segment that is looked at because of it."""
+
     start: SegmentStart
+    at: int
+    """When the picture itself is shown."""
+    exact: bool
+    """It lies between key frames."""
     luma: NDArray[np.float32]
     """As `DecodedFrame.luma_signature`."""
+
+
+@dataclass
+class _Budget:
+    """Pixels that may still be decoded only to reach something."""
+
+    pixels: float
+
+    def spend(self, shape: _Shape, seconds: float) -> bool:
+        """Whether there is enough for so many seconds of video; then it is taken."""
+        wanted = seconds * shape.fps * shape.frame_pixels
+        if wanted > self.pixels:
+            return False
+        self.pixels -= wanted
+        return True
 
 
 def choose_segments(
@@ -64,57 +126,65 @@ def choose_segments(
     """
     if config.max_segments < 2:
         return []
-    video = replace(video, start=None)
+    video = replace(video, start=None, key=None)
     with open_container(path, video) as (container, stream):
         unit, duration = stream.time_base, duration_of(container, stream)
         if unit is None or duration is None:
             return []
-        length = video.max_frames / float(stream.average_rate or USUAL_FPS)
-        if duration < length + config.min_length_s:
+        fps = float(stream.average_rate or USUAL_FPS)
+        length = video.max_frames / fps
+        least = min(config.min_length_s, length)
+        if duration < length + least:
             return []
-        origin = stream.start_time or 0
-        # In a video that has room for it, a segment is as long as the others.
-        rest = length if duration >= 3 * length else config.min_length_s
-        first, last = (origin + round(seconds / unit) for seconds in (length, duration - rest))
-        times = [origin, *_times(stream, config, first, last)]
+        shape = _Shape(
+            length=length,
+            duration=duration,
+            # In a video that has room for it, a segment is as long as the others.
+            rest=length if duration >= 3 * length else least,
+            least=least,
+            origin=stream.start_time or 0,
+            unit=float(unit),
+            fps=fps,
+            frame_pixels=stream.codec_context.width * stream.codec_context.height,
+        )
+        whole = duration <= config.max_segments * length
+        times = [] if whole else _key_times(stream, config, shape)
+        cuts = [] if whole else _cuts(stream, config, shape)
+    budget = _Budget(config.preroll_pixels)
+    chosen: list[SegmentStart] = []
+    if not whole:
+        pictures = _look(path, video, [(time, False) for time in times], shape, threads)
+        begin = pictures.pop(0) if pictures else None
+        affordable = [(time, True) for time, key in cuts if budget.spend(shape, (time - key) * shape.unit)]
+        pictures += _look(path, video, affordable, shape, threads)
+        candidates = [p for p in pictures if shape.length <= p.start.start_s and _is_picture(p, config)]
 
-    def look(share: Sequence[int]) -> list[_KeyFrame]:
-        with _KeyFrames(path, video) as key_frames:
-            decoded = (key_frames.at(time, origin) for time in share)
-            return [_KeyFrame(start, frame.luma_signature()) for start, frame in filter(None, decoded)]
+        def have_faces(pictures: Sequence[_Picture]) -> list[bool]:
+            def has_face(picture: _Picture) -> bool:
+                with _Pictures(path, video) as opened:
+                    shown = opened.at(picture.at, exact=picture.exact)
+                    return shown is not None and shows_face(shown[1])
 
-    looked = [
-        key for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads) for key in share
-    ]
-    found = {key.start.time: key for key in sorted(looked, key=lambda key: key.start.time)}
-    begin = found.pop(min(found)) if found else None
-    candidates = [key for time, key in found.items() if first <= time <= last and _is_picture(key, config)]
+            return list(parallel_map(has_face, pictures, threads))
 
-    def have_faces(starts: Sequence[SegmentStart]) -> list[bool]:
-        def has_face(start: SegmentStart) -> bool:
-            with _KeyFrames(path, video) as key_frames:
-                shown = key_frames.at(start.time, origin)
-                return shown is not None and shows_face(shown[1])
-
-        return list(parallel_map(has_face, starts, threads))
-
-    return _farthest_first(begin, candidates, config, length=length, duration=duration, have_faces=have_faces)
+        chosen = _farthest_first(begin, candidates, config, shape, have_faces=have_faces)
+    return _with_gaps_filled(path, video, chosen, config, shape, budget)
 
 
-def _times(stream: VideoStream, config: SegmentConfig, first: int, last: int) -> list[int]:
-    """Times at which a key frame is sought, at most `config.candidates`.
+def _key_times(stream: VideoStream, config: SegmentConfig, shape: _Shape) -> list[int]:
+    """Times at which a key frame is sought: the beginning, and at most `config.candidates` others.
 
     Half of them lie evenly over the video.  The others differ in size, at cuts where some are known.
     """
-    assert stream.time_base is not None
+    first, last = shape.time(shape.length), shape.time(shape.duration - shape.least)
     # An index may hold the times of decoding, and seeking goes by those of showing, which are somewhat later.
-    reordered = round(REORDERED_S / stream.time_base)
+    reordered = round(REORDERED_S / shape.unit)
     index = {entry.timestamp + reordered: entry.size for entry in stream.index_entries if entry.is_keyframe}
     known = sorted(time for time in index if first <= time <= last)
     if len(known) < 2 or max(index) < first + (last - first) / 2:  # no index, or of the beginning only
-        return [round(time) for time in np.linspace(first, last, config.candidates)]
+        return [shape.origin, *(round(time) for time in np.linspace(first, last, config.candidates))]
     if len(known) <= config.candidates:
-        return known
+        return [shape.origin, *known]
     chosen = [known[k] for k in _spread(len(known), config.candidates // 2)]
     distances = np.diff(known)
     cuts = [time for time, distance in zip(known[1:], distances, strict=True) if distance < CUT_SHARE * distances.max()]
@@ -126,7 +196,29 @@ def _times(stream: VideoStream, config: SegmentConfig, first: int, last: int) ->
         chosen.append(int(pool[best]))
         nearest = np.minimum(nearest, np.abs(sizes - sizes[best]))
         pool, sizes, nearest = (np.delete(values, best) for values in (pool, sizes, nearest))
-    return sorted(chosen)
+    return [shape.origin, *sorted(chosen)]
+
+
+def _cuts(stream: VideoStream, config: SegmentConfig, shape: _Shape) -> list[tuple[int, int]]:
+    """Cuts between key frames: times of packets far larger than those before, each with its key frame's; in time order.
+
+    The clearest `config.cut_candidates`; none where the container has no index of all its packets.
+    """
+    first, last = shape.time(shape.length), shape.time(shape.duration - shape.least)
+    reordered = round(REORDERED_S / shape.unit)
+    found: list[tuple[float, int, int]] = []
+    before: list[int] = []
+    key = shape.origin
+    for entry in stream.index_entries:
+        if entry.is_keyframe:
+            key, before = entry.timestamp, []
+            continue
+        largest = max(before[-CUT_WINDOW:], default=0)
+        time = entry.timestamp + reordered
+        if len(before) >= CUT_WINDOW and entry.size >= CUT_GROWTH * max(largest, 1) and first <= time <= last:
+            found.append((entry.size / max(largest, 1), time, key))
+        before.append(entry.size)
+    return sorted((time, key) for _, time, key in sorted(found)[-config.cut_candidates :])
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -135,8 +227,45 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [(2 * k + 1) * count // (2 * wanted) for k in range(wanted)]
 
 
-class _KeyFrames:
-    """An open file of which single key frames are decoded."""
+def _look(
+    path: Path, video: VideoConfig, times: Sequence[tuple[int, bool]], shape: _Shape, threads: int
+) -> list[_Picture]:
+    """Decode the pictures at these times, (time, `exact`: not only the key frame before it); in time order."""
+
+    def look(share: Sequence[tuple[int, bool]]) -> list[_Picture]:
+        found = []
+        with _Pictures(path, video) as opened:
+            for time, exact in share:
+                decoded = opened.at(time, exact=exact)
+                if decoded is not None:
+                    key, frame = decoded
+                    found.append(_picture(key, frame, shape, exact=exact))
+        return found
+
+    looked = [
+        picture
+        for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads)
+        for picture in share
+    ]
+    return list({picture.at: picture for picture in sorted(looked, key=lambda picture: picture.at)}.values())
+
+
+def _picture(key: int, frame: DecodedFrame, shape: _Shape, *, exact: bool) -> _Picture:
+    """With the segment that begins there, or a little earlier where it would reach beyond the end of the video."""
+    at = key if frame.frame.pts is None else frame.frame.pts
+    latest = shape.time(shape.duration - shape.rest)
+    time = min(at, max(latest, shape.origin))
+    # A segment that was moved back may begin before that key frame; which one that takes is looked up when it is taken.
+    return _Picture(
+        SegmentStart(time, shape.seconds(time), None if time == key else min(key, time)),
+        at,
+        exact,
+        frame.luma_signature(),
+    )
+
+
+class _Pictures:
+    """An open file of which single pictures are decoded."""
 
     def __init__(self, path: Path, video: VideoConfig) -> None:
         self._video = video
@@ -150,74 +279,141 @@ class _KeyFrames:
     def __exit__(self, *error: object) -> None:
         self._opened.__exit__(None, None, None)
 
-    def at(self, time: int, origin: int) -> tuple[SegmentStart, DecodedFrame] | None:
-        """Decode the key frame at or before `time`; None where there is none that can be decoded."""
+    def at(self, time: int, *, exact: bool = False) -> tuple[int, DecodedFrame] | None:
+        """Decode the key frame at or before `time`, with `exact` the first picture from `time` on.
+
+        Returns when the key frame is shown, and the picture; None where there is none that can be decoded.
+        """
         stream = self._stream
-        assert stream.time_base is not None
         try:
             seek(self._container, stream, time)
-            packets = video_packets(self._container, stream, self._video, most=MAX_SKIPPED)
-            packet = next((packet for packet in packets if packet.is_keyframe), None)
-            if packet is None or packet.pts is None:
-                return None
-            pictures = [*packet.decode(), *stream.codec_context.decode(None)]
+            key: int | None = None
+            for packet in video_packets(self._container, stream, self._video, most=self._video.max_probe_packets):
+                if key is None:
+                    if not packet.is_keyframe or packet.pts is None:
+                        continue
+                    key = packet.pts
+                    exact = exact and key < time
+                for picture in packet.decode() if exact else [*packet.decode(), *stream.codec_context.decode(None)]:
+                    if not exact or (picture.pts is not None and picture.pts >= time):
+                        return key, self._shown(picture)
+                if not exact:
+                    return None
         except (FFmpegError, VideoError) as error:
             if isinstance(error, FFmpegError):
                 reraise_out_of_memory(error)
-            return None
-        if not pictures:
-            return None
-        start = SegmentStart(packet.pts, max(0.0, round(float((packet.pts - origin) * stream.time_base), 4)))
-        return start, DecodedFrame(
+        return None
+
+    def _shown(self, picture: VideoFrame) -> DecodedFrame:
+        return DecodedFrame(
             number=0,
-            timestamp_s=start.start_s,
-            frame=pictures[0],
-            aspect=stream.sample_aspect_ratio,
-            orientation=orientation_of(pictures[0]) or UPRIGHT,
+            timestamp_s=0.0,
+            frame=picture,
+            aspect=self._stream.sample_aspect_ratio,
+            orientation=orientation_of(picture) or UPRIGHT,
         )
 
+    def key_for(self, time: int) -> tuple[int, int] | None:
+        """Return where a segment can begin that should begin at `time`, and the key frame that decoding begins with.
 
-def _is_picture(frame: _KeyFrame, config: SegmentConfig) -> bool:
-    return bool(frame.luma.mean() >= config.min_brightness and frame.luma.std() >= config.min_contrast)
+        Later than asked for only where no key frame comes before.  None where there is none at all.
+        """
+        try:
+            seek(self._container, self._stream, time)
+            for packet in video_packets(self._container, self._stream, self._video, most=MAX_SKIPPED):
+                if packet.is_keyframe and packet.pts is not None:
+                    return max(time, packet.pts), packet.pts
+        except (FFmpegError, VideoError) as error:
+            if isinstance(error, FFmpegError):
+                reraise_out_of_memory(error)
+        return None
+
+
+def _is_picture(picture: _Picture, config: SegmentConfig) -> bool:
+    return bool(picture.luma.mean() >= config.min_brightness and picture.luma.std() >= config.min_contrast)
 
 
 def _farthest_first(
-    begin: _KeyFrame | None,
-    candidates: Sequence[_KeyFrame],
+    begin: _Picture | None,
+    candidates: Sequence[_Picture],
     config: SegmentConfig,
+    shape: _Shape,
     *,
-    length: float,
-    duration: float,
-    have_faces: Callable[[Sequence[SegmentStart]], list[bool]],
+    have_faces: Callable[[Sequence[_Picture]], list[bool]],
 ) -> list[SegmentStart]:
     """Take one after another the candidate that differs most from those taken, in looks before in time.
 
     As many as are wanted are looked at together for a face, then as many more as had none.
     """
     wanted = config.max_segments - 1
-    taken: list[_KeyFrame] = [begin] if begin is not None else []
+    taken: list[_Picture] = [begin] if begin is not None else []
     with_face: list[SegmentStart] = []
     without: list[SegmentStart] = []
     left = list(candidates)
     while len(with_face) < wanted:
-        batch: list[SegmentStart] = []
+        batch: list[_Picture] = []
         while len(batch) < wanted - len(with_face):
-            left = [c for c in left if all(abs(c.start.start_s - t.start.start_s) >= length for t in taken)]
+            left = [c for c in left if all(abs(c.start.start_s - t.start.start_s) >= shape.length for t in taken)]
             if not left:
                 break
-            best = max(left, key=lambda c: min((_distance(c, t, config, duration) for t in taken), default=0.0))
+            best = max(left, key=lambda c: min((_distance(c, t, config, shape.duration) for t in taken), default=0.0))
             taken.append(best)
-            batch.append(best.start)
+            batch.append(best)
         if not batch:
             break
-        for start, has_face in zip(batch, have_faces(batch), strict=True):
-            (with_face if has_face else without).append(start)
+        for picture, has_face in zip(batch, have_faces(batch), strict=True):
+            (with_face if has_face else without).append(picture.start)
     return sorted(with_face or without[:wanted], key=lambda start: start.start_s)
 
 
-def _distance(a: _KeyFrame, b: _KeyFrame, config: SegmentConfig, duration: float) -> float:
+def _distance(a: _Picture, b: _Picture, config: SegmentConfig, duration: float) -> float:
     """How much they differ: in looks, where 1 is a cut, and in time, where 1 is the whole video."""
     apart = abs(a.start.start_s - b.start.start_s) / duration
     if a.luma.shape != b.luma.shape:
         return 1.0 + apart
     return float(np.abs(a.luma - b.luma).mean()) / config.cut_threshold + apart
+
+
+def _with_gaps_filled(
+    path: Path,
+    video: VideoConfig,
+    chosen: Sequence[SegmentStart],
+    config: SegmentConfig,
+    shape: _Shape,
+    budget: _Budget,
+) -> list[SegmentStart]:
+    """The chosen starts, and as many more as are wanted, one after another in the widest gap."""
+    with _Pictures(path, video) as opened:
+
+        def reach(seconds: float, until: float) -> SegmentStart | None:
+            """Begin there, as far as that can be reached and leaves something before `until`."""
+            found = opened.key_for(shape.time(seconds) - shape.tolerance)
+            if found is None:
+                return None
+            time, key = found
+            start = SegmentStart(time, max(seconds, shape.seconds(time)), key if key < time else None)
+            short = start.start_s > until - shape.least + shape.slack
+            return None if short or not budget.spend(shape, (time - key) * shape.unit) else start
+
+        reached = [start if start.key is None else reach(start.start_s, shape.duration) for start in chosen]
+        starts = [start for start in reached if start is not None]
+        closed: set[float] = set()
+        while len(starts) < config.max_segments - 1:
+            begins = sorted(start.start_s for start in starts)
+            gaps = zip((0.0, *begins), (*begins, shape.duration), strict=True)
+            open_gaps = [(b - a - shape.length, a + shape.length, b) for a, b in gaps if a not in closed]
+            room, begin, end = max(open_gaps, default=(0.0, 0.0, 0.0))
+            if room < shape.least - shape.slack:
+                break
+            if shape.duration <= config.max_segments * shape.length or room <= shape.length:
+                seconds = begin
+            elif end == shape.duration:
+                seconds = end - shape.length
+            else:
+                seconds = begin + (room - shape.length) / 2
+            start = reach(seconds, end)
+            if start is None:
+                closed.add(begin - shape.length)
+            else:
+                starts.append(start)
+    return sorted(starts, key=lambda start: start.start_s)

@@ -39,6 +39,8 @@ def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
     judged all the same.  Raises OSError when the disk is full.
     """
     config = config or VideoConfig()
+    if config.key is not None and out.suffix != ".mp4":
+        raise VideoError("corrupt_video", f"A clip in {out.suffix} cannot begin between key frames.")
     try:
         written = _copy(path, out, _times(path, config, preroll=out.suffix == ".mp4"), config)
     except (FFmpegError, ValueError, OSError) as error:
@@ -97,6 +99,8 @@ def _times(path: Path, config: VideoConfig, *, preroll: bool) -> list[tuple[int,
             for packet in video_packets(container, stream, config, most=most)
         ]
     stated = [packet.pts for packet in packets if packet.pts is not None]
+    if config.key is not None and (doubtful or first is None):
+        raise VideoError("corrupt_video", "The file does not say when its packets are shown.")
     if doubtful or first is None or len(set(stated)) < len(packets):
         shown = _shown_by_decoding(path, config, unit)
     else:

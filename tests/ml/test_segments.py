@@ -172,7 +172,7 @@ def test_only_key_frames_are_decoded_to_choose(
     tmp_path: Path, person: list[Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = joined(tmp_path / "long.mp4", person * 8)
-    config = SegmentConfig(candidates=6)
+    config = SegmentConfig(max_segments=4, candidates=6)
     monkeypatch.setattr(DecodedFrame, "rgb", lambda *_, **__: pytest.fail("signatures need no conversion"))
     looks: list[float] = []
 

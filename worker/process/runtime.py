@@ -135,7 +135,7 @@ def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) ->
     for number, segment in enumerate(extraction.segments):
         out = folder / f"clip{number or ''}{clip_suffix(extraction.info)}"
         try:
-            trim(path, out, replace(limits, start=segment.start))
+            trim(path, out, replace(limits, start=segment.start, key=segment.key))
             clips.append(out)
         except VideoError as error:
             log.warning("clip_not_made", segment=number, reason=error.detail)
