@@ -159,11 +159,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # WAL lets readers go on while a worker writes; IMMEDIATE takes the write lock at BEGIN, where the busy timeout
     # applies, and not at the first write, where SQLite would fail at once.  FULL syncs the log at each commit: with
     # NORMAL, which does not in WAL mode, a power cut could take back an upload that was answered with 202.
-    DATABASES["default"]["OPTIONS"] = {
-        "timeout": 30,
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
-    }
+    DATABASES["default"]["OPTIONS"] = (
+        {"timeout": 30}
+        | DATABASES["default"].get("OPTIONS", {})
+        | {
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+        }
+    )
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
@@ -358,6 +361,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "detection.api.schema.say_when_to_try_again",
         "detection.api.schema.link_operations",
+        "detection.api.schema.say_what_a_line_is",
     ],
     "ENUM_NAME_OVERRIDES": {
         "PublicStateEnum": "detection.api.filters.PUBLIC_STATES",

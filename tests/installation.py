@@ -75,7 +75,7 @@ def _make(folder: Path) -> None:
     def manage(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=environment(var), capture_output=True, text=True, timeout=300, check=False,
+            cwd=ROOT, env=environment(var), capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -43,7 +43,7 @@ class Processes:
 
     def ended(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.cwd, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
 
     def manage(self, *arguments: str) -> str:
@@ -174,7 +174,7 @@ class Stack(Product):
     def task(self, video: dict[str, Any]) -> dict[str, Any]:
         return dict(self.client.get(f"/api/v1/tasks/{video['task']['id']}/"))
 
-    def wait_for_state(self, video: dict[str, Any], *states: str, timeout_s: float = 120) -> dict[str, Any]:
+    def wait_for_state(self, video: dict[str, Any], *states: str, timeout_s: float = 300) -> dict[str, Any]:
         wait_for(
             lambda: self.task(video)["state"] in states, " or ".join(states), timeout_s=timeout_s,
             log=lambda: f"{self.task(video)}\n{self.log('worker')}{self.log('up')}",
@@ -192,7 +192,7 @@ def _hear_ctrl_c() -> None:
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, *, timeout_s: float = 120, log: Callable[[], str] = lambda: ""
+    condition: Callable[[], bool], what: str, *, timeout_s: float = 300, log: Callable[[], str] = lambda: ""
 ) -> None:
     """Poll until the condition holds; after `timeout_s` fail with what was waited for, and the end of a log."""
     deadline = time.monotonic() + timeout_s

@@ -15,8 +15,7 @@ from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
 from worker.process import runtime
 from worker.stages import attempt, erasure, evidence, perceptual_hashes, webhook_delivery
-
-TRAIN_LIMIT_S = 7 * 24 * 3600
+from worker.stages.watchdog import TRAIN_LIMIT_S
 
 
 @shared_task(name="worker.tasks.extract_faces")

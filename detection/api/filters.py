@@ -47,6 +47,16 @@ class _MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = _Moment
 
 
+class _Strict(forms.Form):
+    """A filter that is named without a value is an error as well, or a client's empty variable would list all."""
+
+    def clean(self) -> dict[str, Any]:
+        for name in self.fields:
+            if name in self.data and self.cleaned_data.get(name, "given") in (None, ""):
+                self.add_error(name, forms.ValidationError("This must not be empty.", code="invalid"))
+        return self.cleaned_data
+
+
 class VideoFilters(django_filters.FilterSet):
     """Filters, combined with AND."""
 
@@ -60,12 +70,15 @@ class VideoFilters(django_filters.FilterSet):
     needs_review = extend_schema_field(OpenApiTypes.BOOL)(
         _BooleanFilter(label="Whether the standing verdict asks for a person")
     )
-    external_id = django_filters.CharFilter(max_length=200, label="The client's own name for it, exactly")
+    external_id = extend_schema_field(
+        {"type": "string", "minLength": 1, "maxLength": 200, "description": "The client's own name for it, exactly"}
+    )(django_filters.CharFilter(max_length=200, strip=False))
     created_after = _MomentFilter(field_name="created_at", lookup_expr="gte", label="Then or later (ISO 8601)")
     created_before = _MomentFilter(field_name="created_at", lookup_expr="lt", label="Earlier than (ISO 8601)")
 
     class Meta:
         model = Video
+        form = _Strict
         fields: list[str] = []
 
     def filter_queryset(self, queryset: QuerySet[Video]) -> QuerySet[Video]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.utils.dateparse import parse_datetime
 from rest_framework import pagination
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
 
 MAX_NUMBER = 999_999_999
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NewestFirst(pagination.CursorPagination):
@@ -21,6 +23,7 @@ class NewestFirst(pagination.CursorPagination):
     max_page_size = 100
     page_size_query_param = "page_size"
     invalid_cursor_message = "This is no cursor of this list; follow `next` and `previous` as they are given."
+    cursor_pattern = r"[nr]([0-9]{1,16})?(?:\.([0-9]{1,4}))?"
 
     def get_page_size(self, request: Request) -> int:
         """Return the page size, at most the maximum; raise ValidationError for what is no positive number."""
@@ -31,31 +34,32 @@ class NewestFirst(pagination.CursorPagination):
             raise ValidationError({self.page_size_query_param: "This must be a whole number of at least 1."})
         return min(int(asked), self.max_page_size)
 
+    def encode_cursor(self, cursor: pagination.Cursor) -> str:
+        """Return the page's address: `n` or `r` (backwards), a position, and how many rows after it to skip."""
+        position = "" if cursor.position is None else self.number_of(cursor.position)
+        skip = f".{cursor.offset}" if cursor.offset else ""
+        text = f"{'r' if cursor.reverse else 'n'}{position}{skip}"
+        return replace_query_param(self.base_url, self.cursor_query_param, text)
+
     def decode_cursor(self, request: Request) -> pagination.Cursor | None:
-        """Return the cursor; raise ValidationError for a forged position of the wrong type."""
-        try:
-            cursor = super().decode_cursor(request)
-        except (NotFound, ValueError) as error:
-            raise self._invalid() from error
-        if cursor == (0, False, None):  # never given out: what was sent is no base64, or says nothing
-            raise self._invalid()
-        if cursor is not None and cursor.position is not None and not self.is_position(str(cursor.position)):
-            raise self._invalid()
-        return cursor
+        """Return the cursor; raise ValidationError for what the pattern does not match.  All that it matches is one."""
+        text = request.query_params.get(self.cursor_query_param)
+        if text is None:
+            return None
+        found = re.fullmatch(self.cursor_pattern, text)
+        if found is None:
+            raise ValidationError({self.cursor_query_param: self.invalid_cursor_message})
+        number, skip = found.groups()
+        position = None if number is None else self.position_of(int(number))
+        return pagination.Cursor(min(int(skip or 0), self.offset_cutoff), text.startswith("r"), position)
 
-    def is_position(self, position: str) -> bool:
-        """Return whether the list's first sort column can have this value."""
-        try:
-            moment = parse_datetime(position)
-            if moment is None or moment.tzinfo is None:
-                return False
-            moment.astimezone(UTC)
-        except (ValueError, OverflowError):
-            return False
-        return True
+    def number_of(self, position: str) -> int:
+        """Return a position as a cursor says it: microseconds since 1970."""
+        return (datetime.fromisoformat(position) - EPOCH) // timedelta(microseconds=1)
 
-    def _invalid(self) -> ValidationError:
-        return ValidationError({self.cursor_query_param: self.invalid_cursor_message})
+    def position_of(self, number: int) -> str:
+        """Return the position of a cursor's number, as a row has it in the first sort column."""
+        return str(EPOCH + timedelta(microseconds=number))
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         """Add the bounds of the page size to the schema."""
@@ -67,8 +71,8 @@ class NewestFirst(pagination.CursorPagination):
                 }  # fmt: skip
                 parameter["description"] = f"Rows of a page; more than {self.max_page_size} is {self.max_page_size}."
             elif parameter["name"] == self.cursor_query_param:
-                parameter["schema"] = {"type": "string", "minLength": 1}
-                parameter["description"] = "From `next` or `previous`, as it is given there; nothing else is one."
+                parameter["schema"] = {"type": "string", "pattern": f"^{self.cursor_pattern}$"}
+                parameter["description"] = "From `next` or `previous`, as it is given there."
         return parameters
 
 
@@ -77,7 +81,12 @@ class ByTrack(NewestFirst):
 
     ordering = ("track", "position")
     page_size = 100
+    cursor_pattern = r"[nr]([0-9]{1,5})?(?:\.([0-9]{1,4}))?"
 
-    def is_position(self, position: str) -> bool:
-        """Return whether it is a track number."""
-        return position.isascii() and position.isdigit() and len(position) < 6
+    def number_of(self, position: str) -> int:
+        """Return the track."""
+        return int(position)
+
+    def position_of(self, number: int) -> str:
+        """Return the track."""
+        return str(number)

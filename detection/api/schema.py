@@ -1,25 +1,26 @@
-"""Additions to the OpenAPI schema for all operations: Retry-After, and links from one operation to the next."""
+"""Additions to the OpenAPI schema: Retry-After, links from one operation to the next, and what a line of text is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from detection.services.validation import line_pattern
+
 RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 1},
     "required": True,
     "description": "Seconds after which it is worth trying again.",
 }
-ID, TASK, FIRST = "$response.body#/id", "$response.body#/task/id", "$response.body#/results/0/id"
+ID, TASK = "$response.body#/id", "$response.body#/task/id"
 OF_VIDEO = ("videos_retrieve", "videos_faces_list", "videos_reviews_list", "videos_reviews_create", "videos_destroy")
 OF_TASK = ("tasks_retrieve", "tasks_events_retrieve", "tasks_destroy")
+# None from a list: one that is empty has nothing to follow.
 LINKS: Mapping[tuple[str, str], Mapping[str, tuple[str, tuple[str, ...]]]] = {
     # (operation, status): parameter: (where its value is in the answer, operations that take it)
     ("videos_create", "202"): {"video_id": (ID, OF_VIDEO), "task_id": (TASK, OF_TASK)},
     ("videos_create", "200"): {"video_id": (ID, (*OF_VIDEO, "videos_analyze_create")), "task_id": (TASK, OF_TASK[:2])},
-    ("videos_list", "200"): {"video_id": (FIRST, (*OF_VIDEO, "videos_analyze_create"))},
     ("videos_retrieve", "200"): {"task_id": (TASK, OF_TASK[:2])},
-    ("videos_faces_list", "200"): {"face_id": (FIRST, ("faces_image_retrieve", "faces_heatmap_retrieve"))},
     ("videos_analyze_create", "202"): {"task_id": (ID, OF_TASK)},
     ("tasks_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
     ("uploads_retrieve", "200"): {
@@ -27,7 +28,6 @@ LINKS: Mapping[tuple[str, str], Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "upload_id": (ID, ("uploads_partial_update", "uploads_destroy")),
     },
     ("webhooks_create", "201"): {"webhook_id": (ID, ("webhooks_retrieve", "webhooks_destroy"))},
-    ("webhooks_list", "200"): {"webhook_id": (FIRST, ("webhooks_retrieve", "webhooks_destroy"))},
 }
 
 
@@ -55,4 +55,10 @@ def link_operations(result: dict[str, Any], generator: Any, request: Any, public
                 if target not in known:
                     raise LookupError(f"a link leads to {target}, which is no operation")
                 links[target] = {"operationId": target, "parameters": {parameter: value}}
+    return result
+
+
+def say_what_a_line_is(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Add the pattern of text that can be shown, which takes a while to work out."""
+    result["components"]["schemas"]["UploadRequest"]["properties"]["external_id"]["pattern"] = line_pattern()
     return result

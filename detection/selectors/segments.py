@@ -9,6 +9,7 @@ from typing import Any
 from detection.models import Verdict, Video
 
 USUAL_FPS = 25.0
+"""That of `ml.video.probe`, which must not be imported here; a test holds the two together."""
 WHOLE = 0.98
 """Share of a video from which on it counts as the whole: durations are rounded, and sound may outlast the picture."""
 

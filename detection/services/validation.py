@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 
 
 def is_storable(text: str) -> bool:
@@ -22,3 +23,15 @@ _JOINERS = "\u200c\u200d"
 def is_showable(char: str) -> bool:
     """Return whether a character may appear in a line of text: none that controls, reverses or breaks the line."""
     return unicodedata.category(char) not in _UNSEEN or char in _JOINERS
+
+
+@cache
+def line_pattern() -> str:
+    r"""Return a regular expression for schemas: lines of showable text.
+
+    It knows the unseen characters up to U+FFFF, since `\u0000` is all that every dialect has, and no surrogates, which
+    no JSON document holds.
+    """
+    unseen = [code for code in range(0xD800) if not is_showable(chr(code))]
+    unseen += [code for code in range(0xE000, 0x10000) if not is_showable(chr(code))]
+    return "^[^" + "".join(f"\\u{code:04x}" for code in unseen) + "]*$"

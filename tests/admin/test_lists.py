@@ -162,6 +162,7 @@ def test_the_page_of_a_video_says_what_was_not_judged_of_it(rows: Rows, review_c
     assert "could be read" not in whole
     assert "not judged" not in whole
     assert "<dd>40</dd>" in whole
+    assert whole.count("Looked at:") == 1
 
 
 def test_a_list_is_newest_first(rows: Rows, review_client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from zlib import crc32
@@ -65,11 +66,18 @@ def test_limits_that_are_enforced_are_described() -> None:
     assert (begin["Upload-Length"]["minimum"], begin["Upload-Length"]["maximum"]) == (1, limits.DFD_MAX_UPLOAD_BYTES)
     assert begin["Idempotency-Key"]["maxLength"] == MAX_KEY
     assert schemas["UploadRequest"]["properties"]["file"]["maxLength"] == limits.DFD_MAX_UPLOAD_BYTES
+    line = re.compile(schemas["UploadRequest"]["properties"]["external_id"]["pattern"].replace("$", r"\Z"))
+    for text in ("", "case 17", "Übung", "م\u200cخ", "👩\u200d💻", "\ue000"):
+        assert line.match(text), text
+    for text in ("\x00", "a\nb", "\x7f", "\u202e", "\u2028", "\ufeff", "\u200b"):
+        assert not line.match(text), text
+    for pairs, known in METADATA.items():
+        assert bool(re.fullmatch(begin["Upload-Metadata"]["pattern"], pairs)) == known, pairs
     assert schemas["WebhookRequestRequest"]["properties"]["url"]["maxLength"] == MAX_URL
     for path, operation in ((path, item["get"]) for path, item in paths.items() if "get" in item):
         for parameter in operation.get("parameters", []):
             if parameter["name"] == "cursor":
-                assert parameter["schema"]["minLength"] == 1, path
+                assert "pattern" in parameter["schema"], path
             if parameter["name"] == "page_size":
                 assert (parameter["schema"]["maximum"], "more than 100 is 100" in parameter["description"]) == (
                     999_999_999,
@@ -165,6 +173,10 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     }  # fmt: skip
 
 
+METADATA = {
+    "": True, "filename Y2xpcC5tcDQ=": True, "filename Y2xpcC5tcDQ=,external_id Y2FzZS0xNw==": True, "a": True,
+    "a,b YQ==, c": True, "a *": False, "a YQ": False, "a YQ==,": False, ",": False, "é YQ==": False,
+}  # fmt: skip
 SEEN: set[tuple[str, str, int]] = set()
 CHECKED = CHECKS.get_by_names(
     [

@@ -10,21 +10,23 @@ import pytest
 from tests.chaos.workers import POISON
 from tests.stack import CLIPS, Stack, wait_for
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
 WALL_S, CPU_S = 20, 10
+TOO_LONG = f"It took longer than {WALL_S} s."
 SENTENCES = {
-    "crash": "Each time the process that analysed this file ended without a word.",
-    "hang-": f"It took longer than {WALL_S} s.",
-    "eat--": "It needed more memory than one file may take (1,024 MB).",
-    "spin-": f"It needed more than {CPU_S} s of processor time.",
+    "crash": ("Each time the process that analysed this file ended without a word.",),
+    "hang-": (TOO_LONG,),
+    "eat--": ("It needed more memory than one file may take (1,024 MB).",),
+    # The other limit comes first where a machine has less than half a core for it.
+    "spin-": (f"It needed more than {CPU_S} s of processor time.", TOO_LONG),
 }
 
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
     stack = Stack(
-        DFD_LEASE_S=3, DFD_TASK_SOFT_LIMIT_S=WALL_S, DFD_TASK_CPU_S=CPU_S, DFD_TASK_MEMORY_BYTES=1024**3,
+        DFD_LEASE_S=8, DFD_TASK_SOFT_LIMIT_S=WALL_S, DFD_TASK_CPU_S=CPU_S, DFD_TASK_MEMORY_BYTES=1024**3,
         DFD_TEST_EXTRACT="poison", DFD_TEST_GRACE_S=3, model=True,
     )  # fmt: skip
     try:
@@ -49,13 +51,13 @@ def test_poison_ends_dead_after_three_attempts_with_a_sentence_and_the_others_fl
     stack.start_worker(app="tests.chaos.workers", concurrency=3)
 
     for video in sound:
-        task = stack.wait_for_state(video, "succeeded", timeout_s=200)
+        task = stack.wait_for_state(video, "succeeded", timeout_s=300)
         assert task["verdict"] is not None
     for name, video in poisoned.items():
         task = stack.wait_for_state(video, "failed", timeout_s=300)
         assert (name, task["attempts"], task["error"]["code"]) == (name, 3, "gave_up")
-        assert task["error"]["detail"] == f"Given up after 3 attempts. {SENTENCES[name]}"
+        assert task["error"]["detail"].removeprefix("Given up after 3 attempts. ") in SENTENCES[name]
         assert stack.attempt_folders(video) == []
     wait_for(lambda: stack.processes["worker"].poll() is None, "a worker that is still there")
     late = stack.upload("one-person.mp4")
-    stack.wait_for_state(late, "succeeded", timeout_s=200)
+    stack.wait_for_state(late, "succeeded", timeout_s=300)

@@ -49,7 +49,7 @@ def test_file_folders_and_rows_are_synced_before_the_answer(tmp_path: Path) -> N
     traced = ["strace", "-f", "-y", "-qq", "-s", "40", "-e", "trace=fsync,fdatasync,write", "-o", str(tmp_path / "log")]
     done = subprocess.run(
         [*traced, sys.executable, "-c", PROGRAM, str(clip)], env=environment, capture_output=True, text=True,
-        timeout=150, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     if "PTRACE" in done.stderr or "ptrace" in done.stderr:
         pytest.skip("strace may not trace here")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack import Stack, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def start_up(stack: Stack) -> None:
@@ -34,7 +34,7 @@ def stack() -> Iterator[Stack]:
 def test_a_task_waits_for_a_model_and_finishes_by_itself_once_there_is_one(stack: Stack) -> None:
     video = stack.upload("one-person.mp4")
     wait_for(
-        lambda: stack.task(video)["stage"] == "awaiting_model", "task that waits for a model", timeout_s=120,
+        lambda: stack.task(video)["stage"] == "awaiting_model", "task that waits for a model", timeout_s=300,
         log=lambda: stack.log("up"),
     )  # fmt: skip
     assert stack.task(video)["state"] == "queued"
@@ -107,8 +107,8 @@ def test_ctrl_c_ends_every_process(stack: Stack) -> None:
     assert len(family) >= 5  # worker and its children, beat, gunicorn and its worker
     family.append(psutil.Process(int(stack.broker("status").rstrip(".\n").split()[-1])))
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0
-    _, alive = psutil.wait_procs(family, timeout=5)
+    assert process.wait(timeout=300) == 0
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
     assert stack.log("up").endswith("Everything has ended.\n")
 

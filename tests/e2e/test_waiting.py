@@ -10,7 +10,7 @@ import pytest
 from deepfake_desk_client import Client
 from tests.stack import Stack, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 WATCHERS, MAY_WAIT = 10, 2
 
 

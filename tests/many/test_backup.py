@@ -21,7 +21,7 @@ from tests.many.test_machines import fetch, finished_tasks
 from tests.stack import ROOT, wait_for
 from tests.weights import save_tiny
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 DOCUMENT = (ROOT / "docs" / "operations.md").read_text()
 SOON = {"DFD_REPUBLISH_S": "5"}
 """A restored row says that a worker was told of it; after this long the sweeper tells one again."""
@@ -131,7 +131,7 @@ def there_and_back(machine_at: MachineAt, what: str, tmp_path: Path) -> None:
     new.start_beat()
     wait_for(
         lambda: restored.get(f"/api/v1/tasks/{waiting['task']['id']}/")["state"] == "succeeded", "a verdict",
-        timeout_s=120, log=lambda: new.log("worker"),
+        timeout_s=300, log=lambda: new.log("worker"),
     )  # fmt: skip
 
 

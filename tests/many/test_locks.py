@@ -12,7 +12,7 @@ import pytest
 from tests.many.machines import Machine
 from tests.many.servers import Postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 Cases = dict[str, dict[str, Any]]
 
 

@@ -21,12 +21,14 @@ def talking(number: int) -> Image:
     return portrait("hopper", size=SIZE, roll=2 * np.sin(number / 5), talk=float(np.sin(number)))
 
 
-def test_a_poster_is_still_and_who_talks_beside_it_is_not(tmp_path: Path) -> None:
+def beside_a_poster(path: Path) -> Path:
+    """A clip of somebody who talks, on the left, and a poster that nobody moves."""
     poster = portrait("collins", size=SIZE, scale=0.8)
-    path = write_clip(
-        tmp_path / "poster.mp4", frames=30, fps=20, picture=lambda number: np.hstack([talking(number), poster])
-    )
-    found = extract_faces(path)
+    return write_clip(path, frames=30, fps=20, picture=lambda number: np.hstack([talking(number), poster]))
+
+
+def test_a_poster_is_still_and_who_talks_beside_it_is_not(tmp_path: Path) -> None:
+    found = extract_faces(beside_a_poster(tmp_path / "poster.mp4"))
     left_to_right = sorted(found.tracks, key=lambda track: track.faces[0].box[0])
     assert [track.still for track in left_to_right] == [False, True]
 

@@ -21,7 +21,7 @@ def manage(*words: str, var: Path, **environment: str) -> subprocess.CompletedPr
     clean = {name: value for name, value in os.environ.items() if not ours.match(name)}
     return subprocess.run(
         [sys.executable, "manage.py", *words], cwd=ROOT, env={**clean, "DFD_VAR": str(var), **environment},
-        capture_output=True, text=True, timeout=90, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def settings_under(environment: dict[str, str], var: Path) -> dict[str, Any]:
     dumped = subprocess.run(
         [sys.executable, "-c", DUMP],
         cwd=ROOT, env={**clean, "DJANGO_SETTINGS_MODULE": "dfdsite.settings", **environment, "DFD_VAR": str(var)},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert dumped.returncode == 0, dumped.stderr
     result: dict[str, Any] = json.loads(dumped.stdout)

@@ -6,6 +6,7 @@ import errno
 import threading
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_the_heart_beats_through_a_long_silence(settings: Any, monkeypatch: pyte
     monkeypatch.setattr(analyses, "heartbeat", heartbeat)
     with LeaseHeartbeat(make_claim(), analyses) as heart:
         heart(7)
-        assert enough.wait(10)
+        assert enough.wait(60)
     count = len(beats)
     time.sleep(0.3)
     assert len(beats) <= count + 1
@@ -141,7 +142,7 @@ def test_work_learns_at_its_next_progress_that_its_lease_is_lost(
     monkeypatch.setattr(analyses, "heartbeat", lost)
 
     def work(heart: LeaseHeartbeat) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             heart(1)
             time.sleep(0.02)
@@ -153,10 +154,13 @@ def test_work_learns_at_its_next_progress_that_its_lease_is_lost(
 def test_progress_is_written_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[int] = []
     monkeypatch.setattr(analyses, "heartbeat", lambda *, claim, progress: beats.append(progress))
+    now = 0.0
+    monkeypatch.setattr("worker.process.lease_heartbeat.time", SimpleNamespace(monotonic=lambda: now))
     heart = LeaseHeartbeat(make_claim(), analyses)
     for percent in range(100):
+        now += 0.03
         heart(percent)
-    assert len(beats) <= 1
+    assert len(beats) == 2
 
 
 def make_claim() -> AnalysisClaim:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.stack import wait_for
 from worker.process import embedded_broker
 from worker.process.embedded_broker import BrokerError
 
 
 def client(folder: Path) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(folder / "valkey.sock"))
+
+
+def unwritten(broker: redis.Redis) -> int:
+    """Bytes of the log that are not with the kernel yet, and syncs that have begun."""
+    told: dict[str, int] = dict(broker.info("persistence"))  # type: ignore[arg-type]
+    return told["aof_buffer_length"] + told["aof_pending_bio_fsync"]
 
 
 def test_many_starters_at_once_get_the_same_broker(embedded: Path) -> None:
@@ -41,7 +47,7 @@ def test_what_was_written_survives_a_kill_9(embedded: Path) -> None:
     pid = embedded_broker.ensure()
     for number in range(200):
         client(embedded).lpush("queue", number)
-    time.sleep(1.5)  # appendfsync everysec
+    wait_for(lambda: not unwritten(client(embedded)), "a write to the disk")  # appendfsync everysec
     os.kill(pid, signal.SIGKILL)
     assert embedded_broker.ensure() != pid
     assert client(embedded).llen("queue") == 200

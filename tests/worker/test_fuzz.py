@@ -150,7 +150,7 @@ def assert_nothing_else_is_touched(clip: Path, files: list[Path], log: Path) -> 
     traced = subprocess.run(
         ["strace", "-f", "-qq", "-e", "trace=%file,%network", "-o", str(log),
          sys.executable, "-c", STRACED, str(clip), *map(str, files)],
-        cwd=ROOT, capture_output=True, text=True, timeout=170, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     if "ptrace" in traced.stderr.lower() and "not permitted" in traced.stderr.lower():
         pytest.skip("strace may not trace here")

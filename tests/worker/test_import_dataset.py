@@ -387,13 +387,13 @@ class Import:
     def finish(self) -> dict[str, Any]:
         done = subprocess.run(
             self.command, cwd=Path(__file__).parents[2], env=self.stack.environment, capture_output=True, text=True,
-            timeout=150, check=False,
+            timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 
     def wait_for(self, sql: str) -> None:
-        wait_for(lambda: self.count(sql) > 0, sql, log=lambda: self.stack.log("import"), timeout_s=90)
+        wait_for(lambda: self.count(sql) > 0, sql, log=lambda: self.stack.log("import"), timeout_s=300)
 
     def count(self, sql: str) -> int:
         with contextlib.closing(sqlite3.connect(self.stack.var / "db.sqlite3")) as database:
@@ -435,7 +435,7 @@ def test_killed_children_are_replaced_and_those_of_a_killed_import_end_by_themse
     wait_for(lambda: victim.pid not in {c.pid for c in work.children()} and len(work.children()) == 2, "a new child")
     orphans = work.children()
     process.kill()
-    wait_for(lambda: not any(orphan.is_running() for orphan in orphans), "the end of the orphans", timeout_s=20)
+    wait_for(lambda: not any(orphan.is_running() for orphan in orphans), "the end of the orphans", timeout_s=300)
     assert work.finish()["with_faces"] == 6
     work.assert_complete()
 
@@ -448,7 +448,7 @@ def test_ctrl_c_gives_the_work_back_and_leaves_no_process(stack: Stack, clips: P
     work.wait_for("detection_analysis WHERE state = 'running'")
     children = work.children()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=300) == 130
     assert "Run the same command again to go on." in stack.log("import")
     assert "Traceback" not in stack.log("import")
     assert not any(child.is_running() for child in children)

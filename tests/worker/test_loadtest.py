@@ -93,7 +93,7 @@ def run(*arguments: object) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.slow
 @pytest.mark.e2e
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_products_own_stack_answers_while_its_worker_is_busy(tmp_path: Path) -> None:
     weights = tmp_path / "tiny.safetensors"
     save_tiny(weights, name="tiny", seed=0)

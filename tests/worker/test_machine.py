@@ -26,7 +26,7 @@ def run(*, own_session: bool) -> tuple[int, str]:
         inner = f"import subprocess, sys; subprocess.run({command!r}, check=True)"
         again = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}], check=True)"
         command = [sys.executable, "-c", again]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, start_new_session=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, start_new_session=True)
     niceness, group = done.stdout.split()
     return int(niceness), group
 

@@ -41,7 +41,7 @@ print(*[counts.count("requests:1:2", timeout=120) for _ in range(300)])
 def test_processes_of_one_machine_share_a_count_in_a_file_that_loses_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", COUNT, str(tmp_path / "counts")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    numbers = [int(number) for process in running for number in process.communicate(timeout=60)[0].split()]
+    numbers = [int(number) for process in running for number in process.communicate(timeout=300)[0].split()]
     assert sorted(numbers) == list(range(1, 901))
 
 

@@ -20,6 +20,7 @@ from ml.model.inference import Classifier, TrackScore
 from ml.model.weights import read_info
 from ml.video.probe import VideoInfo
 from tests.ml.clips import write_clip
+from tests.ml.test_still import beside_a_poster
 from tests.weights import save_tiny
 from worker import tasks
 from worker.process import runtime
@@ -91,6 +92,21 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
     newest = Verdict.objects.get(model_version=second)
     assert newest.fake_probability != verdict.fake_probability
     assert list(video.faces.all()) == faces
+
+
+def test_a_still_picture_is_stored_as_one_told_and_decides_nothing_while_somebody_alive_is_there(
+    tmp_path: Path,
+) -> None:
+    register(tmp_path, "m", seed=1)
+    video = upload(beside_a_poster(tmp_path / "poster.mp4").read_bytes())
+    analysis = analyse(video)
+    assert analysis.state == State.SUCCEEDED, analysis.last_error
+    talks, poster = sorted((0, 1), key=lambda track: video.faces.filter(track=track)[0].x1)
+    assert set(video.faces.values_list("track", "still")) == {(talks, False), (poster, True)}
+    verdict = Verdict.objects.get()
+    told = {person["track"]: person for person in verdict.people}
+    assert {track: person.get("still", False) for track, person in told.items()} == {talks: False, poster: True}
+    assert (verdict.track, verdict.fake_probability) == (talks, told[talks]["fake_probability"])
 
 
 def test_stored_crops_are_the_very_pixels_that_are_scored(tmp_path: Path) -> None:

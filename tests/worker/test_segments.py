@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from detection import dispatch
 from detection.models import Analysis, DatasetVideo, State, Verdict, VerdictLabel, Video
+from detection.selectors import segments
 from detection.services.jobs import analyses
 from detection.services.learning import rescoring
 from detection.services.ops import retention
 from ml.model.decision import combine
+from ml.video import probe
 from tests.ml.clips import faces_of, write_clip
 from tests.worker.test_runtime import analyse, register, upload
 from worker import tasks
@@ -179,3 +181,7 @@ def test_the_retention_policy_takes_the_clips_of_all_segments(
     video.refresh_from_db()
     assert video.segments == [{"start_s": 0.0, "end_s": 6.0, "clip": ""}, part | {"clip": ""}]
     assert not default_storage.exists(name)
+
+
+def test_a_file_without_a_frame_rate_has_the_same_one_here_and_there() -> None:
+    assert segments.USUAL_FPS == probe.USUAL_FPS

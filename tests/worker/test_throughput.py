@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 pytest.importorskip("aiohttp", reason="the extra `load` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
 

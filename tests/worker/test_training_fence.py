@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
@@ -105,3 +106,15 @@ def test_who_lost_the_run_while_training_adds_no_model(row: TrainingRun, tmp_pat
         runs._register(fitted, None, claim)
     assert ModelVersion.objects.count() == 1
     assert not default_storage.exists("models") or default_storage.listdir("models") == ([], [])
+
+
+def test_a_run_that_has_gone_past_its_time_is_told_of_its_own_limit(
+    row: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(*_: Any) -> None:
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(runs, "_train", too_long)
+    assert runs.run(str(row.pk))
+    row.refresh_from_db()
+    assert row.last_error.splitlines()[0] == "It took longer than 7 days."

@@ -63,10 +63,17 @@ def run(analysis_id: str, stage: str, work: Callable[[AnalysisClaim, LeaseHeartb
     run_claimed(claim, work, analyses, analysis=analysis_id, stage=stage)
 
 
-def run_claimed(claim: C, work: Callable[[C, LeaseHeartbeat], None], jobs: JobProtocol, **context: str) -> None:
+def run_claimed(
+    claim: C,
+    work: Callable[[C, LeaseHeartbeat], None],
+    jobs: JobProtocol,
+    *,
+    limit_s: int | None = None,
+    **context: str,
+) -> None:
     """Do `work` while the claim is kept alive; what it raises settles the claim as `jobs` has it.
 
-    `context` names the job in the log's lines.
+    `limit_s` is the task's time limit where it is not that of a file, `context` names the job in the log's lines.
     """
     started = time.monotonic()
     with structlog.contextvars.bound_contextvars(**context, attempt=claim.attempt):
@@ -75,7 +82,7 @@ def run_claimed(claim: C, work: Callable[[C, LeaseHeartbeat], None], jobs: JobPr
                 work(claim, heartbeat)
             log.info("stage_finished", seconds=round(time.monotonic() - started, 2))
         except BaseException as error:
-            _settle_exception(claim, error, jobs)
+            _settle_exception(claim, error, jobs, limit_s)
             if not isinstance(error, Exception):
                 raise
 
@@ -85,7 +92,7 @@ def abort_stuck(claim: JobClaim, jobs: JobProtocol, sentence: str) -> None:
     jobs.release(claim=claim, error=sentence, detail=sentence)
 
 
-def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol) -> None:
+def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol, limit_s: int | None) -> None:
     """What the exception means for the analysis, or for the evidence."""
     trace = "".join(traceback.format_exception(error))
     try:
@@ -98,7 +105,7 @@ def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol) 
             case NotNow():
                 jobs.release(claim=claim, error=trace, detail=str(error))
             case SoftTimeLimitExceeded():
-                limit = watchdog.too_long_sentence()
+                limit = watchdog.too_long_sentence(limit_s)
                 jobs.release(claim=claim, error=f"{limit}\n{trace}", detail=limit)
             case OverLimit():
                 log.warning("over_limit", code=error.code)

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 GRACE_S = 10.0
 """After a limit, for its exception to be heard; the pool kills later still."""
 LOOK_S = 0.5
+TRAIN_LIMIT_S = 7 * 24 * 3600
+"""Of a training run on the queue."""
 
 _may_be_killed = False
 
@@ -76,6 +78,8 @@ def _enforce(done: threading.Event, give_up: Callable[[str], None], lost_for_s: 
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def too_long_sentence() -> str:
-    """The sentence for a client whose file hit the time limit."""
-    return f"It took longer than {settings.DFD_TASK_SOFT_LIMIT_S} s."
+def too_long_sentence(limit_s: int | None = None) -> str:
+    """The sentence for work that hit its time limit, which is that of a file where none is given."""
+    limit_s = limit_s or settings.DFD_TASK_SOFT_LIMIT_S
+    days, rest = divmod(limit_s, 24 * 3600)
+    return f"It took longer than {f'{days} days' if days and not rest else f'{limit_s} s'}."

@@ -39,6 +39,7 @@ from ml.training.recipes import BLENDED
 from ml.training.sequence_stage import SequenceStageConfig
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import run_claimed, worker_name
+from worker.stages.watchdog import TRAIN_LIMIT_S
 from worker.training import snapshot_pack
 
 log = structlog.get_logger(__name__)
@@ -133,7 +134,7 @@ def run(run_id: str, *, say: Say | None = None, bar: ProgressCallback | None = N
             detail = error.detail if isinstance(error, Refused) else str(error)
             training_runs.finish(claim=claim, state=RunState.FAILED, message=detail, error=traceback.format_exc())
 
-    run_claimed(claim, work, training_runs, run=run_id)  # at Ctrl-C the checkpoints stay
+    run_claimed(claim, work, training_runs, limit_s=TRAIN_LIMIT_S, run=run_id)  # at Ctrl-C the checkpoints stay
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import time
 from typing import Any, cast
 from uuid import UUID
@@ -51,7 +52,14 @@ def _header(name: str, schema: Any, *, required: bool = True, text: str = "", re
 TUS = _header("Tus-Resumable", {"type": "string", "enum": [VERSION]})
 OFFSET = {"type": "integer", "minimum": 0, "maximum": settings.DFD_MAX_UPLOAD_BYTES}
 KEY = {"type": "string", "maxLength": MAX_KEY, "pattern": "^[!-~]*$"}
-PAIRS = {"type": "string", "example": "filename Y2xpcC5tcDQ=,external_id Y2FzZS0xNw=="}
+PAIR = r"[!-+\--~]+(?: (?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?"
+PAIRS = {
+    "type": "string",
+    "pattern": f"^(?:{PAIR}(?:, ?{PAIR})*)?$",
+    "example": "filename Y2xpcC5tcDQ=,external_id Y2FzZS0xNw==",
+}
+FACTS = ("filename", "name", "external_id", "metadata")
+"""Keys of `Upload-Metadata` that are read; clients send others of their own."""
 CHECKSUM = {
     "type": "string",
     "pattern": "^(sha256 [A-Za-z0-9+/]{43}=|sha1 [A-Za-z0-9+/]{27}=|md5 [A-Za-z0-9+/]{22}==)$",
@@ -224,14 +232,14 @@ def _whole_number(request: Request, name: str) -> int:
 
 
 def _metadata(header: str) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    for pair in filter(None, (part.strip() for part in header.split(","))):
-        key, _, encoded = pair.partition(" ")
-        try:
-            facts[key] = base64.b64decode(encoded.strip(), validate=True).decode()
-        except (binascii.Error, ValueError) as error:
-            raise Refused("invalid_header", "Upload-Metadata is `key base64,key base64,...`, of UTF-8.") from error
-    return facts
+    what = "Upload-Metadata is `key base64,key base64,...`, of UTF-8."
+    if not re.fullmatch(PAIRS["pattern"], header):
+        raise Refused("invalid_header", what)
+    pairs = dict((pair.strip().partition(" ")[::2]) for pair in header.split(","))
+    try:
+        return {key: base64.b64decode(pairs[key]).decode() for key in FACTS if key in pairs}
+    except ValueError as error:
+        raise Refused("invalid_header", what) from error
 
 
 def _json(text: str) -> dict[str, Any]:
