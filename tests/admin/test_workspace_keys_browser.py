@@ -21,7 +21,8 @@ TWICE = """([kind, what]) => new Promise((resolve) => {
     const key = { key: what, bubbles: true, cancelable: true };
     const act = kind === "key"
         ? () => (document.activeElement || document.body).dispatchEvent(new KeyboardEvent("keydown", key))
-        : () => [...document.querySelectorAll("#dfd-ws-buttons button")].find((b) => b.textContent.includes(what)).click();
+        : () => [...document.querySelectorAll("#dfd-ws-buttons button")]
+              .find((button) => button.innerText.includes(what)).click();
     const before = name();
     new MutationObserver((_, observer) => {
         if (!name() || name() === before) return;
