@@ -22,6 +22,7 @@ from detection.models import Review, ReviewClaim, ReviewNext, State, Video
 from detection.services.learning import snapshots
 from detection.services.reviews import reviews, workspace
 from detection.services.reviews.workspace import Claimed
+from detection.services.uploads import uploads
 from tests.admin.conftest import Rows
 from tests.at_once import MANY, at_once
 
@@ -169,6 +170,14 @@ def test_a_claim_runs_out_and_is_somebody_elses_then(rows: Rows, reviewer: User)
         workspace.answer(reviewer=reviewer, token=theirs.token, label="real")  # another's token is nobody's right
     workspace.answer(reviewer=other, token=theirs.token, label="real")
     assert Review.objects.get().reviewer == other
+
+
+def test_who_answers_a_video_that_was_deleted_is_told_that_it_may_have_been(rows: Rows, reviewer: User) -> None:
+    rows.with_verdict(model=rows.model())
+    mine = claim(reviewer)
+    uploads.delete_video(video=mine.video)
+    with pytest.raises(Refused, match="answered or deleted"):
+        workspace.answer(reviewer=reviewer, token=mine.token, label="real")
 
 
 def test_expired_claims_are_forgotten(rows: Rows, reviewer: User, settings: Any) -> None:

@@ -369,7 +369,7 @@ def _mine(reviewer: User, token: UUID) -> ReviewClaim:
     if claim is None:
         raise Refused(
             "claim_lost",
-            "This video is no longer with this page: it was answered, or the page was silent too long.",
+            "This video is no longer with this page: it was answered or deleted, or the page was silent too long.",
             status=409,
         )
     return claim
