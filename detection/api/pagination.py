@@ -36,10 +36,10 @@ class NewestFirst(pagination.CursorPagination):
 
     def encode_cursor(self, cursor: pagination.Cursor) -> str:
         """Return the page's address: `n` or `r` (backwards), a position, and how many rows after it to skip."""
-        position = "" if cursor.position is None else self.number_of(cursor.position)
+        position = "" if cursor.position is None else self.number_of(str(cursor.position))
         skip = f".{cursor.offset}" if cursor.offset else ""
         text = f"{'r' if cursor.reverse else 'n'}{position}{skip}"
-        return replace_query_param(self.base_url, self.cursor_query_param, text)
+        return replace_query_param(self.base_url or "", self.cursor_query_param, text)
 
     def decode_cursor(self, request: Request) -> pagination.Cursor | None:
         """Return the cursor; raise ValidationError for what the pattern does not match.  All that it matches is one."""
@@ -50,7 +50,7 @@ class NewestFirst(pagination.CursorPagination):
         if found is None:
             raise ValidationError({self.cursor_query_param: self.invalid_cursor_message})
         number, skip = found.groups()
-        position = None if number is None else self.position_of(int(number))
+        position: Any = None if number is None else self.position_of(int(number))
         return pagination.Cursor(min(int(skip or 0), self.offset_cutoff), text.startswith("r"), position)
 
     def number_of(self, position: str) -> int:

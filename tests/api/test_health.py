@@ -57,7 +57,7 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
 
     def slow() -> bool:
         looked.set()
-        return answer.wait(30)
+        return answer.wait(600)
 
     wait_for(lambda: not broker_health._looking, "the end of what an earlier test had looked for")
     monkeypatch.setattr(broker_health, "_looked_at", -1000.0)
@@ -68,8 +68,8 @@ def test_how_the_broker_stands_is_said_without_waiting_for_it(
     body = nobody.get("/readyz").json()
     assert (body["status"], body["broker"]) == ("ready", "not known yet")
     assert nobody.get("/readyz").json()["broker"] == "not known yet"
-    assert time.monotonic() - started < 5
-    assert looked.wait(5)
+    assert time.monotonic() - started < 60
+    assert looked.wait(60)
     answer.set()
     wait_for(lambda: nobody.get("/readyz").json()["broker"] == "answers", "an answer of the broker")
     assert figures(admin)["dfd_broker_up",] == 1

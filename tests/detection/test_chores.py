@@ -41,7 +41,7 @@ def test_a_chore_that_fails_or_hangs_stops_none_that_follow() -> None:
     ]
     started = time.monotonic()
     outcomes = {outcome.name: outcome.error for outcome in chores.run_all(round_)}
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert done == ["first", "last"]
     assert outcomes["first"] == outcomes["last"] == ""
     assert outcomes["fails"].endswith("RuntimeError: the bucket does not answer\n")

@@ -22,7 +22,7 @@ def client(folder: Path) -> redis.Redis:
 
 def unwritten(broker: redis.Redis) -> int:
     """Bytes of the log that are not with the kernel yet, and syncs that have begun."""
-    told: dict[str, int] = dict(broker.info("persistence"))  # type: ignore[arg-type]
+    told: dict[str, int] = dict(broker.info("persistence"))
     return told["aof_buffer_length"] + told["aof_pending_bio_fsync"]
 
 

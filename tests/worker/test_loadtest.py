@@ -141,7 +141,7 @@ def test_what_could_never_be_sent_is_an_error_and_the_test_ends_in_time(
     )  # fmt: skip
     began = time.monotonic()
     result = asyncio.run(Load(plan, lambda line: None).run())
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert sum(n for name, n in result["errors"].items() if name.startswith("never sent")) > 10
 
 
