@@ -87,3 +87,6 @@ def _make(folder: Path) -> None:
     (var / "static").rename(folder / "static")
     save_tiny(folder / "tiny.safetensors")
     manage("register_model", str(folder / "tiny.safetensors"), "--activate")
+    # Once for all copies: what a worker makes of weights at its first verdict.
+    load = "from worker.process import runtime as r; r.load_classifier(r.ModelVersion.objects.get(active=True))"
+    manage("shell", "--no-imports", "-c", load)

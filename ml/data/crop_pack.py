@@ -79,7 +79,7 @@ def _find_landmarks(
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[int, Points]]:
     """Yield the landmarks of each missing crop, found in batches."""
-    from ml.faces.landmarks import face_landmarks  # brings torch, which a pack does not need
+    from ml.faces.landmarks import face_landmarks  # brings ONNX Runtime, which reading a pack does not need
 
     for start in range(0, len(missing), LANDMARK_BATCH):
         some = missing[start : start + LANDMARK_BATCH]

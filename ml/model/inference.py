@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ml.config import Label
 from ml.model.network import FaceSequenceClassifier
+from ml.model.onnx_backbone import OnnxBackbone, onnx_backbone
 from ml.model.preprocessing import crops_to_tensor
-from ml.model.weights import WeightsInfo, load_weights
+from ml.model.weights import WeightsInfo, file_sha256, load_weights
 
 Crop = NDArray[np.uint8]
 
@@ -46,7 +47,8 @@ def backbone_dtype(device: torch.device) -> torch.dtype:
 class Classifier:
     """A model ready to score.  Thread-safe: scoring changes nothing.
 
-    The backbone computes in `dtype` (see `backbone_dtype`), everything after it in float32.
+    The backbone computes in `dtype` (see `backbone_dtype`), everything after it in float32; on a processor in ONNX
+    Runtime where `load` was told a folder for its export.
     """
 
     def __init__(
@@ -60,12 +62,22 @@ class Classifier:
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.info = info
         self.device = device
+        self.onnx: OnnxBackbone | None = None
 
     @classmethod
-    def load(cls, path: Path, *, sha256: str | None = None, device: str = "auto") -> Classifier:
-        """Load weights.  Raises ml.model.weights.WeightsError."""
+    def load(
+        cls, path: Path, *, sha256: str | None = None, device: str = "auto", onnx_folder: Path | None = None
+    ) -> Classifier:
+        """Load weights.  Raises ml.model.weights.WeightsError.
+
+        With `onnx_folder` a backbone on a processor computes in ONNX Runtime, if it can; its export is kept there.
+        """
+        sha256 = sha256 or file_sha256(path)
         model, info = load_weights(path, sha256=sha256)
-        return cls(model, info, choose_device(device))
+        classifier = cls(model, info, choose_device(device))
+        if onnx_folder is not None and classifier.device.type == "cpu" and classifier.dtype == torch.float32:
+            classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
+        return classifier
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Sequence[Crop]], *, batch_frames: int = 64) -> list[TrackScore]:
@@ -97,6 +109,8 @@ class Classifier:
 
     def features_of(self, frames: torch.Tensor) -> torch.Tensor:
         """Return features (N, F) float32 of normalised RGB (N, 3, S, S); the backbone computes in `dtype`."""
+        if self.onnx is not None:
+            return self.onnx(frames)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             return self.model.features(frames).float()
 

@@ -36,7 +36,8 @@ def input_matrices(crops: Sequence[Crop], config: ModelConfig) -> list[Matrix]:
             raise ValueError(f"a crop is (H, W, 3) RGB, not {crop.shape}")
     if config.alignment == Alignment.NONE:
         return [input_matrix(crop, None, config) for crop in crops]
-    return [input_matrix(crop, points, config) for crop, points in zip(crops, face_landmarks(crops), strict=True)]
+    found = face_landmarks(crops, threads=torch.get_num_threads())
+    return [input_matrix(crop, points, config) for crop, points in zip(crops, found, strict=True)]
 
 
 def to_input_arrays(

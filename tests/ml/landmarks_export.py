@@ -1,4 +1,4 @@
-"""Writes the landmark network's weights from face-api's: `python -m tests.ml.landmarks_export MODEL_FOLDER`.
+"""Writes the landmark network as ONNX from face-api's weights: `python -m tests.ml.landmarks_export MODEL_FOLDER`.
 
 MODEL_FOLDER is `package/model` of the unpacked npm package `@vladmandic/face-api` (1.7.15).  To be run again only when
 that or the form below changes.
@@ -6,18 +6,85 @@ that or the form below changes.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 
-from ml.faces.landmarks import WEIGHTS
+from ml.faces.landmarks import INPUT_SIZE, WEIGHTS
 
 NAME = "face_landmark_68_model"
+OPSET = 17
+MEAN = (122.782, 117.001, 104.298)
+"""Subtracted from RGB of 0 to 255."""
+CHANNELS = (32, 64, 128, 256)
+
+
+class SeparableConv(nn.Module):
+    """A depthwise 3 x 3 and a pointwise convolution, padded as TensorFlow's SAME pads."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.depthwise = nn.Conv2d(channels_in, channels_in, 3, stride=stride, groups=channels_in, bias=False)
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels_in, S, S) to (N, channels_out, S / stride, S / stride), rounded up."""
+        return self.pointwise(self.depthwise(pad_same(x, self.stride)))
+
+
+def pad_same(x: Tensor, stride: int) -> Tensor:
+    """Pad (N, C, S, S) as TensorFlow's SAME does for a 3 x 3 kernel: the odd pixel goes right and below."""
+    need = max((-(-x.shape[-1] // stride) - 1) * stride + 3 - x.shape[-1], 0)
+    return F.pad(x, (need // 2, need - need // 2, need // 2, need - need // 2))
+
+
+class DenseBlock(nn.Module):
+    """Four convolutions; each sees the sum of what the ones before it gave.  Halves the picture's side."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.conv0: nn.Module = (
+            nn.Conv2d(channels_in, channels_out, 3, stride=2) if first else SeparableConv(channels_in, channels_out, 2)
+        )
+        self.conv1 = SeparableConv(channels_out, channels_out, 1)
+        self.conv2 = SeparableConv(channels_out, channels_out, 1)
+        self.conv3 = SeparableConv(channels_out, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, S, S) -> (N, C', S/2, S/2)."""
+        a = F.relu(self.conv0(pad_same(x, 2) if self.first else x))
+        b = self.conv1(a)
+        c = self.conv2(F.relu(a + b))
+        d = self.conv3(F.relu(a + b + c))
+        return F.relu(a + b + c + d)
+
+
+class LandmarkNetwork(nn.Module):
+    """(N, 3, 112, 112) float32 RGB of 0 to 255 -> (N, 68, 2) points as shares of the picture's sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        before = (3, *CHANNELS[:-1])
+        self.blocks = nn.Sequential(
+            *(DenseBlock(i, o, first=k == 0) for k, (i, o) in enumerate(zip(before, CHANNELS, strict=True)))
+        )
+        self.fc = nn.Linear(CHANNELS[-1], 136)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map pixels (N, 3, 112, 112), 0 to 255, to landmarks (N, 68, 2), shares of the sides."""
+        mean = torch.tensor(MEAN, device=pixels.device)[:, None, None]
+        x = self.blocks((pixels - mean) / 255)  # (N, 256, 7, 7)
+        return self.fc(x.mean((2, 3))).view(-1, 68, 2)
 
 
 def read_quantised(folder: Path) -> dict[str, Tensor]:
@@ -36,7 +103,7 @@ def read_quantised(folder: Path) -> dict[str, Tensor]:
 
 
 def convert(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename and transpose to the state of ml.faces.landmarks.LandmarkNetwork."""
+    """Rename and transpose to the state of LandmarkNetwork."""
     state = {"fc.weight": given["fc/weights"].T, "fc.bias": given["fc/bias"]}
     for name, tensor in given.items():
         if name.startswith("fc/"):
@@ -52,9 +119,42 @@ def convert(given: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             separable = f"{block}/{layer}/depthwise_filter" in given
             state[f"{prefix}.pointwise.bias" if separable else f"{prefix}.bias"] = tensor
-    return {name: tensor.half().contiguous() for name, tensor in state.items()}
+    return {name: tensor.half().float().contiguous() for name, tensor in state.items()}
+
+
+def write(network: LandmarkNetwork, path: Path) -> None:
+    """Write the network for any number of faces, its weights as float16: ONNX Runtime makes them float32 on loading."""
+    made = io.BytesIO()
+    torch.onnx.export(
+        network.eval(),
+        (torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE),),
+        made,
+        input_names=["pixels"],
+        output_names=["landmarks"],
+        dynamic_axes={"pixels": {0: "n"}, "landmarks": {0: "n"}},
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    model = onnx.load_from_string(made.getvalue())
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for node in model.graph.node:
+        node.ClearField("doc_string")  # where the exporter saw it
+        del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
 
 
 if __name__ == "__main__":
-    save_file(convert(read_quantised(Path(sys.argv[1]))), str(WEIGHTS))
+    landmark_network = LandmarkNetwork()
+    landmark_network.load_state_dict(convert(read_quantised(Path(sys.argv[1]))))
+    write(landmark_network, WEIGHTS)
     print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size:,} bytes")

@@ -11,7 +11,27 @@ from typing import Any
 import pytest
 
 from detection import dispatch
+from ml.model import onnx_backbone
+from ml.model.network import FaceSequenceClassifier
 from worker.process import embedded_broker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_made_once() -> Iterator[None]:
+    """Each test has a cache of its own, and most have the same few weights: their export is made once."""
+    made: dict[str, bytes] = {}
+    export = onnx_backbone._export
+
+    def remember(model: FaceSequenceClassifier, path: Path) -> None:
+        if path.name in made:
+            path.write_bytes(made[path.name])
+        else:
+            export(model, path)
+            made[path.name] = path.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_backbone, "_export", remember)
+        yield
 
 
 @pytest.fixture

@@ -208,3 +208,4 @@ def test_the_model_is_loaded_once_a_process(tmp_path: Path, monkeypatch: pytest.
     model = register(tmp_path, "m", seed=1)
     assert runtime.load_classifier(model) is runtime.load_classifier(model)
     assert isinstance(runtime.load_classifier(model), Classifier)
+    assert runtime.load_classifier(model).onnx is not None, "in ONNX Runtime"

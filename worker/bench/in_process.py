@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from detection.services.jobs.results import ExtractionResult
 from ml.config import VideoConfig
 from ml.faces.detector import FaceDetector
@@ -36,7 +38,7 @@ class Product:
         from ml.model.inference import Classifier
 
         self.detector = runtime.detector()
-        self.classifier = Classifier.load(weights)
+        self.classifier = Classifier.load(weights, onnx_folder=settings.VAR_DIR / "cache")
 
     def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
         """What was found, and the seconds of each step.  Raises ml.video.decode.VideoError."""

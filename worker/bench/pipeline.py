@@ -76,7 +76,7 @@ def measure(
             except VideoError as error:
                 raise BenchmarkError(f"{path} cannot be measured: {error.detail}") from error
             say(f"trying settings of the floor: {path.name}")
-            floors.append(floor_of(path, found, small))
+            floors.append(floor_of(path, found, product.classifier))
             info = found.info
             clips.append(Clip(path, f"{info.width}x{info.height} {info.codec}, {found.frames_decoded} frames"))
         for turn in range(repeat):
@@ -113,7 +113,7 @@ def accuracy(paths: Sequence[Path], weights: Path, *, stride: int, say: Callable
 
 
 def scoring(paths: Sequence[Path], weights: Path, *, repeat: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """The network alone, in turns in float32 and in the type that it takes on this device: videos a second.
+    """The network alone, in turns in float32 by torch and as the product computes on this device: videos a second.
 
     The videos are the people of the clips, again and again.  Raises BenchmarkError.
     """
@@ -144,7 +144,7 @@ def scoring(paths: Sequence[Path], weights: Path, *, repeat: int, say: Callable[
                     seconds[name].append(time.perf_counter() - started)
         rates[together] = {name: round(together / statistics.median(taken), 2) for name, taken in seconds.items()}
     return {
-        "quick": str(product.classifier.dtype).removeprefix("torch."),
+        "quick": "onnx" if product.classifier.onnx else str(product.classifier.dtype).removeprefix("torch."),
         "videos_per_s": rates,
         "worst_score_difference": round(max(apart), 5),
         "machine": facts(),

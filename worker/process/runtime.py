@@ -306,7 +306,7 @@ def load_classifier(version: ModelVersion, *, keep: bool = True) -> Classifier:
         _loaded = None  # first make room
     try:
         path = registry.local_weights(model=version)
-        classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE)
+        classifier = Classifier.load(path, sha256=version.sha256, device=settings.DFD_DEVICE, onnx_folder=path.parent)
     except (WeightsError, Refused, OSError) as error:
         log.error("model_unusable", model=version.name, error=str(error))
         raise NotNow(f"The model {version.name!r} cannot be loaded; ask the operator to register it again.") from error

@@ -195,7 +195,8 @@ def _load(weights: Path | None) -> tuple[Classifier, str]:
         if not path.is_file():
             raise CommandError(f"There are no weights at {path}. Register some, or give a file with --weights.")
         sha256 = file_sha256(path)
-        return Classifier.load(path, sha256=sha256, device=settings.DFD_DEVICE), sha256
+        folder: Path = settings.VAR_DIR / "cache"
+        return Classifier.load(path, sha256=sha256, device=settings.DFD_DEVICE, onnx_folder=folder), sha256
     except WeightsError as error:
         raise CommandError(str(error)) from error
     except Refused as error:
