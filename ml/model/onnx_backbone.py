@@ -7,7 +7,6 @@ many threads there are.
 
 from __future__ import annotations
 
-import io
 import logging
 import tempfile
 import warnings
@@ -115,24 +114,17 @@ def _probe(size: int) -> Tensor:
 @torch.inference_mode()
 def _export(model: FaceSequenceClassifier, path: Path) -> None:
     """Write the backbone for one frame at a time.  Raises whatever the exporter or the disk does."""
-    made = io.BytesIO()
-    with warnings.catch_warnings():
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=path.parent, suffix=".partial") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: sizes are constants here
+        made = Path(folder) / path.name
         torch.onnx.export(
             model.backbone,
             (_probe(model.config.input_size),),
-            made,
+            str(made),
             input_names=["frames"],
             output_names=["features"],
             opset_version=OPSET,
             dynamo=False,  # the other exporter needs two more packages
         )
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as partial:
-        written = Path(partial.name)
-        try:
-            partial.write(made.getvalue())
-            partial.flush()
-            written.replace(path)
-        finally:
-            written.unlink(missing_ok=True)
+        made.replace(path)

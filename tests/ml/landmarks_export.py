@@ -6,7 +6,6 @@ that or the form below changes.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -124,18 +123,17 @@ def convert(given: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def write(network: LandmarkNetwork, path: Path) -> None:
     """Write the network for any number of faces, its weights as float16: ONNX Runtime makes them float32 on loading."""
-    made = io.BytesIO()
     torch.onnx.export(
         network.eval(),
         (torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE),),
-        made,
+        str(path),
         input_names=["pixels"],
         output_names=["landmarks"],
         dynamic_axes={"pixels": {0: "n"}, "landmarks": {0: "n"}},
         opset_version=OPSET,
         dynamo=False,
     )
-    model = onnx.load_from_string(made.getvalue())
+    model = onnx.load(str(path))
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)

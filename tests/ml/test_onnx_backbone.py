@@ -73,7 +73,12 @@ def test_the_export_is_made_once_and_again_when_it_is_missing_damaged_or_of_othe
     cache, weights = tmp_path / "cache", write(tmp_path / "w.safetensors")
     made: list[Path] = []
     real = module._export
-    monkeypatch.setattr(module, "_export", lambda model, path: (made.append(path), real(model, path)))
+
+    def note(model: FaceSequenceClassifier, path: Path) -> None:
+        made.append(path)
+        real(model, path)
+
+    monkeypatch.setattr(module, "_export", note)
     expected = Classifier.load(weights, device="cpu").score([faces()])[0].fake_probability
 
     def score() -> float:
