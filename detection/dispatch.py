@@ -31,6 +31,7 @@ SWEEP_TASK = "worker.tasks.sweep"
 WEBHOOK_TASK = "worker.tasks.send_webhooks"
 RETAIN_TASK = "worker.tasks.retain"
 TRAIN_TASK = "worker.tasks.train_model"
+MEASURE_TASK = "worker.tasks.measure_here"
 EVIDENCE_TASKS = {
     EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
     EvidenceKind.PREVIEW: "worker.tasks.make_preview",
@@ -61,6 +62,11 @@ def wake_retention() -> bool:
 def wake_trainer(*, run_id: UUID) -> bool:
     """Tell a worker of the queue `train` that a run waits.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish_job, TrainingRun, run_id, TRAIN_TASK))
+
+
+def wake_measuring(*, model_id: UUID) -> bool:
+    """Tell a worker of the queue `train` to measure a model on the random audit.  Never raises."""
+    return _submit(partial(_publish, MEASURE_TASK, [str(model_id)]))
 
 
 def wake_evidence(*, job_id: UUID, kind: str) -> bool:

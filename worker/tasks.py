@@ -9,6 +9,7 @@ from detection.models import Stage
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
+from detection.services.learning import local_figures
 from detection.services.ops import audit_archive, chores, expired_rows, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
@@ -64,6 +65,7 @@ CHORES = (
     Chore("erasure", erasure.sweep, budget_s=20.0),
     Chore("orphan_files", orphan_files.sweep),
     Chore("audit_archive", audit_archive.sweep),
+    Chore("local_figures", local_figures.sweep),
 )
 
 
@@ -78,6 +80,12 @@ def retain() -> None:
     """Apply a round of the retention policy."""
     if retention.apply().more:
         dispatch.wake_retention()
+
+
+@shared_task(name="worker.tasks.measure_here")
+def measure_here(model_id: str) -> None:
+    """Measure a model on the random audit."""
+    runtime.measure(model_id)
 
 
 @shared_task(name="worker.tasks.send_webhooks")

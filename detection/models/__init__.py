@@ -16,6 +16,7 @@ from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKin
 from detection.models.learning import (
     DatasetVideo,
     IdentitySide,
+    LocalFigures,
     Promotion,
     PromotionKind,
     RunState,
@@ -54,6 +55,7 @@ __all__ = [
     "GoldVideo",
     "HourFigures",
     "IdentitySide",
+    "LocalFigures",
     "ModelVersion",
     "Print",
     "PrintKind",

@@ -150,6 +150,10 @@ class Video(models.Model):
             models.Index(fields=("label", "margin", "id"), name="video_uncertain", condition=DOUBTFUL & PRESENT),
             models.Index(fields=("label", "audit_rank", "id", "status"), name="video_audit", condition=PRESENT),
             models.Index(fields=("review_next", "created_at", "id"), name="video_review_next", condition=PRESENT),
+            # the random audit, settled or not: how good a model is here
+            models.Index(
+                fields=("audit_rank", "id"), name="video_by_audit_rank", condition=Q(verdict_model__isnull=False)
+            ),
             # a client: its own videos, and one by its own name
             newest("video_owner_newest", "owner"),
             models.Index(fields=("owner", "external_id", "-created_at", "-id"), name="video_owner_external_id"),
@@ -333,6 +337,11 @@ class ModelVersion(models.Model):
     metrics = models.JSONField(default=dict, blank=True)
     threshold = models.FloatField()
     temperature = models.FloatField(default=1.0)
+    shift = models.FloatField(
+        default=0.0,
+        db_default=0.0,
+        help_text="Of the log-odds, after the temperature; other than 0 where the version was recalibrated.",
+    )
     experimental = models.BooleanField(default=True)
     training_data_sha256 = models.CharField(max_length=64, blank=True)
     trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")

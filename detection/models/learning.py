@@ -146,6 +146,25 @@ class TrainingRun(LeasedJob):
         return f"{self.created_at:%Y-%m-%d %H:%M} {self.state}"
 
 
+class LocalFigures(models.Model):
+    """How good a model is on this installation's random audit; a worker measures it anew about once an hour.
+
+    `figures`: counts (`n`, `n_real`, `n_fake`, `n_groups`, `drawn`, `settled`, `waiting`), what it takes
+    (`needs_videos`, `needs_groups`), `enough`, and from so many videos on the metrics of
+    `ml.evaluation.metrics.evaluate_scores` and `reliability`.
+    """
+
+    model_version = models.OneToOneField(
+        ModelVersion, primary_key=True, on_delete=models.CASCADE, related_name="local_figures"
+    )
+    figures = models.JSONField(default=dict, blank=True)
+    asked_at = models.DateTimeField(default=timezone.now, help_text="When a worker was last told to measure it.")
+    measured_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.model_version_id} here"
+
+
 class Promotion(AppendOnlyModel):
     """A change of the active model.  Append-only: which model, when, by whose decision, on which metrics."""
 

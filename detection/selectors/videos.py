@@ -56,8 +56,8 @@ def videos_with_answers(*, user: User) -> QuerySet[Video]:
 _COLUMNS_NOT_SHOWN = (
     "sensitive", "token", "lease_until", "not_before", "published_at", "worker", "last_error", "timings", "replaced",
     *(f"verdict__model_version__{field}" for field in (
-        "file", "config", "metrics", "threshold", "temperature", "training_data_sha256", "trained_on", "license",
-        "parent", "active", "created_at", "promoted_at",
+        "file", "config", "metrics", "threshold", "temperature", "shift", "training_data_sha256", "trained_on",
+        "license", "parent", "active", "created_at", "promoted_at",
     )),
 )  # fmt: skip
 

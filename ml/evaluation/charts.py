@@ -157,7 +157,7 @@ def pr_chart(pr: Mapping[str, Any], average_precision: float) -> str:
     return chart("pr", f"Precision and recall; average precision is {average_precision:.2f}.", SQUARE, draw)
 
 
-def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
+def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float, name: str = "reliability") -> str:
     """Draw the share of fakes over the fake probability, with intervals."""
     filled = [b for b in bins if b["n"]]
     most = max((b["n"] for b in filled), default=1)
@@ -183,7 +183,7 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]], ece: float) -> str:
         legend = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.02), ncols=2, columnspacing=1.4)
         legend.legend_handles[-1].set_sizes([40])  # type: ignore[union-attr]
 
-    return chart("reliability", f"Reliability diagram; the expected calibration error is {ece:.2f}.", SQUARE, draw)
+    return chart(name, f"Reliability diagram; the expected calibration error is {ece:.2f}.", SQUARE, draw)
 
 
 def histogram_chart(histogram: Mapping[str, Any], threshold: float) -> str:

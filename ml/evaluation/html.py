@@ -65,7 +65,7 @@ def render(report: Mapping[str, Any], faces: Faces | None = None) -> str:
     )
     environment.filters |= {"number": number, "fact": fact, "percent": percent}
     return environment.get_template("evaluation.html").render(
-        report=report,
+        report={"before": None, **report},
         figures=FIGURES,
         tiles=TILES,
         group_titles=GROUPS,
@@ -120,6 +120,9 @@ def _charts(report: Mapping[str, Any]) -> dict[str, Any]:
         "reliability": draw.reliability_chart(curves["reliability"], summary["ece"]["value"]),
         "histogram": draw.histogram_chart(curves["histogram"], report["threshold"]),
     }
+    if before := report.get("before"):
+        bins, ece = before["curves"]["reliability"], before["summary"]["ece"]["value"]
+        charts["reliability_before"] = draw.reliability_chart(bins, ece, "before")
     if curves["roc"]:
         charts["roc"] = draw.roc_chart(curves["roc"], summary["auc"]["value"])
         charts["pr"] = draw.pr_chart(curves["pr"], summary["average_precision"]["value"])

@@ -15,9 +15,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def probabilities(margins: Floats, temperature: float) -> Floats:
+def probabilities(margins: Floats, temperature: float, shift: float = 0.0) -> Floats:
     """Return the fake probability of each logit difference FAKE minus REAL, (N,)."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margins / temperature, -60, 60))), dtype=np.float64)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margins / temperature + shift, -60, 60))), dtype=np.float64)
 
 
 def highest_per_video(margins: Floats, labels: Sequence[int], videos: Sequence[str]) -> tuple[Floats, Ints]:

@@ -29,7 +29,7 @@ from ml.model.inference import TrackScore
 from ml.model.weights import WeightsInfo
 
 FEW_SEGMENTS_PENALTY = 1.25
-_CLOSEST = 1e-6
+CLOSEST = 1e-6
 """Probabilities nearer to 0 or 1 than this are taken for this: float32 knows no better."""
 
 
@@ -80,7 +80,7 @@ def combine(probabilities: Sequence[float]) -> float:
     """The calibrated probability that some of these segments are forged, from each one's; see the module's rule."""
     if len(probabilities) == 1:
         return probabilities[0]
-    values = np.clip(np.sort(np.asarray(probabilities, dtype=float))[::-1], _CLOSEST, 1 - _CLOSEST)
+    values = np.clip(np.sort(np.asarray(probabilities, dtype=float))[::-1], CLOSEST, 1 - CLOSEST)
     count = np.arange(1, len(values) + 1)
     means = np.cumsum(np.log(values / (1 - values))) / count
     best = float(np.max(means - FEW_SEGMENTS_PENALTY * np.log(len(values) / count)))

@@ -100,12 +100,19 @@ class Classifier:
         answers = [self.model.classify_features(view, torch.tensor(lengths)) for view in views]
         logits = torch.stack([sequence for sequence, _ in answers]).mean(0)  # (B, 2)
         frame_logits = torch.stack([frames for _, frames in answers]).mean(0)  # (B, T, 2)
-        fake = torch.softmax(logits / self.info.temperature, dim=1)[:, Label.FAKE].cpu().tolist()
-        frames = torch.softmax(frame_logits / self.info.temperature, dim=2)[:, :, Label.FAKE].cpu().tolist()
+        fake = self._fake(logits).cpu().tolist()
+        frames = self._fake(frame_logits).cpu().tolist()
         return [
             TrackScore(float(p), tuple(float(x) for x in row[:length]))
             for p, row, length in zip(fake, frames, lengths, strict=True)
         ]
+
+    def _fake(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the calibrated fake probabilities (...) of logits (..., 2)."""
+        calibrated = logits / self.info.temperature
+        if self.info.shift:
+            calibrated[..., Label.FAKE] += self.info.shift
+        return torch.softmax(calibrated, dim=-1)[..., Label.FAKE]
 
     def features_of(self, frames: torch.Tensor) -> torch.Tensor:
         """Return features (N, F) float32 of normalised RGB (N, 3, S, S); the backbone computes in `dtype`."""

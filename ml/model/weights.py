@@ -34,6 +34,8 @@ class WeightsInfo:
     """A calibrated fake probability at or above it is FAKE."""
     temperature: float = 1.0
     """Sequence logits are divided by it before the softmax."""
+    shift: float = 0.0
+    """Added to the log-odds of FAKE after that; other than 0 only where an installation recalibrated the weights."""
     experimental: bool = True
     training_data_sha256: str = ""
     trained_on: tuple[str, ...] = ()
@@ -47,6 +49,8 @@ class WeightsInfo:
     def to_header(self) -> dict[str, str]:
         """Return the metadata as the file's header."""
         body = asdict(self)
+        if not self.shift:
+            del body["shift"]  # so that programs of before there were shifts can read what has none
         return {"dfd": json.dumps(body, sort_keys=True), "format": "pt"}
 
 
@@ -69,6 +73,16 @@ def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *
         for name, tensor in model.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    save_file(state, str(partial), metadata=info.to_header())
+    partial.replace(path)
+    return file_sha256(path)
+
+
+def save_with_info(source: Path, info: WeightsInfo, path: Path) -> str:
+    """Write the tensors of `source`, byte for byte, under other metadata; return the new file's sha256."""
+    with safe_open(str(source), framework="pt") as handle:
+        state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     partial = path.with_suffix(path.suffix + ".partial")
     save_file(state, str(partial), metadata=info.to_header())
     partial.replace(path)

@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from ml.model.weights import WeightsInfo
 
 
+MAX_SHIFT = 50
+"""Of log-odds: beyond it every score is 0 or 1."""
+
+
 def info_fault(info: WeightsInfo) -> str | None:
     """Return what is wrong with the metadata, as words that follow the file's name, or None.
 
     The threshold must lie between 0 and 1 (both excluded, else every video gets the same label), the temperature above
-    0.
+    0, the shift within `MAX_SHIFT`.
     """
     if not _is_number(info.threshold) or not 0 < info.threshold < 1:
         return f"has the threshold {info.threshold!r}; it must be a number between 0 and 1."
     if not _is_number(info.temperature) or not info.temperature > 0:
         return f"has the temperature {info.temperature!r}; it must be a number above 0."
+    if not _is_number(info.shift) or abs(info.shift) > MAX_SHIFT:
+        return f"has the shift {info.shift!r}; it must be a number from -{MAX_SHIFT} to {MAX_SHIFT}."
     if not all(isinstance(text, str) for text in (info.name, info.training_data_sha256, info.license)):
         return "has a name, a license or a training data hash that is not text."
     if not isinstance(info.experimental, bool):

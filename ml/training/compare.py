@@ -50,7 +50,8 @@ def score(pack: Pack, path: Path, cache: Path) -> tuple[list[ScoredVideo], Weigh
     model, info = load_weights(path)
     model = model.to(choose_device())
     features = FeatureCache(cache, model)
-    return scored_split(model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature), info
+    options, temperature, shift = FitOptions(), info.temperature, info.shift
+    return scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, shift=shift), info
 
 
 def main(argv: Sequence[str] | None = None) -> int:

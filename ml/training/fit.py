@@ -267,6 +267,7 @@ def scored_split(
     options: FitOptions,
     *,
     temperature: float,
+    shift: float = 0.0,
     on_progress: ProgressCallback | None = None,
 ) -> list[ScoredVideo]:
     """Score the videos of one split."""
@@ -274,7 +275,11 @@ def scored_split(
     component = dict(zip((row.group for row in pack.rows), row_components(pack.rows), strict=True))
     sequences = video_sequences(pack, names, features, blend=False, on_progress=on_progress)
     return scored_videos(
-        model, sequences, lambda item: component[item.row.group] if item.row else "", temperature=temperature
+        model,
+        sequences,
+        lambda item: component[item.row.group] if item.row else "",
+        temperature=temperature,
+        shift=shift,
     )
 
 

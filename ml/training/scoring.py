@@ -24,10 +24,11 @@ def scored_videos(
     component_of: Callable[[FeatureSequence], str],
     *,
     temperature: float,
+    shift: float = 0.0,
 ) -> list[ScoredVideo]:
     """Return one entry per video, with the score of its most suspicious person."""
     margins, _ = sequence_margins(model, sequences)
-    scores = probabilities(margins, temperature)
+    scores = probabilities(margins, temperature, shift)
     best: dict[str, int] = {}
     for k, item in enumerate(sequences):
         if item.row is None or item.blended:

@@ -89,6 +89,7 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "admin:auth_user_password_change": ("get", ADMIN, 200),
     "admin:detection_analysis_requeue": ("post", OPERATORS, 302),
     "admin:detection_modelversion_promote": ("post", OWNERS, 302),
+    "admin:detection_modelversion_recalibrate": ("post", OWNERS, 200),
     "admin:detection_modelversion_rollback": ("post", OWNERS, 409),
     "admin:detection_reviewbatch_revert": ("post", REVIEWERS, 302),
     "admin:detection_trainingrun_start": ("post", OWNERS, 200),

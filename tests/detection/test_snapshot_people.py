@@ -12,7 +12,8 @@ from django.contrib.auth.models import Group, User
 
 from detection.models import DatasetVideo, FaceFrame, Print, PrintKind, Video
 from detection.selectors.near_duplicates import bands_of
-from detection.services.learning.snapshots import NEAR_FACE_BITS, SnapshotItem, freeze_snapshot, read_snapshot
+from detection.services.learning.linked_videos import NEAR_FACE_BITS
+from detection.services.learning.snapshots import SnapshotItem, freeze_snapshot, read_snapshot
 from detection.services.reviews.reviews import record_review
 from ml.data.splits import assign_splits
 from tests.detection.conftest import MakeVideo

@@ -18,6 +18,7 @@ from ml.model.weights import WeightsError
 from tests.learning import dataset, register_blind
 from tests.weights import save_tiny
 from worker.training import run as training
+from worker.training.reports import NotEnough
 from worker.training.run import RunOptions
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
@@ -78,7 +79,7 @@ def test_a_training_goes_on_from_the_active_model_else_starts_at_imagenet_else_f
     assert training._start(replace(small, start="scratch"), active, said.append)[1] == "scratch"
     assert training._start(small, None, said.append)[1] == "scratch"
     assert any("cannot be had" in line for line in said)
-    with pytest.raises(training.NotEnough, match="register_model"):
+    with pytest.raises(NotEnough, match="register_model"):
         training._start(RunOptions(), None, said.append)
     with pytest.raises(WeightsError, match="--imagenet"):
         training._start(replace(small, start="imagenet"), active, said.append)

@@ -327,6 +327,14 @@ def train(run_id: str) -> None:
     run.run(run_id)
 
 
+def measure(model_id: str) -> None:
+    """Measure a model on the random audit; no network is needed for it."""
+    prepare_vision()
+    from worker.training import measuring
+
+    measuring.measure(model_id)
+
+
 # --- the process ---------------------------------------------------------------------------------------------------
 
 

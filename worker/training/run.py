@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
 
 from detection.errors import Refused
 from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
@@ -26,7 +22,7 @@ from detection.services.learning.snapshots import SnapshotItem
 from detection.services.stored_files import StoredFiles
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
-from ml.evaluation.html import render
+from ml.evaluation.recalibration import CannotRecalibrate
 from ml.evaluation.report import build_report
 from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
@@ -40,7 +36,8 @@ from ml.training.sequence_stage import SequenceStageConfig
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import run_claimed, worker_name
 from worker.stages.watchdog import TRAIN_LIMIT_S
-from worker.training import snapshot_pack
+from worker.training import recalibration, snapshot_pack
+from worker.training.reports import NotEnough, store_report
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +46,6 @@ MIN_VIDEOS = 5
 MIN_FAMILIES = 4
 """Of linked people, in training."""
 Say = Callable[[str], None]
-
-
-class NotEnough(Exception):
-    """The labels do not make a training set; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +119,11 @@ def run(run_id: str, *, say: Say | None = None, bar: ProgressCallback | None = N
         return False
 
     def work(claim: RunClaim, heartbeat: LeaseHeartbeat) -> None:
+        progress = RunProgress(claim, heartbeat, say, bar)
+        recalibrates = "recalibrate" in TrainingRun.objects.values_list("options", flat=True).get(id=claim.id)
         try:
-            _train(claim, RunProgress(claim, heartbeat, say, bar))
-        except NotEnough as error:
+            (recalibration.recalibrate_model if recalibrates else _train)(claim, progress)
+        except (NotEnough, CannotRecalibrate) as error:
             training_runs.finish(claim=claim, state=RunState.REFUSED, message=str(error))
         except (PackError, WeightsError, Refused) as error:
             detail = error.detail if isinstance(error, Refused) else str(error)
@@ -312,6 +307,7 @@ def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> M
         metrics=info.metrics,
         threshold=info.threshold,
         temperature=info.temperature,
+        shift=info.shift,
         experimental=info.experimental,
         training_data_sha256=info.training_data_sha256,
         trained_on=info.trained_on,
@@ -361,19 +357,3 @@ def _report(
     )
     report["gate"] = judgement.gate.to_json()
     return store_report(folder, report, pack)
-
-
-def store_report(folder: str, report: dict[str, Any], pack: Pack) -> str:
-    """Writes `report.html` and `report.json` below `folder` in storage; returns the HTML's name."""
-    html = render(report, snapshot_pack.faces_in(pack))
-    for name, content in (("report.json", json.dumps(report, indent=1)), ("report.html", html)):
-        stored = default_storage.save(f"{folder}/{name}", ContentFile(content.encode()))
-    return stored
-
-
-def write_report(folder: Path, report: dict[str, Any], pack: Pack) -> Path:
-    """The same two files in a folder of the caller's; returns the HTML's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(report, indent=1))
-    (folder / "report.html").write_text(render(report, snapshot_pack.faces_in(pack)))
-    return folder / "report.html"

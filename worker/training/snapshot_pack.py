@@ -160,7 +160,14 @@ def score_holdout(
     model, info = load_version(version)
     features = FeatureCache(feature_folder(), model)
     return scored_split(
-        model, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature, on_progress=on_progress
+        model,
+        pack,
+        HOLDOUT,
+        features,
+        FitOptions(),
+        temperature=info.temperature,
+        shift=info.shift,
+        on_progress=on_progress,
     )
 
 

@@ -19,6 +19,7 @@ from detection.admin.review.workspace import TITLES, WHY, waiting_in
 from detection.models import OPEN_STATES, ModelVersion, Video
 from detection.selectors import dashboard as overview
 from detection.selectors.chores import sweep_health
+from detection.selectors.local_figures import here
 from detection.selectors.reviewer_agreement import agreement
 from detection.services.reviews.workspace import oldest_in
 
@@ -61,6 +62,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "workers": overview.workers_alive(now=now),
         "sweep": sweep_health(now=now),
         "model": model,
+        "here": here(model=model) if model else None,
         "next_up": [{"video": video, "url": video_url(request, video.pk)} for video in waiting],
         "any_video": Video.objects.exists(),
         "decided_today": decided_today(),

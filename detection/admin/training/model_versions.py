@@ -16,8 +16,10 @@ from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
 from detection.admin.metrics import flatten, headline, sections
 from detection.admin.training.promoting import can_promote, promote_view, rollback_view
 from detection.admin.training.promotions import KIND_TONES
+from detection.admin.training.recalibrating import can_recalibrate, recalibrate_view
 from detection.admin.training.run_page import RUN_TONES, promotion_check
 from detection.models import ModelVersion
+from detection.selectors.local_figures import here
 from detection.selectors.videos import active_model, newest_judged_run
 
 HISTORY_LIMIT = 50
@@ -33,9 +35,24 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
-    readonly_fields = ("status", "decision", "metrics_table", "config_table", "promotions_table", "runs_table")
+    readonly_fields = ("status", "decision", "here", "metrics_table", "config_table", "promotions_table", "runs_table")
     fieldsets = (
-        (None, {"fields": ("name", "status", "decision", "threshold", "temperature", "created_at", "promoted_at")}),
+        (
+            None,
+            {
+                "fields": (
+                    "name",
+                    "status",
+                    "decision",
+                    "here",
+                    "threshold",
+                    "temperature",
+                    "shift",
+                    "created_at",
+                    "promoted_at",
+                )
+            },
+        ),
         ("Held-out figures", {"fields": ("metrics_table",)}),
         ("Its life", {"fields": ("promotions_table", "runs_table")}),
         ("Where it comes from", {"fields": ("sha256", "license", "training_data_sha256", "parent", "config_table")}),
@@ -48,6 +65,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("<uuid:model_id>/promote/", wrap(promote_view), name="detection_modelversion_promote"),
+            path("<uuid:model_id>/recalibrate/", wrap(recalibrate_view), name="detection_modelversion_recalibrate"),
             path("rollback/", wrap(rollback_view), name="detection_modelversion_rollback"),
             *super().get_urls(),
         ]
@@ -105,6 +123,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         allowed, sentence = promotion_check(model, active_model(), newest_judged_run(model=model))
         context = {"model": model, "allowed": allowed, "sentence": sentence, "may_promote": _may(model)}
         return render_to_string("admin/detection/includes/decision.html", context)
+
+    @display(description="Here")
+    def here(self, model: Any) -> SafeString:
+        """Show how good it is on the random audit, and the way to recalibrate it."""
+        request = getattr(model, "page_request", None)
+        may = request is not None and can_recalibrate(request)
+        context = {"model": model, "here": here(model=model), "may_recalibrate": may}
+        return render_to_string("admin/detection/includes/here.html", context)
 
     @display(description="Promotions")
     def promotions_table(self, model: ModelVersion) -> SafeString:

@@ -21,6 +21,7 @@ GATE_NAMES = {
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "recall_fake": "Fake recall",
+    "brier": "Brier score (lower is better)",
 }
 OPTION_NAMES = {
     "name": "Name of the candidate",
@@ -39,12 +40,16 @@ OPTION_NAMES = {
     "promote": "Promoted if it wins",
     "workers": "Loading processes",
     "foreground": "In a terminal",
+    "recalibrate": "Recalibrates the version",
+    "false_alarms": "Reals that may be called fake",
 }
 
 
 def mode(run: TrainingRun) -> str:
-    """Return "Full" or "Frozen", and whether labels were shuffled."""
+    """Return "Full", "Frozen" or "Recalibration", and whether labels were shuffled."""
     options = _dict(run.options)
+    if "recalibrate" in options:
+        return "Recalibration"
     name = "Full" if options.get("full") else "Frozen"
     return f"{name}, labels shuffled" if options.get("shuffle_labels") else name
 
@@ -95,6 +100,7 @@ def run_context(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
     return {
         **live_context(run),
         "mode": mode(run),
+        "recalibrates": "recalibrate" in options,
         "took": duration(seconds) if seconds is not None else None,
         "auc": headline(run.metrics),
         "options": [(OPTION_NAMES.get(key, str(key)), option_text(value)) for key, value in options.items()],

@@ -40,6 +40,7 @@ class Command(BaseCommand):
                 metrics=info.metrics,
                 threshold=info.threshold,
                 temperature=info.temperature,
+                shift=info.shift,
                 experimental=info.experimental,
                 training_data_sha256=info.training_data_sha256,
                 trained_on=info.trained_on,

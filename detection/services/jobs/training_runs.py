@@ -91,7 +91,7 @@ def note_epoch(*, claim: RunClaim, entry: Mapping[str, Any]) -> None:
         run.save(update_fields=["history"])
 
 
-def note_snapshot(*, claim: RunClaim, snapshot: Snapshot, parent: ModelVersion | None) -> None:
+def note_snapshot(*, claim: RunClaim, snapshot: Snapshot | None, parent: ModelVersion | None) -> None:
     """Store the run's snapshot and the model it starts from.  Raises LeaseLost."""
     _leases.update(claim, snapshot=snapshot, parent=parent)
 

@@ -41,6 +41,7 @@ def register_model(
     experimental: bool,
     training_data_sha256: str,
     activate: bool,
+    shift: float = 0.0,
     trained_on: Sequence[str] = (),
     license: str = "",
     parent: ModelVersion | None = None,
@@ -59,6 +60,7 @@ def register_model(
         experimental: Whether every verdict needs review.
         training_data_sha256: Hash of the training data.
         activate: Activate an installation's first model; later ones pass the gate (see `promote`).
+        shift: Added to the log-odds after that; other than 0 where the version was recalibrated.
         trained_on: Identities seen in training.
         license: Terms of the weights, empty where unknown.
         parent: The version that training started from.
@@ -87,6 +89,7 @@ def register_model(
             metrics=dict(metrics),
             threshold=threshold,
             temperature=temperature,
+            shift=shift,
             experimental=experimental,
             training_data_sha256=training_data_sha256,
             trained_on=sorted(trained_on),

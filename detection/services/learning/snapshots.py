@@ -23,8 +23,6 @@ from detection.models import (
     DatasetVideo,
     FaceFrame,
     IdentitySide,
-    Print,
-    PrintKind,
     Review,
     ReviewLabel,
     Snapshot,
@@ -32,7 +30,6 @@ from detection.models import (
     VerdictLabel,
     Video,
 )
-from detection.selectors.near_duplicates import NEAR_BITS as NEAR_FACES
 from detection.services.jobs import orphan_files
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
@@ -42,24 +39,12 @@ from detection.services.learning.identity_splits import (
     assign_identity_splits,
     components,
 )
+from detection.services.learning.linked_videos import near_duplicates, same_faces
 from detection.services.reviews.consensus import TEACHING, Answer, settle
 from detection.services.stored_files import StoredFiles
 
 UPLOADS = "uploads"
 """The data set's name for videos that people have labelled here."""
-FINGERPRINT_BITS = 256
-NEAR_BITS = 20
-"""Pictures whose prints (see ml.faces.perceptual_hash) differ in at most this many of 256 bits show the same shot.
-
-Stricter than what reviewers are shown (detection.selectors.near_duplicates): a wrong link ties two people's videos to
-one side.
-"""
-NEAR_FACE_BITS = NEAR_FACES[PrintKind.FACE]
-"""Different bits, of 256, up to which two faces are one person's; reviewers see the same bound."""
-MAX_COMPARED = 200
-"""Hashes compared per band: of a common one the newest are enough, as links form chains."""
-BANDS = 32
-"""Two hashes with at most 20 different bits agree in at least 12 of 32 bytes: equal bytes find the candidates."""
 
 
 @dataclass(frozen=True)
@@ -227,8 +212,9 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
 
 def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str]) -> tuple[list[SnapshotItem], int]:
     """Return the items with their splits, and the number of videos left out because they would join two splits."""
-    shots = _near_duplicates(
-        [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates], _same_faces(candidates)
+    shots = near_duplicates(
+        [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates],
+        same_faces({c.video.id: c.dataset is None for c in candidates}),
     )
     videos = [
         LinkedVideo(
@@ -275,68 +261,6 @@ def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[s
             )
         )
     return items, len(videos) - len(kept)
-
-
-def _same_faces(candidates: Sequence[_Candidate]) -> list[tuple[str, str]]:
-    """Return pairs of videos that show the same face, at least one of them an upload.
-
-    People of data sets have names, and there are many: a wrong link in a million pairs would tie strangers together.
-    """
-    uploads = {c.video.id: c.dataset is None for c in candidates}
-    pairs: list[tuple[str, str]] = []
-    buckets: dict[tuple[int, int], list[tuple[Any, int]]] = defaultdict(list)
-    rows = Print.objects.filter(kind=PrintKind.FACE).order_by("video_id", "track")
-    bands = ("band0", "band1", "band2", "band3")
-    for video_id, bits, *values in rows.values_list("video_id", "bits", *bands).iterator(chunk_size=2000):
-        if video_id not in uploads:
-            continue
-        face = int(bits, 16)
-        compared = {video_id}
-        for band, value in enumerate(values):
-            bucket = buckets[band, value]
-            for other, other_face in bucket[-MAX_COMPARED:]:
-                if other in compared or not (uploads[video_id] or uploads[other]):
-                    continue
-                if (face ^ other_face).bit_count() <= NEAR_FACE_BITS:
-                    compared.add(other)
-                    pairs.append((str(video_id), str(other)))
-            bucket.append((video_id, face))
-    return pairs
-
-
-def _near_duplicates(prints: Sequence[tuple[str, str, str]], linked: Iterable[tuple[str, str]] = ()) -> dict[str, str]:
-    """Map each video that has near-duplicates to the name of its group.
-
-    `prints` are (id, sha256, perceptual hash); `linked` are pairs of ids that belong together for another reason.
-    """
-    links: dict[str, set[str]] = defaultdict(set)
-    for video_id, twin in linked:
-        links[video_id].add(twin)
-    by_content: dict[str, str] = {}
-    buckets: dict[tuple[int, str], list[tuple[str, int]]] = defaultdict(list)
-    for video_id, sha256, fingerprint in prints:
-        twin = by_content.setdefault(sha256, video_id)
-        if twin != video_id:
-            links[video_id].add(twin)
-        if len(fingerprint) * 4 != FINGERPRINT_BITS:
-            continue
-        value = int(fingerprint, 16)
-        compared: set[str] = set()
-        for band in range(BANDS):
-            bucket = buckets[band, fingerprint[2 * band : 2 * band + 2]]
-            for other, bits in bucket[-MAX_COMPARED:]:  # a common byte says little: the newest are looked at
-                if other not in compared:
-                    compared.add(other)
-                    if (value ^ bits).bit_count() <= NEAR_BITS:
-                        links[video_id].add(other)
-            bucket.append((video_id, value))
-    component = components([[video_id, *others] for video_id, others in links.items()])
-    first_print = {video_id: sha256 for video_id, sha256, _ in prints}
-    members: dict[str, list[str]] = defaultdict(list)
-    for video_id, root in component.items():
-        members[root].append(first_print[video_id])
-    # Named by the smallest content in it, so that the name stays while the group grows by one.
-    return {video_id: f"shot {min(members[root])[:32]}" for video_id, root in component.items()}
 
 
 # --- what a manifest holds -------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ml.model.weights import WeightsError, WeightsInfo, file_sha256, load_weight
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from worker.training import console, snapshot_pack
-from worker.training.run import write_report
+from worker.training.reports import write_report
 
 
 class Command(BaseCommand):
@@ -51,7 +51,8 @@ class Command(BaseCommand):
         except Refused as error:
             raise CommandError(error.detail) from error
         features = FeatureCache(snapshot_pack.feature_folder(), network)
-        videos = scored_split(network, pack, HOLDOUT, features, FitOptions(), temperature=info.temperature)
+        choice, temperature, shift = FitOptions(), info.temperature, info.shift
+        videos = scored_split(network, pack, HOLDOUT, features, choice, temperature=temperature, shift=shift)
         if not videos:
             raise CommandError("There is no labelled video with faces to evaluate on.")
         seen = {row.group for row in pack.rows} | {row.donor for row in pack.rows if row.donor}

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
 from detection.models import ModelVersion
+from detection.selectors.videos import newest_judged_run
 from detection.services.learning import registry, snapshots
 from detection.services.learning.gate_record import GateRecord
 from ml.data.crop_pack import PackError
@@ -49,6 +50,10 @@ class Command(BaseCommand):
     def _gate(self, version: ModelVersion, force: bool) -> GateRecord:
         """The gate's answer; forced, even where it cannot give one."""
         champion = ModelVersion.objects.filter(active=True).first()
+        run = newest_judged_run(model=version)
+        record = GateRecord.from_json(run.gate) if run else None
+        if record and champion and record.facts.get("recalibrates") == str(champion.id):
+            return record  # it ranks videos as the active model does: it was judged by how true its probabilities are
         seen = {*version.trained_on, *(champion.trained_on if champion else ())}
         try:
             snapshot = snapshot_pack.freeze(seed=0, seen=seen)
