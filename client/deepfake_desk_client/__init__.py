@@ -159,9 +159,22 @@ class Client:
         body = {"reuse_faces": reuse_faces}
         return Task.of(self._call("POST", f"videos/{_id(video)}/analyze/", json=body).json())
 
-    def review(self, video: Video | Id, label: str, comment: str = "") -> None:
-        """Say what a video is: "real", "fake", "no_face" or "unsure"."""
-        body = {"label": label, "comment": comment}
+    def review(
+        self, video: Video | Id, label: str = "", comment: str = "", *, people: Mapping[int, str] | None = None
+    ) -> None:
+        """Say what a video is: "real", "fake", "no_face" or "unsure".
+
+        `people` says it of people by themselves, by the `track` of their faces: "real", "fake", "not_a_person" or
+        "unsure"; with all of them the label follows and may be left out.  Of a `Video` whose people were found anew
+        since it was read it is refused (`people_changed`).
+        """
+        body: dict[str, object] = {"comment": comment}
+        if label:
+            body["label"] = label
+        if people is not None:
+            body["people"] = [{"track": track, "label": said} for track, said in people.items()]
+            if isinstance(video, Video) and "people_version" in video.raw:
+                body["people_version"] = video.raw["people_version"]
         # Not again where its fate is in doubt: each is a review of its own.
         self._call("POST", f"videos/{_id(video)}/reviews/", json=body, may_come_twice=False)
 

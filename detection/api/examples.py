@@ -35,6 +35,11 @@ FAILED_TASK = OpenApiExample(
     response_only=True,
 )
 REVIEW = OpenApiExample("fake", {"label": "fake", "comment": "The mouth lags behind the voice."}, request_only=True)
+REVIEW_OF_PEOPLE = OpenApiExample(
+    "people",
+    {"people": [{"track": 0, "label": "fake"}, {"track": 1, "label": "not_a_person"}], "people_version": 0},
+    request_only=True,
+)
 PROBLEM = OpenApiExample(
     "refused",
     {

@@ -14,6 +14,7 @@ from rest_framework.reverse import reverse
 
 from detection.api import examples
 from detection.api.filters import PUBLIC_STATES
+from detection.api.people import PersonAnswerSerializer, WithEverybodySerializer, people_data
 from detection.api.segments import CoverageSerializer, SegmentSerializer, coverage_data, segments_data
 from detection.errors import Refused
 from detection.models import (
@@ -21,15 +22,12 @@ from detection.models import (
     Analysis,
     Assessment,
     ModelVersion,
-    Review,
     ReviewLabel,
-    ReviewRole,
     State,
     Verdict,
     Video,
 )
 from detection.selectors.blindness import redact
-from detection.services.reviews.reviews import MAX_COMMENT
 from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
 
 
@@ -130,12 +128,6 @@ class AnalyzeSerializer(serializers.Serializer[Any]):
     )
 
 
-@extend_schema_serializer(examples=[examples.REVIEW])
-class ReviewRequestSerializer(serializers.Serializer[Any]):
-    label = serializers.ChoiceField(choices=ReviewLabel.choices)  # type: ignore[assignment]  # also a DRF attribute
-    comment = serializers.CharField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
-
-
 # --- what is answered -------------------------------------------------------------------------------------------------
 
 
@@ -199,14 +191,28 @@ class VerdictSerializer(RowSerializer[Verdict]):
     )
     model_version = ModelReferenceSerializer(read_only=True)
     faces = serializers.SerializerMethodField(help_text="By person.")
+    left_out = serializers.SerializerMethodField(
+        help_text="Tracks that reviewers call no person: they decide nothing while somebody else is there."
+    )
+    with_everybody = serializers.SerializerMethodField(
+        help_text="What the model says with those, too; null where that is this verdict."
+    )
 
     class Meta:
         model = Verdict
         fields = (
             "id", "label", "fake_probability", "threshold", "assessment", "track", "needs_review", "review_reasons",
-            "model_version", "faces", "created_at",
+            "left_out", "with_everybody", "model_version", "faces", "created_at",
         )  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field({"type": "array", "items": {"type": "integer"}})
+    def get_left_out(self, verdict: Verdict) -> list[int]:
+        return verdict.left_out or []
+
+    @extend_schema_field(WithEverybodySerializer(allow_null=True))
+    def get_with_everybody(self, verdict: Verdict) -> dict[str, Any] | None:
+        return verdict.with_everybody
 
     @extend_schema_field(ScoredTrackSerializer(many=True))
     def get_faces(self, verdict: Verdict) -> list[dict[str, Any]]:
@@ -315,6 +321,10 @@ class VideoSerializer(RowSerializer[Video]):
     segments = serializers.SerializerMethodField(help_text="The parts that were looked at, in time order.")
     coverage = serializers.SerializerMethodField(help_text="How much of it was looked at; null before that.")
     label = serializers.SerializerMethodField(help_text="What reviewers say; unsure while they differ.")  # type: ignore[assignment]
+    people = serializers.SerializerMethodField(help_text="And of its people, by track; unsure while they differ.")
+    people_version = serializers.SerializerMethodField(
+        help_text="Counts how often the tracks came to be other people's, after a new look for faces."
+    )
     media = serializers.SerializerMethodField()
     withheld = serializers.BooleanField(
         read_only=True,
@@ -329,7 +339,8 @@ class VideoSerializer(RowSerializer[Video]):
             "id", "url", "owner", "external_id", "metadata", "original_name", "sha256", "size_bytes",
             "container", "codec", "width", "height", "rotation", "fps", "duration_s", "frames_decoded",
             "frames_claimed", "truncated", "tracks", "people_left_out",
-            "segments", "coverage", "status", "task", "verdict", "needs_review", "label", "withheld", "media",
+            "segments", "coverage", "status", "task", "verdict", "needs_review", "label", "people", "people_version",
+            "withheld", "media",
             "original_removed_at", "pictures_removed_at", "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields = fields
@@ -346,6 +357,13 @@ class VideoSerializer(RowSerializer[Video]):
     @extend_schema_field(serializers.ChoiceField(choices=ReviewLabel.choices, allow_null=True))
     def get_label(self, video: Video) -> str | None:
         return video.label or None
+
+    @extend_schema_field(PersonAnswerSerializer(many=True))
+    def get_people(self, video: Video) -> list[dict[str, Any]]:
+        return people_data(video.person_labels)
+
+    def get_people_version(self, video: Video) -> int:
+        return video.people_version or 0
 
     @extend_schema_field(SegmentSerializer(many=True))
     def get_segments(self, video: Video) -> list[dict[str, Any]]:
@@ -366,25 +384,3 @@ class VideoSerializer(RowSerializer[Video]):
             "clip": url("clip") if video.clip else None,
             "thumbnail": url("thumbnail") if video.thumbnail else None,
         }
-
-
-class ReviewSerializer(RowSerializer[Review]):
-    """What somebody said of a video, and what it counts for."""
-
-    video = serializers.UUIDField(source="video_id", read_only=True)
-    reviewer = serializers.CharField(source="reviewer.username", read_only=True)
-    verdict = serializers.UUIDField(source="verdict_id", read_only=True, allow_null=True)
-    counts_as = serializers.SerializerMethodField(
-        help_text="`review` takes part in the video's label; `adjudication` settles it; `opinion` is what an owner"
-        " who is no reviewer thinks: it is shown, and decides nothing."
-    )
-
-    class Meta:
-        model = Review
-        fields = ("id", "video", "label", "comment", "reviewer", "counts_as", "verdict", "created_at")
-        read_only_fields = fields
-
-    @extend_schema_field(serializers.ChoiceField(choices=("review", "adjudication", "opinion")))
-    def get_counts_as(self, review: Review) -> str:
-        named = {ReviewRole.OPINION: "opinion", ReviewRole.ADJUDICATION: "adjudication"}
-        return named.get(ReviewRole(review.role), "review")

@@ -2,7 +2,7 @@
 
 from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
-from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.choices import Assessment, PersonLabel, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
     Analysis,
@@ -57,6 +57,7 @@ __all__ = [
     "IdentitySide",
     "LocalFigures",
     "ModelVersion",
+    "PersonLabel",
     "Print",
     "PrintKind",
     "Promotion",

@@ -26,6 +26,8 @@ class AuditAction(models.TextChoices):
     VIDEO_DELETED = "video_deleted", "Video deleted"
     GOLD_SET = "gold_set", "Known answer set"
     GOLD_UNSET = "gold_unset", "Known answer taken back"
+    PERSON_LEFT_OUT = "person_left_out", "Person left out of a verdict"
+    PERSON_COUNTED = "person_counted", "Person counted again"
     MODEL_ACTIVATED = "model_activated", "Model made active"
     EXPORTED = "exported", "Labels exported"
     RETENTION = "retention", "Removed by the retention policy"

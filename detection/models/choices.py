@@ -30,6 +30,15 @@ class ReviewLabel(models.TextChoices):
     UNSURE = "unsure", "Unsure"
 
 
+class PersonLabel(models.TextChoices):
+    """Labels that a person gives to one of the people in a video."""
+
+    REAL = "real", "Real"
+    FAKE = "fake", "Fake"
+    NOT_A_PERSON = "not_a_person", "Not a person"
+    UNSURE = "unsure", "Cannot tell"
+
+
 class ReviewNext(models.TextChoices):
     """Who must answer next, after a first answer."""
 

@@ -87,6 +87,9 @@ class Video(models.Model):
     truncated = models.BooleanField(null=True, blank=True, help_text="Clearly fewer decoded than claimed.")
     tracks = models.PositiveSmallIntegerField(null=True, blank=True, help_text="People found.")
     people_left_out = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Seen, but not judged.")
+    people_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How often its faces came to be other people's (`track`) than before."
+    )
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="Perceptual hash of the thumbnail (hex); `-` where it has no structure."
     )
@@ -108,6 +111,7 @@ class Video(models.Model):
         blank=True,
         help_text="What reviewers or a data set say; unsure while they differ.",
     )
+    person_labels = models.JSONField(null=True, blank=True, help_text="And of its people: {track: PersonLabel}.")
 
     margin = models.FloatField(null=True, blank=True, help_text="Distance of the score from its threshold.")
     review_next = models.CharField(max_length=12, choices=ReviewNext, blank=True)
@@ -371,6 +375,9 @@ class Verdict(models.Model):
     "fake_probability"}]}]`, by track; `"still": true` beside the score of a still picture.
     `segments`: `[{"segment", "fake_probability", "people": [{"track", "fake_probability"}]}]` of those with a face;
     null where there is one segment only.
+    `left_out`: tracks that reviewers call no person, which decide nothing; `with_everybody`: what the model says of
+    all, `{"label", "fake_probability", "track", "needs_review", "review_reasons", "assessment"}`, where that is no
+    longer the verdict.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -382,6 +389,8 @@ class Verdict(models.Model):
     track = models.PositiveSmallIntegerField(help_text="The person whose score it is.")
     people = models.JSONField(default=list)
     segments = models.JSONField(null=True, blank=True)
+    left_out = models.JSONField(null=True, blank=True)
+    with_everybody = models.JSONField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
     review_reasons = models.JSONField(default=list, blank=True)
     assessment = models.CharField(max_length=16, choices=Assessment, blank=True, default="", db_default="")

@@ -96,6 +96,14 @@ class Review(AppendOnlyModel):
     video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="reviews")
     reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="reviews")
     label = models.CharField(max_length=8, choices=ReviewLabel, blank=True)
+    people = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="What was said of people by themselves, {track: PersonLabel}; null where only of the whole.",
+    )
+    people_version = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The video's when this was said: of other faces `people` says nothing."
+    )
     comment = models.CharField(max_length=2000, blank=True)
     verdict = models.ForeignKey(
         Verdict, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="The one shown."
@@ -136,6 +144,10 @@ class Review(AppendOnlyModel):
     def __str__(self) -> str:
         return f"{self.label or 'undone'} by {self.reviewer_id}"
 
+    def people_of(self, video: Video) -> dict[str, str] | None:
+        """Return `people`, or None if the video's people have been found anew since."""
+        return self.people if (self.people_version or 0) == (video.people_version or 0) else None
+
 
 class ReviewClaim(models.Model):
     """A reviewer has this video open: nobody else is given it until `until`.  At most one a video."""
@@ -161,6 +173,8 @@ class GoldVideo(models.Model):
 
     video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="gold")
     label = models.CharField(max_length=8, choices=ReviewLabel)
+    people = models.JSONField(null=True, blank=True, help_text="As a Review's, where it is known of people, too.")
+    people_version = models.PositiveIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=500, help_text="How it is known.")
     set_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -21,7 +21,7 @@ NO_VERDICT = {
     "current_verdict": None, "verdict_label": "", "verdict_model_id": None, "fake_probability": None, "margin": None,
     "needs_review": False,
 }  # fmt: skip
-NO_ANSWER = {"label": "", "review_next": ""}
+NO_ANSWER = {"label": "", "review_next": "", "person_labels": None}
 
 
 def withheld_from(user: User) -> QuerySet[Video]:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import median
 from typing import Any
 from uuid import UUID
+
+from django.db.models import CharField
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
 
 from detection.models import Review, ReviewLabel, ReviewRole, VerdictLabel
 
@@ -98,6 +102,27 @@ class Reader:
 
 
 @dataclass(frozen=True)
+class Said:
+    """An answer: a label for the video, and of people by themselves, {track: PersonLabel}, as of a `people_version`."""
+
+    label: str
+    people: Mapping[str, str]
+    version: int
+
+    def pairs_with(self, other: Said) -> list[tuple[str, str]]:
+        """Return what both say: a pair for each person whom both answered for by themselves, else one for the video."""
+        return [(self.people[track], other.people[track]) for track in self._both(other)] or [(self.label, other.label)]
+
+    def contradicts(self, known: Said) -> bool:
+        """Return whether the label is another, or one of the people is, where both answered for them."""
+        return self.label != known.label or any(self.people[t] != known.people[t] for t in self._both(known))
+
+    def _both(self, other: Said) -> list[str]:
+        same = self.version == other.version
+        return sorted(self.people.keys() & other.people.keys()) if same else []
+
+
+@dataclass(frozen=True)
 class Agreement:
     """Statistics of a period.  `audit`: how often the model agreed with people on randomly drawn videos."""
 
@@ -125,7 +150,9 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
 
 def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
     """Return statistics of the newest `most` answers since then; four queries however many there are."""
-    wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "verdict__label")
+    # What the model says of everybody: its verdict without those whom people left out is no longer its own.
+    own = Coalesce(KeyTextTransform("label", "verdict__with_everybody"), "verdict__label", output_field=CharField())
+    wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", own)
     recent = Review.objects.not_undone().by_reviewers().filter(created_at__gte=since)
     rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
     overall = Reader("")
@@ -152,43 +179,46 @@ def _add_pairs(since: datetime, most: int, overall: Reader, readers: dict[str, R
     newest = again.order_by("-created_at").values("video")[:most]
     # Which of their answers count is told apart here: asked for by role, a database would read all of that role.
     rows = Review.objects.not_undone().filter(video__in=newest).order_by("created_at", "id")
-    by_video: dict[UUID, list[tuple[str, str, str]]] = defaultdict(list)
-    for video_id, name, label, role, shown in rows.values_list(
-        "video_id", "reviewer__username", "label", "role", "score_shown"
+    by_video: dict[UUID, list[tuple[str, Said, str]]] = defaultdict(list)
+    for video_id, name, label, role, shown, people, version in rows.values_list(
+        "video_id", "reviewer__username", "label", "role", "score_shown", "people", "people_version"
     ):
         if role == ReviewRole.ADJUDICATION or (role in READINGS and not shown):
-            by_video[video_id].append((name, label, role))
+            by_video[video_id].append((name, Said(label, people or {}, version or 0), role))
     for answers in by_video.values():
-        readings = _one_each((name, label) for name, label, role in answers if role != ReviewRole.ADJUDICATION)
+        readings = _one_each((name, said) for name, said, role in answers if role != ReviewRole.ADJUDICATION)
         if len(readings) > 1:
             (first, a), (second, b) = readings[:2]
-            overall.pairs.append((a, b))
-            _named(readers, first).pairs.append((a, b))
-            _named(readers, second).pairs.append((b, a))
-        settled = [label for _, label, role in answers if role == ReviewRole.ADJUDICATION]
-        if not settled or settled[-1] == ReviewLabel.UNSURE:
+            for pair in a.pairs_with(b):
+                overall.pairs.append(pair)
+                _named(readers, first).pairs.append(pair)
+                _named(readers, second).pairs.append((pair[1], pair[0]))
+        settled = [said for _, said, role in answers if role == ReviewRole.ADJUDICATION]
+        if not settled or settled[-1].label == ReviewLabel.UNSURE:
             continue
-        for name, label in readings:
+        for name, said in readings:
             for reader in (overall, _named(readers, name)):
                 reader.settled += 1
-                reader.overturned += label != settled[-1]
+                reader.overturned += said.contradicts(settled[-1])
 
 
 def _add_gold(since: datetime, most: int, overall: Reader, readers: dict[str, Reader]) -> None:
     rows = Review.objects.not_undone().filter(role=ReviewRole.GOLD, score_shown=False, created_at__gte=since)
     rows = rows.filter(video__gold__isnull=False)  # one that proved wrong is no known answer any more
-    wanted = ("reviewer__username", "label", "video__gold__label")
-    for name, label, known in rows.order_by("-created_at").values_list(*wanted)[:most]:
+    answer, known = ("label", "people", "people_version"), "video__gold__"
+    wanted = ("reviewer__username", *answer, *(f"{known}{name}" for name in answer))
+    for name, *values in rows.order_by("-created_at").values_list(*wanted)[:most]:
+        said, right = (Said(label, people or {}, version or 0) for label, people, version in (values[:3], values[3:]))
         for reader in (overall, _named(readers, name)):
             reader.gold += 1
-            reader.gold_right += label == known
+            reader.gold_right += not said.contradicts(right)
 
 
-def _one_each(answers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return (name, label) of each reviewer's first answer."""
-    found: dict[str, str] = {}
-    for name, label in answers:
-        found.setdefault(name, label)
+def _one_each(answers: Iterable[tuple[str, Said]]) -> list[tuple[str, Said]]:
+    """Return each reviewer's first answer."""
+    found: dict[str, Said] = {}
+    for name, said in answers:
+        found.setdefault(name, said)
     return list(found.items())
 
 

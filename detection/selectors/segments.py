@@ -63,7 +63,7 @@ def segments_of(video: Video, verdict: Verdict | None) -> list[Segment]:
     if video.segments is None:
         end = video.frames_decoded / (video.fps or USUAL_FPS)
         people = [_person(person) for person in verdict.people] if verdict else []
-        score = max((person["fake_probability"] for person in people), default=None)
+        score = verdict.fake_probability if verdict else None  # not a still picture's, nor of who is no person
         return [Segment(0, 0.0, round(min(end, video.duration_s or end), 3), clip, score, people)]
     scored = {part["segment"]: part for part in (verdict.segments if verdict else None) or ()}
     return [

@@ -228,6 +228,9 @@ def test_reviews_and_deletions_arrive(desk: Client, owner: User, factory: Factor
     stored = factory.judged(owner)
     desk.review(stored.pk, "real", "It is me.")
     assert Review.objects.get().label == "real"
+    desk.review(desk.video(stored.pk), people={0: "fake"})
+    assert (Review.objects.first().label, Review.objects.first().people) == ("fake", {"0": "fake"})  # type: ignore[union-attr]
+    assert desk.video(stored.pk).raw["people"] == []  # an owner's opinion
     desk.delete(desk.video(stored.pk))
     assert not Video.objects.exists()
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from detection.models import GoldVideo, Review, Video
+from detection.models import GoldVideo, ModelVersion, Review, Verdict, Video
 from detection.selectors import reviewer_agreement as module
 from detection.selectors.reviewer_agreement import Share, agreement, kappa
 from detection.services.reviews.reviews import Reading, record_review, undo_review
@@ -108,3 +109,50 @@ def test_only_the_newest_answers_are_looked_at(people: dict[str, User], django_a
         found = agreement(since=timezone.now() - timedelta(days=1), most=4)
     assert (found.overall.answers, found.cut) == (4, True)
     assert module.MOST_ROWS >= 4
+
+
+def of_people(who: User, what: Video, people: dict[str, str], role: str) -> None:
+    """An answer for people, as `record_review` would have stored it."""
+    label = "fake" if "fake" in people.values() else "real"
+    row = say(who, what, label, role)
+    QuerySet(Review).filter(pk=row.pk).update(people=people)
+
+
+def test_people_whom_both_answered_for_are_pairs_of_their_own(people: dict[str, User]) -> None:
+    ada, bo, cy = people.values()
+    both, whole = video(ada, 0), video(ada, 1)
+    of_people(ada, both, {"0": "fake", "1": "real"}, "first")
+    of_people(bo, both, {"0": "real", "1": "fake"}, "second")  # the video is fake to both
+    of_people(cy, both, {"0": "fake", "1": "real"}, "adjudication")
+    of_people(ada, whole, {"0": "fake", "1": "real"}, "first")
+    say(bo, whole, "fake", "second")
+    found = agreement(since=timezone.now() - timedelta(days=1))
+    assert sorted(found.overall.pairs) == [("fake", "fake"), ("fake", "real"), ("real", "fake")]
+    overturned = {reader.name: (reader.overturn.hits, reader.overturn.n) for reader in found.readers}
+    assert (overturned["ada"], overturned["bo"]) == ((0, 1), (1, 1))
+
+
+def test_a_known_answer_knows_people(people: dict[str, User]) -> None:
+    ada, bo, cy = people.values()
+    what = video(ada, 0)
+    GoldVideo.objects.create(video=what, label="fake", people={"0": "fake", "1": "real"}, reason="x", set_by=cy)
+    of_people(ada, what, {"0": "fake", "1": "real"}, "gold")
+    of_people(bo, what, {"0": "fake", "1": "fake"}, "gold")
+    say(cy, what, "fake", "gold")  # only of the whole, and right
+    found = {reader.name: reader.on_gold for reader in agreement(since=timezone.now() - timedelta(days=1)).readers}
+    assert {name: (share.hits, share.n) for name, share in found.items()} == {"ada": (1, 1), "bo": (0, 1), "cy": (1, 1)}
+
+
+def test_whether_the_model_agrees_is_asked_of_its_own_verdict(people: dict[str, User]) -> None:
+    ada, *_ = people.values()
+    what = video(ada, 0)
+    model = ModelVersion.objects.create(name="m", sha256="a" * 64, file="m", threshold=0.5)
+    verdict = Verdict.objects.create(
+        video=what, model_version=model, label="fake", fake_probability=0.9, threshold=0.5, track=0
+    )
+    Video.objects.filter(pk=what.pk).update(current_verdict=verdict)
+    say(ada, what, "real", "first", queue="audit")
+    own = {"label": "fake", "fake_probability": 0.9}
+    Verdict.objects.update(label="real", fake_probability=0.2, track=1, left_out=[0], with_everybody=own)
+    audit = agreement(since=timezone.now() - timedelta(days=1)).audit
+    assert (audit.hits, audit.n) == (0, 1)

@@ -226,7 +226,7 @@ def test_every_reader_of_labels_says_what_the_row_says(
         assert taught(judged) == (label if label in TEACHING else None)
         assert [entry["label"] for entry in labels.video_rows()] == ([label] if label else [])
         assert retention.due_crops().filter(pk=judged.pk).exists() is (label not in TEACHING)
-        assert reviews.consensus_of(judged.pk).label == label
+        assert reviews.consensus_of(judged).label == label
         assert ("uncertain" in waiting(judged)) is (label == "")
         assert turn != ReviewNext.ADJUDICATE or label == "unsure"
 

@@ -211,6 +211,10 @@ def describe(snapshot: Snapshot, items: Sequence[SnapshotItem]) -> list[str]:
         f"  labels: {summary['by_dataset']} of data sets, {summary['by_review']} of reviewers"
         + (f" (answers that count: {reviewers})" if reviewers else "")
     )
+    by_person = summary.get("by_person") or {}
+    if by_person:
+        said = ", ".join(f"{n} {label}" for label, n in sorted(by_person.items()))
+        lines.append(f"  people answered for by themselves: {said}")
     lines += [f"  left out, {reason}: {n}" for reason, n in sorted(summary["left_out"].items())]
     return lines
 

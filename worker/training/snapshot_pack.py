@@ -83,7 +83,7 @@ def freeze(
 def pack_of(items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | None = None) -> Pack:
     """One file with the crops of the items, made once.  Raises PackError when a crop is gone or nothing is left."""
     drop_outdated_packs()
-    digest = hashlib.sha256(repr([(i.video, i.label, i.split, i.component, i.tracks) for i in items]).encode())
+    digest = hashlib.sha256(repr([_packed(item) for item in items]).encode())
     path = root() / "packs" / f"{digest.hexdigest()[:32]}.safetensors"
     erasure.register()  # before a face is cached here
     if not path.is_file():
@@ -97,6 +97,12 @@ def pack_of(items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | No
     for old in sorted(path.parent.glob("*.safetensors"), key=lambda p: p.stat().st_mtime)[:-KEEP_PACKS]:
         old.unlink(missing_ok=True)
     return Pack(path)
+
+
+def _packed(item: SnapshotItem) -> tuple[object, ...]:
+    """What of an item is in its pack; without labels of people it is named as before there were any."""
+    whole = (item.video, item.label, item.split, item.component, item.tracks)
+    return (*whole, item.people) if item.people else whole
 
 
 def drop_outdated_packs() -> None:
@@ -113,8 +119,8 @@ def drop_outdated_packs() -> None:
 
 
 def _add(writer: PackWriter, item: SnapshotItem) -> None:
-    label = Label[item.label.upper()]
     for track, faces in enumerate(item.tracks):
+        label = Label[item.label_of(track).upper()]
         for order, (name, size) in enumerate(faces):
             try:
                 with default_storage.open(name) as handle:
@@ -130,7 +136,7 @@ def _add(writer: PackWriter, item: SnapshotItem) -> None:
                     group=item.identity,
                     source=item.dataset,
                     donor=item.donor,
-                    method=item.method,
+                    method=item.method if label == Label[item.label.upper()] else "",
                     split=item.split,
                     sequence=f"{item.video}#{track}",
                     order=order,

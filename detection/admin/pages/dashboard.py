@@ -15,7 +15,8 @@ from detection.admin.base import video_url
 from detection.admin.charts.agreement import agreement_chart, model_chart
 from detection.admin.charts.overview import answers_chart, drift_chart, outcomes_chart
 from detection.admin.numbers import Number, decided_today, numbers, waiting_videos
-from detection.admin.review.workspace import TITLES, WHY, waiting_in
+from detection.admin.review.workspace import TITLES, waiting_in
+from detection.admin.review.workspace_item import WHY
 from detection.models import OPEN_STATES, ModelVersion, Video
 from detection.selectors import dashboard as overview
 from detection.selectors.chores import sweep_health

@@ -16,7 +16,7 @@ from unfold.decorators import display
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
 from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
-from detection.models import Review, ReviewRole
+from detection.models import PersonLabel, Review, ReviewRole
 from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
 
 WITHHELD = "Shown when you have answered"
@@ -35,8 +35,12 @@ class ReviewerFilter(TextFilter):
 
 
 def decision_text(review: Review) -> str:
-    """Return the label, or that one was undone."""
-    return f"Took back: {review.undoes.get_label_display()}" if review.undoes else review.get_label_display()
+    """Return the label, and those of people by themselves, or that one was undone."""
+    if review.undoes:
+        return f"Took back: {review.undoes.get_label_display()}"
+    people = sorted((review.people or {}).items(), key=lambda one: int(one[0]))
+    said = ", ".join(f"{int(track) + 1} {PersonLabel(label).label.lower()}" for track, label in people)
+    return f"{review.get_label_display()} ({said})" if said else review.get_label_display()
 
 
 def provenance(review: Review, request: HttpRequest) -> str:
@@ -77,7 +81,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     sortable_by = ("created",)
     actions = ()
     fields = (
-        "video", "label", "undoes", "reviewer", "how", "queue", "seconds", "comment", "score_shown",
+        "video", "label", "people", "undoes", "reviewer", "how", "queue", "seconds", "comment", "score_shown",
         "verdict", "model_version", "model_probability", "created_at",
     )  # fmt: skip
     readonly_fields = ("how",)

@@ -23,6 +23,7 @@ from detection.admin.review.evidence import (
     people_of_faces,
     rejections_of,
     review_sentences,
+    score_texts,
     threshold_height,
 )
 from detection.admin.review.labelling import button_context, label_view
@@ -30,9 +31,10 @@ from detection.admin.review.near_duplicates import near_duplicate_context
 from detection.admin.review.rescan import rescan_view
 from detection.admin.review.timeline import timeline_context
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
-from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, Video
+from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, VerdictLabel, Video
 from detection.selectors import blindness
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
+from detection.services.jobs.left_out import models_own
 from detection.services.reviews.rescan import rescanned
 from detection.services.uploads.uploads import delete_video
 
@@ -181,7 +183,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
     verdict = None if blind else video.current_verdict
     frames = frames_of(video, video.sampled_frames.all())
     analyses = list(video.analyses.order_by("-created_at", "-id")[:HISTORY_LIMIT])
-    people = people_of_faces(video.faces.order_by("track", "position"), verdict)
+    people = people_of_faces(video.faces.order_by("track", "position"), verdict, video.person_labels)
     return {
         **button_context(request, video),
         "verdict": verdict,
@@ -192,6 +194,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "many": len(people) > 1,
         "deciding": next((person for person in people if person.decides), None),
         "threshold_y": threshold_height(verdict),
+        "everybody": _everybody(verdict),
         "frames": frames,
         "rejections": rejections_of(frames),
         "analysis": analyses[0] if analyses else None,
@@ -209,6 +212,18 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "blind": blind,
         "knows_gold": may_know(request),
         "gold": GoldVideo.objects.filter(video=video).first() if may_know(request) else None,
+    }
+
+
+def _everybody(verdict: Verdict | None) -> dict[str, Any] | None:
+    """Return what the model says of everybody, where reviewers left out somebody whose score would decide."""
+    if verdict is None or not verdict.with_everybody:
+        return None
+    own = models_own(verdict)
+    return {
+        "label": VerdictLabel(own["label"]).label.lower(),
+        "text": score_texts(own["fake_probability"], verdict.threshold)[0],
+        "people": " and ".join(str(track + 1) for track in verdict.left_out or ()),
     }
 
 

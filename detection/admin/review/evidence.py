@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.urls import reverse
 
-from detection.models import FaceFrame, SampledFrame, Verdict, Video
+from detection.models import FaceFrame, PersonLabel, SampledFrame, Verdict, Video
 
 MAX_BOXES = 24  # a frame with more is a crowd or an attack; the first are the most probable
 SPARK_HEIGHT = 24  # of a box 100 wide
@@ -65,6 +65,7 @@ class Person:
     faces: tuple[ScoredFace, ...]
     sparkline: str  # points of an SVG polyline in a 100 x 24 box; empty with fewer than two scores
     still: bool = False  # a poster or a photo: the face never moves
+    said: str = ""  # the PersonLabel that reviewers settled on
 
     @property
     def text(self) -> str:
@@ -75,6 +76,11 @@ class Person:
     def number(self) -> int:
         """Return the person's number, counted from 1."""
         return self.track + 1
+
+    @property
+    def said_text(self) -> str:
+        """Return what reviewers say of the person, or an empty string."""
+        return PersonLabel(self.said).label if self.said in PersonLabel.values else ""
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,13 @@ def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
     return tuple(people)
 
 
-def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tuple[Person, ...]:
-    """Return the people found in a video, by track, with the scores that `verdict` has for these faces."""
+def people_of_faces(
+    faces: Iterable[FaceFrame], verdict: Verdict | None, labels: Mapping[str, str] | None = None
+) -> tuple[Person, ...]:
+    """Return the people found in a video, by track, with the scores that `verdict` has for these faces.
+
+    `labels` is what reviewers settled on, {track: PersonLabel}.
+    """
     scores: dict[str, float | None] = {}
     totals: dict[int, float | None] = {}
     for entry in _dicts(verdict.people) if verdict else []:
@@ -171,7 +182,10 @@ def people_of_faces(faces: Iterable[FaceFrame], verdict: Verdict | None) -> tupl
             )
         )
     return tuple(
-        _person(track, totals.get(track), found, verdict, still=track in still)
+        replace(
+            _person(track, totals.get(track), found, verdict, still=track in still),
+            said=str((labels or {}).get(str(track), "")),
+        )
         for track, found in sorted(by_track.items())
     )
 

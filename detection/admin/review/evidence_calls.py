@@ -10,7 +10,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import path, reverse
 
-from detection.admin.review.workspace import call, media_url, user_of
+from detection.admin.review.workspace import call, user_of
+from detection.admin.review.workspace_item import media_url
 from detection.errors import Refused
 from detection.models import EvidenceJob, EvidenceKind, State, Video
 from detection.selectors import videos as selectors

@@ -21,11 +21,11 @@ from detection.admin.review.workspace import (
     TITLES,
     call,
     may_work,
-    media_url,
     user_of,
     uuid_of,
     uuids_of,
 )
+from detection.admin.review.workspace_item import media_url
 from detection.errors import Refused
 from detection.models import FaceFrame, ReviewBatch, ReviewLabel, SampledFrame
 from detection.selectors.blindness import redact_for

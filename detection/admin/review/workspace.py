@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 from uuid import UUID
@@ -18,29 +18,24 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from detection.admin.base import USER_HEADER, video_url
+from detection.admin.base import USER_HEADER
 from detection.admin.numbers import LIMIT, Number, bounded, decided_today
-from detection.admin.review.evidence import (
-    Person,
-    frames_of,
-    people_of_faces,
-    people_of_verdict,
-    review_sentences,
-    score_texts,
-    threshold_height,
-)
 from detection.admin.review.labelling import BUTTONS, can_label
-from detection.admin.review.near_duplicates import near_duplicate_payload
-from detection.admin.review.timeline import timeline_context
+from detection.admin.review.workspace_item import WHY, item, revealed, said_of_people
 from detection.errors import Refused
-from detection.models import Review, ReviewRole, State, Verdict, VerdictLabel, Video
-from detection.selectors.retention_notices import original_sentence
+from detection.models import PersonLabel, ReviewLabel, Verdict, Video
 from detection.services.reviews import workspace
-from detection.services.reviews.rescan import rescanned
-from detection.services.reviews.reviews import answers_of
-from detection.services.reviews.workspace import MIXED, QUEUES, Claimed
+from detection.services.reviews.people import PeopleAnswer
+from detection.services.reviews.workspace import MIXED, QUEUES
 
 KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
+OF_PERSON = {
+    ReviewLabel.REAL: PersonLabel.REAL,
+    ReviewLabel.FAKE: PersonLabel.FAKE,
+    ReviewLabel.NO_FACE: PersonLabel.NOT_A_PERSON,
+    ReviewLabel.UNSURE: PersonLabel.UNSURE,
+}
+"""What the same key means for one person."""
 TITLES = {
     MIXED: "Everything",
     "uncertain": "Uncertain",
@@ -49,15 +44,6 @@ TITLES = {
     "disagreement": "Disagreements",
     "failed": "Failed",
 }
-WHY = {
-    MIXED: "The queues one after the other.",
-    "uncertain": "The model's score is closest to its threshold, or the model is not to be trusted alone.",
-    "no_face": "No face was found that could be judged.",
-    "audit": "Drawn by lot, whatever the model says, so that its figures can be trusted.",
-    "disagreement": "A second reader is wanted, or two reviewers said different things.",
-    "failed": "The file could not be analysed.",
-}
-RESCANNED = "Looked at twice, the second time with lower thresholds: no face either."
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
 ANSWER_DELAY_MS = 400
@@ -81,7 +67,13 @@ def page(request: HttpRequest) -> HttpResponse:
     data = {
         "urls": {name: reverse(f"review-{name}") for name in CALLS},
         "labels": [
-            {"value": label.value, "text": label.label, "key": KEYS[label.value], "symbol": symbol}
+            {
+                "value": label.value,
+                "text": label.label,
+                "key": KEYS[label.value],
+                "symbol": symbol,
+                "person": {"value": OF_PERSON[label].value, "text": OF_PERSON[label].label},
+            }
             for label, symbol in BUTTONS
         ],
         "queues": [{"key": key, "title": TITLES[key], "why": WHY[key]} for key in (MIXED, *QUEUES)],
@@ -155,12 +147,14 @@ def answer_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
         label=str(body.get("label", "")),
         seconds=seconds_of(seconds),
         comment=str(body.get("comment", "")).strip(),
+        people=people_of(body),
     )
     shown = review.verdict_id
     verdict = Verdict.objects.select_related("model_version").get(id=shown) if shown else None
     return {
         "review": str(review.id),
         "mine": review.label,
+        "people": said_of_people(review.people),
         "model": revealed(verdict, review.label),
         "counts": counts(user),
         "decided_today": decided_today(reviewer=user).value,
@@ -211,86 +205,6 @@ def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 # --- what a page is told ---------------------------------------------------------------------------------------------
 
 
-def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None) -> dict[str, Any]:
-    """Return a video to be answered, without the model's verdict; `known` is the reviewer's own earlier answer."""
-    video = claimed.video
-    people = people_of_faces(video.faces.order_by("track", "position"), None)
-    frames = () if people else frames_of(video, video.sampled_frames.all())
-    settles = claimed.role == ReviewRole.ADJUDICATION
-    no_face = video.status == State.NO_FACE
-    looked = no_face and rescanned(video)
-    return {
-        "claim": str(claimed.token),
-        "queue": claimed.queue,
-        "why": RESCANNED if looked and claimed.queue == "no_face" else _why(claimed),
-        "can_rescan": no_face and not looked and video.original_removed_at is None,
-        # A check against a known answer must look like any other first reading.
-        "role": ReviewRole.FIRST if claimed.role == ReviewRole.GOLD else claimed.role,
-        "video": {
-            "id": str(video.pk),
-            "name": str(video),
-            "page_url": video_url(request, video.pk),
-            "clip_url": media_url(video, "clip") if video.clip else media_url(video, "original"),
-            "original_url": media_url(video, "original"),
-            "gone": original_sentence(video),
-            "poster_url": media_url(video, "thumbnail") if video.thumbnail else None,
-            "codec": video.codec,
-            "fps": video.fps,
-            "duration_s": video.duration_s,
-            "width": video.width,
-            "height": video.height,
-            "status_text": video.get_status_display(),
-        },
-        **timeline_context(video, None),
-        "people": [
-            {
-                "number": person.number,
-                "faces": [
-                    {"image_url": face.image_url, "frame_number": face.frame_number, "timestamp_s": face.timestamp_s}
-                    for face in person.faces
-                ],
-            }
-            for person in people
-        ],
-        "frames": [
-            {
-                "image_url": frame.image_url,
-                "frame_number": frame.frame_number,
-                "timestamp_s": frame.timestamp_s,
-                "width": frame.width,
-                "height": frame.height,
-                "boxes": [
-                    {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "sentence": box.sentence}
-                    for box in frame.boxes
-                ],
-            }
-            for frame in frames
-        ],
-        "answers": [
-            {"who": answer.reviewer.get_username(), "label": answer.label, "comment": answer.comment}
-            for answer in (answers_of(video.pk).values() if settles else ())
-        ],
-        "revealed": revealed(video.current_verdict, known.label) if known else None,
-        **near_duplicate_payload(request, video, labels=settles),
-    }
-
-
-def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
-    """Return the model's verdict for a reviewer who has answered."""
-    if verdict is None:
-        return None
-    score, threshold = score_texts(verdict.fake_probability, verdict.threshold)
-    return {
-        "label": verdict.label,
-        "score": score,
-        "threshold": threshold,
-        "assessment": verdict.get_assessment_display(),
-        "version": str(verdict.model_version),
-        "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
-        "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
-    }
-
-
 def counts(user: User) -> dict[str, str]:
     """Return how many videos wait in each queue, up to a limit."""
     return {queue: str(waiting_in(queue, user)) for queue in QUEUES}
@@ -300,32 +214,6 @@ def waiting_in(queue: str, user: User) -> Number:
     """Count the videos that wait in a queue for this user, up to a limit."""
     parts = workspace.queue_parts(queue=queue, reviewer=user)
     return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
-
-
-def _why(claimed: Claimed) -> str:
-    if claimed.role == ReviewRole.ADJUDICATION:
-        return "Two reviewers said different things: your answer settles it."
-    if claimed.role == ReviewRole.SECOND:
-        return "A second reading: somebody else has answered already, and you are not told what."
-    if claimed.queue == "uncertain":
-        reasons = review_sentences(claimed.video.current_verdict)
-        return " ".join(reasons) or WHY["uncertain"]
-    return WHY.get(claimed.queue, "")
-
-
-def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "number": person.number,
-        "score": person.text,
-        "sparkline": person.sparkline,
-        "threshold_y": threshold_height(verdict),
-        "decides": person.decides,
-    }
-
-
-def media_url(video: Video, kind: str) -> str:
-    """Return the URL of a video's stored file."""
-    return reverse("api:video-media", kwargs={"video_id": video.pk, "kind": kind})
 
 
 # --- what a page sends -----------------------------------------------------------------------------------------------
@@ -353,6 +241,20 @@ def uuid_of(value: Any) -> UUID:
 def uuids_of(values: Any, limit: int = 10) -> list[UUID]:
     """Parse at most `limit` tokens.  Raises Refused `claim_lost`."""
     return [uuid_of(value) for value in values[:limit]] if isinstance(values, list) else []
+
+
+def people_of(body: Mapping[str, Any]) -> PeopleAnswer | None:
+    """Parse answers for people, `[{"track", "label"}]`; none says that the video as a whole is meant.
+
+    Raises Refused `invalid_people`.
+    """
+    people, version = body.get("people"), body.get("people_version")
+    try:
+        labels = {int(one["track"]): str(one["label"]) for one in people or ()}
+        shown = None if version is None else int(version)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise Refused("invalid_people", "These are no answers for people.") from error
+    return PeopleAnswer(labels, shown)
 
 
 def seconds_of(value: Any) -> float | None:

@@ -142,6 +142,7 @@ def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
         "left_out": _pairs(summary.get("left_out")),
         "by_review": _count(summary.get("by_review")),
         "by_dataset": _count(summary.get("by_dataset")),
+        "by_person": _pairs(summary.get("by_person")),
         "components": _count(summary.get("components")),
     }
 

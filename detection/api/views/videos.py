@@ -21,12 +21,11 @@ from rest_framework.reverse import reverse
 from detection.api.face_serializers import FaceSerializer
 from detection.api.filters import VideoFilters
 from detection.api.pagination import ByTrack, NewestFirst
+from detection.api.review_serializers import ReviewRequestSerializer, ReviewSerializer
 from detection.api.serializers import (
     AnalyzeSerializer,
     ModelVersionSerializer,
     ProblemSerializer,
-    ReviewRequestSerializer,
-    ReviewSerializer,
     TaskSerializer,
     UploadSerializer,
     VideoSerializer,
@@ -209,12 +208,13 @@ class ReviewsView(VideoPart, ListAPIView[Review]):
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
-        summary="Say what a video is",
-        description="Reviews are never changed: a new one is added.  Who says it decides what it counts for, and the"
+        summary="Say what a video is, or what the people in it are",
+        description="Reviews are never changed: a new one is added.  One forged person makes a video fake; who is no"
+        " person no longer decides the verdict.  Who says it decides what it counts for, and the"
         " answer tells (`counts_as`): what reviewers say makes the video's label, unsure while they differ, until a"
         " senior reviewer settles it; the opinion of an owner who is no reviewer is shown, and changes no label.",
         request=ReviewRequestSerializer,
-        responses={201: ReviewSerializer} | problems(400, 401, 403, 404, 413, 415),
+        responses={201: ReviewSerializer} | problems(400, 401, 403, 404, 409, 413, 415),
     )
     def post(self, request: Request, video_id: UUID) -> Response:
         video = self.get_video()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -34,12 +34,12 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.selectors import retention_notices
+from detection.selectors import people, retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
 from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
 from detection.services.jobs.perceptual_hashes import store_prints
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
-from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields
+from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields, without_no_persons
 from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
@@ -203,7 +203,9 @@ def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult)
     """Store the verdict, in place of an older one of the same model version.  Raises LeaseLost."""
     now = timezone.now()
     with transaction.atomic():
-        timings = Analysis.objects.filter(id=claim.id).values_list("timings", flat=True).first() or {}
+        # Locked as by `lock_video`: who is no person must not change until the verdict is stored.
+        rows = Video.objects.select_for_update(no_key=True, of=("self",)).filter(id=claim.video_id, analyses=claim.id)
+        labels, timings = rows.values_list("person_labels", "analyses__timings").first() or (None, {})
         _settle(
             claim,
             state=State.SUCCEEDED,
@@ -218,6 +220,8 @@ def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult)
             model_version_id=result.model_version_id,
             defaults=verdict_fields(result, now=now),
         )
+        if without_no_persons(verdict, labels):
+            verdict.save()
         Analysis.objects.filter(id=claim.id).update(verdict=verdict)
         _mirror(claim, **mirrored(verdict))
 
@@ -358,6 +362,13 @@ def _mirror(claim: AnalysisClaim, **changes: Any) -> None:
         webhook_deliveries.announce(analysis_id=claim.id)
 
 
+def _count_people_anew(video_id: UUID, faces: Sequence[FaceFrame]) -> None:
+    """Before faces replace older ones: what was said of people holds for the same ones only."""
+    if not people.are_the_same(FaceFrame.objects.filter(video_id=video_id), faces):
+        version = Coalesce(F("people_version"), 0) + 1
+        Video.objects.filter(id=video_id).update(people_version=version, person_labels=None)
+
+
 def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
     """Files first, then all rows in one transaction; without it the files go again, by `prune` at the latest."""
     folder = attempt_files.attempt_folder(claim.video_id, claim.token)
@@ -370,6 +381,7 @@ def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Ca
             settle(now)
             if Video.objects.filter(id=claim.video_id).exclude(thumbnail="").exists():
                 orphan_files.watch(video_id=claim.video_id)  # who dies before `prune` would leave the old pictures
+                _count_people_anew(claim.video_id, faces)
             FaceFrame.objects.filter(video_id=claim.video_id).delete()
             SampledFrame.objects.filter(video_id=claim.video_id).delete()
             attempt_files.outdate_evidence(claim.video_id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
 
 from detection.models import State, Verdict, Video
+from detection.services.jobs import left_out
 from detection.services.jobs.results import ClassificationResult
 
 NO_VERDICT: dict[str, Any] = {
@@ -18,7 +20,7 @@ NO_VERDICT: dict[str, Any] = {
 
 
 def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, Any]:
-    """Return the columns of a verdict, without video and model."""
+    """Return the columns of a verdict on everybody (see `without_no_persons`), without video and model."""
     return {
         "label": result.label,
         "fake_probability": result.fake_probability,
@@ -29,8 +31,19 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
         "needs_review": result.needs_review,
         "review_reasons": list(result.review_reasons),
         "assessment": result.assessment,
+        "left_out": None,
+        "with_everybody": None,
         "created_at": now,
     }
+
+
+def without_no_persons(verdict: Verdict, labels: Mapping[str, str] | None) -> bool:
+    """Leave out whom `Video.person_labels` call no person; return whether the row has to be saved for that."""
+    tracks = left_out.no_persons(labels)
+    if tracks == (verdict.left_out or []):
+        return False
+    left_out.leave_out(verdict, tracks)
+    return True
 
 
 def mirrored(verdict: Verdict) -> dict[str, Any]:
@@ -39,6 +52,13 @@ def mirrored(verdict: Verdict) -> dict[str, Any]:
         "status": State.SUCCEEDED,
         "current_verdict": verdict,
         "verdict_model_id": verdict.model_version_id,
+        **outcome(verdict),
+    }
+
+
+def outcome(verdict: Verdict) -> dict[str, Any]:
+    """Return the columns of the video that change when its verdict is decided anew."""
+    return {
         "verdict_label": verdict.label,
         "fake_probability": verdict.fake_probability,
         "margin": abs(verdict.fake_probability - verdict.threshold),

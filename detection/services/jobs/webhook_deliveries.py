@@ -36,6 +36,7 @@ from detection import dispatch, outbound_urls
 from detection.errors import Refused
 from detection.models import Analysis, DatasetVideo, DeliveryState, Verdict, Video, Webhook, WebhookDelivery
 from detection.services.jobs.leases import FREED, Claim, LeaseLost, Leases
+from detection.services.jobs.left_out import models_own
 
 log = structlog.get_logger(__name__)
 
@@ -142,8 +143,8 @@ def announce(*, analysis_id: UUID) -> None:
 def announce_people_say(*, video_id: UUID, before: str, after: str) -> None:
     """Tell webhooks where people now contradict the verdict that was told to them, or do so no more.
 
-    `before` and `after` are what people said and say of the video: a label that they have settled, or empty.  In the
-    transaction that changes it; never raises, as `announce`.
+    `before` and `after` are what people said and say of the video: what they have settled, or empty.  In the
+    transaction that changes it; never raises, as `announce`.  The verdict that was told is the model's on everybody.
     """
     if before == after:
         return
@@ -153,12 +154,13 @@ def announce_people_say(*, video_id: UUID, before: str, after: str) -> None:
             analysis = rows.select_related("video", "verdict__model_version").order_by("-finished_at", "-id").first()
             if analysis is None or analysis.verdict is None:
                 return
-            overruled = after not in ("", analysis.verdict.label)
-            if not overruled and before in ("", analysis.verdict.label):
+            verdict = _verdict(analysis.verdict, everybody=True)
+            overruled = after not in ("", verdict["label"])
+            if not overruled and before in ("", verdict["label"]):
                 return
             event = VERDICT_OVERRULED if overruled else VERDICT_REINSTATED
             told = _webhooks_of(analysis.id).filter(created_at__lte=analysis.finished_at)
-            data = _ids(analysis) | {"verdict": _verdict(analysis.verdict), "label": after or None}
+            data = _ids(analysis) | {"verdict": verdict, "label": after or None}
             _deliver(list(told.values_list("id", flat=True)), event, analysis, timezone.now(), data)
     except Exception as error:
         log.error("webhooks_not_told", video=str(video_id), error=str(error))
@@ -192,12 +194,15 @@ def _ids(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _verdict(verdict: Verdict, *, everybody: bool = False) -> dict[str, Any]:
+    """The verdict as it stands, or what the model says of everybody."""
+    names = ("label", "fake_probability", "assessment")
+    said = models_own(verdict) if everybody else {name: getattr(verdict, name) for name in names}
     return {
-        "label": verdict.label,
-        "fake_probability": verdict.fake_probability,
+        "label": said["label"],
+        "fake_probability": said["fake_probability"],
         "threshold": verdict.threshold,
-        "assessment": verdict.assessment,
+        "assessment": said["assessment"],
         "model_version": verdict.model_version.name,
     }
 

@@ -16,8 +16,9 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
+from detection.services.jobs.left_out import CHANGED
 from detection.services.jobs.results import ClassificationResult
-from detection.services.jobs.verdicts import mirrored, verdict_fields
+from detection.services.jobs.verdicts import mirrored, verdict_fields, without_no_persons
 from detection.services.reviews.rescan import found_by_rescan
 
 
@@ -95,6 +96,8 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
         free = set(outdated(model=model).filter(id__in=ids).values_list("id", flat=True))
         present = {str(pk) for pk in FaceFrame.objects.filter(video_id__in=free).values_list("id", flat=True)}
         earlier = {v.video_id: v for v in Verdict.objects.filter(video_id__in=free, model_version=model)}
+        rows = {row.id: row for row in Video.objects.filter(id__in=free)}
+        redecided: list[Verdict] = []
         fresh: list[Verdict] = []
         renewed: list[Verdict] = []
         shown: list[Verdict] = []
@@ -111,17 +114,21 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
                 fields = verdict_fields(result, now=now)
                 _assign(verdict, fields)
                 (renewed if old else fresh).append(verdict)
+            verdict.model_version = model
+            if without_no_persons(verdict, rows[stored.video_id].person_labels) and result is None:
+                redecided.append(verdict)
             shown.append(verdict)
         Verdict.objects.bulk_create(fresh)
         if renewed:
             Verdict.objects.bulk_update(renewed, fields, batch_size=200)
-        rows = {row.id: row for row in Video.objects.filter(id__in=[v.video_id for v in shown])}
+        if redecided:
+            Verdict.objects.bulk_update(redecided, CHANGED, batch_size=200)
         changes: dict[str, Any] = {}
         for verdict in shown:
             changes = mirrored(verdict) | {"updated_at": now}
             _assign(rows[verdict.video_id], changes)
-        if rows:
-            Video.objects.bulk_update(rows.values(), changes, batch_size=200)
+        if shown:
+            Video.objects.bulk_update([rows[v.video_id] for v in shown], changes, batch_size=200)
     return len(shown)
 
 

@@ -1,9 +1,10 @@
 """Training-set snapshots: which videos train, validate and are held out, frozen and hashed.
 
 A label counts when `detection.services.reviews.consensus` says real or fake; unsure, no-face and disputed ones do not,
-nor do owners' opinions.  Identities get their split once and for good (`IdentitySide`), so that the holdout is the same
-for every model; videos that would join two splits are left out.  People in uploads have no names, so perceptual hashes
-are compared: uploads that show the same shot or the same face are one group of people.
+nor do owners' opinions.  Whose faces of the video teach, and as what: `people_taught`.  Identities get their split once
+and for good (`IdentitySide`), so that the holdout is the same for every model; videos that would join two splits are
+left out.  People in uploads have no names, so perceptual hashes are compared: uploads that show the same shot or the
+same face are one group of people.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from detection.services.learning.identity_splits import (
     components,
 )
 from detection.services.learning.linked_videos import near_duplicates, same_faces
+from detection.services.learning.people_taught import sequences_of, taught
 from detection.services.reviews.consensus import TEACHING, Answer, settle
 from detection.services.stored_files import StoredFiles
 
@@ -67,11 +69,19 @@ class SnapshotItem:
     """Reviewers whose answer this label is; empty where it is the data set's."""
     tracks: tuple[tuple[tuple[str, float], ...], ...]
     """By person: (name of the crop in storage, longer side of the box in pixels), in time order."""
+    people: tuple[str, ...] = ()
+    """Labels as `tracks`, where reviewers answered for people by themselves; empty: all have the video's."""
+
+    def label_of(self, sequence: int) -> str:
+        """Return the label of one of `tracks`."""
+        return self.people[sequence] if self.people else self.label
 
     def to_line(self) -> str:
         """Return the manifest's line, a JSON object with sorted keys."""
         body = asdict(self)
         body["side"] = body.pop("split")
+        if not self.people:  # as it was written before there were any: the same labels are the same snapshot
+            del body["people"]
         return json.dumps(body, sort_keys=True) + "\n"
 
     @classmethod
@@ -81,6 +91,7 @@ class SnapshotItem:
         body["split"] = body.pop("side")
         body["labelled_by"] = tuple(body["labelled_by"])
         body["tracks"] = tuple(tuple((name, float(size)) for name, size in track) for track in body["tracks"])
+        body["people"] = tuple(body.get("people", ()))
         return cls(**body)
 
 
@@ -95,6 +106,8 @@ class Summary:
     """Videos whose label is this person's answer."""
     by_review: int = 0
     by_dataset: int = 0
+    by_person: dict[str, int] = field(default_factory=dict)
+    """People who teach by what was said of them by themselves, by label."""
     components: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -107,6 +120,8 @@ class _Candidate:
     donor: str
     dataset: DatasetVideo | None
     reviewers: tuple[str, ...]
+    people: dict[str, str]
+    """What is settled of people by themselves, {track: PersonLabel}."""
 
 
 def freeze_snapshot(
@@ -136,8 +151,7 @@ def freeze_snapshot(
 
 def _frozen(folder: str, assign: SplitAssigner, seen: set[str]) -> Snapshot:
     candidates, left_out = _candidates()
-    items, bridges = _assign(candidates, assign, seen)
-    left_out["joins people of two sides, or a test video of someone who trains"] += bridges
+    items = _assign(candidates, assign, seen, left_out)
     content = "".join(item.to_line() for item in items).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     snapshot = Snapshot.objects.filter(sha256=sha256).first()
@@ -181,9 +195,14 @@ def _labelled_ids() -> set[Any]:
 def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     """Return videos with one known label and stored faces, and counts of the rest by reason."""
     answers: dict[Any, list[Answer]] = defaultdict(list)
-    rows = Review.objects.effective().order_by("created_at", "id")
-    for video_id, *answer in rows.values_list("video_id", "reviewer__username", "label", "role").iterator():
-        answers[video_id].append(Answer(*answer))
+    outdated: set[Any] = set()
+    wanted = ("video_id", "reviewer__username", "label", "role", "people", "people_version", "video__people_version")
+    rows = Review.objects.effective().order_by("created_at", "id").values_list(*wanted)
+    for video_id, reviewer, label, role, people, version, present in rows.iterator():
+        if people and (version or 0) != (present or 0):
+            outdated.add(video_id)
+            people = None
+        answers[video_id].append(Answer(reviewer, label, role, people))
     datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
     with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
     left_out: Counter[str] = Counter()
@@ -200,18 +219,23 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
             left_out["unsure"] += 1
         elif video.id not in with_faces:
             left_out["without stored faces"] += 1
+        elif video.id in outdated and not consensus.people and (video.tracks or 0) > 1:
+            left_out["people found anew since they were answered for"] += 1
         else:
             said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
             identity = row.identity if row else f"upload {video.sha256[:32]}"
-            found.append(_Candidate(video, consensus.label, identity, row.donor if row else "", row, said_by))
+            donor = row.donor if row else ""
+            found.append(_Candidate(video, consensus.label, identity, donor, row, said_by, consensus.people))
     return found, left_out
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
-def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str]) -> tuple[list[SnapshotItem], int]:
-    """Return the items with their splits, and the number of videos left out because they would join two splits."""
+def _assign(
+    candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str], left_out: Counter[str]
+) -> list[SnapshotItem]:
+    """Return the items with their splits, and count in `left_out` what would join two, or has nobody who teaches."""
     shots = near_duplicates(
         [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates],
         same_faces({c.video.id: c.dataset is None for c in candidates}),
@@ -235,11 +259,14 @@ def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[s
     IdentitySide.objects.bulk_create(fresh, ignore_conflicts=True)
     kept = [k for k, split in enumerate(splits) if split is not None]
     component = components(videos[k].names for k in kept)
-    tracks = _tracks([candidates[k].video for k in kept])
+    sequences = sequences_of([candidates[k].video for k in kept])
     items = []
     for k in kept:
         c, row = candidates[k], candidates[k].dataset
-        people = tracks[c.video.id]
+        teaches = taught(sequences[c.video.id], c.label, c.people, str(splits[k]))
+        if not teaches.tracks:
+            left_out["nobody says which person is forged"] += 1
+            continue
         items.append(
             SnapshotItem(
                 video=str(c.video.id),
@@ -255,28 +282,15 @@ def _assign(candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[s
                 compression=row.compression if row else "",
                 height=c.video.height or 0,
                 labelled_by=c.reviewers,
-                # Of a fake only the person most present teaches: who else is in the picture is not forged.  Judged
-                # it is as any upload, by all of them.
-                tracks=people[:1] if c.label == VerdictLabel.FAKE and splits[k] != Split.HOLDOUT else people,
+                tracks=teaches.tracks,
+                people=teaches.labels if c.people and splits[k] != Split.HOLDOUT else (),
             )
         )
-    return items, len(videos) - len(kept)
+    left_out["joins people of two sides, or a test video of someone who trains"] += len(videos) - len(kept)
+    return items
 
 
 # --- what a manifest holds -------------------------------------------------------------------------------------------
-
-
-def _tracks(videos: Sequence[Video]) -> dict[Any, tuple[tuple[tuple[str, float], ...], ...]]:
-    wanted = {video.id for video in videos}
-    found: dict[Any, dict[tuple[int, int], list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    rows = FaceFrame.objects.order_by("video_id", "track", "position")
-    for face in rows.values_list("video_id", "track", "segment", "crop", "x1", "y1", "x2", "y2").iterator(
-        chunk_size=2000
-    ):
-        video_id, track, segment, crop, x1, y1, x2, y2 = face
-        if video_id in wanted:
-            found[video_id][track, segment or 0].append((crop, round(max(x2 - x1, y2 - y1), 1)))
-    return {video_id: tuple(tuple(faces) for _, faces in sorted(tracks.items())) for video_id, tracks in found.items()}
 
 
 def _summary(items: Sequence[SnapshotItem], left_out: Counter[str]) -> dict[str, Any]:
@@ -286,6 +300,8 @@ def _summary(items: Sequence[SnapshotItem], left_out: Counter[str]) -> dict[str,
         split[item.label] += 1
         counts = summary.datasets.setdefault(item.dataset, dict.fromkeys(VerdictLabel.values, 0))
         counts[item.label] += 1
+        for label in item.people:
+            summary.by_person[label] = summary.by_person.get(label, 0) + 1
         if item.labelled_by:
             summary.by_review += item.dataset == UPLOADS
             for name in item.labelled_by:

@@ -23,6 +23,7 @@ from detection.models import (
     Video,
 )
 from detection.services.ops import audit
+from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.reviews import Reading, record_review
 from detection.services.validation import is_storable
 
@@ -31,7 +32,7 @@ MAX_REASON = 500
 
 
 def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
-    """Make the video a known answer; this also adjudicates its label.
+    """Make the video a known answer; this also adjudicates its label, and what is settled of its people with it.
 
     Raises Refused: `permission_denied`, `invalid_label`, `invalid_comment`, `still_open`, `not_found`.
     """
@@ -44,11 +45,19 @@ def set_gold(*, video: Video, label: str, reason: str, by: User) -> GoldVideo:
     if video.status in OPEN_STATES:
         raise Refused("still_open", "This video is still being analysed.", status=409)
     with transaction.atomic():
-        record_review(
-            video=video, reviewer=by, label=label, comment=reason, reading=Reading(role=ReviewRole.ADJUDICATION)
+        locked = Video.objects.select_for_update().filter(pk=video.pk).only("label", "person_labels").first()
+        of_people = (locked.person_labels or {}) if locked is not None and locked.label == label else {}
+        said = record_review(
+            video=video,
+            reviewer=by,
+            label=label,
+            comment=reason,
+            reading=Reading(role=ReviewRole.ADJUDICATION),
+            people=PeopleAnswer({int(track): one for track, one in of_people.items()}),
         )
+        known = {"label": label, "people": said.people, "people_version": said.people_version}
         row, _ = GoldVideo.objects.update_or_create(
-            video=video, defaults={"label": label, "reason": reason, "set_by": by, "created_at": timezone.now()}
+            video=video, defaults=known | {"reason": reason, "set_by": by, "created_at": timezone.now()}
         )
         audit.record(AuditAction.GOLD_SET, subject=f"video:{video.pk}", by=by, facts={"label": label})
     return row

@@ -24,19 +24,23 @@ from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 
 from detection.errors import Refused
 from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
+from detection.selectors.people import places_of
 from detection.services.ops.audit import record
+from detection.services.reviews import people_text
 from detection.services.reviews.consensus import Answer, settle
+from detection.services.reviews.people import PeopleAnswer, checked
 from detection.services.reviews.reviews import record_review
 
 FORMATS = ("csv", "jsonl")
 VIDEO_COLUMNS = (
     "video_id", "sha256", "original_name", "external_id", "label", "label_source", "reviewers", "disputed", "n_reviews",
     "dataset", "identity", "donor", "method", "model_label", "model_probability", "model_sha256", "labelled_at",
+    "people",
 )  # fmt: skip
 REVIEW_COLUMNS = (
     "review_id", "video_id", "sha256", "original_name", "external_id", "label", "counts", "reviewer", "comment", "role",
     "queue", "seconds", "score_shown", "batch", "undoes", "dataset", "identity", "donor", "method", "model_label",
-    "model_probability", "model_sha256", "labelled_at",
+    "model_probability", "model_sha256", "labelled_at", "people", "people_hold",
 )  # fmt: skip
 
 CHUNK = 500
@@ -87,11 +91,14 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
         .defer("metadata", "current_verdict__people", "current_verdict__model_version__metrics")
         .defer("current_verdict__model_version__trained_on", "current_verdict__model_version__config")
     )
-    for video in videos.iterator(chunk_size=CHUNK):
+    for video, places in _with_places(videos.iterator(chunk_size=CHUNK), "person_labels", "pk"):
         reviews_of = list(video.reviews.all())
         of_dataset: DatasetVideo | None = getattr(video, "dataset_video", None)
         consensus = settle(
-            (Answer(review.reviewer.get_username(), review.label, review.role) for review in reviews_of),
+            (
+                Answer(review.reviewer.get_username(), review.label, review.role, review.people_of(video))
+                for review in reviews_of
+            ),
             dataset_label=of_dataset.label if of_dataset else "",
         )
         last = reviews_of[-1].created_at if reviews_of else of_dataset.created_at if of_dataset else video.updated_at
@@ -106,13 +113,15 @@ def video_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
             **_of_dataset(of_dataset),
             **_of_verdict(video.current_verdict),
             "labelled_at": last.isoformat(),
+            "people": people_text.written(video.person_labels, places),
         }
 
 
 def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Yield every review; the model's verdict is the one of that time.
 
-    `counts` is no for undone answers, rows that undo, checks against known answers, and owners' opinions.
+    `counts` is no for undone answers, rows that undo, checks against known answers, and owners' opinions;
+    `people_hold` is no where the video's people have been found anew since.
     """
     reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
@@ -121,7 +130,8 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
         "video__metadata", "verdict__people", "model_version__metrics", "model_version__trained_on",
         "model_version__config",
     )  # fmt: skip
-    for review in reviews.iterator(chunk_size=CHUNK):
+    for review, places in _with_places(reviews.iterator(chunk_size=CHUNK), "people", "video_id"):
+        people = review.people_of(review.video)
         counts = review.undone is None and not review.undoes_id
         counts = counts and review.role not in (ReviewRole.GOLD, ReviewRole.OPINION)
         yield {
@@ -142,7 +152,22 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
             "model_probability": review.model_probability,
             "model_sha256": review.model_version.sha256 if review.model_version else "",
             "labelled_at": review.created_at.isoformat(),
+            "people": people_text.written(review.people, places if people else {}),
+            "people_hold": "" if not review.people else "yes" if people else "no",
         }
+
+
+def _with_places(rows: Iterable[Any], people: str, video: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield each row with where the people of its video are; one query for a chunk of rows.
+
+    `people` names the column that says something of people, `video` the one with the video's id.
+    """
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK)):
+        wanted = {getattr(row, video) for row in chunk if getattr(row, people)}
+        found = places_of(wanted) if wanted else {}
+        for row in chunk:
+            yield row, found.get(getattr(row, video), {})
 
 
 def _of_video(video: Video) -> dict[str, Any]:
@@ -209,6 +234,7 @@ class _Row:
     sha256: str
     label: str
     comment: str
+    people: tuple[people_text.Said, ...] = ()
 
 
 class _BadRow(Exception):
@@ -255,17 +281,20 @@ def import_labels(*, file: IO[str], reviewer: User, format: str = "csv", dry_run
 
 
 def _record(video_id: UUID, row: _Row, reviewer: User, dry_run: bool) -> bool:
-    """Record one label; return False if this reviewer's last answer is the same."""
+    """Record one label; return False if this reviewer's last answer is the same, of people too."""
     with transaction.atomic():
         # Locked before looking: of two imports at once, the second one sees what the first has recorded.
         video = Video.objects.select_for_update().filter(pk=video_id).first()
         if video is None:
             raise Refused("not_found", "The video was deleted meanwhile.", status=404)
         mine = Review.objects.effective().filter(video=video, reviewer=reviewer).order_by("-created_at", "-id")
-        if mine.values_list("label", flat=True).first() == row.label:
+        last = mine.only("label", "people", "people_version").first()
+        answer = PeopleAnswer(people_text.resolved(video_id, row.people)) if row.people else None
+        label, said = checked(video, row.label, answer) if answer else (row.label, None)
+        if last is not None and last.label == label and (answer is None or last.people_of(video) == said):
             return False
         if not dry_run:
-            record_review(video=video, reviewer=reviewer, label=row.label, comment=row.comment)
+            record_review(video=video, reviewer=reviewer, label=label, comment=row.comment, people=answer)
     return True
 
 
@@ -339,7 +368,12 @@ def _json_rows(file: IO[str]) -> Iterator[tuple[int, Mapping[str, str] | str]]:
 def _understood(line: int, cells: Mapping[str, str]) -> _Row:
     written = cells.get("label", "").strip()
     label = WRITTEN.get(written.lower().replace(" ", "_").replace("-", "_"))
-    if label is None:
+    try:
+        holds = cells.get("people_hold", "").strip().lower() != "no"
+        people = people_text.read(cells.get("people", "")) if holds else ()
+    except ValueError as error:
+        raise _BadRow(str(error)) from error
+    if label is None and (written or not people):
         said = f"not {written[:40]!r}" if written else "and it is empty"
         raise _BadRow(f"The label must be real, fake, no_face or unsure (or 0 for real, 1 for fake), {said}.")
     video_id = None
@@ -350,4 +384,5 @@ def _understood(line: int, cells: Mapping[str, str]) -> _Row:
         raise _BadRow("It names no video: `video_id` is no id, and `sha256` is empty.")
     if not all(char in "0123456789abcdef" for char in sha256):
         sha256 = ""  # no hash, so it fits no video; and no database is asked what it cannot store
-    return _Row(line, video_id, sha256[:64], label.value, cells.get("comment", "").strip())
+    comment = cells.get("comment", "").strip()
+    return _Row(line, video_id, sha256[:64], label.value if label else "", comment, people)

@@ -16,18 +16,24 @@ from django.utils import timezone
 from detection.errors import Refused
 from detection.models import (
     AUDIT_RANKS,
+    AuditAction,
     DatasetVideo,
     Review,
     ReviewBatch,
     ReviewLabel,
     ReviewNext,
     ReviewRole,
+    Verdict,
     VerdictLabel,
     Video,
 )
 from detection.selectors.permissions import may_adjudicate, may_have_opinion, may_review
 from detection.services.jobs import webhook_deliveries
+from detection.services.jobs.left_out import CHANGED, models_own, no_persons
+from detection.services.jobs.verdicts import outcome, without_no_persons
+from detection.services.ops import audit
 from detection.services.reviews.consensus import Answer, Consensus, settle
+from detection.services.reviews.people import PeopleAnswer, checked, repeated
 from detection.services.validation import is_storable
 
 MAX_COMMENT = 2000
@@ -51,19 +57,21 @@ def record_review(
     *,
     video: Video,
     reviewer: AbstractBaseUser | AnonymousUser,
-    label: str,
+    label: str = "",
     comment: str = "",
     reading: Reading | None = None,
+    people: PeopleAnswer | None = None,
 ) -> Review:
-    """Append a review, link it to the current verdict, and update the video's label (see `consensus`).
+    """Append a review, link it to the current verdict, and update the labels of video and people (see `consensus`).
 
-    An owner who may not review records an opinion (`ReviewRole.OPINION`), which changes no label; an adjudicated label
-    is only changed by another adjudication.  The verdict and its `needs_review` stay: a video waits for a person while
-    it needs review and has no label.
+    With `people`, `label` may be empty and follows from them; without, what the reviewer said of people before stays if
+    the label does.  Who is settled to be no person no longer decides the verdict (see `left_out`).  An owner who may
+    not review records an opinion (`ReviewRole.OPINION`), which changes no label; an adjudicated label is only changed
+    by another adjudication.  A video waits for a person while it needs review and has no label.
 
     Raises:
         Refused: `permission_denied` (neither owner nor reviewer, or an adjudication without that right),
-            `invalid_label`, `invalid_comment`, `not_found` (the video was deleted).
+            `invalid_label`, `invalid_comment`, `not_found` (the video was deleted), and as `people.checked`.
     """
     reading = reading or Reading()
     opinion = not may_review(user=reviewer)
@@ -71,7 +79,7 @@ def record_review(
         raise Refused("permission_denied", "Only the owner of a video and reviewers may label it.", status=403)
     if reading.role == ReviewRole.ADJUDICATION and not may_adjudicate(user=reviewer):
         raise Refused("permission_denied", "Only who settles disagreements may settle this one.", status=403)
-    if label not in ReviewLabel.values:
+    if label not in ReviewLabel.values and (label or not (people and people.labels)):
         raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
     if len(comment) > MAX_COMMENT or not is_storable(comment):
         raise Refused("invalid_comment", f"A comment has at most {MAX_COMMENT} characters and no NUL.")
@@ -79,11 +87,19 @@ def record_review(
     with transaction.atomic():
         locked = _locked(video.pk)
         verdict = locked.current_verdict
+        role = ReviewRole.OPINION if opinion else _role(locked, reading, reviewer)
+        said: dict[str, str] | None = None
+        if people is not None:
+            label, said = checked(locked, label, people)
+        elif role not in (ReviewRole.OPINION, ReviewRole.GOLD):
+            said = repeated(locked, reviewer.pk, label)
         review = Review.objects.create(
             id=reading.claim or uuid4(),
             video=locked,
             reviewer_id=reviewer.pk,
             label=label,
+            people=said,
+            people_version=locked.people_version if said else None,
             comment=comment,
             verdict=verdict,
             model_version_id=verdict.model_version_id if verdict else None,
@@ -91,16 +107,16 @@ def record_review(
             score_shown=reading.score_shown,
             seconds=None if seconds is None else max(0.0, min(seconds, MAX_SECONDS)),
             queue=reading.queue,
-            role=ReviewRole.OPINION if opinion else _role(locked, reading, reviewer),
+            role=role,
             batch=reading.batch,
         )
-        now = _mirror(locked)
+        now = _mirror(locked, by=reviewer)
     video.label, video.updated_at = locked.label, now
     return review
 
 
 def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: ReviewBatch | None = None) -> Review:
-    """Append a row that undoes an answer, and update the video's label.
+    """Append a row that undoes an answer, and update the labels of video and people, and who decides its verdict.
 
     With `batch`, as part of reverting a batch whose permissions were checked.
 
@@ -118,7 +134,7 @@ def undo_review(*, review: Review, by: AbstractBaseUser | AnonymousUser, batch: 
         row = Review.objects.create(
             video=locked, reviewer_id=by.pk, undoes=review, role=ReviewRole.UNDO, queue=review.queue, batch=batch
         )
-        _mirror(locked)
+        _mirror(locked, by=by)
     return row
 
 
@@ -131,11 +147,12 @@ def answers_of(video_id: UUID) -> dict[int, Review]:
     return found
 
 
-def consensus_of(video_id: UUID) -> Consensus:
+def consensus_of(video: Video) -> Consensus:
     """Return what a video's answers and its data set make of it now."""
-    rows = _deciding(video_id).values_list("reviewer_id", "label", "role")
-    of_dataset = DatasetVideo.objects.filter(video_id=video_id).values_list("label", flat=True).first()
-    return settle((Answer(*row) for row in rows), dataset_label=of_dataset or "")
+    rows = _deciding(video.pk).only("reviewer_id", "label", "role", "people", "people_version")
+    of_dataset = DatasetVideo.objects.filter(video_id=video.pk).values_list("label", flat=True).first()
+    answers = (Answer(row.reviewer_id, row.label, row.role, row.people_of(video)) for row in rows)
+    return settle(answers, dataset_label=of_dataset or "")
 
 
 def catch_up() -> int:
@@ -151,7 +168,7 @@ def catch_up() -> int:
     for video_id in list(Review.objects.order_by().values_list("video", flat=True).distinct()):
         with transaction.atomic():
             video = Video.objects.select_for_update(of=("self",)).defer("metadata").filter(pk=video_id).first()
-            if video is not None and video.label != consensus_of(video_id).label:
+            if video is not None and video.label != consensus_of(video).label:
                 _mirror(video)
                 changed += 1
     return changed
@@ -162,7 +179,7 @@ def _locked(video_id: Any) -> Video:
     rows = (
         Video.objects.select_for_update(of=("self",))
         .select_related("current_verdict")
-        .defer("current_verdict__people", "metadata")
+        .defer("current_verdict__people", "current_verdict__segments", "metadata")
     )
     locked = rows.filter(pk=video_id).first()
     if locked is None:
@@ -178,23 +195,59 @@ def _role(video: Video, reading: Reading, reviewer: AbstractBaseUser | Anonymous
     """Return how the answer counts; only an adjudication changes an adjudicated label."""
     if reading.role in (ReviewRole.GOLD, ReviewRole.ADJUDICATION) or not may_adjudicate(user=reviewer):
         return reading.role
-    return ReviewRole.ADJUDICATION if consensus_of(video.pk).adjudicated else reading.role
+    return ReviewRole.ADJUDICATION if consensus_of(video).adjudicated else reading.role
 
 
-def _mirror(video: Video) -> datetime:
-    """Store the video's label and who must answer next, from its effective answers; return the time."""
-    before, consensus = _settled(video), consensus_of(video.pk)
-    video.label, video.review_next = consensus.label, _whose_turn(video, consensus)
-    now = timezone.now()
-    Video.objects.filter(pk=video.pk).update(label=video.label, review_next=video.review_next, updated_at=now)
+def _mirror(video: Video, *, by: AbstractBaseUser | AnonymousUser | None = None) -> datetime:
+    """Store what the effective answers make of video and people, and who must answer next; return the time."""
+    before, left_out, consensus = _settled(video), set(no_persons(video.person_labels)), consensus_of(video)
+    video.label, video.person_labels = consensus.label, consensus.people or None
+    verdict, now = video.current_verdict, timezone.now()
+    decided: dict[str, Any] = {}
+    if verdict is not None and without_no_persons(verdict, video.person_labels):
+        verdict.save(update_fields=CHANGED)
+        decided = outcome(verdict)
+        for name, value in decided.items():
+            setattr(video, name, value)
+    video.review_next = _whose_turn(video, consensus)
+    labels = {name: getattr(video, name) for name in ("label", "person_labels", "review_next")}
+    Video.objects.filter(pk=video.pk).update(**labels, **decided, updated_at=now)
     webhook_deliveries.announce_people_say(video_id=video.pk, before=before, after=_settled(video))
+    _record_left_out(video, left_out, by=by)
     return now
 
 
+def _record_left_out(video: Video, before: set[int], *, by: AbstractBaseUser | AnonymousUser | None) -> None:
+    """Write into the audit log who no longer decides the verdict, or does so again."""
+    after, verdict = set(no_persons(video.person_labels)), video.current_verdict
+    for action, tracks in (
+        (AuditAction.PERSON_LEFT_OUT, after - before),
+        (AuditAction.PERSON_COUNTED, before - after),
+    ):
+        if tracks:
+            facts = {
+                "tracks": sorted(tracks),
+                "verdict": verdict.label if verdict else "",
+                "with_everybody": str(models_own(verdict)["label"]) if verdict else "",
+            }
+            user = by if isinstance(by, AbstractBaseUser) else None
+            audit.record(action, subject=f"video:{video.pk}", by=user, facts=facts)
+
+
 def _settled(video: Video) -> str:
-    """The label, where people agree and nobody else is to be asked; else empty."""
-    settled = video.review_next == ReviewNext.NOBODY and video.label != ReviewLabel.UNSURE
-    return video.label if settled else ""
+    """What people say, where they agree and nobody else is to be asked; else empty.
+
+    That is the label; without one, the verdict where it is another than the model's own without those who are no
+    people.
+    """
+    if video.review_next != ReviewNext.NOBODY:
+        return ""
+    return video.label if video.label != ReviewLabel.UNSURE and video.label else _turned(video.current_verdict)
+
+
+def _turned(verdict: Verdict | None) -> str:
+    """The verdict's label if it is another with everybody; else empty."""
+    return verdict.label if verdict is not None and verdict.label != models_own(verdict)["label"] else ""
 
 
 def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
@@ -203,10 +256,13 @@ def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
         return ReviewNext.NOBODY
     if consensus.disputed:
         return ReviewNext.ADJUDICATE
-    if len(consensus.answers) == 1 and consensus.label != ReviewLabel.UNSURE:
+    verdict = video.current_verdict
+    turned = bool(_turned(verdict))
+    if len(consensus.answers) == 1 and (turned or consensus.label != ReviewLabel.UNSURE):
         if consensus.answers[0].role not in (ReviewRole.FIRST, ReviewRole.SHEET):
             return ReviewNext.NOBODY
-        against = consensus.label in VerdictLabel.values and video.verdict_label not in ("", consensus.label)
+        said_by_model = models_own(verdict)["label"] if verdict is not None else ""
+        against = turned or (consensus.label in VerdictLabel.values and said_by_model not in ("", consensus.label))
         drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
         if against or drawn:
             return ReviewNext.SECOND

@@ -32,6 +32,7 @@ from detection.models import (
     Video,
 )
 from detection.services.reviews import gold, rescan
+from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.reviews import Reading, record_review, undo_review
 
 MIXED = "mixed"
@@ -141,7 +142,15 @@ def next_item(
     return None
 
 
-def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = None, comment: str = "") -> Review:
+def answer(
+    *,
+    reviewer: User,
+    token: UUID,
+    label: str = "",
+    seconds: float | None = None,
+    comment: str = "",
+    people: PeopleAnswer | None = None,
+) -> Review:
     """Store the answer and release the claim, in one transaction.
 
     Answering the same claim again returns the stored review: its response was lost.  Raises Refused `claim_lost`
@@ -161,6 +170,7 @@ def answer(*, reviewer: User, token: UUID, label: str, seconds: float | None = N
             reviewer=reviewer,
             label=label,
             comment=comment,
+            people=people,
             # Whoever has answered before, here or from a list, has been told what the model says.
             reading=Reading(role=claim.role, queue=claim.queue, seconds=seconds, score_shown=seen, claim=token),
         )

@@ -79,7 +79,15 @@ window.dfdWorkspaceView = (() => {
     make(
       "section",
       { class: "dfd-person", "data-person": String(found.number), "aria-label": `Person ${found.number}` },
-      many ? make("h3", { text: `Person ${found.number}` }) : null,
+      many
+        ? make(
+            "header",
+            { class: "dfd-person__head" },
+            make("h3", {}, make("button", { type: "button", class: "dfd-ws__choose", "data-choose": String(found.number), title: "Answer for this person", text: `Person ${found.number}` })),
+            found.number < 10 ? make("kbd", { text: String(found.number), "aria-hidden": "true" }) : null,
+            make("span", { class: "dfd-badge dfd-badge--grey", "data-mark": true, hidden: true }),
+          )
+        : null,
       make(
         "ol",
         { class: "dfd-strip" },
@@ -139,7 +147,7 @@ window.dfdWorkspaceView = (() => {
         data.can_rescan ? rescanButton() : null,
       ),
       data.answers.length
-        ? make("ul", { class: "dfd-note" }, ...data.answers.map((said) => make("li", {}, make("strong", { text: `${said.who}: ${named(said.label)}` }), said.comment ? ` ${said.comment}` : "")))
+        ? make("ul", { class: "dfd-note" }, ...data.answers.map((said) => make("li", {}, make("strong", { text: `${said.who}: ${named(said.label)}` }), said.people.length ? ` (${window.dfdPeople.words(said.people)})` : "", said.comment ? ` ${said.comment}` : "")))
         : null,
       make(
         "div",
@@ -161,7 +169,8 @@ window.dfdWorkspaceView = (() => {
     if (!model) return [make("strong", { text: head }), ` The model has no answer. ${back}`];
     return [
       make("strong", { text: head }),
-      ` The model says ${model.label}${model.assessment ? ` (${model.assessment.toLowerCase()})` : ""}, ${model.score} (threshold ${model.threshold})${model.agrees === false ? ": it disagrees" : ""}. `,
+      ` The model says ${model.label}${model.assessment ? ` (${model.assessment.toLowerCase()})` : ""}, ${model.score} (threshold ${model.threshold})${model.agrees === false && !model.without ? ": it disagrees" : ""}. `,
+      model.without ? make("span", { "data-without": true, text: `Without person ${model.without.people.join(" and ")} it is ${model.without.label}, ${model.without.score}${model.agrees === false ? ": it disagrees" : ""}. ` }) : "",
       make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)

@@ -19,6 +19,14 @@ document.addEventListener("DOMContentLoaded", () => {
   let ready = 0;
   let lastFace = null;
   let asking = false; // the video that stands there is being skipped or given up
+  const people = window.dfdPeople.create({
+    stage,
+    line: byId("whom"),
+    changed: (one) => byId("buttons").querySelectorAll("[data-text]").forEach((node) => {
+      node.textContent = one ? node.dataset.ofPerson : node.dataset.text;
+    }),
+    done: (answers) => answer("", answers),
+  });
   const drafts = new Map(); // video id -> comment, as it was when the video was left
   const outbox = []; // answers that are not stored yet, oldest first
   let sending = false;
@@ -57,6 +65,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const given = held();
     keepComment();
     shown = null;
+    people.begin(null);
     ahead = [];
     post("release", { claims: given }).catch(() => {}).finally(advance);
     queueBox.blur();
@@ -81,6 +90,7 @@ document.addEventListener("DOMContentLoaded", () => {
     asking = false;
     appearedAt = performance.now();
     lastFace = null;
+    people.begin(null);
     comment.value = (item && drafts.get(item.video.id)) || "";
     if (!item) {
       stage.replaceChildren(empty());
@@ -89,6 +99,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const section = view.item(item, setup.labels);
     stage.replaceChildren(section);
+    people.begin(item);
     counted = 0;
     shownAt = performance.now();
     lastFace = section.querySelector("[data-face]");
@@ -151,6 +162,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     keepComment();
     shown = null;
+    people.begin(null);
     comment.value = "";
     // The video that was answered is done with: it must not look for long as if it waited for an answer.
     const late = window.setTimeout(() => {
@@ -177,11 +189,12 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   // --- answers ---
-  const answer = (label) => {
+  const answer = (label, of = []) => {
     if (!seen()) return;
     if (!unreachable) fault("");
-    outbox.push({ video: shown.video, name: shown.video.name, body: { claim: shown.claim, video: shown.video.id, label, seconds: clock() / 1000, comment: comment.value } });
-    said.textContent = `Recording: ${label} …`;
+    const body = { claim: shown.claim, video: shown.video.id, label, people: of, people_version: shown.people_version, seconds: clock() / 1000, comment: comment.value };
+    outbox.push({ video: shown.video, name: shown.video.name, body });
+    said.textContent = `Recording: ${label || "each person"} …`;
     send();
     advance();
   };
@@ -204,7 +217,8 @@ document.addEventListener("DOMContentLoaded", () => {
       try {
         const told = await post("answer", body);
         const mine = setup.labels.find((one) => one.value === told.mine).text;
-        said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}`, told.model));
+        const each = told.people.length ? ` (${window.dfdPeople.words(told.people)})` : "";
+        said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}${each}`, told.model));
         if (told.model) said.append(evidence.button(video));
         outbox.shift();
         wait = 500;
@@ -251,6 +265,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const undo = async () => {
+    if (people.back()) return; // an answer for a person that is not sent yet
     await stored();
     if (fetching) await fetching; // asked for before, it does not name what comes back now as held
     try {
@@ -282,15 +297,6 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!box) return;
     box.selectedIndex = Math.max(0, Math.min(box.options.length - 1, box.selectedIndex + direction));
     player().playbackRate = Number(box.value);
-  };
-  const people = (number) => {
-    const found = stage.querySelector(`[data-person="${number}"]`);
-    if (!found) return;
-    stage.querySelectorAll(".is-current").forEach((node) => node.classList.remove("is-current"));
-    found.classList.add("is-current");
-    found.scrollIntoView({ block: "nearest" });
-    lastFace = found.querySelector("[data-face]");
-    lastFace.focus();
   };
   let zoom = 2;
   const magnify = (level) => {
@@ -325,6 +331,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const film = player();
       if (film && face.dataset.seek) window.dfdFilm.seek(film, Number(face.dataset.seek), shown && shown.video.fps);
     }
+    const choice = event.target.closest("button[data-choose]");
+    if (choice) people.choose(Number(choice.dataset.choose));
     const act = event.target.closest("button[data-act]");
     if (act) ({ back: () => step(-1), forward: () => step(1), play, loop, look: rescanButton })[act.dataset.act]();
   });
@@ -338,21 +346,22 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 
   // --- buttons and keys ---
-  const acts = { s: skip, z: undo, g: rescanButton, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1) };
-  for (const label of setup.labels) acts[label.key] = () => answer(label.value);
-  const button = (text, key, tone, symbol) =>
+  const acts = { s: skip, z: undo, g: rescanButton, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1), Escape: () => people.whole() };
+  // For a person as for a video: no key counts before anybody can have seen it.
+  for (const label of setup.labels) acts[label.key] = () => seen() && !people.answer(label) && answer(label.value);
+  const button = (text, key, tone, symbol, ofPerson) =>
     Object.assign(
       view.make(
         "button",
         { type: "button", class: `${tone ? `dfd-label dfd-label--${tone}` : "dfd-button"}`, "aria-keyshortcuts": key },
         ...(symbol ? [view.make("span", { class: "material-symbols-outlined", "aria-hidden": "true", text: symbol })] : []),
-        text,
+        ofPerson ? view.make("span", { "data-text": text, "data-of-person": ofPerson, text }) : text,
         view.make("kbd", { text: key, "aria-hidden": "true" }),
       ),
       { onclick: () => acts[key]() },
     );
   byId("buttons").append(
-    ...setup.labels.map((label) => button(label.text, label.key, label.value, label.symbol)),
+    ...setup.labels.map((label) => button(label.text, label.key, label.value, label.symbol, label.person.text)),
     button("Skip", "s"),
     button("Undo", "z"),
     button("Help", "?"),
@@ -361,7 +370,7 @@ document.addEventListener("DOMContentLoaded", () => {
   comment.addEventListener("keydown", (event) => {
     if (window.dfdKey(event, (key) => key === "Escape" || key === "Enter")) comment.blur();
   });
-  for (let number = 1; number <= 9; number += 1) acts[number] = () => people(number);
+  for (let number = 1; number <= 9; number += 1) acts[number] = () => people.choose(number);
   const moves = { " ": play, ArrowLeft: (event) => step(event.shiftKey ? -10 : -1), ArrowRight: (event) => step(event.shiftKey ? 10 : 1) };
   document.addEventListener("keydown", (event) => {
     if (event.repeat || help.open || lens.open || evidence.isOpen()) return;

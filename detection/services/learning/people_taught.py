@@ -1,0 +1,79 @@
+"""Whose faces of a labelled video teach, and as what.
+
+Where reviewers answered for people by themselves, those teach whom they called real or forged, each as that.  Where
+they only spoke of the video, everybody in a real one is real, and of a fake only the person most present teaches: who
+else is in the picture is not forged.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detection.models import FaceFrame, PersonLabel, ReviewLabel, Split, Video
+
+Faces = tuple[tuple[str, float], ...]
+"""(name of the crop in storage, longer side of the box in pixels), in time order."""
+
+
+@dataclass(frozen=True)
+class PersonFaces:
+    """One person in one segment."""
+
+    track: str
+    faces: Faces
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Sequences that teach, with the label of each."""
+
+    tracks: tuple[Faces, ...]
+    labels: tuple[str, ...]
+
+
+def sequences_of(videos: Sequence[Video]) -> dict[Any, list[PersonFaces]]:
+    """Return each video's people by segment, the most present person first; one query."""
+    wanted = {video.id for video in videos}
+    found: dict[Any, dict[tuple[int, int], list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    rows = FaceFrame.objects.order_by("video_id", "track", "position")
+    for face in rows.values_list("video_id", "track", "segment", "crop", "x1", "y1", "x2", "y2").iterator(
+        chunk_size=2000
+    ):
+        video_id, track, segment, crop, x1, y1, x2, y2 = face
+        if video_id in wanted:
+            found[video_id][track, segment or 0].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+    return {
+        video_id: [PersonFaces(str(track), tuple(faces)) for (track, _), faces in sorted(tracks.items())]
+        for video_id, tracks in found.items()
+    }
+
+
+def taught(sequences: Sequence[PersonFaces], label: str, people: Mapping[str, str], split: str) -> Taught:
+    """Return whose faces teach in a split.
+
+    A holdout is judged as any upload is, by everybody in it.  Validation judges videos, too: of them only who has the
+    video's `label` is kept, since a video's score is that of its most suspicious person.
+    """
+    if split == Split.HOLDOUT:
+        kept = [(one, label) for one in sequences]
+    elif not people:
+        kept = [(one, label) for one in (sequences[:1] if label == ReviewLabel.FAKE else sequences)]
+    else:
+        said = _completed(people, label, {one.track for one in sequences})
+        wanted = (PersonLabel.REAL, PersonLabel.FAKE) if split == Split.TRAIN else (label,)
+        kept = [(one, said[one.track]) for one in sequences if said.get(one.track) in wanted]
+        if not any(own == label for _, own in kept):
+            kept = []
+    return Taught(tuple(one.faces for one, _ in kept), tuple(own for _, own in kept))
+
+
+def _completed(people: Mapping[str, str], label: str, present: set[str]) -> dict[str, str]:
+    """Add what follows for those of whom nothing is said: in a real video they are real, the only one is the forged."""
+    said, rest = dict(people), present - set(people)
+    forged_known = PersonLabel.FAKE in said.values()
+    if label == ReviewLabel.REAL or (len(rest) == 1 and not forged_known):
+        said |= dict.fromkeys(rest, label)
+    return said
