@@ -35,6 +35,7 @@ MEASURE_TASK = "worker.tasks.measure_here"
 EVIDENCE_TASKS = {
     EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
     EvidenceKind.PREVIEW: "worker.tasks.make_preview",
+    EvidenceKind.REPORT: "worker.tasks.make_report",
 }
 BACKGROUND_QUEUE_SIZE = 1000
 REQUEST_ID_HEADER = "dfd_request_id"
@@ -70,7 +71,7 @@ def wake_measuring(*, model_id: UUID) -> bool:
 
 
 def wake_evidence(*, job_id: UUID, kind: str) -> bool:
-    """Tell a worker that heat maps or a preview were requested.  Never raises; the sweeper repeats it."""
+    """Tell a worker that heat maps, a preview or a report were requested.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish_job, EvidenceJob, job_id, EVIDENCE_TASKS[EvidenceKind(kind)]))
 
 

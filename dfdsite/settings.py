@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from dfdsite import brokers, csp, logs, s3
+from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -50,31 +50,14 @@ def _share(name: str, default: float) -> float:
     return value
 
 
-def _private_dir(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
-
-
-def _stored_secret(path: Path) -> str:
-    """The secret key of this installation: made once, readable by its owner only."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    secret = secrets.token_urlsafe(64)
-    with os.fdopen(descriptor, "w") as handle:
-        handle.write(secret)
-    return secret
-
-
 # --- where state lives ---------------------------------------------------------------------------------------------
-VAR_DIR = _private_dir(Path(env.str("DFD_VAR", default=str(BASE_DIR / "var"))).resolve())
+VAR_DIR = private_dir(Path(env.str("DFD_VAR", default=str(BASE_DIR / "var"))).resolve())
 MEDIA_ROOT = str(VAR_DIR / "media")
 STATIC_ROOT = str(VAR_DIR / "static")
 STATIC_URL = "/static/"
 
 DEBUG = env.bool("DFD_DEBUG", default=False)
-SECRET_KEY = env.str("DFD_SECRET_KEY", default="") or _stored_secret(VAR_DIR / "secret_key")
+SECRET_KEY = env.str("DFD_SECRET_KEY", default="") or stored_secret(VAR_DIR / "secret_key")
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("DFD_SECRET_KEY must have at least 32 characters.")
 ALLOWED_HOSTS = env.list("DFD_ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
@@ -187,7 +170,7 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # Uploads above this go to a file while they arrive: the web process never holds one in memory.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1 * 1024 * 1024
-FILE_UPLOAD_TEMP_DIR = str(_private_dir(VAR_DIR / "incoming"))
+FILE_UPLOAD_TEMP_DIR = str(private_dir(VAR_DIR / "incoming"))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 DATA_UPLOAD_MAX_NUMBER_FILES = 4
@@ -221,6 +204,12 @@ DFD_TASK_MEMORY_BYTES = _positive("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=10
 DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
 if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
     raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")
+
+# --- evidence reports ------------------------------------------------------------------------------------------------
+# The private key that reports are signed with; without it one is made at the first report and kept under VAR_DIR.
+DFD_SIGNING_KEY = (*ed25519_keys(env.list("DFD_SIGNING_KEY", default=[]), "DFD_SIGNING_KEY"), "")[0]
+# Public keys of before: reports that they signed stay verifiable.
+DFD_SIGNING_OLD_KEYS = ed25519_keys(env.list("DFD_SIGNING_OLD_KEYS", default=[]), "DFD_SIGNING_OLD_KEYS")
 
 # --- review ----------------------------------------------------------------------------------------------------------
 DFD_REVIEW_LEASE_S = _positive("DFD_REVIEW_LEASE_S", 300)
@@ -305,6 +294,7 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.classify_video": {"queue": "classify"},
     "worker.tasks.make_heatmaps": {"queue": "classify"},
     "worker.tasks.make_preview": {"queue": "extract"},
+    "worker.tasks.make_report": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
     "worker.tasks.retain": {"queue": "maintenance"},
     # Receivers are other people's, and may be slow: nothing that recovers waits behind them.

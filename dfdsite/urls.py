@@ -5,10 +5,12 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from detection.admin.login import login
+from detection.evidence_report.page import verification_page
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("detection.api.urls")),
+    path("verify/", verification_page, name="verify-report"),
     path("admin/review/evidence/", include("detection.admin.review.evidence_calls")),
     path("admin/review/", include("detection.admin.review.workspace")),
     path("admin/review/", include("detection.admin.review.sheet")),

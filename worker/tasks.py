@@ -15,7 +15,7 @@ from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
 from worker.process import runtime
-from worker.stages import attempt, erasure, evidence, perceptual_hashes, webhook_delivery
+from worker.stages import attempt, erasure, evidence, perceptual_hashes, report, webhook_delivery
 from worker.stages.watchdog import TRAIN_LIMIT_S
 
 
@@ -43,6 +43,12 @@ def make_preview(job_id: str) -> None:
     evidence.run(job_id, evidence.make_preview)
 
 
+@shared_task(name="worker.tasks.make_report")
+def make_report(job_id: str) -> None:
+    """Make the evidence report that somebody asked for."""
+    evidence.run(job_id, report.make_report)
+
+
 def _recover_analyses() -> None:
     if sweeper.sweep().more:
         dispatch.wake_sweeper()
@@ -63,6 +69,7 @@ CHORES = (
     Chore("resumable_uploads", resumable.sweep),
     Chore("perceptual_hashes", perceptual_hashes.sweep),
     Chore("erasure", erasure.sweep, budget_s=20.0),
+    Chore("old_reports", evidence_jobs.delete_old_reports),
     Chore("orphan_files", orphan_files.sweep),
     Chore("audit_archive", audit_archive.sweep),
     Chore("local_figures", local_figures.sweep),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -28,6 +29,7 @@ from deepfake_desk_client.answers import (
     Face,
     Refused,
     Report,
+    ReportTimeout,
     Task,
     TaskError,
     Unreachable,
@@ -43,6 +45,7 @@ __all__ = [
     "Face",
     "Refused",
     "Report",
+    "ReportTimeout",
     "Task",
     "TaskError",
     "Unreachable",
@@ -245,6 +248,25 @@ class Client:
         """Read a video (of this task, this video, or with this id), its verdict and its faces."""
         video = self.video(subject.video if isinstance(subject, Task) else subject)
         return Report(video=video, faces=tuple(self.faces(video)))
+
+    def evidence_report(
+        self, subject: Task | Video | Id, *, kind: str = "bundle", timeout_s: float | None = None
+    ) -> bytes:
+        """Return the signed report once it is made, as a zip archive or (`kind="pdf"`) the PDF in it.
+
+        Raises `ReportTimeout` after `timeout_s`.
+        """
+        video = subject.video if isinstance(subject, Task) else _id(subject)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for rounds in itertools.count(1):
+            answer = self._call("GET", f"videos/{video}/report/", params={"kind": kind})
+            if answer.status_code != requests.codes.accepted:
+                return answer.content
+            left = LONGEST_PAUSE_S if until is None else until - time.monotonic()
+            if left <= 0:
+                raise ReportTimeout(f"The report of the video {video} is not made yet.")
+            self._sleep(min(_retry_after(answer, rounds), left))
+        raise AssertionError("not reached")
 
     def download(self, url: str) -> bytes:
         """Read a file whose address the server gave: a face's image, a clip, a thumbnail, the upload itself."""

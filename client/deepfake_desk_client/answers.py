@@ -51,6 +51,10 @@ class WaitTimeout(ClientError):
         super().__init__(f"Task {task.id} is still {task.state} ({task.progress} %).")
 
 
+class ReportTimeout(ClientError):
+    """The signed report was not made in time; ask again later."""
+
+
 # --- what the server answers -----------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from detection.api.views import docs, health, media, resumable, tasks, videos, webhooks
+from detection.api.views import docs, health, media, reports, resumable, tasks, videos, webhooks
 
 app_name = "api"
 urlpatterns = [
@@ -11,6 +11,8 @@ urlpatterns = [
     path("api/v1/videos/<uuid:video_id>/faces/", videos.FacesView.as_view(), name="faces"),
     path("api/v1/videos/<uuid:video_id>/analyze/", videos.AnalyzeView.as_view(), name="analyze"),
     path("api/v1/videos/<uuid:video_id>/reviews/", videos.ReviewsView.as_view(), name="reviews"),
+    path("api/v1/videos/<uuid:video_id>/report/", reports.ReportView.as_view(), name="report"),
+    path("api/v1/signing-keys/", reports.SigningKeysView.as_view(), name="signing-keys"),
     path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
     path(
         "api/v1/videos/<uuid:video_id>/segments/<int:number>/clip",

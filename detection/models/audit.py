@@ -33,6 +33,8 @@ class AuditAction(models.TextChoices):
     RETENTION = "retention", "Removed by the retention policy"
     FORGOTTEN = "forgotten", "Video forgotten"
     ARCHIVED = "archived", "Audit entries archived"
+    REPORT_REQUESTED = "report_requested", "Evidence report requested"
+    REPORT_DOWNLOADED = "report_downloaded", "Evidence report downloaded"
 
 
 class AuditSet(models.QuerySet["AuditEntry"]):

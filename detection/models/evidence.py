@@ -1,4 +1,4 @@
-"""Evidence for reviewers, made on request: heat maps and previews; and the perceptual hashes of near-duplicates."""
+"""Evidence, made on request: heat maps, previews and reports; and the perceptual hashes of near-duplicates."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ class EvidenceKind(models.TextChoices):
 
     HEATMAPS = "heatmaps", "Heat maps"
     PREVIEW = "preview", "Preview"
+    REPORT = "report", "Evidence report"
 
 
 class EvidenceJob(LeasedJob):
     """A request for evidence, claimed under a lease like an analysis; ends as succeeded or failed.
 
-    `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`.  A preview is the video's own.
+    `result` of heat maps: `{"model": sha256, "faces": {FaceFrame id: name in storage}}`; of a report, which is its
+    requester's alone: `{"basis": what it was made from, "bundle", "pdf": names in storage}`.  A preview is the video's.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -40,7 +42,14 @@ class EvidenceJob(LeasedJob):
         ordering = ("-created_at", "-id")
         constraints = [
             models.UniqueConstraint(
-                fields=("video", "kind"), condition=Q(state__in=("queued", "running")), name="evidence_one_open"
+                fields=("video", "kind"),
+                condition=Q(state__in=("queued", "running")) & ~Q(kind="report"),
+                name="evidence_one_open",
+            ),
+            models.UniqueConstraint(
+                fields=("video", "requested_by"),
+                condition=Q(state__in=("queued", "running"), kind="report"),
+                name="evidence_one_open_report",
             ),
             models.CheckConstraint(
                 condition=Q(state__in=("queued", "running"), finished_at__isnull=True)
@@ -52,6 +61,8 @@ class EvidenceJob(LeasedJob):
             models.Index(fields=("video", "kind", "-created_at"), name="evidence_by_video"),
             # the sweeper: open ones only
             models.Index(fields=("state",), name="evidence_open", condition=Q(state__in=("queued", "running"))),
+            # reports that are due to be deleted
+            models.Index(fields=("created_at",), name="evidence_reports", condition=Q(kind="report")),
         ]
 
     def __str__(self) -> str:

@@ -52,7 +52,7 @@ def test_heat_maps_are_told_of_from_the_queue_to_the_pictures(rows: Rows, review
     assert (first["status"], first["state"], first["heatmaps"]) == (200, "queued", {})
     assert first["sentence"] == "Waiting for a worker …"
     EvidenceJob.objects.update(state=State.RUNNING)
-    assert ask(review_client, video, "heatmaps")["sentence"] == "A worker is making them …"
+    assert ask(review_client, video, "heatmaps")["sentence"] == "A worker is at it …"
     assert EvidenceJob.objects.count() == 1
     made(video, EvidenceKind.HEATMAPS)
     last = ask(review_client, video, "heatmaps")

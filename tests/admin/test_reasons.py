@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from detection import wording
 from detection.admin.review import evidence
 from detection.models import Assessment
 from ml.config import Assessment as MlAssessment
@@ -14,8 +15,8 @@ CSS = Path(evidence.__file__).parents[2] / "static" / "detection" / "admin.css"
 
 
 def test_every_reason_has_its_words_and_no_words_are_left_over() -> None:
-    assert set(evidence.REVIEW_REASONS) == set(ReviewReason)
-    assert set(evidence.REJECTIONS) == set(RejectionReason)
+    assert set(wording.REVIEW_REASONS) == set(ReviewReason)
+    assert set(wording.REJECTIONS) == set(RejectionReason)
     assert set(Assessment.values) == set(MlAssessment)
     coloured = set(re.findall(r"\.dfd-box--(\w+)", CSS.read_text()))
     assert coloured == {*RejectionReason, "other"}

@@ -34,6 +34,8 @@ ACCESS: dict[tuple[str, str], tuple[int, ...]] = {
     ("analyze", "post"): (401, 202, 404, 403, 403, 403, 202, 202),
     ("reviews", "get"): SEEN,
     ("reviews", "post"): (401, 201, 404, 201, 201, 403, 403, 201),
+    ("report", "get"): (401, 202, 404, 202, 202, 202, 202, 202),
+    ("signing-keys", "get"): ALL,
     ("video-media", "get"): SEEN,
     ("segment-clip", "get"): SEEN,
     ("face-image", "get"): SEEN,

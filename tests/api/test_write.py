@@ -186,10 +186,11 @@ def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(
 ) -> None:
     video = factory.judged(owner.user)
 
-    def lose(_: Video, **__: Any) -> None:
+    def lose(*_: Video, **__: Any) -> None:
         delete_video(video=Video.objects.get(pk=video.pk))
 
-    for owner_of, check in ((evidence, "_check_has_something_to_show"), (retention_notices, "check_original")):
+    checks = ("_check_has_something_to_show", "check_may_have_report")
+    for owner_of, check in (*((evidence, name) for name in checks), (retention_notices, "check_original")):
         monkeypatch.setattr(owner_of, check, lose)
     with pytest.raises(Refused) as refusal:
         evidence.request(video=video, kind=kind, by=owner.user)

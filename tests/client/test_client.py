@@ -13,8 +13,10 @@ import requests
 from django.contrib.auth.models import User
 
 import deepfake_desk_client
-from deepfake_desk_client import Client, Refused, Unreachable, UploadInterrupted, WaitTimeout
-from detection.models import Review, State, Video
+from deepfake_desk_client import Client, Refused, ReportTimeout, Unreachable, UploadInterrupted, WaitTimeout
+from detection.models import EvidenceJob, Review, State, Video
+from detection.selectors import videos
+from detection.services.jobs import evidence
 from detection.services.uploads import resumable
 from tests.api.conftest import Factory, mp4
 from tests.client.conftest import URL, InProcess, Time, answered
@@ -212,6 +214,22 @@ def test_a_report_names_verdict_and_evidence(desk: Client, owner: User, factory:
         "seen: 20 faces of 2 people",
         "a person is to look at it: experimental_model",
     ]
+
+
+def test_the_signed_report_is_waited_for(desk: Client, owner: User, factory: Factory, clock: Time) -> None:
+    video = factory.judged(owner)
+    with pytest.raises(ReportTimeout, match="not made yet"):
+        desk.evidence_report(video.pk, timeout_s=0)
+
+    def make() -> None:
+        claim = evidence.claim(job_id=EvidenceJob.objects.get().pk)
+        assert claim is not None
+        basis = evidence.report_basis(videos.videos_with_answers(user=owner).get(), owner)
+        evidence.finish_report(claim=claim, basis=basis, bundle=b"a zip", pdf=b"a pdf")
+
+    clock.work += [lambda: None, make]
+    assert desk.evidence_report(desk.video(video.pk)) == b"a zip"
+    assert clock.slept == [2.0, 2.0]
 
 
 def test_lists_follow_their_pages_and_filter(desk: Client, owner: User, factory: Factory) -> None:

@@ -31,8 +31,10 @@ from detection.admin.review.near_duplicates import near_duplicate_context
 from detection.admin.review.rescan import rescan_view
 from detection.admin.review.timeline import timeline_context
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
+from detection.evidence_report.signing import PublicKey, current_key
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, VerdictLabel, Video
 from detection.selectors import blindness
+from detection.selectors.report import REPORTABLE
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
 from detection.services.jobs.left_out import models_own
 from detection.services.reviews.rescan import rescanned
@@ -207,6 +209,8 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         **near_duplicate_context(request, video, blind=blind),
         "gone": [sentence for sentence in (original_sentence(video), pictures_sentence(video)) if sentence],
         "rescanned": video.status == State.NO_FACE and rescanned(video),
+        "can_report": not blind and (verdict is not None or video.status in REPORTABLE),
+        "signing_key": _signing_key(),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
         "blind": blind,
@@ -225,6 +229,14 @@ def _everybody(verdict: Verdict | None) -> dict[str, Any] | None:
         "text": score_texts(own["fake_probability"], verdict.threshold)[0],
         "people": " and ".join(str(track + 1) for track in verdict.left_out or ()),
     }
+
+
+def _signing_key() -> PublicKey | None:
+    """Return the key that reports are signed with, None where it cannot be read."""
+    try:
+        return current_key()
+    except (OSError, ValueError):
+        return None
 
 
 def _verdicts(video: Video) -> QuerySet[Verdict]:

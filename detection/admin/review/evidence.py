@@ -15,26 +15,11 @@ from typing import Any
 from django.urls import reverse
 
 from detection.models import FaceFrame, PersonLabel, SampledFrame, Verdict, Video
+from detection.wording import REJECTIONS, REVIEW_REASONS
 
 MAX_BOXES = 24  # a frame with more is a crowd or an attack; the first are the most probable
 SPARK_HEIGHT = 24  # of a box 100 wide
 NEAR = 0.15  # a score this close to the threshold is coloured as undecided: ml's `uncertain_margin`, held by a test
-
-REVIEW_REASONS = {
-    "near_threshold": "The score is close to the threshold.",
-    "suspect_segment": "One part of the video scores as fake, which chance explains where several are looked at.",
-    "few_faces": "Fewer than ten clear faces were found.",
-    "experimental_model": "The model is experimental: it is not yet good enough to decide alone.",
-    "sensitive_faces": "The faces were found with lowered thresholds.",
-}
-REJECTIONS = {
-    "low_probability": "not sure enough",
-    "too_small": "too small",
-    "outside": "cut off by the frame",
-    "short_track": "in too few frames",
-    "too_many": "one of more than are looked at in a frame",
-    "not_a_face": "a pattern or a drawing",
-}
 
 
 @dataclass(frozen=True)

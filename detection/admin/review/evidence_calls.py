@@ -1,4 +1,4 @@
-"""Calls that request heat maps and previews; the page polls each second until they are made."""
+"""Calls that request heat maps, previews and reports; the page polls each second until they are made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detection.models import EvidenceJob, EvidenceKind, State, Video
 from detection.selectors import videos as selectors
 from detection.services.jobs import evidence
 
-SENTENCES = {State.QUEUED: "Waiting for a worker …", State.RUNNING: "A worker is making them …"}
+SENTENCES = {State.QUEUED: "Waiting for a worker …", State.RUNNING: "A worker is at it …"}
 BY_SUFFIX = {".mp4": "H.264", ".webm": "WebM"}
 
 

@@ -34,6 +34,7 @@ from detection.services.ops import audit
 
 CHUNK_BYTES = 256 * 1024
 MEDIA_TYPES = {kind.suffix: kind.media_type for kind in ALL_KINDS} | {".jpg": "image/jpeg", ".png": "image/png"}
+MEDIA_TYPES |= {".zip": "application/zip", ".pdf": "application/pdf"}
 _ONE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _NO_SCRIPTS = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 

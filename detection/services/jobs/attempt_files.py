@@ -3,7 +3,8 @@
 Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts never collide, and the folder
 that lost is removed whole.
 
-Evidence on demand (`evidence`) lies beside them: `<video.folder>/heatmaps/<token>/` and `/preview/<token>.mp4`.
+Evidence on demand (`evidence`) lies beside them: `<video.folder>/heatmaps/<token>/`, `/reports/<token>/` and
+`/preview/<token>.mp4`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def heatmap_attempts(video_id: UUID) -> list[str]:
     """The folders of all attempts at heat maps that are in storage now."""
     folder = heatmap_folder(video_id)
     return [f"{folder}/{name}" for name in _list(folder)[0]]
+
+
+def report_folder(video_id: UUID) -> str:
+    """The folder in storage of the video's evidence reports."""
+    return f"{Video(id=video_id).folder}/reports"
 
 
 def preview_folder(video_id: UUID) -> str:
@@ -139,23 +145,28 @@ def outdate_evidence(video_id: UUID) -> None:
 
 
 def prune_evidence(video_id: UUID) -> None:
-    """Delete heat maps and previews that no row names and no job writes; call it after the commit."""
-    heatmaps, previews = heatmap_folder(video_id), preview_folder(video_id)
+    """Delete heat maps, previews and reports that no row names and no job writes; call it after the commit."""
+    heatmaps, previews, reports = heatmap_folder(video_id), preview_folder(video_id), report_folder(video_id)
     # The files first: whoever writes one has claimed before, so the rows that are read then know of it.
-    folders, files = _list(heatmaps)[0], _list(previews)[1]
-    if not folders and not files:
+    folders, files, reported = _list(heatmaps)[0], _list(previews)[1], _list(reports)[0]
+    if not folders and not files and not reported:
         return
     jobs = EvidenceJob.objects.filter(video_id=video_id)
     made = jobs.filter(kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED).order_by("-created_at", "-id")
+    ready = jobs.filter(kind=EvidenceKind.REPORT, state=State.SUCCEEDED)
     tokens = [
         *jobs.filter(state=State.RUNNING).values_list("token", flat=True),
         *made.values_list("token", flat=True)[:1],
+        *ready.values_list("token", flat=True),
     ]
     keep = {token.hex for token in tokens if token is not None}
     preview = Video.objects.filter(id=video_id).values_list("preview", flat=True).first()
     for name in folders:
         if name not in keep:
             remove_tree(f"{heatmaps}/{name}")
+    for name in reported:
+        if name not in keep:
+            remove_tree(f"{reports}/{name}")
     for name in files:
         if f"{previews}/{name}" != preview and PurePosixPath(name).stem not in keep:
             default_storage.delete(f"{previews}/{name}")

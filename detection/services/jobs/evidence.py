@@ -1,17 +1,19 @@
-"""Heat maps and previews on demand: asked for, claimed, finished.  As with analyses the database owns the truth.
+"""Heat maps, previews and reports on demand: asked for, claimed, finished.  The database owns the truth.
 
     queued ──claim──> running ──> succeeded (files stored)
       ^                 │  └────> failed    (a sentence: the file is at fault, or the attempts are used up)
       └─ lease expired ─┘
 
 Heat maps hold as long as the model that they are of is the one of the video's verdict and the faces are there; a
-preview holds until the clip is made anew.
+preview holds until the clip is made anew.  A report is its requester's alone, as people may know different things, and
+holds until something that it tells has changed; files of reports go after `REPORTS_KEPT`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,12 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import OPEN_STATES, EvidenceJob, EvidenceKind, FaceFrame, State, Video
-from detection.selectors import blindness, retention_notices
+from detection.models import OPEN_STATES, AuditAction, EvidenceJob, EvidenceKind, FaceFrame, State, Video
+from detection.selectors import blindness, report, retention_notices
 from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
 from detection.services.jobs.leases import JobClaim, JobLeases, lock_video, on_commit
+from detection.services.ops import audit, pending_deletions
 from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
@@ -40,11 +43,14 @@ MAX_OPEN = 50
 """Jobs of one user that may wait at once."""
 BATCH = 200
 NOT_YET = "not_yet"
+REPORTS_KEPT = timedelta(days=7)
+REPORT_RETRIED_AFTER = timedelta(minutes=1)
+"""A report that could not be made is made anew when it is asked for later than this."""
 
 
 @dataclass(frozen=True)
 class EvidenceClaim(JobClaim):
-    """The right to one attempt at heat maps or a preview."""
+    """The right to one attempt at heat maps, a preview or a report."""
 
     video_id: UUID
     kind: str
@@ -60,25 +66,32 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
     """Return the job that makes or has made the evidence, a new one if none holds.
 
     A failed job is retried on request (`again`) or when its inputs have changed.  Raises Refused `not_yet` (heat maps
-    before one's own answer), `nothing_to_show`, `too_many_requests`, `not_found` (the video was deleted meanwhile).
+    or a report before one's own answer, a report before the analysis), `nothing_to_show`, `too_many_requests`,
+    `not_found` (the video was deleted meanwhile).
     """
-    if kind == EvidenceKind.HEATMAPS:
+    jobs = video.evidence_jobs.filter(kind=kind)
+    if kind == EvidenceKind.REPORT:
+        check_may_have_report(video=video, user=by)
+        jobs = jobs.filter(requested_by=by)
+    elif kind == EvidenceKind.HEATMAPS:
         check_may_know(video_id=video.pk, user=by)
         _check_has_something_to_show(video)
     else:
         retention_notices.check_original(video, status=409)
     while True:
-        job = video.evidence_jobs.filter(kind=kind).order_by("-created_at", "-id").first()
+        job = jobs.order_by("-created_at", "-id").first()
         if job is not None:
             if job.state in OPEN_STATES or (job.state == State.SUCCEEDED and holds(job, video)):
                 return job
-            if job.state == State.FAILED and not again and not _is_about_another_verdict(job, video):
+            if job.state == State.FAILED and not again and not _is_worth_another_try(job, video):
                 return job
         try:
             with transaction.atomic():
                 _check_limit(by)
                 job = EvidenceJob.objects.create(video=video, kind=kind, requested_by=by)
                 on_commit(partial(dispatch.wake_evidence, job_id=job.id, kind=kind))
+                if kind == EvidenceKind.REPORT:
+                    audit.record(AuditAction.REPORT_REQUESTED, subject=f"video:{video.pk}", by=by)
         except IntegrityError:  # another request was first: its job is the open one, or it has ended already
             if not Video.objects.filter(id=video.pk).exists():
                 raise Refused("not_found", "There is no such video any more.", status=404) from None
@@ -92,8 +105,20 @@ def check_may_know(*, video_id: UUID, user: AnyUser) -> None:
         raise Refused(NOT_YET, "Heat maps tell what the model thinks: they are shown after your answer.", status=409)
 
 
+def check_may_have_report(*, video: Video, user: AnyUser) -> None:
+    """Raise Refused `not_yet` for a reviewer who must still answer, and before the video was analysed."""
+    if blindness.is_withheld(user, video.pk):
+        raise Refused(
+            NOT_YET, "The report tells what the model and others say: it is yours after your answer.", status=409
+        )
+    if video.status not in report.REPORTABLE and video.current_verdict_id is None:
+        raise Refused(NOT_YET, "There is a report once the video has been analysed.", status=409)
+
+
 def holds(job: EvidenceJob, video: Video) -> bool:
     """Return whether a succeeded job's evidence is still of the video's present faces, model and clip."""
+    if job.kind == EvidenceKind.REPORT:
+        return job.requested_by is not None and job.result.get("basis") == report_basis(video, job.requested_by)
     if job.kind == EvidenceKind.PREVIEW:
         return bool(video.preview)
     verdict = video.current_verdict
@@ -104,6 +129,13 @@ def heatmap_names(video: Video) -> dict[str, str]:
     """Map each face's id to the name of its valid heat map in storage."""
     job = _newest_heatmaps(video.pk)
     return dict(job.result["faces"]) if job is not None and holds(job, video) else {}
+
+
+def report_basis(video: Video, user: User) -> str:
+    """Return a digest of what a report for this user would tell now."""
+    heatmaps = _newest_heatmaps(video.pk)
+    made = str(heatmaps.token) if heatmaps is not None and holds(heatmaps, video) else ""
+    return report.basis(video=video, user=user, heatmaps=made)
 
 
 # --- a worker's side -----------------------------------------------------------------------------------------------
@@ -143,6 +175,27 @@ def finish_preview(*, claim: EvidenceClaim, path: Path) -> None:
             lock_video(claim.video_id)
             _settle(claim, State.SUCCEEDED, last_error="")
             Video.objects.filter(id=claim.video_id).update(preview=stored)
+            _prune_on_commit(claim.video_id)
+
+
+def finish_report(*, claim: EvidenceClaim, basis: str, bundle: bytes, pdf: bytes) -> None:
+    """Store a report in place of its requester's earlier one.  Raises LeaseLost, and then leaves no file."""
+    folder = f"{attempt_files.report_folder(claim.video_id)}/{claim.token.hex}"
+    with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
+        names = {
+            "bundle": default_storage.save(f"{folder}/report.zip", ContentFile(bundle)),
+            "pdf": default_storage.save(f"{folder}/report.pdf", ContentFile(pdf)),
+        }
+        with files.transaction():
+            lock_video(claim.video_id)
+            _settle(claim, State.SUCCEEDED, result={"basis": basis} | names, last_error="")
+            job = EvidenceJob.objects.get(pk=claim.id)
+            EvidenceJob.objects.filter(
+                video=job.video_id,
+                kind=EvidenceKind.REPORT,
+                requested_by=job.requested_by,
+                created_at__lt=job.created_at,
+            ).exclude(state__in=OPEN_STATES).delete()
             _prune_on_commit(claim.video_id)
 
 
@@ -188,6 +241,24 @@ def sweep() -> int:
     return moved
 
 
+def delete_old_reports() -> int:
+    """Delete reports made longer than `REPORTS_KEPT` ago, and those of users who are gone; return how many."""
+    due = EvidenceJob.objects.filter(kind=EvidenceKind.REPORT).exclude(state__in=OPEN_STATES)
+    old = due.filter(created_at__lt=timezone.now() - REPORTS_KEPT).order_by("created_at")
+    count = 0
+    for job in old[:BATCH]:
+        with transaction.atomic():
+            if EvidenceJob.objects.filter(pk=job.pk).exclude(state__in=OPEN_STATES).delete()[0]:
+                pending_deletions.schedule(video_id=job.video_id, paths=report_files([job]), packs=False)
+                count += 1
+    return count
+
+
+def report_files(jobs: Iterable[EvidenceJob]) -> list[str]:
+    """Return the folders in storage of these reports."""
+    return [f"{attempt_files.report_folder(job.video_id)}/{job.token.hex}" for job in jobs if job.token is not None]
+
+
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
@@ -204,12 +275,15 @@ def _check_limit(by: User) -> None:
     if EvidenceJob.objects.filter(requested_by=by, state__in=OPEN_STATES).count() >= MAX_OPEN:
         raise Refused(
             "too_many_requests",
-            f"{MAX_OPEN} of your requests for heat maps and previews are waiting already; try again in a moment.",
+            f"{MAX_OPEN} of your requests for evidence are waiting already; try again in a moment.",
             status=429,
+            headers={"Retry-After": "5"},
         )
 
 
-def _is_about_another_verdict(job: EvidenceJob, video: Video) -> bool:
+def _is_worth_another_try(job: EvidenceJob, video: Video) -> bool:
+    if job.kind == EvidenceKind.REPORT:
+        return job.finished_at is not None and job.finished_at < timezone.now() - REPORT_RETRIED_AFTER
     verdict = video.current_verdict
     return job.kind == EvidenceKind.HEATMAPS and verdict is not None and job.created_at < verdict.created_at
 

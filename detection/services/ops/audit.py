@@ -122,7 +122,12 @@ def _missing(first: int, last: int) -> str:
 
 
 def _digests(entry: AuditEntry) -> list[str]:
-    """Return the hashes that are valid for the entry.
+    """Return the hashes that are valid for the entry."""
+    return [digest(entry, address=spelling) for spelling in _spellings(entry)]
+
+
+def _spellings(entry: AuditEntry) -> set[str | None]:
+    """Return the spellings of the entry's address that may be the hashed one.
 
     Earlier versions hashed an IPv4 address within an IPv6 one as Python spells it, before the database respelt it.
     """
@@ -131,7 +136,16 @@ def _digests(entry: AuditEntry) -> list[str]:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         high, low = divmod(int(address.ipv4_mapped), 1 << 16)
         spellings |= {str(address), f"::ffff:{high:x}:{low:x}", f"::ffff:{address.ipv4_mapped}"}
-    return [digest(entry, address=spelling) for spelling in spellings]
+    return spellings
+
+
+def as_hashed(entry: AuditEntry) -> dict[str, Any]:
+    """Return the entry's values for JSON, with its address spelt as its hash has it."""
+    values = _content(entry) | {"previous": entry.previous, "hash": entry.hash}
+    for spelling in _spellings(entry):
+        if digest(entry, address=spelling) == entry.hash:
+            return values | {"address": spelling}
+    return values
 
 
 def digest(entry: AuditEntry, *, address: str | None = None) -> str:

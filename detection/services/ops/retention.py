@@ -1,7 +1,7 @@
 """The retention policy: delete what is older than DFD_KEEP_*_DAYS, in small transactions, oldest first.
 
-originals  the upload, its clip and preview
-crops      faces, sampled frames, heat maps, thumbnail and hashes; verdict and label stay
+originals  the upload, its clip and preview, and evidence reports
+crops      faces, sampled frames, heat maps, reports, thumbnail and hashes; verdict and label stay
 videos     everything
 
 Never of a video that is being analysed or has evidence being made, nor of a data set's; no crops of a video whose label
@@ -33,6 +33,7 @@ from detection.models import (
     Video,
 )
 from detection.services.jobs.attempt_files import heatmap_attempts
+from detection.services.jobs.evidence import report_files
 from detection.services.jobs.perceptual_hashes import NO_PRINT
 from detection.services.ops import audit, pending_deletions
 from detection.services.reviews.consensus import TEACHING
@@ -122,6 +123,7 @@ def _remove_original(due: QuerySet[Video], video_id: UUID) -> bool:
             file="", clip="", preview="", segments=segments, original_removed_at=timezone.now()
         )
         EvidenceJob.objects.filter(video_id=video_id, kind=EvidenceKind.PREVIEW).delete()
+        names += _drop_reports(video_id)
         pending_deletions.schedule(video_id=video_id, paths=names, packs=False)
     return True
 
@@ -137,6 +139,7 @@ def _remove_crops(due: QuerySet[Video], video_id: UUID) -> bool:
             str(video.thumbnail.name or ""),
             # Each by its attempt's name, never used again: newer ones may lie beside when they are removed once more.
             *heatmap_attempts(video_id),
+            *_drop_reports(video_id),
         ]
         video.faces.all().delete()
         video.sampled_frames.all().delete()
@@ -148,6 +151,14 @@ def _remove_crops(due: QuerySet[Video], video_id: UUID) -> bool:
         )
         pending_deletions.schedule(video_id=video_id, paths=[name for name in names if name], packs=True)
     return True
+
+
+def _drop_reports(video_id: UUID) -> list[str]:
+    """Delete the video's reports, which hold its pictures; return their folders."""
+    jobs = EvidenceJob.objects.filter(video_id=video_id, kind=EvidenceKind.REPORT)
+    folders = report_files(jobs)
+    jobs.delete()
+    return folders
 
 
 def _delete(due: QuerySet[Video], video_id: UUID) -> bool:

@@ -147,5 +147,5 @@ window.dfdEvidence = (() => {
     });
   });
 
-  return { button, isOpen: () => Boolean(box() && box().open), press, preview };
+  return { button, isOpen: () => Boolean(box() && box().open), press, preview, follow };
 })();

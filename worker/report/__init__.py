@@ -1,0 +1,1 @@
+"""Evidence reports for people: the PDF."""
