@@ -1,13 +1,42 @@
-"""Store files first, then the rows that name them, and delete the files if the rows cannot be there."""
+"""Files in storage: read in parts; and stored first, then the rows that name them, and deleted if those cannot be."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+
+
+def open_range(name: str, first: int, count: int) -> Any:
+    """Return the body (`read`, `iter_chunks`, `close`) of `count` bytes of a file in S3, from `first` on.
+
+    None where files are stored elsewhere.  Opening a file there would fetch all of it first.  Raises botocore's
+    ClientError, also where there is no such file.
+    """
+    bucket = getattr(default_storage, "bucket", None)
+    if bucket is None:
+        return None
+    return bucket.Object(name).get(Range=f"bytes={first}-{first + count - 1}")["Body"]
+
+
+def read_range(name: str, first: int, count: int) -> bytes:
+    """Return `count` bytes of a stored file from `first` on, fewer at its end.
+
+    Raises OSError, or what the storage raises.
+    """
+    body = open_range(name, first, count)
+    if body is None:
+        with default_storage.open(name) as handle:
+            handle.seek(first)
+            return bytes(handle.read(count))
+    try:
+        return bytes(body.read())
+    finally:
+        body.close()
 
 
 class StoredFiles:

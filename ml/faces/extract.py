@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from ml.config import FaceConfig, RejectionReason, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
@@ -22,6 +21,7 @@ from ml.faces.view import View, is_dark
 from ml.video.frame import downscale
 from ml.video.frame_source import FrameSource, Progress
 from ml.video.probe import USUAL_FPS, VideoInfo, probe
+from ml.video.ranged_file import VideoFile
 
 MIN_READABLE = 0.95
 """Share of the claimed frames; the last few may be missing in sound files."""
@@ -104,7 +104,7 @@ class Extraction:
 
 
 def extract_faces(
-    path: Path,
+    path: VideoFile,
     *,
     detector: FaceDetector | None = None,
     video: VideoConfig | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector, rejection
@@ -15,11 +14,12 @@ from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
 from ml.video.frame_source import Progress
 from ml.video.probe import USUAL_FPS
+from ml.video.ranged_file import VideoFile
 from ml.video.segments import SegmentStart, choose_segments
 
 
 def extract_video(
-    path: Path,
+    path: VideoFile,
     *,
     detector: FaceDetector | None = None,
     video: VideoConfig | None = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -21,12 +20,13 @@ from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
 from ml.video.orientation import UPRIGHT, orientation_of
 from ml.video.probe import NO_FRAME, check_size, has_decode_order_times, open_container, stream_packets
+from ml.video.ranged_file import VideoFile
 
 __all__ = ["DecodedFrame", "VideoError", "decode"]
 
 
 def decode(
-    path: Path, config: VideoConfig | None = None, *, times: Sequence[int] = (), needed: Container[int] = ()
+    path: VideoFile, config: VideoConfig | None = None, *, times: Sequence[int] = (), needed: Container[int] = ()
 ) -> Iterator[DecodedFrame]:
     """The first `max_frames` frames.  A damaged file yields what was decoded before the damage.
 

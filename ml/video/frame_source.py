@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from ml.config import VideoConfig
 from ml.video.decode import DecodedFrame, decode
 from ml.video.prefetch import prefetch
+from ml.video.ranged_file import VideoFile
 
 Progress = Callable[[float], None]
 MOST_KEPT_BYTES = 96 * 2**20
@@ -31,7 +31,7 @@ class FrameSource:
 
     def __init__(
         self,
-        path: Path,
+        path: VideoFile,
         video: VideoConfig | None = None,
         *,
         times: Sequence[int] = (),

@@ -18,6 +18,7 @@ from av.video.reformatter import Colorspace
 
 from ml.config import VideoConfig
 from ml.video.decode import DecodedFrame, decode
+from ml.video.ranged_file import VideoFile
 
 LONG_SIDE = 1280
 SMALLEST_SIDE = 16
@@ -62,7 +63,7 @@ def encoder() -> tuple[str, str, dict[str, str]]:
     raise PreviewError("This installation of FFmpeg has no encoder whose output browsers play (H.264, VP9 or VP8).")
 
 
-def make_preview(path: Path, folder: Path, config: VideoConfig | None = None) -> Preview:
+def make_preview(path: VideoFile, folder: Path, config: VideoConfig | None = None) -> Preview:
     """Write `folder`/preview.mp4 (or .webm): the frames that can be decoded, at most 150, at their own times.
 
     H.264 as yuv420p, at most 1280 pixels on the longer side, without sound.  Raises ml.video.decode.VideoError when no

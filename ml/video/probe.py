@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from ml.config import VideoConfig
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
+from ml.video.ranged_file import VideoFile
 
 # PyAV's own log callback needs the GIL inside FFmpeg's threads and can deadlock with frame threading (seen within 60
 # files).  FFmpeg's default callback, silenced, cannot: bad files are expected, what matters comes back as VideoError.
@@ -58,15 +59,18 @@ class VideoInfo:
 
 
 @contextmanager
-def open_container(path: Path, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_container(path: VideoFile, config: VideoConfig) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream, checked against the limits.  Raises VideoError."""
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():
         raise VideoError("not_a_video", "There is no file of this name.")
-    if path.stat().st_size == 0:
+    if (path.stat().st_size if isinstance(path, Path) else path.size) == 0:
         raise VideoError("empty_file", "The file is empty.")
     try:
         container = av.open(
-            str(path), mode="r", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}, timeout=(30, 30)
+            str(path) if isinstance(path, Path) else path.open(),
+            mode="r",
+            options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
+            timeout=(30, 30),
         )
     except (FFmpegError, ValueError, UnicodeDecodeError) as error:
         reraise_out_of_memory(error)
@@ -108,10 +112,13 @@ def seek(container: InputContainer, stream: VideoStream, time: int) -> None:
         raise VideoError("corrupt_video", "A later part of the file cannot be reached.") from error
 
 
-def _why_it_does_not_open(path: Path) -> tuple[str, str]:
+def _why_it_does_not_open(path: VideoFile) -> tuple[str, str]:
     """An unfinished recording has a video's first bytes but no index; anything else is not a video."""
-    with path.open("rb") as handle:
-        head = handle.read(16)
+    if isinstance(path, Path):
+        with path.open("rb") as handle:
+            head = handle.read(16)
+    else:
+        head = path.read_at(0, 16)
     riff_video = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     if head[4:8] == b"ftyp" or riff_video or head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u"):
         return (
@@ -184,7 +191,7 @@ class ProbeResult:
         )
 
 
-def probe(path: Path, config: VideoConfig | None = None) -> ProbeResult:
+def probe(path: VideoFile, config: VideoConfig | None = None) -> ProbeResult:
     """Open the file and count its packets, without decoding.  Raises VideoError when it cannot be judged."""
     config = config or VideoConfig()
     with open_container(path, config) as (container, stream):

@@ -7,30 +7,26 @@ large.  A packet between key frames that is far larger than those before it is a
 key frames are sought at even distances.  Of the pictures that are decoded those are taken that look least like what has
 been taken already (farthest-first, Gonzalez 1985), so that each shot has its turn before any has its second, and the
 rest lies over the whole length.  Segments that are left over go to the widest gaps.
+
+A segment may begin between key frames: decoding then begins with the key frame before it.  How much may be decoded for
+that is bounded (`SegmentConfig.preroll_pixels`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Self
 
 import numpy as np
-from av import VideoFrame
-from av.error import FFmpegError
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from ml.config import SegmentConfig, VideoConfig
-from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.frame import DecodedFrame
-from ml.video.orientation import UPRIGHT, orientation_of
 from ml.video.prefetch import parallel_map
-from ml.video.probe import USUAL_FPS, duration_of, open_container, seek, video_packets
+from ml.video.probe import USUAL_FPS, duration_of, open_container
+from ml.video.ranged_file import VideoFile
+from ml.video.single_pictures import Picture, Pictures, SegmentStart, Shape, decode_pictures
 
-MAX_SKIPPED = 600
-"""Packets read after a seek until a key frame comes."""
 REORDERED_S = 0.2
 """By so much a key frame may be shown later than it is decoded."""
 CUT_SHARE = 0.9
@@ -39,70 +35,13 @@ CUT_GROWTH, CUT_WINDOW = 2.0, 12
 """Between key frames a packet is at a cut that is so many times as large as any of as many packets before it."""
 
 
-@dataclass(frozen=True)
-class SegmentStart:
-    """Where a segment begins: `time` in the stream's unit, `start_s` seconds from the first frame on.
-
-    `key`: when the key frame is shown that decoding begins with, None where that is the segment's first frame.
-    """
-
-    time: int
-    start_s: float
-    key: int | None = None
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What the choice goes by: seconds of one segment, of the whole video and of its last segment, and the rest."""
-
-    length: float
-    duration: float
-    rest: float
-    least: float
-    """Seconds that a segment must have."""
-    origin: int
-    unit: float
-    """Seconds."""
-    fps: float
-    frame_pixels: int
-
-    @property
-    def slack(self) -> float:
-        """Seconds by which sums of seconds may be wrong: less than a frame."""
-        return 0.25 / self.fps
-
-    @property
-    def tolerance(self) -> int:
-        """Ticks by which times of frames may be rounded; less than a frame."""
-        return int(min(2.0, self.slack / self.unit))
-
-    def time(self, seconds: float) -> int:
-        return self.origin + round(seconds / self.unit)
-
-    def seconds(self, time: int) -> float:
-        return max(0.0, round((time - self.origin) * self.unit, 4))
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A decoded picture, and the segment that is looked at because of it."""
-
-    start: SegmentStart
-    at: int
-    """When the picture itself is shown."""
-    exact: bool
-    """It lies between key frames."""
-    luma: NDArray[np.float32]
-    """As `DecodedFrame.luma_signature`."""
-
-
 @dataclass
 class _Budget:
     """Pixels that may still be decoded only to reach something."""
 
     pixels: float
 
-    def spend(self, shape: _Shape, seconds: float) -> bool:
+    def spend(self, shape: Shape, seconds: float) -> bool:
         """Whether there is enough for so many seconds of video; then it is taken."""
         wanted = seconds * shape.fps * shape.frame_pixels
         if wanted > self.pixels:
@@ -112,7 +51,7 @@ class _Budget:
 
 
 def choose_segments(
-    path: Path,
+    path: VideoFile,
     video: VideoConfig,
     config: SegmentConfig,
     *,
@@ -136,7 +75,7 @@ def choose_segments(
         least = min(config.min_length_s, length)
         if duration < length + least:
             return []
-        shape = _Shape(
+        shape = Shape(
             length=length,
             duration=duration,
             # In a video that has room for it, a segment is as long as the others.
@@ -153,15 +92,15 @@ def choose_segments(
     budget = _Budget(config.preroll_pixels)
     chosen: list[SegmentStart] = []
     if not whole:
-        pictures = _look(path, video, [(time, False) for time in times], shape, threads)
+        pictures = decode_pictures(path, video, [(time, False) for time in times], shape, threads)
         begin = pictures.pop(0) if pictures else None
         affordable = [(time, True) for time, key in cuts if budget.spend(shape, (time - key) * shape.unit)]
-        pictures += _look(path, video, affordable, shape, threads)
+        pictures += decode_pictures(path, video, affordable, shape, threads)
         candidates = [p for p in pictures if shape.length <= p.start.start_s and _is_picture(p, config)]
 
-        def have_faces(pictures: Sequence[_Picture]) -> list[bool]:
-            def has_face(picture: _Picture) -> bool:
-                with _Pictures(path, video) as opened:
+        def have_faces(pictures: Sequence[Picture]) -> list[bool]:
+            def has_face(picture: Picture) -> bool:
+                with Pictures(path, video) as opened:
                     shown = opened.at(picture.at, exact=picture.exact)
                     return shown is not None and shows_face(shown[1])
 
@@ -171,7 +110,7 @@ def choose_segments(
     return _with_gaps_filled(path, video, chosen, config, shape, budget)
 
 
-def _key_times(stream: VideoStream, config: SegmentConfig, shape: _Shape) -> list[int]:
+def _key_times(stream: VideoStream, config: SegmentConfig, shape: Shape) -> list[int]:
     """Times at which a key frame is sought: the beginning, and at most `config.candidates` others.
 
     Half of them lie evenly over the video.  The others differ in size, at cuts where some are known.
@@ -199,7 +138,7 @@ def _key_times(stream: VideoStream, config: SegmentConfig, shape: _Shape) -> lis
     return [shape.origin, *sorted(chosen)]
 
 
-def _cuts(stream: VideoStream, config: SegmentConfig, shape: _Shape) -> list[tuple[int, int]]:
+def _cuts(stream: VideoStream, config: SegmentConfig, shape: Shape) -> list[tuple[int, int]]:
     """Cuts between key frames: times of packets far larger than those before, each with its key frame's; in time order.
 
     The clearest `config.cut_candidates`; none where the container has no index of all its packets.
@@ -227,131 +166,29 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [(2 * k + 1) * count // (2 * wanted) for k in range(wanted)]
 
 
-def _look(
-    path: Path, video: VideoConfig, times: Sequence[tuple[int, bool]], shape: _Shape, threads: int
-) -> list[_Picture]:
-    """Decode the pictures at these times, (time, `exact`: not only the key frame before it); in time order."""
-
-    def look(share: Sequence[tuple[int, bool]]) -> list[_Picture]:
-        found = []
-        with _Pictures(path, video) as opened:
-            for time, exact in share:
-                decoded = opened.at(time, exact=exact)
-                if decoded is not None:
-                    key, frame = decoded
-                    found.append(_picture(key, frame, shape, exact=exact))
-        return found
-
-    looked = [
-        picture
-        for share in parallel_map(look, [times[k::threads] for k in range(threads)], threads)
-        for picture in share
-    ]
-    return list({picture.at: picture for picture in sorted(looked, key=lambda picture: picture.at)}.values())
-
-
-def _picture(key: int, frame: DecodedFrame, shape: _Shape, *, exact: bool) -> _Picture:
-    """With the segment that begins there, or a little earlier where it would reach beyond the end of the video."""
-    at = key if frame.frame.pts is None else frame.frame.pts
-    latest = shape.time(shape.duration - shape.rest)
-    time = min(at, max(latest, shape.origin))
-    # A segment that was moved back may begin before that key frame; which one that takes is looked up when it is taken.
-    return _Picture(
-        SegmentStart(time, shape.seconds(time), None if time == key else min(key, time)),
-        at,
-        exact,
-        frame.luma_signature(),
-    )
-
-
-class _Pictures:
-    """An open file of which single pictures are decoded."""
-
-    def __init__(self, path: Path, video: VideoConfig) -> None:
-        self._video = video
-        self._opened = open_container(path, video)
-
-    def __enter__(self) -> Self:
-        self._container, self._stream = self._opened.__enter__()
-        self._stream.thread_type = "SLICE"  # a thread for each frame would wait for frames that are not wanted
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._opened.__exit__(None, None, None)
-
-    def at(self, time: int, *, exact: bool = False) -> tuple[int, DecodedFrame] | None:
-        """Decode the key frame at or before `time`, with `exact` the first picture from `time` on.
-
-        Returns when the key frame is shown, and the picture; None where there is none that can be decoded.
-        """
-        stream = self._stream
-        try:
-            seek(self._container, stream, time)
-            key: int | None = None
-            for packet in video_packets(self._container, stream, self._video, most=self._video.max_probe_packets):
-                if key is None:
-                    if not packet.is_keyframe or packet.pts is None:
-                        continue
-                    key = packet.pts
-                    exact = exact and key < time
-                for picture in packet.decode() if exact else [*packet.decode(), *stream.codec_context.decode(None)]:
-                    if not exact or (picture.pts is not None and picture.pts >= time):
-                        return key, self._shown(picture)
-                if not exact:
-                    return None
-        except (FFmpegError, VideoError) as error:
-            if isinstance(error, FFmpegError):
-                reraise_out_of_memory(error)
-        return None
-
-    def _shown(self, picture: VideoFrame) -> DecodedFrame:
-        return DecodedFrame(
-            number=0,
-            timestamp_s=0.0,
-            frame=picture,
-            aspect=self._stream.sample_aspect_ratio,
-            orientation=orientation_of(picture) or UPRIGHT,
-        )
-
-    def key_for(self, time: int) -> tuple[int, int] | None:
-        """Return where a segment can begin that should begin at `time`, and the key frame that decoding begins with.
-
-        Later than asked for only where no key frame comes before.  None where there is none at all.
-        """
-        try:
-            seek(self._container, self._stream, time)
-            for packet in video_packets(self._container, self._stream, self._video, most=MAX_SKIPPED):
-                if packet.is_keyframe and packet.pts is not None:
-                    return max(time, packet.pts), packet.pts
-        except (FFmpegError, VideoError) as error:
-            if isinstance(error, FFmpegError):
-                reraise_out_of_memory(error)
-        return None
-
-
-def _is_picture(picture: _Picture, config: SegmentConfig) -> bool:
+def _is_picture(picture: Picture, config: SegmentConfig) -> bool:
     return bool(picture.luma.mean() >= config.min_brightness and picture.luma.std() >= config.min_contrast)
 
 
 def _farthest_first(
-    begin: _Picture | None,
-    candidates: Sequence[_Picture],
+    begin: Picture | None,
+    candidates: Sequence[Picture],
     config: SegmentConfig,
-    shape: _Shape,
+    shape: Shape,
     *,
-    have_faces: Callable[[Sequence[_Picture]], list[bool]],
+    have_faces: Callable[[Sequence[Picture]], list[bool]],
 ) -> list[SegmentStart]:
     """Take one after another the candidate that differs most from those taken, in looks before in time.
 
     As many as are wanted are looked at together for a face, then as many more as had none.
     """
     wanted = config.max_segments - 1
-    taken: list[_Picture] = [begin] if begin is not None else []
+    taken: list[Picture] = [begin] if begin is not None else []
     with_face: list[SegmentStart] = []
     without: list[SegmentStart] = []
     left = list(candidates)
     while len(with_face) < wanted:
-        batch: list[_Picture] = []
+        batch: list[Picture] = []
         while len(batch) < wanted - len(with_face):
             left = [c for c in left if all(abs(c.start.start_s - t.start.start_s) >= shape.length for t in taken)]
             if not left:
@@ -366,7 +203,7 @@ def _farthest_first(
     return sorted(with_face or without[:wanted], key=lambda start: start.start_s)
 
 
-def _distance(a: _Picture, b: _Picture, config: SegmentConfig, duration: float) -> float:
+def _distance(a: Picture, b: Picture, config: SegmentConfig, duration: float) -> float:
     """How much they differ: in looks, where 1 is a cut, and in time, where 1 is the whole video."""
     apart = abs(a.start.start_s - b.start.start_s) / duration
     if a.luma.shape != b.luma.shape:
@@ -375,15 +212,15 @@ def _distance(a: _Picture, b: _Picture, config: SegmentConfig, duration: float) 
 
 
 def _with_gaps_filled(
-    path: Path,
+    path: VideoFile,
     video: VideoConfig,
     chosen: Sequence[SegmentStart],
     config: SegmentConfig,
-    shape: _Shape,
+    shape: Shape,
     budget: _Budget,
 ) -> list[SegmentStart]:
     """The chosen starts, and as many more as are wanted, one after another in the widest gap."""
-    with _Pictures(path, video) as opened:
+    with Pictures(path, video) as opened:
 
         def reach(seconds: float, until: float) -> SegmentStart | None:
             """Begin there, as far as that can be reached and leaves something before `until`."""

@@ -18,6 +18,7 @@ from ml.config import VideoConfig
 from ml.video.decode import decode
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.probe import MOST_REORDERED, VideoInfo, has_decode_order_times, open_container, video_packets
+from ml.video.ranged_file import VideoFile
 
 IN_MP4 = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 _VP8_SHOWN = 0x10
@@ -31,7 +32,7 @@ def clip_suffix(info: VideoInfo) -> str:
     return ".webm" if info.codec == "vp8" else ".mkv"
 
 
-def trim(path: Path, out: Path, config: VideoConfig | None = None) -> None:
+def trim(path: VideoFile, out: Path, config: VideoConfig | None = None) -> None:
     """Copy the packets of the first `max_frames` frames into `out` (container by its suffix); nothing is encoded again.
 
     Where one of these frames is made from later ones, those are copied too: a few frames more at the end.  Sound is
@@ -64,7 +65,7 @@ class _Packet:
     shown: bool
 
 
-def _copy(path: Path, out: Path, times: list[tuple[int, int] | None], config: VideoConfig) -> int:
+def _copy(path: VideoFile, out: Path, times: list[tuple[int, int] | None], config: VideoConfig) -> int:
     """Write the packets that have a (presentation, decoding) time; returns how many."""
     options = {"movflags": "+faststart"} if out.suffix == ".mp4" else {}
     written = 0
@@ -80,7 +81,7 @@ def _copy(path: Path, out: Path, times: list[tuple[int, int] | None], config: Vi
     return written
 
 
-def _times(path: Path, config: VideoConfig, *, preroll: bool) -> list[tuple[int, int] | None]:
+def _times(path: VideoFile, config: VideoConfig, *, preroll: bool) -> list[tuple[int, int] | None]:
     """For each packet in order its (presentation, decoding) time in the clip, None for one that is left out.
 
     Matroska gives the first packets no decoding time, raw streams give none at all, so all are made anew: the n-th
@@ -111,7 +112,7 @@ def _times(path: Path, config: VideoConfig, *, preroll: bool) -> list[tuple[int,
     return _with_decoding_times(packets, shown, preroll=preroll)
 
 
-def _shown_by_decoding(path: Path, config: VideoConfig, unit: float) -> dict[int, int]:
+def _shown_by_decoding(path: VideoFile, config: VideoConfig, unit: float) -> dict[int, int]:
     """Packet -> when its picture is shown, in `unit` s, for files whose packets do not say so truly."""
     frames = decode(path, replace(config, max_frames=config.max_frames + MOST_REORDERED))
     at = {frame.packet: (frame.number, round(frame.timestamp_s / unit)) for frame in frames if frame.packet is not None}

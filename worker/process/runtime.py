@@ -40,6 +40,7 @@ from detection.services.jobs.results import (
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
+from detection.services.stored_files import read_range
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.images import encode, read_crop
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from ml.faces.detector import FaceDetector
     from ml.faces.extract import Extraction
     from ml.model.inference import Classifier, TrackScore
+    from ml.video.ranged_file import VideoFile
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,7 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     from ml.config import SegmentConfig, VideoConfig
     from ml.faces.extract_video import extract_video
     from ml.video.decode import VideoError
+    from ml.video.ranged_file import check_fetched
 
     limits = VideoConfig(
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
@@ -82,7 +85,7 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     # A data set's label is its video's, not known to hold in each part of it.
     segments = SegmentConfig(max_segments=1 if of_dataset else int(settings.DFD_MAX_SEGMENTS))
     budget = file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s)
-    with budget, work_folder() as folder, local_file(name, folder) as path:
+    with budget, work_folder() as folder, stored_file(name, folder) as path:
         try:
             # The last few percent are for storing what was found.
             extraction = extract_video(
@@ -94,9 +97,11 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
                 progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
             )
         except VideoError as error:
+            check_fetched(path)
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
         clips = trimmed(path, folder, extraction, limits)
+        check_fetched(path)
         result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started)
         heartbeat(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
@@ -124,7 +129,7 @@ def detector(sensitive: bool = False) -> FaceDetector:
     return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
 
 
-def trimmed(path: Path, folder: Path, extraction: Extraction, limits: object) -> list[Path | None]:
+def trimmed(path: VideoFile, folder: Path, extraction: Extraction, limits: object) -> list[Path | None]:
     """Each segment by packet copy, or None where the packets cannot be copied: the faces are what counts."""
     from ml.config import VideoConfig
     from ml.video.decode import VideoError
@@ -386,17 +391,20 @@ def work_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def local_file(name: str, folder: Path) -> Iterator[Path]:
-    """The stored file under a local path: itself where storage is a disk, else a copy in `folder`.
+def stored_file(name: str, folder: Path) -> Iterator[VideoFile]:
+    """The stored file: its path where storage is a disk, else one of which only what is asked for is fetched.
 
     Raises FileNotFoundError when storage does not have it: that is not the file's fault.
     """
+    from ml.video.ranged_file import RangedFile
+
     if not default_storage.exists(name):
         raise FileNotFoundError(f"storage has no {name}")
     try:
         path = Path(default_storage.path(name))
     except NotImplementedError:
-        path = folder / f"original{Path(name).suffix}"
-        with default_storage.open(name) as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target, 1024 * 1024)
-    yield path
+        cache = folder / f"original{Path(name).suffix}"
+        with RangedFile(default_storage.size(name), partial(read_range, name), cache) as file:
+            yield file
+    else:
+        yield path

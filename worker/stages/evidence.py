@@ -57,6 +57,7 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     from ml.config import VideoConfig
     from ml.video.decode import VideoError
     from ml.video.preview import PreviewError, make_preview
+    from ml.video.ranged_file import check_fetched
 
     limits = VideoConfig(
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
@@ -65,13 +66,15 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     with (
         file_budget(partial(abort_stuck, claim, evidence), heartbeat.lost_for_s),
         runtime.work_folder() as folder,
-        runtime.local_file(str((video.clip or video.file).name), folder) as path,
+        runtime.stored_file(str((video.clip or video.file).name), folder) as path,
     ):
         try:
             preview = make_preview(path, folder, limits)
         except VideoError as error:
+            check_fetched(path)
             raise BadInput(error.code, error.detail) from error
         except PreviewError as error:
             raise NotNow(str(error)) from error
+        check_fetched(path)
         heartbeat(95)
         evidence.finish_preview(claim=claim, path=preview.path)

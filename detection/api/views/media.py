@@ -31,6 +31,7 @@ from detection.selectors import retention_notices, videos
 from detection.selectors.segments import segments_of
 from detection.services.jobs import evidence
 from detection.services.ops import audit
+from detection.services.stored_files import open_range
 
 CHUNK_BYTES = 256 * 1024
 MEDIA_TYPES = {kind.suffix: kind.media_type for kind in ALL_KINDS} | {".jpg": "image/jpeg", ".png": "image/png"}
@@ -87,9 +88,8 @@ class Pieces:
     def __init__(self, name: str, span: Span) -> None:
         self._body: Any = None
         try:
-            if hasattr(default_storage, "bucket"):  # S3: opening would fetch the whole object first
-                part = default_storage.bucket.Object(name).get(Range=f"bytes={span.start}-{span.end}")
-                self._body = part["Body"]
+            self._body = open_range(name, span.start, span.length)
+            if self._body is not None:
                 self._pieces: Iterator[bytes] = self._body.iter_chunks(CHUNK_BYTES)
             else:
                 self._body = default_storage.open(name)
