@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from detection.api.views import media
 from detection.models import Review, ReviewClaim, ReviewRole, SampledFrame, Video
+from detection.services import stored_files
 from tests.api.conftest import JPEG, PNG, Caller, Factory
 
 pytestmark = pytest.mark.django_db
@@ -217,9 +218,9 @@ def test_from_s3_only_the_part_that_is_asked_for_is_fetched(
         def chunks(self, part: bytes) -> Iterator[bytes]:
             yield part
 
-    monkeypatch.setattr(
-        media, "default_storage", SimpleNamespace(bucket=SimpleNamespace(Object=Object), size=lambda name: len(CONTENT))
-    )
+    storage = SimpleNamespace(bucket=SimpleNamespace(Object=Object), size=lambda name: len(CONTENT))
+    for module in (media, stored_files):
+        monkeypatch.setattr(module, "default_storage", storage)
     assert body(owner.get(path, headers={"Range": "bytes=10-19"})) == CONTENT[10:20]
     assert asked == ["bytes=10-19"]
 

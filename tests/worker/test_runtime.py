@@ -193,6 +193,9 @@ class RemoteStorage(Storage):
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
         return self._disk.listdir(path)
 
+    def size(self, name: str) -> int:
+        return self._disk.size(name)
+
 
 def test_it_works_on_a_storage_that_has_no_local_paths(tmp_path: Path, settings: Any) -> None:
     settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": f"{__name__}.RemoteStorage"}}
