@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector, rejection
@@ -17,6 +19,31 @@ from ml.video.probe import USUAL_FPS
 from ml.video.ranged_file import VideoFile
 from ml.video.segments import SegmentStart, choose_segments
 
+THOROUGH_FROM = 0.8
+"""Share of the progress over the later segments at which they are searched thoroughly, should nobody be found."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of one segment: nothing but that it cannot be read where `extraction` is None.
+
+    With the first one, which further segments were chosen, and the seconds that took.
+    """
+
+    extraction: Extraction | None
+    starts: tuple[SegmentStart, ...] = ()
+    choosing_s: float = 0.0
+
+
+class KeptParts(Protocol):
+    """Parts that an attempt at the same video has finished, by name, for the next attempt to go on from."""
+
+    def get(self, name: str) -> Part | None:
+        """Return what was put, if it is still there."""
+
+    def put(self, name: str, part: Part) -> None:
+        """Keep it."""
+
 
 def extract_video(
     path: VideoFile,
@@ -26,24 +53,69 @@ def extract_video(
     faces: FaceConfig | None = None,
     segments: SegmentConfig | None = None,
     progress: Progress | None = None,
+    kept: KeptParts | None = None,
 ) -> Extraction:
     """Find the people of a video in up to `SegmentConfig.max_segments` segments, ten faces each in every segment.
 
     A video of one segment gets and costs what `extract_faces` gives.  Frame numbers of later segments are those that
-    the mean frame rate says.  A later segment that cannot be read is left out.  Raises
-    ml.video.errors.VideoError for a file that cannot be judged; `progress`: see `extract_faces`.
+    the mean frame rate says.  A later segment that cannot be read is left out.  What is in `kept` is not done again,
+    and each segment of a longer video is put there when it is done.  Raises ml.video.errors.VideoError for a file that
+    cannot be judged; `progress`: see `extract_faces`.
     """
     video, config, segments = video or VideoConfig(), faces or FaceConfig(), segments or SegmentConfig()
     detector = detector or FaceDetector(config=config)
     report = progress or (lambda _: None)
     share = 1 / segments.max_segments  # until it is known how many there are
 
-    def part(done: int, of: int) -> Progress:
-        return lambda x: report(share + (1 - share) * (done + x) / of)
+    begun = kept.get("first") if kept is not None else None
+    if begun is None or begun.extraction is None:
+        begun = _begun(path, detector, video, config, segments, lambda x: report(share * x))
+        if kept is not None and begun.starts:
+            kept.put("first", begun)
+    first, starts = begun.extraction, begun.starts
+    assert first is not None
+    parts = [first]
+    # Who is not seen upright is sought only where nobody else is: the other views cost several times as much.
+    for thorough in (False, True):
+        if thorough and any(found.tracks for found in parts):
+            break
+        parts = [first]
+        for done, start in enumerate(starts):
+            name = f"{done + 1:02}{'-thorough' if thorough else ''}"
+            part = kept.get(name) if kept is not None else None
+            if part is None:
+                low = share + (1 - share) * (THOROUGH_FROM if thorough else 0.0)
+                each = (1 - share) * (1 - THOROUGH_FROM if thorough else THOROUGH_FROM) / len(starts)
+                part = _part(
+                    path,
+                    detector,
+                    replace(video, start=start.time, key=start.key),
+                    config,
+                    partial(_report_within, report, low + done * each, each),
+                    thorough=thorough,
+                )
+                if kept is not None:
+                    kept.put(name, part)
+            if part.extraction is not None:
+                parts.append(_moved(part.extraction, start, segment=len(parts)))
+    report(1.0)
+    if len(parts) == 1:
+        return first
+    return _merged(parts, begun.choosing_s, config)
 
-    first = extract_faces(path, detector=detector, video=video, faces=config, progress=lambda x: report(share * x))
+
+def _begun(
+    path: VideoFile,
+    detector: FaceDetector,
+    video: VideoConfig,
+    config: FaceConfig,
+    segments: SegmentConfig,
+    progress: Progress,
+) -> Part:
+    """The first segment, and where the others begin."""
+    first = extract_faces(path, detector=detector, video=video, faces=config, progress=progress)
     started = time.perf_counter()
-    starts = []
+    starts: list[SegmentStart] = []
     if first.frames_decoded >= video.max_frames:
         starts = choose_segments(
             path,
@@ -52,30 +124,29 @@ def extract_video(
             shows_face=lambda frame: _shows_face(frame, detector, config),
             threads=detector.threads,
         )
-    choosing = time.perf_counter() - started
-    parts = [first]
-    # Who is not seen upright is sought only where nobody else is: the other views cost several times as much.
-    for thorough in (False, True):
-        if thorough and any(found.tracks for found in parts):
-            break
-        parts = [first]
-        for done, start in enumerate(starts):
-            try:
-                found = extract_faces(
-                    path,
-                    detector=detector,
-                    video=replace(video, start=start.time, key=start.key),
-                    faces=config,
-                    progress=part(done + thorough * len(starts), 2 * len(starts)),
-                    other_views=thorough,
-                )
-            except VideoError:
-                continue  # damaged there: what could be read counts
-            parts.append(_moved(found, start, segment=len(parts)))
-    report(1.0)
-    if len(parts) == 1:
-        return first
-    return _merged(parts, choosing, config)
+    return Part(first, tuple(starts), time.perf_counter() - started)
+
+
+def _part(
+    path: VideoFile,
+    detector: FaceDetector,
+    video: VideoConfig,
+    config: FaceConfig,
+    progress: Progress,
+    *,
+    thorough: bool,
+) -> Part:
+    """A later segment; one that is damaged is not there, for what could be read counts."""
+    try:
+        return Part(
+            extract_faces(path, detector=detector, video=video, faces=config, progress=progress, other_views=thorough)
+        )
+    except VideoError:
+        return Part(None)
+
+
+def _report_within(report: Progress, low: float, length: float, done: float) -> None:
+    report(low + length * done)
 
 
 def _shows_face(frame: DecodedFrame, detector: FaceDetector, config: FaceConfig) -> bool:

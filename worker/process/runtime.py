@@ -76,6 +76,7 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     from ml.faces.extract_video import extract_video
     from ml.video.decode import VideoError
     from ml.video.ranged_file import check_fetched
+    from worker.stages.kept_segments import KeptSegments
 
     limits = VideoConfig(
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
@@ -95,6 +96,7 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
                 faces=_face_config(claim.sensitive),
                 segments=segments,
                 progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
+                kept=KeptSegments(claim),
             )
         except VideoError as error:
             check_fetched(path)

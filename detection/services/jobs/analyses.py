@@ -59,6 +59,8 @@ class AnalysisClaim(JobClaim):
     stage: str
     sensitive: bool = False
     """Whether faces are to be looked for with lower thresholds."""
+    progress: int = 0
+    """How far an attempt before this one came."""
 
 
 _leases = JobLeases(Analysis)
@@ -337,7 +339,7 @@ def _stage_after_extraction() -> Stage:
 
 
 def _claim_of(row: Analysis, token: UUID) -> AnalysisClaim:
-    return AnalysisClaim(row.id, token, row.attempts, row.video_id, row.stage, row.sensitive)
+    return AnalysisClaim(row.id, token, row.attempts, row.video_id, row.stage, row.sensitive, row.progress)
 
 
 def _is_of_dataset(video_id: UUID) -> bool:

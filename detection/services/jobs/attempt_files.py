@@ -3,6 +3,9 @@
 Each attempt writes into its own folder, `<video.folder>/<token>/`, so that two attempts never collide, and the folder
 that lost is removed whole.
 
+What an attempt at a long video has finished of it lies in `<video.folder>/unfinished/<analysis>/` until the analysis
+leaves the stage, so that the next attempt goes on from there.
+
 Evidence on demand (`evidence`) lies beside them: `<video.folder>/heatmaps/<token>/`, `/reports/<token>/` and
 `/preview/<token>.mp4`.
 """
@@ -18,7 +21,17 @@ from django.conf import settings
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 
-from detection.models import OPEN_STATES, Analysis, EvidenceJob, EvidenceKind, FaceFrame, SampledFrame, State, Video
+from detection.models import (
+    OPEN_STATES,
+    Analysis,
+    EvidenceJob,
+    EvidenceKind,
+    FaceFrame,
+    SampledFrame,
+    Stage,
+    State,
+    Video,
+)
 from detection.services.jobs.results import ExtractionResult
 
 THUMBNAIL = "thumbnail.jpg"
@@ -53,6 +66,26 @@ def report_folder(video_id: UUID) -> str:
 def preview_folder(video_id: UUID) -> str:
     """The folder in storage of the video's previews."""
     return f"{Video(id=video_id).folder}/preview"
+
+
+def keep_part(*, video_id: UUID, analysis_id: UUID, name: str, data: bytes) -> None:
+    """Store what an attempt has finished, for the next one."""
+    path = f"{_unfinished_folder(video_id)}/{analysis_id.hex}/{name}"
+    default_storage.delete(path)  # one that cannot be read
+    default_storage.save(path, ContentFile(data))
+
+
+def kept_part(*, video_id: UUID, analysis_id: UUID, name: str) -> bytes | None:
+    """Return what an earlier attempt has stored; None without it."""
+    path = f"{_unfinished_folder(video_id)}/{analysis_id.hex}/{name}"
+    if not default_storage.exists(path):
+        return None
+    with default_storage.open(path) as file:
+        return bytes(file.read())
+
+
+def _unfinished_folder(video_id: UUID) -> str:
+    return f"{Video(id=video_id).folder}/unfinished"
 
 
 def store(
@@ -115,7 +148,10 @@ def prune(video_id: UUID) -> None:
     folder = Video(id=video_id).folder
     # Folders, then claims, then rows: whoever has a folder had claimed before, and who gives up the claim by
     # succeeding names the folder in the same transaction.
-    folders = [name for name in _list(folder)[0] if _is_attempt(name)]
+    found = _list(folder)[0]
+    folders = [name for name in found if _is_attempt(name)]
+    if "unfinished" in found:
+        _prune_unfinished(video_id)
     running = Analysis.objects.filter(video_id=video_id, state=State.RUNNING).values_list("token", flat=True)
     keep = {token.hex for token in running if token is not None}
     # The retention policy may have removed either.
@@ -129,6 +165,17 @@ def prune(video_id: UUID) -> None:
         if name not in keep:
             remove_tree(f"{folder}/{name}")
     prune_evidence(video_id)
+
+
+def _prune_unfinished(video_id: UUID) -> None:
+    extracting = Analysis.objects.filter(video_id=video_id, state__in=OPEN_STATES, stage=Stage.EXTRACT)
+    keep = {pk.hex for pk in extracting.values_list("pk", flat=True)}
+    folder = _unfinished_folder(video_id)
+    for name in _list(folder)[0]:
+        if name not in keep:
+            remove_tree(f"{folder}/{name}")
+    if not keep:
+        remove_tree(folder)
 
 
 def outdate_evidence(video_id: UUID) -> None:
