@@ -17,7 +17,8 @@ from ml.video.frame import DecodedFrame
 from ml.video.frame_source import Progress
 from ml.video.probe import USUAL_FPS
 from ml.video.ranged_file import VideoFile
-from ml.video.segments import SegmentStart, choose_segments
+from ml.video.segments import choose_segments
+from ml.video.single_pictures import SegmentStart
 
 THOROUGH_FROM = 0.8
 """Share of the progress over the later segments at which they are searched thoroughly, should nobody be found."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from celery.signals import worker_process_init
 
+from ml.video.ranged_file import VideoFile
 from tests.worker.misbehaving import hang_in_c
 from worker.app import app
 
@@ -57,7 +58,8 @@ def poison_the_decoder() -> None:
 
     real = extract.extract_faces
 
-    def extract_faces(path: Path, **options: Any) -> Any:
+    def extract_faces(path: VideoFile, **options: Any) -> Any:
+        assert isinstance(path, Path)  # these workers' storage is a disk
         swallow(path)
         return real(path, **options)
 

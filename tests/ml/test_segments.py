@@ -21,7 +21,8 @@ from ml.video.decode import decode
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
 from ml.video.probe import probe
-from ml.video.segments import SegmentStart, choose_segments
+from ml.video.segments import choose_segments
+from ml.video.single_pictures import SegmentStart
 from ml.video.trim import trim
 from tests.ml.clips import faces_of, write_clip
 

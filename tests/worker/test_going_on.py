@@ -15,6 +15,7 @@ from detection.models import Analysis, FolderCheck, Stage, State, Video
 from detection.services.jobs import analyses, attempt_files
 from ml.faces import extract_video as extracting
 from ml.faces.extract import Extraction
+from ml.video.single_pictures import SegmentStart
 from tests.worker.test_runtime import register, upload
 from tests.worker.test_segments import long_video
 from worker import tasks
@@ -133,7 +134,7 @@ def test_a_part_that_was_not_written_to_its_end_is_made_again(long_video: bytes,
     from ml.faces.extract import extract_faces
 
     found = extract_faces(path, detector=runtime.detector(), other_views=False)
-    part = extracting.Part(found, (extracting.SegmentStart(5, 0.5, 2),), 0.25)
+    part = extracting.Part(found, (SegmentStart(5, 0.5, 2),), 0.25)
     data = kept_segments.bytes_of(part)
     again = kept_segments.part_of(data)
     assert again is not None

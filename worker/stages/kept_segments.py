@@ -19,7 +19,7 @@ from ml.faces.detector import RejectedBox
 from ml.faces.extract import Extraction, Face, SampledFrame, Segment, Track
 from ml.faces.extract_video import Part
 from ml.video.probe import VideoInfo
-from ml.video.segments import SegmentStart
+from ml.video.single_pictures import SegmentStart
 
 log = structlog.get_logger(__name__)
 
