@@ -13,7 +13,7 @@ from ml.config import ModelConfig, SegmentConfig, VideoConfig
 from ml.model.inference import Classifier, Crop, TrackScore
 from ml.model.weights import WeightsInfo
 from ml.video.decode import decode
-from tests.ml.clips import DEMO, write_clip
+from tests.ml.clips import DEMO, Picture, write_clip
 
 EVERYTHING = VideoConfig(max_frames=10_000)
 
@@ -27,6 +27,10 @@ class Certain(Classifier):
 
     def score(self, sequences: Sequence[Sequence[Crop]], *, batch_frames: int = 64) -> list[TrackScore]:
         return [TrackScore(self.probability, (self.probability,) * len(crops)) for crops in sequences]
+
+
+def plain(level: int) -> Picture:
+    return lambda _: np.full((96, 128, 3), level, np.uint8)
 
 
 def test_clips_of_all_kinds_are_joined_without_loss(tmp_path: Path) -> None:
@@ -47,8 +51,7 @@ def test_clips_of_all_kinds_are_joined_without_loss(tmp_path: Path) -> None:
 def test_each_long_video_is_of_different_clips_in_another_order(tmp_path: Path) -> None:
     clips = []
     for k in range(5):
-        grey = np.full((96, 128, 3), 40 * k, np.uint8)
-        raw = write_clip(tmp_path / f"raw{k}.mp4", frames=3, picture=lambda _, grey=grey: grey)
+        raw = write_clip(tmp_path / f"raw{k}.mp4", frames=3, picture=plain(40 * k))
         clips.append(normalise(raw, tmp_path / f"{k}.mp4"))
     orders = [
         [round(float(frame.rgb().mean()) / 40) for frame in list(decode(path))[::3]]

@@ -14,7 +14,7 @@ from detection import dispatch
 from detection.models import Analysis, FolderCheck, Stage, State, Video
 from detection.services.jobs import analyses, attempt_files
 from ml.faces import extract_video as extracting
-from ml.faces.extract import Extraction
+from ml.faces.extract import Extraction, extract_faces
 from ml.video.single_pictures import SegmentStart
 from tests.worker.test_runtime import register, upload
 from tests.worker.test_segments import long_video
@@ -43,11 +43,10 @@ def _own_state(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Where each segment that is looked at begins."""
     starts: list[int | None] = []
-    extract = extracting.extract_faces
 
     def noted(*args: Any, **options: Any) -> Extraction:
         starts.append(options["video"].start)
-        return extract(*args, **options)
+        return extract_faces(*args, **options)
 
     monkeypatch.setattr(extracting, "extract_faces", noted)
     return starts
@@ -131,8 +130,6 @@ def test_the_next_attempt_goes_on_at_the_next_segment(
 def test_a_part_that_was_not_written_to_its_end_is_made_again(long_video: bytes, tmp_path: Path) -> None:
     path = tmp_path / "long.mp4"
     path.write_bytes(long_video)
-    from ml.faces.extract import extract_faces
-
     found = extract_faces(path, detector=runtime.detector(), other_views=False)
     part = extracting.Part(found, (SegmentStart(5, 0.5, 2),), 0.25)
     data = kept_segments.bytes_of(part)

@@ -111,7 +111,7 @@ def bytes_of(part: Part) -> bytes:
         },
     }
     out = io.BytesIO()
-    np.savez(out, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **images)
+    np.savez(out, allow_pickle=False, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **images)
     data = out.getvalue()
     return hashlib.sha256(data).digest() + data
 
