@@ -30,7 +30,7 @@ class Server:
     media: Path
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
 
     def peak_bytes(self) -> int:
         """The most memory that the worker has ever had (its high-water mark)."""

@@ -20,7 +20,7 @@ import pytest
 from tests import installation
 from tests.stack import free_port
 
-START_S = 60.0
+START_S = 300.0
 BUCKET = "videos"
 
 
@@ -126,7 +126,7 @@ class Postgres(Server):
             with tempfile.TemporaryDirectory() as var:
                 environment = installation.environment(Path(var)) | {"DATABASE_URL": self.database("template")}
                 command = [sys.executable, "manage.py", "migrate", "-v0"]
-                subprocess.run(command, cwd=installation.ROOT, env=environment, check=True, timeout=300)
+                subprocess.run(command, cwd=installation.ROOT, env=environment, check=True, timeout=600)
             self._template = "template"
         command = [postgres_program("createdb"), *self.where, "--template", self._template, name]
         subprocess.run(command, check=True, capture_output=True)

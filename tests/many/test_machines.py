@@ -212,7 +212,7 @@ def call(
     client: Client, method: str, path: str, headers: dict[str, str], body: bytes | None = None
 ) -> tuple[int, Message]:
     """Status and headers."""
-    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=300)
     try:
         connection.request(method, path, body=body, headers=client.headers | headers)
         answer = connection.getresponse()
@@ -224,7 +224,7 @@ def call(
 
 def fetch(client: Client, address: str, **headers: str) -> tuple[int, bytes]:
     path = address.split(f":{client.port}", 1)[-1]
-    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=300)
     try:
         connection.request("GET", path, headers=client.headers | headers)
         answer = connection.getresponse()

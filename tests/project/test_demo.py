@@ -143,7 +143,7 @@ def test_the_demo_serves_until_ctrl_c_and_then_every_process_is_gone(prepared: d
     assert rows["two-people.mp4"][4] == "10 + 10"
     address = re.search(r"http://127\.0\.0\.1:\d+/admin/", text)
     assert address
-    with urllib.request.urlopen(address[0], timeout=10) as page:
+    with urllib.request.urlopen(address[0], timeout=300) as page:
         assert page.status == 200
     assert len(processes_of(prepared)) >= 5  # the demo, up, broker, worker, beat, web
 

@@ -49,7 +49,7 @@ def run(seeds: list[Seed], folder: Path, **changes: Any) -> Run:
     (folder / "work").mkdir()
     settings: dict[str, Any] = {
         "key": 1, "files": 0, "seconds": None, "processes": 1, "folder": folder / "work", "keep": folder / "kept",
-        "limits": Limits(), "wall_s": 20.0, "config": VideoConfig(),
+        "limits": Limits(), "wall_s": 120.0, "config": VideoConfig(),
     }  # fmt: skip
     return Run(seeds=seeds, **{**settings, **changes})
 
@@ -74,7 +74,7 @@ def test_what_misbehaves_is_contained_kept_and_told(
 ) -> None:
     monkeypatch.setattr(fuzzing, "serve", misbehaving.serve)
     monkeypatch.setattr(fuzzing, "GRACE_S", 1.0)
-    what = run(seeds, tmp_path, wall_s=2.0, limits=Limits(memory_bytes=LEAST_BYTES))
+    what = run(seeds, tmp_path, wall_s=5.0, limits=Limits(memory_bytes=LEAST_BYTES))
     with Canary(what.folder, clips[0]) as canary:
         report = fuzz(what, canary, progress=lambda done, total: None)
     assert report.files == len(seeds)
@@ -116,7 +116,7 @@ def test_the_bait_is_good_enough_for_a_decoder_that_obeys(
                     continue
                 path = tmp_path / f"mutant{made.suffix}"
                 path.write_bytes(made.data)
-                judge(path, VideoConfig(), Limits(), 20)
+                judge(path, VideoConfig(), Limits(), 120)
                 touched |= set(canary.touched())
             assert ("file" in touched) is obeys
             assert bool(touched) is obeys

@@ -396,7 +396,7 @@ class Import:
         wait_for(lambda: self.count(sql) > 0, sql, log=lambda: self.stack.log("import"), timeout_s=300)
 
     def count(self, sql: str) -> int:
-        with contextlib.closing(sqlite3.connect(self.stack.var / "db.sqlite3")) as database:
+        with contextlib.closing(sqlite3.connect(self.stack.var / "db.sqlite3", timeout=300)) as database:
             return int(database.execute(f"SELECT count(*) FROM {sql}").fetchone()[0])
 
     def assert_complete(self) -> None:
