@@ -208,6 +208,10 @@ if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
 # --- evidence reports ------------------------------------------------------------------------------------------------
 # The private key that reports are signed with; without it one is made at the first report and kept under VAR_DIR.
 DFD_SIGNING_KEY = (*ed25519_keys(env.list("DFD_SIGNING_KEY", default=[]), "DFD_SIGNING_KEY"), "")[0]
+# Whom C2PA manifests in videos are trusted from: certificates (PEM).  Nothing is ever fetched.
+DFD_C2PA_TRUST = env.str("DFD_C2PA_TRUST", default="")
+if DFD_C2PA_TRUST and not Path(DFD_C2PA_TRUST).is_file():
+    raise ImproperlyConfigured(f"DFD_C2PA_TRUST must name a file of certificates; there is no {DFD_C2PA_TRUST}.")
 # Public keys of before: reports that they signed stay verifiable.
 DFD_SIGNING_OLD_KEYS = ed25519_keys(env.list("DFD_SIGNING_OLD_KEYS", default=[]), "DFD_SIGNING_OLD_KEYS")
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from detection.api.views import docs, health, media, reports, resumable, tasks, videos, webhooks
+from detection.api.views import docs, health, media, provenance, reports, resumable, tasks, videos, webhooks
 
 app_name = "api"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/v1/videos/<uuid:video_id>/analyze/", videos.AnalyzeView.as_view(), name="analyze"),
     path("api/v1/videos/<uuid:video_id>/reviews/", videos.ReviewsView.as_view(), name="reviews"),
     path("api/v1/videos/<uuid:video_id>/report/", reports.ReportView.as_view(), name="report"),
+    path("api/v1/videos/<uuid:video_id>/provenance/", provenance.ProvenanceView.as_view(), name="provenance"),
     path("api/v1/signing-keys/", reports.SigningKeysView.as_view(), name="signing-keys"),
     path("api/v1/videos/<uuid:video_id>/media/<str:kind>", media.VideoMediaView.as_view(), name="video-media"),
     path(

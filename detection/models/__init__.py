@@ -12,7 +12,7 @@ from detection.models.core import (
     Verdict,
     Video,
 )
-from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind
+from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind, VideoProvenance
 from detection.models.learning import (
     DatasetVideo,
     IdentitySide,
@@ -83,6 +83,7 @@ __all__ = [
     "Verdict",
     "VerdictLabel",
     "Video",
+    "VideoProvenance",
     "Webhook",
     "WebhookDelivery",
     "WorkerBeat",

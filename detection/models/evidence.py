@@ -1,4 +1,4 @@
-"""Evidence, made on request: heat maps, previews and reports; and the perceptual hashes of near-duplicates."""
+"""Evidence, made on request: heat maps, previews and reports; perceptual hashes; and what files say of themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from detection.models.core import Video
 from detection.models.leasing import LeasedJob
@@ -97,3 +98,19 @@ class Print(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.video_id}"
+
+
+class VideoProvenance(models.Model):
+    """Claims of a video's file, read when it was extracted.
+
+    `claims`: `ml.video.provenance.Provenance`.  `credentials`: its C2PA manifest, as
+    `ml.video.content_credentials.describe` says it; null where it has none.
+    """
+
+    video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="provenance")
+    claims = models.JSONField(default=dict)
+    credentials = models.JSONField(null=True, blank=True)
+    read_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"provenance of {self.video_id}"

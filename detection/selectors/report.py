@@ -14,13 +14,13 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 
-from detection.models import FaceFrame, ModelVersion, Review, ReviewRole, State, Verdict, Video
+from detection.models import FaceFrame, ModelVersion, Review, ReviewRole, State, Verdict, Video, VideoProvenance
 from detection.selectors import segments, videos
 from detection.selectors.permissions import has
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
 from detection.wording import ASSESSMENTS, REVIEW_REASONS, ROLES, SCALE
 
-CONTENT_VERSION = 1
+CONTENT_VERSION = 2
 """Of what a report tells; a higher one makes stored reports out of date."""
 REPORTABLE = (State.SUCCEEDED, State.NO_FACE)
 MAX_REVIEWS = 500
@@ -83,9 +83,16 @@ def contents(*, video: Video, user: AbstractBaseUser, heatmaps: Mapping[str, str
         "needs_review": video.needs_review,
         "reviews": [_review(review) for review in videos.reviews_of(video=video)[:MAX_REVIEWS]],
         "model": _model(verdict.model_version) if verdict else None,
+        "provenance": provenance_of(video),
         "notes": [note for note in (original_sentence(video), pictures_sentence(video)) if note],
     }
     return Contents(document, pictures)
+
+
+def provenance_of(video: Video) -> dict[str, Any] | None:
+    """Return what the file says of itself, with `credentials` of its C2PA manifest; None where it was not read."""
+    row = VideoProvenance.objects.filter(video=video).first()
+    return None if row is None else row.claims | {"credentials": row.credentials, "read_at": _moment(row.read_at)}
 
 
 def _video(video: Video) -> dict[str, Any]:

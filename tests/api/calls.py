@@ -36,6 +36,7 @@ def full_video(caller: Caller, factory: Factory) -> Video:
     video.save(update_fields=["segments"])
     SampledFrame.objects.create(video=video, position=0, frame_number=0, timestamp_s=0, image=video.thumbnail.name)
     factory.heatmaps(video)
+    factory.provenance(video)
     register(owner=caller.user, url="https://example.org/")
     resumable.create(owner=caller.user, length=1000)
     return video

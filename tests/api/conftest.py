@@ -29,6 +29,7 @@ from detection.models import (
     State,
     Verdict,
     Video,
+    VideoProvenance,
 )
 
 MP4_START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
@@ -150,6 +151,13 @@ class Factory:
             video=video, kind=EvidenceKind.HEATMAPS, state=State.SUCCEEDED, finished_at=timezone.now(),
             result={"model": video.current_verdict.model_version.sha256, "faces": names},
         )  # fmt: skip
+
+    def provenance(self, video: Video) -> VideoProvenance:
+        claims = {
+            "container": "QuickTime / MOV", "encoders": ["Lavf61"], "software": [], "camera": [], "created_at": "",
+            "names_a_place": False, "second_encoding": [],
+        }  # fmt: skip
+        return VideoProvenance.objects.create(video=video, claims=claims)
 
     def without_face(self, owner: User) -> Video:
         video = self.video(owner)

@@ -36,6 +36,7 @@ ACCESS: dict[tuple[str, str], tuple[int, ...]] = {
     ("reviews", "post"): (401, 201, 404, 201, 201, 403, 403, 201),
     ("report", "get"): (401, 202, 404, 202, 202, 202, 202, 202),
     ("signing-keys", "get"): ALL,
+    ("provenance", "get"): SEEN,
     ("video-media", "get"): SEEN,
     ("segment-clip", "get"): SEEN,
     ("face-image", "get"): SEEN,

@@ -46,6 +46,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "segments": [{"start_s": 0.0, "end_s": 6.0}, {"start_s": 60.0, "end_s": 66.0}],
         "people": [person], "frames_without_a_face": [], "label": None, "needs_review": True, "reviews": [],
         "model": {"name": "baseline", "sha256": "ef" * 32, "experimental": True, "metrics": {}}, "notes": [],
+        "provenance": None,
     } | changes  # fmt: skip
 
 

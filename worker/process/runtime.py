@@ -42,6 +42,7 @@ from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
 from detection.services.stored_files import read_range
 from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages import provenance
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.images import encode, read_crop
 from worker.stages.verdict import verdict
@@ -103,8 +104,10 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
             raise BadInput(error.code, error.detail) from error
         started = time.perf_counter()
         clips = trimmed(path, folder, extraction, limits)
+        told = provenance.read(path, limits, folder)
         check_fetched(path)
         result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started)
+        result = replace(result, provenance=told)
         heartbeat(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
         finish(claim=claim, result=result)

@@ -103,6 +103,7 @@ def make_pdf(document: Mapping[str, Any], pictures: Mapping[str, bytes], seal: S
             *_reviews(document),
             *_model(document),
             *_file(document),
+            *_provenance(document),
             *_check(document, seal),
         ]
     )
@@ -270,6 +271,29 @@ def _file(document: Mapping[str, Any]) -> list[Flowable]:
         "Duration": drawings.moment(video["duration_s"]) if video["duration_s"] else "",
     }
     return [KeepTogether([Paragraph("The file", _HEAD), table(facts)])]
+
+
+def _provenance(document: Mapping[str, Any]) -> list[Flowable]:
+    told = document["provenance"]
+    if told is None:
+        return []
+    credentials = told["credentials"]
+    manifest = credentials["sentence"] if credentials else "It carries no C2PA manifest."
+    if credentials and credentials.get("says_generated"):
+        manifest += " It says that a model generated this, or a part of it."
+    facts = {
+        "C2PA manifest": manifest,
+        "Made with": ", ".join(credentials.get("made_with", ())) if credentials else "",
+        "Container": told["container"],
+        "Encoder": ", ".join(told["encoders"]),
+        "Software": ", ".join(told["software"]),
+        "Camera": ", ".join(told["camera"]),
+        "Created": told["created_at"] or "It does not say.",
+        "Place": "The file names one; it is not kept." if told["names_a_place"] else "None named.",
+        "Encoded again?": " ".join(told["second_encoding"]) or "No sign of it in what the file says.",
+    }
+    text = "What the file says of itself. Anybody can write such claims, and the score does not depend on them."
+    return [KeepTogether([Paragraph("Where it comes from", _HEAD), Paragraph(text, _SMALL), table(facts)])]
 
 
 def _check(document: Mapping[str, Any], seal: Seal) -> list[Flowable]:

@@ -34,7 +34,7 @@ from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, scor
 from detection.evidence_report.signing import PublicKey, current_key
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, VerdictLabel, Video
 from detection.selectors import blindness
-from detection.selectors.report import REPORTABLE
+from detection.selectors.report import REPORTABLE, provenance_of
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
 from detection.services.jobs.left_out import models_own
 from detection.services.reviews.rescan import rescanned
@@ -211,6 +211,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "rescanned": video.status == State.NO_FACE and rescanned(video),
         "can_report": not blind and (verdict is not None or video.status in REPORTABLE),
         "signing_key": _signing_key(),
+        "provenance": provenance_of(video),
         "status_tone": STATUS_TONES.get(video.status, "grey"),
         "label_tone": LABEL_TONES.get(video.label, "grey"),
         "blind": blind,

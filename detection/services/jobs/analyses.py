@@ -38,6 +38,7 @@ from detection.selectors import people, retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
 from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
 from detection.services.jobs.perceptual_hashes import store_prints
+from detection.services.jobs.provenance import store_provenance
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
 from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields, without_no_persons
 from detection.services.stored_files import StoredFiles
@@ -399,5 +400,6 @@ def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Ca
                 extracted_at=now,
                 pictures_removed_at=None,
             )
+            store_provenance(video_id=claim.video_id, told=result.provenance)
             store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
             on_commit(partial(attempt_files.prune, claim.video_id))

@@ -64,6 +64,14 @@ class SegmentSpan:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What the file says of itself, as models.VideoProvenance has it."""
+
+    claims: Mapping[str, Any]
+    credentials: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
 class ExtractionResult:
     """One extraction; `frames` is empty where there are faces.
 
@@ -83,6 +91,8 @@ class ExtractionResult:
     """By person (track)."""
     segments: tuple[SegmentSpan, ...] = ()
     """Empty where only the first segment was looked at."""
+    provenance: Provenance | None = None
+    """None where it was not read."""
     people_left_out: int = 0
     """Seen as well, less prominent than those in `faces`."""
 

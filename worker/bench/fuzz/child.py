@@ -16,8 +16,10 @@ from ml.bench.fuzz.mutate import Seed, mutant
 from ml.bench.fuzz.scripts import Bait
 from ml.config import VideoConfig
 from ml.resource_limits import Limits, OverLimit, limited
+from ml.video.content_credentials import has_manifest, read_manifest
 from ml.video.decode import VideoError, decode
 from ml.video.probe import probe
+from ml.video.provenance import read_provenance
 from ml.video.trim import clip_suffix, trim
 from worker.process.host import peak_bytes
 
@@ -95,11 +97,19 @@ def judge(path: Path, config: VideoConfig, limits: Limits, wall_s: float) -> tup
 
 
 def look(path: Path, config: VideoConfig) -> str:
-    """From the door to the trimmed clip, as an upload goes, but for the search for faces.  Raises VideoError."""
+    """From the door to the trimmed clip, as an upload goes, but for the search for faces.  Raises VideoError.
+
+    What the file says of itself is read first, so that files that do not decode are tried on that as well.
+    """
     with path.open("rb") as handle:
         start = handle.read(container_format.STILL_CHECK_BYTES)
     if container_format.sniff(start[: container_format.HEAD_BYTES]) is not None:
         container_format.is_still_picture(start)
+    with path.open("rb") as handle:
+        carries_manifest = has_manifest(handle)
+    if carries_manifest:  # the product reads it in a process of its own; this one may die of it likewise
+        read_manifest(path)
+    read_provenance(path, config)
     file = probe(path, config)
     info = None
     for frame in decode(path, config, times=file.times, needed=range(0, config.max_frames, 2)):
