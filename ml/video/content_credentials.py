@@ -32,11 +32,9 @@ class Seekable(Protocol):
 
     def read(self, count: int, /) -> bytes:
         """Return at most `count` bytes."""
-        ...
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = ..., /) -> int:
         """Go to a place, and return it."""
-        ...
 
 
 def has_manifest(file: Seekable) -> bool:

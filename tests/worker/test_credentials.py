@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_a_process_that_dies_hangs_or_babbles_is_a_manifest_that_cannot_be_read(
     tmp_path: Path, news: Authority, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "python"
-    monkeypatch.setattr(credentials.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setattr(credentials, "WALL_S", 1)
     for does in ("kill -SEGV $$", "exec sleep 60", "echo nonsense", "echo [1]", "head -c 1000000 /dev/zero", "exit 3"):
         program.write_text(f"#!/bin/sh\n{does}\n")
@@ -81,7 +82,7 @@ def test_the_process_is_told_no_secret(tmp_path: Path, clip: bytes, monkeypatch:
     program.chmod(0o700)
     for name in ("DFD_SECRET_KEY", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")
-    monkeypatch.setattr(credentials.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     assert read(tmp_path, clip) == {"seen": ""}
 
 
