@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "django_filters": "django-filter",
     "environ": "django-environ",
+    "c2pa": "c2pa-python",
     "facenet_pytorch": "facenet-pytorch",
     "knox": "django-rest-knox",
     "rest_framework": "djangorestframework",
