@@ -132,15 +132,15 @@ class AnalyzeSerializer(serializers.Serializer[Any]):
 
 
 class ModelVersionSerializer(RowSerializer[ModelVersion]):
-    """A set of weights that was registered, and how good it is."""
+    """A detector that was registered, and how good it is; `kind` says what it is and what it looks at."""
 
     metrics = serializers.DictField(read_only=True)
 
     class Meta:
         model = ModelVersion
         fields = (
-            "id", "name", "sha256", "active", "experimental", "threshold", "temperature", "metrics",
-            "license", "training_data_sha256", "parent", "created_at", "promoted_at",
+            "id", "name", "sha256", "kind", "active", "experimental", "threshold", "temperature", "metrics",
+            "license", "source", "training_data_sha256", "parent", "created_at", "promoted_at",
         )  # fmt: skip
         read_only_fields = fields
 

@@ -330,8 +330,15 @@ class SampledFrame(models.Model):
         return f"frame {self.frame_number}"
 
 
+class ModelKind(models.TextChoices):
+    """What a model version is, and what it looks at."""
+
+    NETWORK = "network", "The program's own network, over the faces of a person"
+    ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"
+
+
 class ModelVersion(models.Model):
-    """A registered set of weights; its file is in storage below `models/`, named by its sha256."""
+    """A registered detector; its file is in storage below `models/`, named by its sha256."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=100)
@@ -350,6 +357,12 @@ class ModelVersion(models.Model):
     training_data_sha256 = models.CharField(max_length=64, blank=True)
     trained_on = models.JSONField(default=list, blank=True, help_text="Identities that its training has seen.")
     license = models.CharField(max_length=100, blank=True, default="", db_default="", help_text="SPDX name.")
+    kind = models.CharField(
+        max_length=20, choices=ModelKind, default=ModelKind.NETWORK, db_default=ModelKind.NETWORK.value
+    )
+    source = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="Where a detector of others comes from."
+    )
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children")
     active = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

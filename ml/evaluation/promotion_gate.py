@@ -29,6 +29,7 @@ NOT_BETTER = "not_better"
 WORSE_RECALL = "worse_recall"
 TOO_SMALL = "too_small"
 NO_BETTER_THAN_CHANCE = "no_better_than_chance"
+WORSE_THAN_CHANCE = "worse_than_chance"
 
 FIGURES = ("auc", "balanced_accuracy", "accuracy", "recall_fake")
 
@@ -39,7 +40,7 @@ class GateResult:
 
     passed: bool
     code: str
-    """won, not_better, worse_recall, too_small or no_better_than_chance."""
+    """won, not_better, worse_recall, too_small, no_better_than_chance or worse_than_chance."""
     sentence: str
     n_videos: int
     n_real: int
@@ -116,7 +117,9 @@ def compare(
     recalls = f"{_n(recall['challenger'])} against {_n(recall['champion'])}"
     lost = not _above(recall["high"], -config.max_recall_loss, or_equal=True)
     guessing = not _above(figures["balanced_accuracy"]["champion_low"], 0.5)
-    if not _above(auc["low"], 0.0):
+    if gate.upside_down(auc):
+        code, sentence = WORSE_THAN_CHANCE, gate.worse_than_chance(auc)
+    elif not _above(auc["low"], 0.0):
         code, sentence = NOT_BETTER, f"Refused: {gate.on} {compared}; it must be better with {gate.confidence}."
     elif not _above(auc["challenger_low"], 0.5):
         code = NO_BETTER_THAN_CHANCE
@@ -160,6 +163,8 @@ def compare_alone(
     new = _answers(labels, _scores(candidate), threshold, draws)
     figures = {name: _compared(name, new, None, draws, gate.level(name)) for name in FIGURES}
     auc = figures["auc"]
+    if gate.upside_down(auc):
+        return gate.result(WORSE_THAN_CHANCE, gate.worse_than_chance(auc), figures)
     if not _above(auc["challenger_low"], 0.5):
         sentence = f"Refused: {gate.on} {gate.not_above_chance(auc)}; no model is active to compare it with."
         return gate.result(NO_BETTER_THAN_CHANCE, sentence, figures)
@@ -259,6 +264,18 @@ class _Gate:
         return (
             f"It is look {self.look} at this holdout: of the {_percent(self.config.alpha)} that chance may win in all "
             f"looks together, this one may spend {_percent(self.alpha)}."
+        )
+
+    def upside_down(self, auc: dict[str, float | None]) -> bool:
+        """Tell whether the candidate is certainly worse than guessing."""
+        high = auc["challenger_high"]
+        return high is not None and high < 0.5
+
+    def worse_than_chance(self, auc: dict[str, float | None]) -> str:
+        return (
+            f"Refused: {self.on} the candidate is worse than chance with {self.confidence}: its AUC is "
+            f"{_n(auc['challenger'])} ({self.interval} {_n(auc['challenger_low'])} to {_n(auc['challenger_high'])}, "
+            f"and guessing has 0.50). Is FAKE the other output?"
         )
 
     def not_above_chance(self, auc: dict[str, float | None]) -> str:

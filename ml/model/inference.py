@@ -14,7 +14,7 @@ from ml.config import Label
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import OnnxBackbone, onnx_backbone
 from ml.model.preprocessing import crops_to_tensor
-from ml.model.weights import WeightsInfo, file_sha256, load_weights
+from ml.model.weights import WeightsInfo, file_sha256, is_external, load_weights
 
 Crop = NDArray[np.uint8]
 
@@ -75,7 +75,8 @@ class Classifier:
         sha256 = sha256 or file_sha256(path)
         model, info = load_weights(path, sha256=sha256)
         classifier = cls(model, info, choose_device(device))
-        if onnx_folder is not None and classifier.device.type == "cpu" and classifier.dtype == torch.float32:
+        own = onnx_folder is not None and not is_external(path)
+        if own and classifier.device.type == "cpu" and classifier.dtype == torch.float32:
             classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
         return classifier
 

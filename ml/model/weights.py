@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ml.config import LABEL_MAP, ModelConfig
+from ml.model.external.manifest import ModelRefused
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights_check import info_fault, tensors_fault
 
@@ -80,7 +81,25 @@ def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *
 
 
 def save_with_info(source: Path, info: WeightsInfo, path: Path) -> str:
-    """Write the tensors of `source`, byte for byte, under other metadata; return the new file's sha256."""
+    """Write the tensors of `source`, byte for byte, under other metadata; return the new file's sha256.
+
+    Or the ONNX model of `source`, under a manifest with what `info` says of name, calibration and figures.
+    """
+    if is_external(source):
+        from ml.model.external.check import write_with_manifest
+        from ml.model.external.network import ExternalNetwork
+
+        manifest = replace(
+            ExternalNetwork(source, file_sha256(source)).manifest,
+            name=info.name,
+            threshold=info.threshold,
+            temperature=info.temperature,
+            shift=info.shift,
+            trained_on=info.trained_on,
+            metrics=info.metrics,
+        )
+        write_with_manifest(source, manifest, path)
+        return file_sha256(path)
     with safe_open(str(source), framework="pt") as handle:
         state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     partial = path.with_suffix(path.suffix + ".partial")
@@ -90,7 +109,9 @@ def save_with_info(source: Path, info: WeightsInfo, path: Path) -> str:
 
 
 def read_info(path: Path) -> WeightsInfo:
-    """Read the header only, without any tensor.  Raises WeightsError."""
+    """Read the header only, without any tensor, or an ONNX detector's manifest.  Raises WeightsError."""
+    if is_external(path):
+        return load_weights(path)[1]
     try:
         with safe_open(str(path), framework="pt") as handle:
             header = (handle.metadata() or {}).get("dfd")
@@ -123,6 +144,8 @@ def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequence
         found = file_sha256(path) if path.is_file() else "no file"
         if found != sha256:
             raise WeightsError(f"{path.name} has sha256 {found}; {sha256} was registered. Register the file again.")
+    if is_external(path):
+        return _load_external(path, sha256 or file_sha256(path))
     info = read_info(path)
     model = FaceSequenceClassifier(info.config)
     with safe_open(str(path), framework="pt") as handle:
@@ -136,3 +159,32 @@ def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequence
     except RuntimeError as error:
         raise WeightsError(f"{path.name} does not fit its own configuration: {error}") from error
     return model.eval(), info
+
+
+def is_external(path: Path) -> bool:
+    """Tell whether the file is a detector that others trained (`ml.model.external`), by its name."""
+    return path.suffix == ".onnx"
+
+
+def _load_external(path: Path, sha256: str) -> tuple[FaceSequenceClassifier, WeightsInfo]:
+    from ml.model.external.network import ExternalNetwork
+
+    try:
+        network = ExternalNetwork(path, sha256)
+    except ModelRefused as error:
+        raise WeightsError(f"{path.name}: {error.detail}") from error
+    manifest = network.manifest
+    info = WeightsInfo(
+        name=manifest.name,
+        config=network.config,
+        threshold=manifest.threshold,
+        temperature=manifest.temperature,
+        shift=manifest.shift,
+        trained_on=manifest.trained_on,
+        metrics=manifest.metrics,
+        license=manifest.license,
+    )
+    fault = info_fault(info)
+    if fault is not None:
+        raise WeightsError(f"{path.name} {fault}")
+    return network.eval(), info

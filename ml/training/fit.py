@@ -220,7 +220,7 @@ def fit(
     history += _train_heads(model, pack, splits, out, options, cache or out / "features", on_progress, on_epoch)
     # From here on the true labels count, whatever was trained on.
     features = FeatureCache(cache or out / "features", model)
-    temperature, threshold, borders = _calibrate(model, pack, splits, features, options, on_progress)
+    temperature, threshold, borders = calibrate(model, pack, splits, features, options, on_progress)
     holdout = scored_split(model, pack, HOLDOUT, features, options, temperature=temperature, on_progress=on_progress)
     metrics = video_metrics(holdout, threshold=threshold, n_bootstrap=options.n_bootstrap)
     crops = {side: [i for i in splits[side] if not pack.rows[i].sequence] for side in (HOLDOUT, VAL)}
@@ -351,7 +351,7 @@ def _validation(
     ]
 
 
-def _calibrate(
+def calibrate(
     model: FaceSequenceClassifier,
     pack: Pack,
     splits: dict[str, list[int]],

@@ -319,6 +319,7 @@ def test_models_are_listed_with_their_metrics_and_the_active_one_is_named(owner:
     old, new = factory.model(active=False), factory.model(metrics={"auc": 0.7})
     assert ids(owner.get("/api/v1/models/")) == [str(new.pk), str(old.pk)]
     active = owner.get("/api/v1/models/active/").json()
+    assert (active["kind"], active["source"]) == ("network", "")
     assert (active["id"], active["metrics"], active["active"]) == (str(new.pk), {"auc": 0.7}, True)
     assert "file" not in active
 

@@ -127,14 +127,14 @@ def _register(
         created_at=now.isoformat(timespec="seconds"),
     )
     with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix="recalibrate-") as folder:
-        path = Path(folder) / "weights.safetensors"
+        path = Path(folder) / f"weights{source.suffix}"
         sha256 = save_with_info(source, info, path)
         load_weights(path, sha256=sha256)  # read back as every worker will
         version = registry.register_model(
             file=path,
             name=info.name,
             sha256=sha256,
-            config=info.config.to_dict(),
+            config=model.config,
             metrics=info.metrics,
             threshold=info.threshold,
             temperature=info.temperature,
@@ -143,6 +143,8 @@ def _register(
             training_data_sha256=info.training_data_sha256,
             trained_on=info.trained_on,
             license=info.license,
+            kind=model.kind,
+            source=model.source,
             parent=model,
             activate=False,
             fence=partial(training_runs.hold, claim=claim),

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from detection.errors import Refused
-from detection.models import ModelVersion, RunState, Snapshot, TrainingRun
+from detection.models import ModelKind, ModelVersion, RunState, Snapshot, TrainingRun
 from detection.services.jobs import orphan_files, training_runs
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.training_runs import RunClaim
@@ -248,6 +248,13 @@ def _start(
     Left to itself a training goes on from the active model, which knows forgeries; ImageNet's weights know none.
     """
     wanted = options.start
+    if parent is not None and parent.kind != ModelKind.NETWORK:
+        if wanted == "active" or not options.full:
+            raise NotEnough(
+                f"The active model {parent} is an ONNX file of others, which only answers and cannot learn. Train"
+                " everything from ImageNet's weights or from scratch with --full, or go back to a network of our own."
+            )
+        parent = None
     if wanted in ("auto", "active") and parent is not None:
         model, info = snapshot_pack.load_version(parent)
         say(f"Start: the active model {parent}.")

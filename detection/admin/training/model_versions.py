@@ -55,7 +55,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         ),
         ("Held-out figures", {"fields": ("metrics_table",)}),
         ("Its life", {"fields": ("promotions_table", "runs_table")}),
-        ("Where it comes from", {"fields": ("sha256", "license", "training_data_sha256", "parent", "config_table")}),
+        (
+            "Where it comes from",
+            {"fields": ("kind", "source", "license", "sha256", "training_data_sha256", "parent", "config_table")},
+        ),
     )
     empty_title = "No model is registered"
     empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import AuditAction, FolderCheck, ModelVersion, Promotion, PromotionKind
+from detection.models import AuditAction, FolderCheck, ModelKind, ModelVersion, Promotion, PromotionKind
 from detection.selectors.videos import model_before
 from detection.services.jobs import orphan_files, sweeper
 from detection.services.jobs.attempt_files import remove_tree
@@ -44,6 +44,8 @@ def register_model(
     shift: float = 0.0,
     trained_on: Sequence[str] = (),
     license: str = "",
+    kind: str = ModelKind.NETWORK,
+    source: str = "",
     parent: ModelVersion | None = None,
     fence: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
@@ -63,6 +65,8 @@ def register_model(
         shift: Added to the log-odds after that; other than 0 where the version was recalibrated.
         trained_on: Identities seen in training.
         license: Terms of the weights, empty where unknown.
+        kind: What it is (`ModelKind`); the caller has checked the file.
+        source: Where a detector of others comes from.
         parent: The version that training started from.
         fence: Called in the transaction that adds the version; what it raises leaves neither row nor file.
 
@@ -94,6 +98,8 @@ def register_model(
             training_data_sha256=training_data_sha256,
             trained_on=sorted(trained_on),
             license=license[:100],
+            kind=kind,
+            source=source[:300],
             parent=parent,
         )
     else:
@@ -210,7 +216,7 @@ def local_weights(*, model: ModelVersion) -> Path:
     """
     folder: Path = settings.VAR_DIR / "cache"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{model.sha256}.safetensors"
+    path = folder / _file_name(model.sha256, model.kind)
     if path.is_file() and _sha256(path) == model.sha256:
         return path
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as partial:
@@ -243,7 +249,7 @@ def _mend(model: ModelVersion, file: Path) -> None:
         damaged = str(model.file.name)
         check, folder = _new_folder()
         with StoredFiles(lambda: remove_tree(folder)) as files, file.open("rb") as handle:
-            model.file.name = default_storage.save(f"{folder}/{model.sha256}.safetensors", File(handle))
+            model.file.name = default_storage.save(f"{folder}/{_file_name(model.sha256, model.kind)}", File(handle))
             with files.transaction():
                 model.save(update_fields=["file"])
                 orphan_files.claim(check)
@@ -253,6 +259,11 @@ def _mend(model: ModelVersion, file: Path) -> None:
 def _new_folder() -> tuple[FolderCheck, str]:
     check = orphan_files.watch_folder(below="models")
     return check, check.path
+
+
+def _file_name(sha256: str, kind: str) -> str:
+    """The suffix says how the file is read."""
+    return f"{sha256}{'.safetensors' if kind == ModelKind.NETWORK else '.onnx'}"
 
 
 def _sha256(path: Path) -> str:
@@ -265,7 +276,8 @@ def _create(file: Path, fence: Callable[[], object], **fields: Any) -> ModelVers
     check, folder = _new_folder()
     try:
         with StoredFiles(lambda: remove_tree(folder)) as files, file.open("rb") as handle:
-            stored = default_storage.save(f"{folder}/{fields['sha256']}.safetensors", File(handle))
+            name = _file_name(fields["sha256"], fields["kind"])
+            stored = default_storage.save(f"{folder}/{name}", File(handle))
             with files.transaction():
                 fence()
                 model = ModelVersion.objects.create(file=stored, **fields)

@@ -1,0 +1,95 @@
+"""A registered ONNX detector as a network of the product: a face's only feature is its margin, FAKE minus REAL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+from torch import Tensor, nn
+
+from ml.faces.mtcnn_networks import open_session
+from ml.model.external.manifest import Manifest, ModelRefused, parse_manifest
+from ml.model.external.rules import KEY
+from ml.model.network import FaceSequenceClassifier
+from ml.video.prefetch import parallel_map
+
+SUFFIX = ".onnx"
+SUREST = 1e-6
+"""A probability nearer to 0 or 1 is taken for this."""
+
+
+class _Identity(nn.Module):
+    """What the cache of features knows a network by."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__()
+        self.register_buffer("sha256", torch.frombuffer(bytearray(bytes.fromhex(sha256)), dtype=torch.uint8))
+
+
+class ExternalNetwork(FaceSequenceClassifier):
+    """Answers as our own network does; computes on the processor, one face at a time.  It cannot be trained.
+
+    A person's margin is the mean of the faces'.
+    """
+
+    def __init__(self, path: Path, sha256: str) -> None:
+        """Load a file that `check_model` passed.  Raises ModelRefused where it has no manifest or cannot be loaded."""
+        nn.Module.__init__(self)  # there are no layers
+        try:
+            self._session = open_session(path)
+            self.manifest = parse_manifest(self._session.get_modelmeta().custom_metadata_map[KEY])
+        except KeyError as error:
+            raise ModelRefused(
+                "invalid_manifest", "The file has no manifest; register it with --manifest FILE.json."
+            ) from error
+        except MemoryError:
+            raise
+        except (RuntimeError, ValueError, NotImplementedError, Exception) as error:
+            if isinstance(error, ModelRefused):
+                raise
+            raise ModelRefused("unreadable", "ONNX Runtime cannot load the file.") from error
+        self.config = self.manifest.config()
+        self.backbone = _Identity(sha256)
+        self.place = nn.Parameter(torch.zeros(1), requires_grad=False)  # says which device the rest is on
+
+    def features(self, frames: Tensor) -> Tensor:
+        """(N, 3, S, S) normalised RGB -> margins (N, 1).  Raises MemoryError."""
+        pixels = frames if self.manifest.colour == "RGB" else frames.flip(1)
+        faces = np.ascontiguousarray(pixels.detach().float().cpu().numpy())
+        each = parallel_map(self._margin, [faces[k : k + 1] for k in range(len(faces))], torch.get_num_threads())
+        return torch.tensor(list(each), dtype=torch.float32, device=frames.device)[:, None]
+
+    def classify_features(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins (B, T, 1) padded at the end, true lengths (B,) -> logits (B, 2), frame logits (B, T, 2)."""
+        lengths = lengths.to(features.device)
+        frame_logits = torch.cat([torch.zeros_like(features), features], dim=2)
+        inside = torch.arange(features.shape[1], device=features.device) < lengths[:, None]
+        logits = (frame_logits * inside[:, :, None]).sum(1) / inside.sum(1, keepdim=True)
+        return logits, frame_logits
+
+    def _margin(self, face: NDArray[np.float32]) -> float:
+        try:
+            (answer,) = self._session.run([self.manifest.output], {self.manifest.input: face})
+        except RuntimeException as error:
+            if "bad_alloc" in str(error) or "allocate memory" in str(error):
+                raise MemoryError(f"{self.manifest.name} did not get the memory for a face") from error
+            raise
+        return margin(answer.reshape(-1).astype(np.float64), self.manifest)
+
+
+def margin(answer: NDArray[np.float64], manifest: Manifest) -> float:
+    """Return the logit difference FAKE minus REAL of an answer (classes,)."""
+    low = manifest.fake == "low"
+    if manifest.output_kind == "probabilities":
+        p = float(np.clip(answer[0 if isinstance(manifest.fake, str) else manifest.fake], SUREST, 1 - SUREST))
+        found = float(np.log(p / (1 - p)))
+    elif isinstance(manifest.fake, str):
+        found = float(answer[0])
+    else:
+        rest = np.delete(answer, manifest.fake)
+        top = float(rest.max())
+        found = float(answer[manifest.fake]) - top - float(np.log(np.exp(rest - top).sum()))
+    return -found if low else found

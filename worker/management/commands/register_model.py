@@ -1,0 +1,78 @@
+"""`manage.py register_model`: add weights, or a detector of others, to the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from detection.errors import Refused
+from detection.models import ModelVersion
+from detection.services.learning import registry
+from ml.data.crop_pack import PackError
+from ml.model.weights import BASELINE, WeightsError, file_sha256, load_weights
+
+
+class Command(BaseCommand):
+    help = (
+        "Register weights (safetensors, as ml.train writes them); without PATH, the ones that come with the program."
+        " Or a classifier of face crops that others trained, as ONNX: with --manifest (docs/training.md)."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("path", nargs="?", type=Path, default=BASELINE, metavar="PATH")
+        parser.add_argument("--manifest", type=Path, metavar="FILE.json", help="of an ONNX file: what it is shown")
+        parser.add_argument("--name", help="instead of the name in the file")
+        parser.add_argument("--activate", action="store_true", help="verdicts are this model's from now on")
+        parser.add_argument("--if-none", action="store_true", help="do nothing when a model is active already")
+
+    def handle(self, *args: Any, path: Path, manifest: Path | None, **options: Any) -> None:
+        active = ModelVersion.objects.filter(active=True).first()
+        if options["if_none"] and active is not None:
+            self.stdout.write(f"{active} is active already; nothing was registered.")
+            return
+        if not path.is_file():
+            raise CommandError(f"There is no file {path}.")
+        try:
+            if manifest is not None:
+                model = self._external(path, manifest, options)
+            elif path.suffix == ".onnx":
+                raise CommandError("An ONNX file needs --manifest FILE.json, which says what the model is shown.")
+            else:
+                model = self._weights(path, options)
+        except (WeightsError, PackError) as error:
+            raise CommandError(str(error)) from error
+        except Refused as error:
+            raise CommandError(f"{error.detail} ({error.code})") from error
+        state = "active" if model.active else "registered, not active"
+        note = " It is experimental: people review every verdict." if model.experimental else ""
+        self.stdout.write(f"{model} is {state}.{note}")
+
+    def _external(self, path: Path, manifest: Path, options: dict[str, Any]) -> ModelVersion:
+        from worker.process import runtime
+        from worker.training import external
+
+        runtime.prepare()
+        return external.register(
+            path, manifest, name=options["name"], activate=options["activate"], say=self.stdout.write
+        )
+
+    def _weights(self, path: Path, options: dict[str, Any]) -> ModelVersion:
+        sha256 = file_sha256(path)
+        _, info = load_weights(path, sha256=sha256)  # a file that cannot be loaded never gets in
+        return registry.register_model(
+            file=path,
+            name=options["name"] or info.name,
+            sha256=sha256,
+            config=info.config.to_dict(),
+            metrics=info.metrics,
+            threshold=info.threshold,
+            temperature=info.temperature,
+            shift=info.shift,
+            experimental=info.experimental,
+            training_data_sha256=info.training_data_sha256,
+            trained_on=info.trained_on,
+            license=info.license,
+            activate=options["activate"],
+        )
