@@ -75,8 +75,8 @@ class Classifier:
         sha256 = sha256 or file_sha256(path)
         model, info = load_weights(path, sha256=sha256)
         classifier = cls(model, info, choose_device(device))
-        own = onnx_folder is not None and not is_external(path)
-        if own and classifier.device.type == "cpu" and classifier.dtype == torch.float32:
+        on_processor = classifier.device.type == "cpu" and classifier.dtype == torch.float32
+        if onnx_folder is not None and on_processor and not is_external(path):
             classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
         return classifier
 

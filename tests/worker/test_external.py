@@ -24,7 +24,9 @@ from ml.model.preprocessing import resize_crop
 from tests.learning import dataset, register_blind
 from tests.ml.packs import drawn_face
 from worker.process import runtime
-from worker.training.run import NotEnough, RunOptions, _start
+from worker.stages.images import read_crop
+from worker.training.reports import NotEnough
+from worker.training.run import RunOptions, _start
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 SIZE = 32
@@ -86,7 +88,7 @@ def resnet(path: Path) -> Path:
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=1).eval()
     pixels, labels = lesson()
-    last, network.fc = network.fc, nn.Identity()  # type: ignore[assignment]
+    last, network.fc = network.fc, nn.Identity()
     fit(last, network(pixels), 1 - labels, fake=0)
     network.fc = last
     return export(nn.Sequential(network, nn.Sigmoid()).eval(), path)
@@ -131,7 +133,7 @@ def test_two_detectors_of_others_go_the_whole_way_and_a_wrong_polarity_is_caught
     (shown,) = face_heatmaps(classifier, [drawn_face(1)])
     assert shown.shape == (48, 48)
     video = fakes[0]
-    crops = [np.asarray(runtime.read_crop(str(face.crop.name))) for face in video.faces.order_by("position")]
+    crops = [np.asarray(read_crop(str(face.crop.name))) for face in video.faces.order_by("position")]
     again = Classifier.load(registry.local_weights(model=first), device="cpu").score([crops])[0]
     stored = Verdict.objects.get(video=video, model_version=first)
     assert again.fake_probability == pytest.approx(stored.fake_probability, abs=1e-9)
