@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('detection', '0035_evidence_reports'),
+        ('detection', '0036_provenance'),
     ]
 
     operations = [
