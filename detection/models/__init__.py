@@ -2,12 +2,11 @@
 
 from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
-from detection.models.choices import Assessment, PersonLabel, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.choices import Assessment, ModelKind, PersonLabel, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.core import (
     AUDIT_RANKS,
     Analysis,
     FaceFrame,
-    ModelKind,
     ModelVersion,
     SampledFrame,
     Verdict,

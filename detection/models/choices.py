@@ -45,3 +45,10 @@ class ReviewNext(models.TextChoices):
     NOBODY = "", "Nobody"
     SECOND = "second", "A second reader"
     ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
+
+
+class ModelKind(models.TextChoices):
+    """What a model version is, and what it looks at."""
+
+    NETWORK = "network", "The program's own network, over the faces of a person"
+    ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"

@@ -26,7 +26,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from detection.models.choices import Assessment, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.choices import Assessment, ModelKind, ReviewLabel, ReviewNext, VerdictLabel
 from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
 from detection.models.leasing import LeasedJob
 from detection.models.states import TOLD_AS_FAILED, Stage, State
@@ -328,13 +328,6 @@ class SampledFrame(models.Model):
 
     def __str__(self) -> str:
         return f"frame {self.frame_number}"
-
-
-class ModelKind(models.TextChoices):
-    """What a model version is, and what it looks at."""
-
-    NETWORK = "network", "The program's own network, over the faces of a person"
-    ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"
 
 
 class ModelVersion(models.Model):
