@@ -99,12 +99,14 @@ def choose_segments(
         candidates = [p for p in pictures if shape.length <= p.start.start_s and _is_picture(p, config)]
 
         def have_faces(pictures: Sequence[Picture]) -> list[bool]:
-            def has_face(picture: Picture) -> bool:
-                with Pictures(path, video) as opened:
-                    shown = opened.at(picture.at, exact=picture.exact)
-                    return shown is not None and shows_face(shown[1])
+            def look(share: Sequence[Picture]) -> list[bool]:
+                with Pictures(path, video) as opened:  # once a thread: a long file's index takes its time
+                    shown = (opened.at(picture.at, exact=picture.exact) for picture in share)
+                    return [found is not None and shows_face(found[1]) for found in shown]
 
-            return list(parallel_map(has_face, pictures, threads))
+            shares = [pictures[k::threads] for k in range(min(threads, len(pictures)))]
+            answers = list(parallel_map(look, shares, threads))
+            return [answers[k % len(shares)][k // len(shares)] for k in range(len(pictures))]
 
         chosen = _farthest_first(begin, candidates, config, shape, have_faces=have_faces)
     return _with_gaps_filled(path, video, chosen, config, shape, budget)
@@ -220,6 +222,8 @@ def _with_gaps_filled(
     budget: _Budget,
 ) -> list[SegmentStart]:
     """The chosen starts, and as many more as are wanted, one after another in the widest gap."""
+    if len(chosen) == config.max_segments - 1 and all(start.key is None for start in chosen):
+        return list(chosen)
     with Pictures(path, video) as opened:
 
         def reach(seconds: float, until: float) -> SegmentStart | None:
