@@ -88,12 +88,13 @@ def audit_sample(*, model: ModelVersion) -> AuditSample:
     for start in range(0, len(labels), BATCH):
         part = dict(labels[start : start + BATCH])
         rows = verdicts.filter(video_id__in=list(part)).values_list(
-            "video_id", "video__sha256", "video__fingerprint", "fake_probability", "segments"
+            "video_id", "video__sha256", "video__fingerprint", "fake_probability", "with_everybody", "segments"
         )
-        videos += [
-            AuditedVideo(video_id, sha256, print_, part[video_id], score, segment_scores(score, segments))
-            for video_id, sha256, print_, score, segments in rows
-        ]
+        for video_id, sha256, print_, score, everybody, segments in rows:
+            # The model's own, also where reviewers left somebody out since.
+            own = float(everybody["fake_probability"]) if everybody else score
+            scores = segment_scores(own, segments)
+            videos.append(AuditedVideo(video_id, sha256, print_, part[video_id], own, scores))
     videos.sort(key=lambda video: str(video.video_id))
     return AuditSample(tuple(videos), sample.drawn, sample.settled, sample.waiting)
 

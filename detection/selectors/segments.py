@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from detection.models import Verdict, Video
+from detection.services.jobs.left_out import segment_scores
 
 USUAL_FPS = 25.0
 """That of `ml.video.probe`, which must not be imported here; a test holds the two together."""
@@ -66,13 +67,14 @@ def segments_of(video: Video, verdict: Verdict | None) -> list[Segment]:
         score = verdict.fake_probability if verdict else None  # not a still picture's, nor of who is no person
         return [Segment(0, 0.0, round(min(end, video.duration_s or end), 3), clip, score, people)]
     scored = {part["segment"]: part for part in (verdict.segments if verdict else None) or ()}
+    scores = segment_scores(verdict) if verdict and scored else {}
     return [
         Segment(
             index,
             part["start_s"],
             part["end_s"],
             part["clip"] if index else clip,
-            scored.get(index, {}).get("fake_probability"),
+            scores.get(index),
             scored.get(index, {}).get("people", []),
         )
         for index, part in enumerate(video.segments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -40,6 +39,7 @@ def test_ten_of_fifty_are_answered_for_person_by_person(live_server: LiveServer,
         rows.with_verdict(f"clip {k:02}", model=model, score=0.6 + k / 1000, people=2 if k % 5 == 0 else 1)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.route("**/api/v1/**", lambda route: route.abort())  # six hundred pictures that nobody looks at here
     log_in(page, live_server, "maria")
 
     wanted: dict[str, tuple[str, dict[str, str] | None]] = {}
@@ -152,14 +152,3 @@ def test_faces_that_are_others_by_now_are_not_answered_for(live_server: LiveServ
     page.keyboard.press("r")
     page.get_by_role("alert").get_by_text("The faces were looked for anew meanwhile").wait_for()
     assert not Review.objects.exists()
-
-
-@pytest.mark.parametrize("people", ["x", [1], [{"track": 0}], [{"track": "a", "label": "fake"}], {"0": "fake"}, 7])
-def test_no_answers_for_people_are_refused(client: Any, people: Any) -> None:
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    client.force_login(rows.reader("maria"))
-    rows.with_verdict("one", model=rows.model(), people=2)
-    item = client.post("/admin/review/next/", "{}", content_type="application/json").json()["item"]
-    body = json.dumps({"claim": item["claim"], "label": "fake", "people": people})
-    answer = client.post("/admin/review/answer/", body, content_type="application/json")
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_people")

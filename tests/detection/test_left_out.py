@@ -77,7 +77,7 @@ def test_without_somebody_it_is_what_a_worker_would_decide_without_them(segments
         gone = [track for track in tracks if track == 0 or (track == 2 and rng.random() < 0.5)]
         rest = {key: value for key, value in seen.items() if key[0] not in gone}
         row = judged(seen, metrics=metrics, sensitive=rng.random() < 0.2)
-        before = {name: getattr(row, name) for name in (*left_out.DECIDED, "segments")}
+        before = {name: getattr(row, name) for name in (*left_out.DECIDED, "segments", "people")}
         left_out.leave_out(row, gone)
         assert row.left_out == gone
         if rest and not all(still for *_, still in rest.values()):
@@ -88,10 +88,10 @@ def test_without_somebody_it_is_what_a_worker_would_decide_without_them(segments
             assert set(row.review_reasons) - rare == set(wanted.review_reasons) - rare
             assert row.needs_review == bool(row.review_reasons)
             assert row.with_everybody == {name: before[name] for name in left_out.DECIDED}
-            scored = {part["segment"]: part["fake_probability"] for part in row.segments or ()}
-            assert {k: p for k, p in scored.items() if p is not None} == {
-                part["segment"]: part["fake_probability"] for part in wanted.segments or ()
-            } or wanted.segments is None
+            scores = {part["segment"]: part["fake_probability"] for part in wanted.segments or ()}
+            if wanted.segments is not None:
+                assert left_out.segment_scores(row) == scores
+            assert (row.segments, row.people) == (before["segments"], before["people"])
             turned += row.label != before["label"]
         left_out.leave_out(row, [])
         assert {name: getattr(row, name) for name in before} == before

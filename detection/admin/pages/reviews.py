@@ -16,8 +16,9 @@ from unfold.decorators import display
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
 from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
-from detection.models import PersonLabel, Review, ReviewRole
+from detection.models import PersonLabel, Review, ReviewRole, VerdictLabel
 from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
+from detection.services.jobs.left_out import models_own
 
 WITHHELD = "Shown when you have answered"
 
@@ -132,5 +133,6 @@ class ReviewAdmin(ReadOnlyAdmin):
         if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
             return NOTHING
         shown = "" if review.score_shown else ", not shown"
-        score = review.verdict.fake_probability if review.model_probability is None else review.model_probability
-        return f"{review.verdict.get_label_display()} ({score:.2f}{shown})"
+        own = models_own(review.verdict)
+        score = own["fake_probability"] if review.model_probability is None else review.model_probability
+        return f"{VerdictLabel(own['label']).label} ({score:.2f}{shown})"

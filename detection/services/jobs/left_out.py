@@ -19,7 +19,7 @@ FEW_SEGMENTS_PENALTY = 1.25
 CLOSEST = 1e-6
 DECIDED = ("label", "fake_probability", "track", "needs_review", "review_reasons", "assessment")
 """Columns of a verdict that follow from who counts."""
-CHANGED = (*DECIDED, "segments", "left_out", "with_everybody")
+CHANGED = (*DECIDED, "left_out", "with_everybody")
 """Columns that `leave_out` sets."""
 
 Look = tuple[int, int | None, float]
@@ -40,19 +40,22 @@ def models_own(verdict: Verdict) -> dict[str, Any]:
 def leave_out(verdict: Verdict, tracks: Collection[int]) -> None:
     """Decide anew without these tracks.
 
-    Sets the columns `CHANGED` of the row in memory.  Where nobody else is there, the model's own outcome stays: no
-    face is not a verdict.
+    Sets the columns `CHANGED` of the row in memory; the scores of people and segments stay as the model gave them.
+    Where nobody else is there, its own outcome stays, too: no face is not a verdict.
     """
     own = models_own(verdict)
-    looks = _looks(verdict)
-    judged = _judged(looks, verdict, set(tracks)) if tracks else []
-    if not judged:
-        judged = _judged(looks, verdict, set())
-        _set(verdict, own, with_everybody=None)
-    else:
+    judged = _judged(verdict, set(tracks)) if tracks else []
+    if judged:
         _set(verdict, _decided(verdict, judged, own), with_everybody=own)
+    else:
+        _set(verdict, own, with_everybody=None)
     verdict.left_out = sorted(tracks) or None
-    verdict.segments = _scored(verdict.segments, judged)
+
+
+def segment_scores(verdict: Verdict) -> dict[int, float]:
+    """Return the score of each of several segments as the verdict stands, by index; none where nobody counts."""
+    judged = _judged(verdict, set(verdict.left_out or ())) or _judged(verdict, set())
+    return {segment: score for segment, score in _highest(judged).items() if segment is not None}
 
 
 def combine(probabilities: Sequence[float]) -> float:
@@ -83,10 +86,10 @@ def _looks(verdict: Verdict) -> list[Look]:
     ]
 
 
-def _judged(looks: Sequence[Look], verdict: Verdict, tracks: Collection[int]) -> list[Look]:
-    """Return what counts; still pictures only where there is nobody else."""
+def _judged(verdict: Verdict, tracks: Collection[int]) -> list[Look]:
+    """Return what counts without these; still pictures only where there is nobody else."""
     still = {person["track"] for person in verdict.people if person.get("still")}
-    present = [look for look in looks if look[0] not in tracks]
+    present = [look for look in _looks(verdict) if look[0] not in tracks]
     return [look for look in present if look[0] not in still] or present
 
 
@@ -133,11 +136,3 @@ def _assessed(verdict: Verdict, probability: float) -> str:
     if probability >= verdict.threshold:
         return str(Assessment.LIKELY_FAKE if probability >= high else Assessment.SUSPICIOUS)
     return str(Assessment.LIKELY_REAL if probability < low else Assessment.UNCLEAR)
-
-
-def _scored(segments: Any, judged: Sequence[Look]) -> list[dict[str, Any]] | None:
-    """Return the segments with the score of those who count; None where nobody of them is there."""
-    if segments is None:
-        return None
-    highest = _highest(judged)
-    return [{**part, "fake_probability": highest.get(part["segment"])} for part in segments]

@@ -25,6 +25,7 @@ from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 from detection.errors import Refused
 from detection.models import AuditAction, DatasetVideo, Review, ReviewLabel, ReviewRole, Video
 from detection.selectors.people import places_of
+from detection.services.jobs.left_out import models_own
 from detection.services.ops.audit import record
 from detection.services.reviews import people_text
 from detection.services.reviews.consensus import Answer, settle
@@ -148,7 +149,7 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
             "batch": str(review.batch_id or ""),
             "undoes": str(review.undoes_id or ""),
             **_of_dataset(getattr(review.video, "dataset_video", None)),
-            "model_label": review.verdict.label if review.verdict else "",
+            "model_label": models_own(review.verdict)["label"] if review.verdict else "",
             "model_probability": review.model_probability,
             "model_sha256": review.model_version.sha256 if review.model_version else "",
             "labelled_at": review.created_at.isoformat(),
@@ -184,9 +185,11 @@ def _of_dataset(row: DatasetVideo | None) -> dict[str, Any]:
 
 
 def _of_verdict(verdict: Any) -> dict[str, Any]:
+    """What the model says of everybody; `people` tells whom reviewers leave out."""
+    own = models_own(verdict) if verdict else {}
     return {
-        "model_label": verdict.label if verdict else "",
-        "model_probability": verdict.fake_probability if verdict else None,
+        "model_label": own.get("label", ""),
+        "model_probability": own.get("fake_probability"),
         "model_sha256": verdict.model_version.sha256 if verdict else "",
     }
 

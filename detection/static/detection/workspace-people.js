@@ -28,12 +28,12 @@ window.dfdPeople = (() => {
       changed(Boolean(chosen));
     };
 
-    const look = (person, { focus = true } = {}) => {
+    const look = (person) => {
       chosen = person;
       paint();
       const place = section(person);
       place.scrollIntoView({ block: "nearest" });
-      if (focus) place.querySelector("[data-face]").focus();
+      place.querySelector("[data-face]").focus({ preventScroll: true });
     };
 
     return {
