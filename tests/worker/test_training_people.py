@@ -9,8 +9,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 
-from detection.models import DatasetVideo, Snapshot, TrainingRun, Video
-from detection.services.learning.people_taught import PersonFaces, taught
+from detection.models import DatasetVideo, FaceFrame, Snapshot, TrainingRun, Verdict, Video
+from detection.services.learning.people_taught import PersonFaces, sequences_of, taught
 from detection.services.learning.snapshots import SnapshotItem, read_snapshot
 from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.reviews import record_review
@@ -122,6 +122,59 @@ def test_who_teaches(label: str, people: dict[str, str], split: str, teach: dict
     found = taught((ONE, TWO, THREE), label, people, split)
     names = {"0.png": "0", "1.png": "1", "2.png": "2"}
     assert {names[faces[0][0]]: own for faces, own in zip(found.tracks, found.labels, strict=True)} == teach
+
+
+def long(track: int, *margins: float | None) -> list[PersonFaces]:
+    """A person in several segments; the margins are what the verdict has in each."""
+    return [
+        PersonFaces(str(track), ((f"{track}/{segment}.png", 40.0),), segment, margin)
+        for segment, margin in enumerate(margins)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("people", "teach"),
+    [
+        ({}, {"0/2": "fake"}),
+        ({"1": "fake"}, {"1/1": "fake", "1/2": "fake"}),
+        ({"0": "fake", "1": "real"}, {"0/2": "fake", "1/0": "real", "1/1": "real", "1/2": "real"}),
+    ],
+)
+def test_of_a_forged_person_the_segments_teach_that_look_forged(people: dict[str, str], teach: dict[str, str]) -> None:
+    sequences = long(0, -0.5, -0.4, -0.2) + long(1, -0.3, 0.1, 0.3)
+    found = taught(sequences, "fake", people, "train")
+    assert {
+        faces[0][0].removesuffix(".png"): own for faces, own in zip(found.tracks, found.labels, strict=True)
+    } == teach
+
+
+def test_what_no_verdict_tells_apart_teaches_as_before() -> None:
+    unjudged = long(0, None, None) + long(1, None)
+    assert [faces[0][0] for faces in taught(unjudged, "fake", {}, "train").tracks] == ["0/0.png"]
+    assert len(taught(unjudged, "fake", {"0": "fake"}, "train").tracks) == 2
+
+
+def test_a_retraining_takes_the_faces_of_the_later_segment(reviewer: User, tmp_path: Path) -> None:
+    video = stored_video(1, fake=True)
+    calm, forged = {"track": 0, "fake_probability": 0.1}, {"track": 0, "fake_probability": 0.9}
+    late = video.faces.order_by("position")[FACES // 2 :]
+    FaceFrame.objects.filter(pk__in=[face.pk for face in late]).update(segment=3)
+    verdict = Verdict.objects.create(
+        video=video, model_version=register_blind(tmp_path), label="fake", fake_probability=0.8, threshold=0.5, track=0,
+        people=[], needs_review=False,
+        segments=[
+            {"segment": 0, "fake_probability": 0.1, "people": [calm]},
+            {"segment": 3, "fake_probability": 0.9, "people": [forged]},
+        ],
+    )  # fmt: skip
+    Video.objects.filter(pk=video.pk).update(current_verdict=verdict)
+    record_review(video=video, reviewer=reviewer, label="fake")
+    named(video, 1, "fake")
+    snapshot = snapshot_pack.freeze(seed=0, seen=())
+    (item,) = read_snapshot(snapshot=snapshot)
+    if item.split != "holdout":
+        assert [[name for name, _ in faces] for faces in item.tracks] == [[str(face.crop.name) for face in late]]
+    assert sequences_of([video])[video.pk][1].margin == pytest.approx(0.4)
 
 
 def test_people_who_were_found_anew_since_teach_nothing_of_before(reviewer: User) -> None:

@@ -3,16 +3,23 @@
 Where reviewers answered for people by themselves, those teach whom they called real or forged, each as that.  Where
 they only spoke of the video, everybody in a real one is real, and of a fake only the person most present teaches: who
 else is in the picture is not forged.
+
+Of a long video a passage may be forged and the rest as it was.  Nobody labels segments; the timeline that reviewers
+answer by shows which of them look forged.  So whom they call forged teaches as that in these segments only, or in the
+most suspicious one where none is over the threshold; and of a fake of which nothing more is said, who is most present
+in the most suspicious segment.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detection.models import FaceFrame, PersonLabel, ReviewLabel, Split, Video
+from django.db.models import F
+
+from detection.models import FaceFrame, PersonLabel, ReviewLabel, Split, Verdict, Video
 
 Faces = tuple[tuple[str, float], ...]
 """(name of the crop in storage, longer side of the box in pixels), in time order."""
@@ -24,6 +31,9 @@ class PersonFaces:
 
     track: str
     faces: Faces
+    segment: int = 0
+    margin: float | None = None
+    """How far above the threshold the verdict has this person here; None in a video of one segment, and unjudged."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Taught:
 
 
 def sequences_of(videos: Sequence[Video]) -> dict[Any, list[PersonFaces]]:
-    """Return each video's people by segment, the most present person first; one query."""
+    """Return each video's people by segment, the most present person first; two queries."""
     wanted = {video.id for video in videos}
     found: dict[Any, dict[tuple[int, int], list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
     rows = FaceFrame.objects.order_by("video_id", "track", "position")
@@ -45,9 +55,25 @@ def sequences_of(videos: Sequence[Video]) -> dict[Any, list[PersonFaces]]:
         video_id, track, segment, crop, x1, y1, x2, y2 = face
         if video_id in wanted:
             found[video_id][track, segment or 0].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+    margins = _margins(wanted)
     return {
-        video_id: [PersonFaces(str(track), tuple(faces)) for (track, _), faces in sorted(tracks.items())]
+        video_id: [
+            PersonFaces(str(track), tuple(faces), segment, margins.get((video_id, track, segment)))
+            for (track, segment), faces in sorted(tracks.items())
+        ]
         for video_id, tracks in found.items()
+    }
+
+
+def _margins(wanted: Container[Any]) -> dict[tuple[Any, int, int], float]:
+    """By video, track and segment, of the verdicts on several segments."""
+    rows = Verdict.objects.filter(segments__isnull=False, video__current_verdict=F("pk"))
+    return {
+        (video_id, person["track"], part["segment"]): person["fake_probability"] - threshold
+        for video_id, threshold, segments in rows.values_list("video_id", "threshold", "segments").iterator()
+        if video_id in wanted
+        for part in segments
+        for person in part["people"]
     }
 
 
@@ -60,14 +86,36 @@ def taught(sequences: Sequence[PersonFaces], label: str, people: Mapping[str, st
     if split == Split.HOLDOUT:
         kept = [(one, label) for one in sequences]
     elif not people:
-        kept = [(one, label) for one in (sequences[:1] if label == ReviewLabel.FAKE else sequences)]
+        kept = [(one, label) for one in (_most_suspicious(sequences) if label == ReviewLabel.FAKE else sequences)]
     else:
         said = _completed(people, label, {one.track for one in sequences})
         wanted = (PersonLabel.REAL, PersonLabel.FAKE) if split == Split.TRAIN else (label,)
-        kept = [(one, said[one.track]) for one in sequences if said.get(one.track) in wanted]
+        kept = [
+            (one, said[one.track])
+            for one in sequences
+            if said.get(one.track) in wanted and (said[one.track] != PersonLabel.FAKE or _is_suspect(one, sequences))
+        ]
         if not any(own == label for _, own in kept):
             kept = []
     return Taught(tuple(one.faces for one, _ in kept), tuple(own for _, own in kept))
+
+
+def _most_suspicious(sequences: Sequence[PersonFaces]) -> Sequence[PersonFaces]:
+    """Return who is most present in the most suspicious segment."""
+    judged = [one for one in sequences if one.margin is not None]
+    if not judged:
+        return sequences[:1]
+    segment = max(judged, key=lambda one: one.margin or 0.0).segment
+    return [one for one in sequences if one.segment == segment][:1]
+
+
+def _is_suspect(one: PersonFaces, sequences: Sequence[PersonFaces]) -> bool:
+    """Return whether a forged person looks forged in this segment, or in no other one more."""
+    if one.margin is None:
+        return True
+    return one.margin >= 0 or one.margin == max(
+        other.margin for other in sequences if other.track == one.track and other.margin is not None
+    )
 
 
 def _completed(people: Mapping[str, str], label: str, present: set[str]) -> dict[str, str]:
