@@ -72,7 +72,7 @@ def _margins(wanted: Container[Any]) -> dict[tuple[Any, int, int], float]:
         (video_id, person["track"], part["segment"]): person["fake_probability"] - threshold
         for video_id, threshold, segments in rows.values_list("video_id", "threshold", "segments").iterator()
         if video_id in wanted
-        for part in segments
+        for part in segments or ()
         for person in part["people"]
     }
 
