@@ -52,3 +52,4 @@ class ModelKind(models.TextChoices):
 
     NETWORK = "network", "The program's own network, over the faces of a person"
     ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"
+    ENSEMBLE = "ensemble", "The mean of several versions"

@@ -14,7 +14,7 @@ from ml.config import Label
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import OnnxBackbone, onnx_backbone
 from ml.model.preprocessing import crops_to_tensor
-from ml.model.weights import WeightsInfo, file_sha256, is_external, load_weights
+from ml.model.weights import WeightsInfo, file_sha256, is_own, load_weights
 
 Crop = NDArray[np.uint8]
 
@@ -76,7 +76,7 @@ class Classifier:
         model, info = load_weights(path, sha256=sha256)
         classifier = cls(model, info, choose_device(device))
         on_processor = classifier.device.type == "cpu" and classifier.dtype == torch.float32
-        if onnx_folder is not None and on_processor and not is_external(path):
+        if onnx_folder is not None and on_processor and is_own(path):
             classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
         return classifier
 

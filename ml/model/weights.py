@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ml.config import LABEL_MAP, ModelConfig
+from ml.model import ensemble
 from ml.model.external.manifest import ModelRefused
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights_check import info_fault, tensors_fault
@@ -83,9 +84,13 @@ def save_weights(model: FaceSequenceClassifier, info: WeightsInfo, path: Path, *
 def save_with_info(source: Path, info: WeightsInfo, path: Path) -> str:
     """Write the tensors of `source`, byte for byte, under other metadata; return the new file's sha256.
 
-    Or the ONNX model of `source`, under a manifest with what `info` says of name, calibration and figures.
+    Or the ONNX model of `source`, under a manifest with what `info` says of name, calibration and figures; or the
+    members of an ensemble.
     """
-    if is_external(source):
+    if source.suffix == ensemble.SUFFIX:
+        ensemble.rewrite_ensemble(source, info, path)
+        return file_sha256(path)
+    if not is_own(source):
         from ml.model.external.check import write_with_manifest
         from ml.model.external.network import ExternalNetwork
 
@@ -109,8 +114,8 @@ def save_with_info(source: Path, info: WeightsInfo, path: Path) -> str:
 
 
 def read_info(path: Path) -> WeightsInfo:
-    """Read the header only, without any tensor, or an ONNX detector's manifest.  Raises WeightsError."""
-    if is_external(path):
+    """Read the header only, without any tensor; what is no weights of our own is loaded.  Raises WeightsError."""
+    if not is_own(path):
         return load_weights(path)[1]
     try:
         with safe_open(str(path), framework="pt") as handle:
@@ -144,7 +149,9 @@ def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequence
         found = file_sha256(path) if path.is_file() else "no file"
         if found != sha256:
             raise WeightsError(f"{path.name} has sha256 {found}; {sha256} was registered. Register the file again.")
-    if is_external(path):
+    if path.suffix == ensemble.SUFFIX:
+        return _load_ensemble(path)
+    if not is_own(path):
         return _load_external(path, sha256 or file_sha256(path))
     info = read_info(path)
     model = FaceSequenceClassifier(info.config)
@@ -161,9 +168,23 @@ def load_weights(path: Path, *, sha256: str | None = None) -> tuple[FaceSequence
     return model.eval(), info
 
 
-def is_external(path: Path) -> bool:
-    """Tell whether the file is a detector that others trained (`ml.model.external`), by its name."""
-    return path.suffix == ".onnx"
+def is_own(path: Path) -> bool:
+    """Tell whether the file is no detector of others (`ml.model.external`) and no ensemble, by its name."""
+    return path.suffix not in (".onnx", ensemble.SUFFIX)
+
+
+def _load_ensemble(path: Path) -> tuple[FaceSequenceClassifier, WeightsInfo]:
+    def info_of(head: dict[str, Any], config: ModelConfig) -> WeightsInfo:
+        return WeightsInfo(**{**head, "config": config, "trained_on": tuple(head.get("trained_on", ()))})
+
+    try:
+        network, info = ensemble.load_ensemble(path, lambda file, sha256: load_weights(file, sha256=sha256), info_of)
+    except (ValueError, TypeError, OSError) as error:
+        raise WeightsError(f"{path.name} is no ensemble of this program: {error}") from error
+    fault = info_fault(info)
+    if fault is not None:
+        raise WeightsError(f"{path.name} {fault}")
+    return network.eval(), info
 
 
 def _load_external(path: Path, sha256: str) -> tuple[FaceSequenceClassifier, WeightsInfo]:

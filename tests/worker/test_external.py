@@ -153,8 +153,22 @@ def test_two_detectors_of_others_go_the_whole_way_and_a_wrong_polarity_is_caught
     assert "120 verdicts" in run("rescore")
     assert [entry.kind for entry in Promotion.objects.order_by("created_at")] == ["first", "gate", "forced", "rollback"]
     assert Promotion.objects.order_by("created_at")[1].previous == blind
-    with pytest.raises(NotEnough, match="only answers and cannot learn"):
-        _start(RunOptions(), first, print)
+
+    assert "Calibrated on" in run("register_model", "--mean", "efficientnet", "resnet", "--name", "both")
+    both = ModelVersion.objects.get(name="both")
+    assert (both.kind, both.license) == ("ensemble", "Apache-2.0")
+    assert [one["name"] for one in both.config["of"]] == ["efficientnet", "resnet"]
+    with pytest.raises(CommandError, match="must be better"):
+        run("promote", "both")
+    run("promote", "both", "--force", "--reason", "to see the mean of them")
+    assert "120 verdicts" in run("rescore")
+    assert set(fakes.values_list("verdict_label", flat=True)) == {"fake"}
+    for wrong in (("both", "resnet"), ("resnet", "resnet"), ("resnet",)):
+        with pytest.raises(CommandError, match=r"2 to 8 different members, none an ensemble. \(invalid_ensemble\)"):
+            run("register_model", "--mean", *wrong)
+    for version in (first, both):
+        with pytest.raises(NotEnough, match="only answers and cannot learn"):
+            _start(RunOptions(), version, print)
 
 
 def test_what_cannot_be_registered_is_refused_in_a_sentence_with_its_code_and_nothing_is_kept(tmp_path: Path) -> None:

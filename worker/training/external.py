@@ -1,20 +1,23 @@
-"""Register a detector that others trained: check, calibrate on this installation's labelled videos, store."""
+"""Register a detector that others trained, or the mean of versions: check, calibrate on the labelled videos, store."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from detection.errors import Refused
 from detection.models import ModelKind, ModelVersion
 from detection.services.learning import registry, snapshots
+from ml.config import ModelConfig
 from ml.data.splits import VAL, split_rows
 from ml.evaluation.promotion_gate import WORSE_THAN_CHANCE, compare_alone, enough
+from ml.model.ensemble import MAX_MEMBERS, MIN_MEMBERS, write_ensemble
 from ml.model.external.check import check_model, write_with_manifest
 from ml.model.external.manifest import Manifest, ModelRefused, read_manifest
-from ml.model.weights import file_sha256, load_weights
+from ml.model.weights import WeightsInfo, file_sha256, load_weights, strictest
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, calibrate, scored_split
 from worker.training import snapshot_pack
@@ -40,9 +43,15 @@ def register(
                 manifest = replace(manifest, name=name)
             check_model(file, manifest)
             write_with_manifest(file, manifest, made)
-            calibrated = _calibrated(made, manifest, say)
         except ModelRefused as error:
             raise Refused(error.code, error.detail) from error
+        polarity = f"Is FAKE the other output? The manifest says {manifest.fake!r}."
+        found = _calibrated(made, set(manifest.trained_on), polarity, say)
+        calibrated = manifest
+        if found is not None:
+            calibrated = replace(
+                manifest, temperature=found.temperature, threshold=found.threshold, shift=0.0, metrics=found.metrics
+            )
         write_with_manifest(file, calibrated, made)
         sha256 = file_sha256(made)
         _, info = load_weights(made, sha256=sha256)  # as every worker will
@@ -65,6 +74,55 @@ def register(
         )
 
 
+def register_mean(
+    references: Sequence[str], *, name: str | None, activate: bool, say: Callable[[str], None]
+) -> ModelVersion:
+    """Register the mean of versions, each named by id, name or hash.
+
+    Raises:
+        Refused: `invalid_ensemble`, `unknown_model`, `ambiguous_model`, `worse_than_chance`.
+        ml.model.weights.WeightsError: when a member cannot be loaded.
+        ml.data.crop_pack.PackError: when a labelled video's face is gone from storage.
+    """
+    versions = list({v.id: v for v in (registry.find_model(reference=r) for r in references)}.values())
+    if not MIN_MEMBERS <= len(versions) <= MAX_MEMBERS or any(v.kind == ModelKind.ENSEMBLE for v in versions):
+        raise Refused(
+            "invalid_ensemble", f"An ensemble has {MIN_MEMBERS} to {MAX_MEMBERS} different members, none an ensemble."
+        )
+    files = [(registry.local_weights(model=v), v.name, v.sha256) for v in versions]
+    infos = [load_weights(file, sha256=sha256)[1] for file, _, sha256 in files]
+    info = WeightsInfo(
+        name=name or f"mean of {', '.join(v.name for v in versions)}"[:100],
+        config=ModelConfig(),  # the members' own
+        trained_on=tuple(sorted({who for one in infos for who in one.trained_on})),
+        license=strictest(*(one.license for one in infos)),
+    )
+    with tempfile.TemporaryDirectory(prefix="dfd-register-") as folder:
+        made = Path(folder) / f"model{registry.SUFFIXES[ModelKind.ENSEMBLE]}"
+        write_ensemble(files, info, made)
+        found = _calibrated(made, set(info.trained_on), "The mean of the members is.", say)
+        if found is not None:
+            info = replace(info, temperature=found.temperature, threshold=found.threshold, metrics=found.metrics)
+            write_ensemble(files, info, made)
+        sha256 = file_sha256(made)
+        _, info = load_weights(made, sha256=sha256)  # as every worker will
+        return registry.register_model(
+            file=made,
+            name=info.name,
+            sha256=sha256,
+            config=info.config.to_dict() | {"of": [{"name": v.name, "sha256": v.sha256} for v in versions]},
+            metrics=info.metrics,
+            threshold=info.threshold,
+            temperature=info.temperature,
+            experimental=info.experimental,
+            training_data_sha256="",
+            trained_on=info.trained_on,
+            license=info.license,
+            kind=ModelKind.ENSEMBLE,
+            activate=activate,
+        )
+
+
 def _facts(manifest: Manifest) -> dict[str, object]:
     """What of the manifest the model's page shows and the configuration does not have."""
     return {
@@ -76,33 +134,38 @@ def _facts(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _calibrated(made: Path, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
-    """Return the manifest with temperature, threshold and borders that fit this installation's validation videos.
+@dataclass(frozen=True)
+class _Calibration:
+    temperature: float
+    threshold: float
+    metrics: dict[str, Any]
 
-    With too few of them it is returned as it is.  Raises Refused: `worse_than_chance`.
+
+def _calibrated(made: Path, seen: set[str], polarity: str, say: Callable[[str], None]) -> _Calibration | None:
+    """Fit temperature, threshold and borders on this installation's validation videos; None with too few of them.
+
+    Raises Refused: `worse_than_chance`, whose sentence ends with `polarity`.
     """
-    seen = set(manifest.trained_on)
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=seen))
     items = [item for item in items if item.split == VAL and not {item.identity, item.donor} & seen]
     if not items:
-        say("Not calibrated: there is no labelled video to do it on; the manifest's threshold holds.")
-        return manifest
+        say("Not calibrated: there is no labelled video to do it on.")
+        return None
     network, info = load_weights(made)
     pack = snapshot_pack.pack_of(items)
     features, options = FeatureCache(snapshot_pack.feature_folder(), network), FitOptions()
     videos = scored_split(network, pack, VAL, features, options, temperature=info.temperature, shift=info.shift)
     if not enough(videos):
-        say(f"Not calibrated: {len(videos)} labelled videos are too few for it; the manifest's threshold holds.")
-        return manifest
+        say(f"Not calibrated: {len(videos)} labelled videos are too few for it.")
+        return None
     alone = compare_alone(videos, threshold=info.threshold)
     if alone.code == WORSE_THAN_CHANCE:
         auc = alone.figures["auc"]
         raise Refused(
             WORSE_THAN_CHANCE,
             f"On {len(videos)} labelled videos the model is worse than chance: its AUC is {auc['challenger']:.2f}, and"
-            f" guessing has 0.50. Is FAKE the other output? The manifest says {manifest.fake!r}.",
+            f" guessing has 0.50. {polarity}",
         )
     temperature, threshold, borders = calibrate(network, pack, split_rows(pack), features, options, None)
     say(f"Calibrated on {len(videos)} labelled videos: fake from {threshold:.3f}, temperature {temperature:.2f}.")
-    metrics = {"assessment": borders.to_metrics()} if borders else {}
-    return replace(manifest, temperature=temperature, threshold=threshold, shift=0.0, metrics=metrics)
+    return _Calibration(temperature, threshold, {"assessment": borders.to_metrics()} if borders else {})

@@ -251,7 +251,7 @@ def _start(
     if parent is not None and parent.kind != ModelKind.NETWORK:
         if wanted == "active" or not options.full:
             raise NotEnough(
-                f"The active model {parent} is an ONNX file of others, which only answers and cannot learn. Train"
+                f"The active model {parent} is no network of our own: it only answers and cannot learn. Train"
                 " everything from ImageNet's weights or from scratch with --full, or go back to a network of our own."
             )
         parent = None

@@ -28,6 +28,9 @@ from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 from detection.services.ops import audit
 from detection.services.stored_files import StoredFiles
 
+SUFFIXES = {ModelKind.NETWORK: ".safetensors", ModelKind.ONNX_FACE: ".onnx", ModelKind.ENSEMBLE: ".zip"}
+"""Of a version's file: they say how it is read."""
+
 
 def register_model(
     *,
@@ -262,8 +265,7 @@ def _new_folder() -> tuple[FolderCheck, str]:
 
 
 def _file_name(sha256: str, kind: str) -> str:
-    """The suffix says how the file is read."""
-    return f"{sha256}{'.safetensors' if kind == ModelKind.NETWORK else '.onnx'}"
+    return f"{sha256}{SUFFIXES[ModelKind(kind)]}"
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ SUREST = 1e-6
 """A probability nearer to 0 or 1 is taken for this."""
 
 
-class _Identity(nn.Module):
+class Identity(nn.Module):
     """What the cache of features knows a network by."""
 
     def __init__(self, sha256: str) -> None:
@@ -52,7 +52,7 @@ class ExternalNetwork(FaceSequenceClassifier):
                 raise
             raise ModelRefused("unreadable", "ONNX Runtime cannot load the file.") from error
         self.config = self.manifest.config()
-        self.backbone = _Identity(sha256)
+        self.backbone = Identity(sha256)
         self.place = nn.Parameter(torch.zeros(1), requires_grad=False)  # says which device the rest is on
 
     def features(self, frames: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("path", nargs="?", type=Path, default=BASELINE, metavar="PATH")
         parser.add_argument("--manifest", type=Path, metavar="FILE.json", help="of an ONNX file: what it is shown")
+        parser.add_argument(
+            "--mean", nargs="+", metavar="MODEL", help="instead of a file: the mean of versions that are registered"
+        )
         parser.add_argument("--name", help="instead of the name in the file")
         parser.add_argument("--activate", action="store_true", help="verdicts are this model's from now on")
         parser.add_argument("--if-none", action="store_true", help="do nothing when a model is active already")
@@ -32,16 +35,18 @@ class Command(BaseCommand):
         if options["if_none"] and active is not None:
             self.stdout.write(f"{active} is active already; nothing was registered.")
             return
-        if not path.is_file():
+        if options["mean"] is None and not path.is_file():
             raise CommandError(f"There is no file {path}.")
         try:
-            if manifest is not None:
+            if options["mean"] is not None:
+                model = self._mean(options)
+            elif manifest is not None:
                 model = self._external(path, manifest, options)
             elif path.suffix == ".onnx":
                 raise CommandError("An ONNX file needs --manifest FILE.json, which says what the model is shown.")
             else:
                 model = self._weights(path, options)
-        except (WeightsError, PackError) as error:
+        except (WeightsError, PackError, OSError) as error:
             raise CommandError(str(error)) from error
         except Refused as error:
             raise CommandError(f"{error.detail} ({error.code})") from error
@@ -56,6 +61,15 @@ class Command(BaseCommand):
         runtime.prepare()
         return external.register(
             path, manifest, name=options["name"], activate=options["activate"], say=self.stdout.write
+        )
+
+    def _mean(self, options: dict[str, Any]) -> ModelVersion:
+        from worker.process import runtime
+        from worker.training import external
+
+        runtime.prepare()
+        return external.register_mean(
+            options["mean"], name=options["name"], activate=options["activate"], say=self.stdout.write
         )
 
     def _weights(self, path: Path, options: dict[str, Any]) -> ModelVersion:
