@@ -6,6 +6,7 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,13 +102,14 @@ def test_an_archive_that_is_no_ensemble_is_refused(tmp_path: Path, members: Memb
     path.write_bytes(good.read_bytes()[:5000])
     refused()
     head = json.loads(zipfile.ZipFile(good).read(HEAD))
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"members": []},
         {"members": [{**entry, "file": f"../{entry['file']}"} for entry in head["members"]]},
         {"members": [{**entry, "sha256": "0" * 64} for entry in head["members"]]},
         {"threshold": 2},
         {"unknown": 1},
-    ):
+    ]
+    for change in changes:
         with zipfile.ZipFile(good) as source, zipfile.ZipFile(path, "w") as target:
             for name in source.namelist():
                 target.writestr(name, source.read(name) if name != HEAD else json.dumps({**head, **change}))
