@@ -48,7 +48,9 @@ _TEXT = ParagraphStyle("text", fontName=REGULAR, fontSize=9.5, leading=13.5, tex
 _SMALL = ParagraphStyle("small", parent=_TEXT, fontSize=8, leading=11, textColor=drawings.GREY)
 _MONO = ParagraphStyle("mono", parent=_TEXT, fontName=MONO, fontSize=8, leading=11)
 _TITLE = ParagraphStyle("title", parent=_TEXT, fontName=BOLD, fontSize=16, leading=21, spaceAfter=3)
-_HEAD = ParagraphStyle("head", parent=_TEXT, fontName=BOLD, fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4)
+_HEAD = ParagraphStyle(
+    "head", parent=_TEXT, fontName=BOLD, fontSize=12.5, leading=16, spaceBefore=12, spaceAfter=4, keepWithNext=1
+)
 _PERSON = ParagraphStyle("person", parent=_TEXT, fontName=BOLD, fontSize=10, leading=14, spaceBefore=6)
 _CELL = ParagraphStyle("cell", parent=_SMALL, alignment=1, fontSize=6.5, leading=8)
 _REVIEW = ParagraphStyle("review", parent=_TEXT, spaceAfter=5)
@@ -298,9 +300,9 @@ def _provenance(document: Mapping[str, Any]) -> list[Flowable]:
 
 def _check(document: Mapping[str, Any], seal: Seal) -> list[Flowable]:
     text = (
-        "This PDF alone proves nothing. The archive that it came in is signed; whoever received it can check it with"
-        " <b>manage.py verify_report FILE</b>. It must be signed by the key with this fingerprint, which should have"
-        " reached you by another way as well:"
+        "This PDF alone proves nothing. The archive that it came in is signed; whoever received it can check it on the"
+        " page <b>/verify/</b> of any installation or with <b>manage.py verify_report FILE</b>. It must be signed by"
+        " the key with this fingerprint, which should have reached you by another way as well:"
     )
     return [
         KeepTogether(
