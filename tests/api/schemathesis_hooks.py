@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import schemathesis
+from schemathesis.transport.serialization import Binary
 
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
@@ -14,6 +15,6 @@ START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
 def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
     """Make the bytes begin as a video's do where the request is a right one, or no upload is ever taken."""
     body, meta = case.body, case.meta
-    if isinstance(body, dict) and body.get("file") and meta is not None and meta.generation.mode.is_positive:
+    if isinstance(body, dict) and "file" in body and meta is not None and meta.generation.mode.is_positive:
         content = body["file"]
-        body["file"] = START + (bytes(content) if isinstance(content, bytes) else repr(content).encode())
+        body["file"] = Binary(START + (content.data if isinstance(content, Binary) else str(content).encode()))
