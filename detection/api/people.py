@@ -7,13 +7,14 @@ from typing import Any
 
 from rest_framework import serializers
 
+from detection.api.fields import JsonIntegerField
 from detection.models import PersonLabel
 
 
 class PersonAnswerSerializer(serializers.Serializer[Any]):
     """What one of the people in a video is."""
 
-    track = serializers.IntegerField(min_value=0, max_value=32767, help_text="The person, as of the faces.")
+    track = JsonIntegerField(min_value=0, max_value=32767, help_text="The person, as of the faces.")
     label = serializers.ChoiceField(  # type: ignore[assignment]  # also a DRF attribute
         choices=PersonLabel.choices,
         help_text="`not_a_person`: a poster, a screen, a drawing, a wrong detection; `unsure`: cannot tell.",

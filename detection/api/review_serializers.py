@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from detection.api import examples
+from detection.api.fields import JsonIntegerField, JsonTextField
 from detection.api.people import PersonAnswerSerializer, labels_of, people_data
 from detection.api.serializers import RowSerializer
 from detection.models import Review, ReviewLabel, ReviewRole
@@ -22,7 +23,7 @@ class ReviewRequestSerializer(serializers.Serializer[Any]):
     label = serializers.ChoiceField(  # type: ignore[assignment]  # also a DRF attribute
         choices=ReviewLabel.choices, required=False, help_text="May be left out where it follows from `people`."
     )
-    comment = serializers.CharField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
+    comment = JsonTextField(max_length=MAX_COMMENT, required=False, allow_blank=True, default="")
     people = PersonAnswerSerializer(  # type: ignore[call-arg]  # max_length is the list's
         many=True,
         required=False,
@@ -30,7 +31,7 @@ class ReviewRequestSerializer(serializers.Serializer[Any]):
         help_text="Answers for people by themselves; an empty list takes back what you said of them.  Left out, and"
         " with the same label as before, that stays.",
     )
-    people_version = serializers.IntegerField(
+    people_version = JsonIntegerField(
         required=False, min_value=0, help_text="The video's when you looked: refused if the people are others by now."
     )
 

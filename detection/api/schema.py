@@ -59,6 +59,8 @@ def link_operations(result: dict[str, Any], generator: Any, request: Any, public
 
 
 def say_what_a_line_is(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Add the pattern of text that can be shown, which takes a while to work out."""
-    result["components"]["schemas"]["UploadRequest"]["properties"]["external_id"]["pattern"] = line_pattern()
+    """Add the patterns of text: that of a line that can be shown takes a while to work out."""
+    schemas = result["components"]["schemas"]
+    schemas["UploadRequest"]["properties"]["external_id"]["pattern"] = line_pattern()
+    schemas["ReviewRequestRequest"]["properties"]["comment"]["pattern"] = r"^[^\u0000]*$"
     return result

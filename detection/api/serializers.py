@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import copy
 from typing import Any, TypeVar
 
@@ -13,10 +12,10 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from detection.api import examples
+from detection.api.fields import JsonBooleanField, MetadataField, VideoFileField
 from detection.api.filters import PUBLIC_STATES
 from detection.api.people import PersonAnswerSerializer, WithEverybodySerializer, people_data
 from detection.api.segments import CoverageSerializer, SegmentSerializer, coverage_data, segments_data
-from detection.errors import Refused
 from detection.models import (
     TOLD_AS_FAILED,
     Analysis,
@@ -28,7 +27,7 @@ from detection.models import (
     Video,
 )
 from detection.selectors.blindness import redact
-from detection.services.uploads.uploads import MAX_EXTERNAL_ID, check_metadata
+from detection.services.uploads.uploads import MAX_EXTERNAL_ID
 
 
 def probability_field(help_text: str) -> serializers.FloatField:
@@ -78,32 +77,6 @@ class ProblemSerializer(serializers.Serializer[Any]):
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
-# In a form, OpenAPI means by an object: a part that holds JSON.
-@extend_schema_field({"type": "object", "additionalProperties": {}})
-class MetadataField(serializers.Field[dict[str, Any], str, dict[str, Any], Any]):
-    """A JSON object in a form field."""
-
-    default_error_messages = {"invalid": "This must be a JSON object."}
-
-    def to_internal_value(self, data: str) -> dict[str, Any]:
-        try:
-            value = json.loads(data) if data else {}
-        except (TypeError, ValueError, RecursionError):
-            self.fail("invalid")
-        if not isinstance(value, dict):
-            self.fail("invalid")
-        try:
-            check_metadata(value)
-        except Refused as refusal:
-            raise serializers.ValidationError(refusal.detail, code="invalid") from refusal
-        return value
-
-
-@extend_schema_field({"type": "string", "format": "binary", "minLength": 1, "maxLength": settings.DFD_MAX_UPLOAD_BYTES})
-class VideoFileField(serializers.FileField):
-    """Bytes of a video; looked at and refused by the service, which has a code for each reason."""
-
-
 class UploadSerializer(serializers.Serializer[Any]):
     """The form of an upload."""
 
@@ -123,7 +96,7 @@ class UploadSerializer(serializers.Serializer[Any]):
 
 
 class AnalyzeSerializer(serializers.Serializer[Any]):
-    reuse_faces = serializers.BooleanField(
+    reuse_faces = JsonBooleanField(
         default=True, help_text="True scores the stored faces again; false looks for faces anew."
     )
 

@@ -15,6 +15,7 @@ START = b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
 def before_call(ctx: Any, case: Any, kwargs: Any) -> None:
     """Make the bytes begin as a video's do where the request is a right one, or no upload is ever taken."""
     body, meta = case.body, case.meta
-    if isinstance(body, dict) and "file" in body and meta is not None and meta.generation.mode.is_positive:
-        content = body["file"]
-        body["file"] = Binary(START + (content.data if isinstance(content, Binary) else str(content).encode()))
+    if isinstance(body, dict) and meta is not None and meta.generation.mode.is_positive:
+        content = body.get("file")
+        if isinstance(content, Binary):
+            content.data = START + content.data

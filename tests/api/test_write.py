@@ -43,6 +43,14 @@ def test_analysing_again_needs_no_body_and_may_ask_for_new_faces(owner: Caller, 
     assert task["stage"] == Stage.EXTRACT
 
 
+@pytest.mark.parametrize("value", [0, 1, "true", "off", None, []])
+def test_whether_faces_are_used_again_is_true_or_false(
+    owner: Caller, factory: Factory, problem: Problem, value: Any
+) -> None:
+    path = f"/api/v1/videos/{factory.judged(owner.user).pk}/analyze/"
+    problem(owner.post_json(path, {"reuse_faces": value}), 400, "validation_error")
+
+
 def test_an_open_task_is_answered_and_no_second_one_begun(owner: Caller, factory: Factory, settings: Any) -> None:
     video = factory.video(owner.user)
     settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
@@ -97,6 +105,10 @@ def test_every_label_can_be_given(owner: Caller, factory: Factory, label: str) -
         {"label": "real", "comment": "a\x00b"},
         {"label": "real", "comment": {}},
         {"label": "real", "comment": None},
+        {"label": "real", "comment": 0},
+        {"label": "real", "people_version": "1"},
+        {"label": "real", "people_version": True},
+        {"people": [{"track": "0", "label": "real"}]},
         [],
     ],
 )
