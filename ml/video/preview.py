@@ -5,7 +5,9 @@ Encoding again changes the very traces that a forgery leaves; whoever looks at a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -18,6 +20,7 @@ from av.video.reformatter import Colorspace
 
 from ml.config import VideoConfig
 from ml.video.decode import DecodedFrame, decode
+from ml.video.errors import VideoError
 from ml.video.ranged_file import VideoFile
 
 LONG_SIDE = 1280
@@ -35,6 +38,10 @@ _ENCODERS = (
     ("libvpx-vp9", ".webm", {"deadline": "realtime", "cpu-used": "7", "crf": "28", "b": "0", "row-mt": "1"}),
     ("libvpx", ".webm", {"deadline": "realtime", "cpu-used": "7", "crf": "10", "b": "4M"}),
 )
+
+
+ROUNDED_S = 0.004
+"""By so much times of frames and segments may be rounded."""
 
 
 class PreviewError(Exception):
@@ -63,16 +70,23 @@ def encoder() -> tuple[str, str, dict[str, str]]:
     raise PreviewError("This installation of FFmpeg has no encoder whose output browsers play (H.264, VP9 or VP8).")
 
 
-def make_preview(path: VideoFile, folder: Path, config: VideoConfig | None = None) -> Preview:
+def make_preview(
+    path: VideoFile,
+    folder: Path,
+    config: VideoConfig | None = None,
+    *,
+    later: Sequence[tuple[float, VideoFile]] = (),
+) -> Preview:
     """Write `folder`/preview.mp4 (or .webm): the frames that can be decoded, at most 150, at their own times.
 
-    H.264 as yuv420p, at most 1280 pixels on the longer side, without sound.  Raises ml.video.decode.VideoError when no
-    frame can be decoded, PreviewError when nothing can be encoded.
+    After them those of `later` clips, each from its second on; one of which no frame can be decoded is left out.  H.264
+    as yuv420p, at most 1280 pixels on the longer side, without sound.  Raises ml.video.decode.VideoError when no frame
+    of the first can be decoded, PreviewError when nothing can be encoded.
     """
     config = config or VideoConfig()
     codec, suffix, options = encoder()
     out = folder / f"preview{suffix}"
-    frames = decode(path, config)
+    frames = _frames(path, later, config)
     first = next(frames)  # or VideoError: there is none
     width, height = _size(first)
     movflags = {"movflags": "+faststart"} if suffix == ".mp4" else {}
@@ -102,6 +116,21 @@ def make_preview(path: VideoFile, folder: Path, config: VideoConfig | None = Non
         out.unlink(missing_ok=True)
         raise PreviewError(f"The frames cannot be written as {codec}: {error}") from error
     return Preview(path=out, codec=codec, frames=written, width=width, height=height)
+
+
+def _frames(path: VideoFile, later: Sequence[tuple[float, VideoFile]], config: VideoConfig) -> Iterator[DecodedFrame]:
+    """Those of each clip that are shown before the next one begins: a clip may have a few frames more at its end."""
+    clips = [(0.0, path), *later]
+    ends = [begin_s for begin_s, _ in later] + [math.inf]
+    for (begin_s, clip), end_s in zip(clips, ends, strict=True):
+        try:
+            for frame in decode(clip, config):
+                if begin_s + frame.timestamp_s >= end_s - ROUNDED_S:
+                    break
+                yield replace(frame, timestamp_s=begin_s + frame.timestamp_s)
+        except VideoError:
+            if not begin_s:
+                raise
 
 
 def _size(frame: DecodedFrame) -> tuple[int, int]:

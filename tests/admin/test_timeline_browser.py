@@ -11,15 +11,17 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from pytest_django.live_server_helper import LiveServer
 
-from detection.models import Verdict, Video
+from detection.models import EvidenceKind, Verdict, Video
 from ml.config import VideoConfig
 from ml.video.decode import decode
 from ml.video.trim import trim
 from tests.admin import test_browser
 from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.test_evidence_browser import wait_for_job
 from tests.admin.test_player_browser import numbered, stands
 from tests.admin.test_workspace_browser import log_in
 from tests.ml.clips import write_clip
+from worker import tasks
 
 pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
 FPS, PART = 25, 24
@@ -36,21 +38,29 @@ def rows(settings: Any) -> Rows:
     return rows
 
 
-def long_video(rows: Rows, folder: Path, *, label: str = "") -> Video:
-    """As a worker would leave it: three parts, of which the second is the most fake."""
-    options = {"g": str(PART), "bf": "2", "sc_threshold": "0"}
-    path = write_clip(folder / "film.mp4", frames=96, fps=FPS, picture=numbered, options=options)
+def long_video(rows: Rows, folder: Path, *, label: str = "", plays: bool = True) -> Video:
+    """As a worker would leave it: three parts, of which the second is the most fake.
+
+    With `plays` false in Motion JPEG, which no browser plays.
+    """
+    suffix = ".mp4" if plays else ".mkv"
+    path = folder / f"film{suffix}"
+    if plays:
+        options = {"g": str(PART), "bf": "2", "sc_threshold": "0"}
+        write_clip(path, frames=96, fps=FPS, picture=numbered, options=options)
+    else:
+        write_clip(path, frames=96, fps=FPS, picture=numbered, codec="mjpeg", pixels="yuvj420p")
     frames = list(decode(path))
     video = rows.with_verdict("long.mp4", model=rows.model("m", active=False))
     parts = []
     for index, begin in enumerate(BEGINS):
-        clip = folder / f"part{index}.mp4"
+        clip = folder / f"part{index}{suffix}"
         trim(path, clip, VideoConfig(max_frames=PART, start=frames[begin].frame.pts if begin else None))
         name = default_storage.save(f"{video.folder}/{clip.name}", ContentFile(clip.read_bytes()))
         if index == 0:
             video.clip = name
         parts.append({"start_s": begin / FPS, "end_s": (begin + PART) / FPS, "clip": name if index else ""})
-    video.file = default_storage.save(f"{video.folder}/original.mp4", ContentFile(path.read_bytes()))
+    video.file = default_storage.save(f"{video.folder}/original{suffix}", ContentFile(path.read_bytes()))
     video.label = label
     video.segments, video.fps, video.duration_s, video.frames_decoded = parts, FPS, 96 / FPS, PART
     video.save()
@@ -115,3 +125,21 @@ def test_the_workspace_shows_the_parts_and_keeps_their_scores_to_itself(
     assert frame_shown(page, "[data-film]", BEGINS[1]) == BEGINS[1]
     page.locator("[data-claim] [data-face]").nth(8).click()
     assert frame_shown(page, "[data-film]", FACES[8]) == FACES[8]
+
+
+def test_the_copy_of_what_no_browser_plays_has_every_part(
+    live_server: LiveServer, page: Any, rows: Rows, tmp_path: Path
+) -> None:
+    video = long_video(rows, tmp_path, plays=False)
+    log_in(page, live_server, "maria")
+    parts = page.locator("[data-claim] .dfd-tl__part")
+    parts.first.wait_for()
+    tasks.make_preview(str(wait_for_job(video, EvidenceKind.PREVIEW).pk))
+    page.get_by_text("This is a copy in H.264").first.wait_for()
+    for index in (1, 0, 2):
+        parts.nth(index).click()
+        assert frame_shown(page, "[data-film]", BEGINS[index]) == BEGINS[index]
+    faces = page.locator("[data-claim] [data-face]")
+    for position in (8, 0, 4):
+        faces.nth(position).click()
+        assert frame_shown(page, "[data-film]", FACES[position]) == FACES[position]

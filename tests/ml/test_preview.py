@@ -106,3 +106,15 @@ def test_without_x264_it_is_a_webm_and_without_any_encoder_a_sentence(
     monkeypatch.setattr(preview, "_ENCODERS", (("no-such-encoder", ".mp4", {}),))
     with pytest.raises(PreviewError, match="no encoder"):
         make_preview(path, tmp_path)
+
+
+def test_later_segments_follow_each_at_its_time(tmp_path: Path) -> None:
+    clips = [
+        write_clip(tmp_path / f"{k}.mp4", frames=10, picture=lambda n: np.full((96, 128, 3), 20 * n, np.uint8))
+        for k in range(2)
+    ]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    made = make_preview(clips[0], tmp_path, later=[(0.4, broken), (0.8, clips[1])])
+    shown = [(round(25 * frame.timestamp_s), round(float(frame.rgb().mean()) / 20)) for frame in decode(made.path)]
+    assert shown == [(n, n) for n in range(10)] + [(20 + n, n) for n in range(10)]

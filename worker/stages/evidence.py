@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
@@ -18,6 +20,9 @@ from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt, images
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.watchdog import file_budget
+
+if TYPE_CHECKING:
+    from ml.video.ranged_file import VideoFile
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +57,10 @@ def make_heatmaps(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
 
 
 def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
-    """Of the stored clip, or of the upload where no clip could be cut from it."""
+    """Of the stored clips of all segments, one after another, or of the upload where no clip could be cut from it.
+
+    A segment begins where those before it have ended: after as many seconds as they have together.
+    """
     runtime.prepare_vision()
     from ml.config import VideoConfig
     from ml.video.decode import VideoError
@@ -62,19 +70,32 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     limits = VideoConfig(
         max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
     )
-    video = Video.objects.only("clip", "file").get(id=claim.video_id)
+    video = Video.objects.only("clip", "file", "segments").get(id=claim.video_id)
+    names = [(0.0, str((video.clip or video.file).name))]
+    passed = 0.0
+    for number, part in enumerate(video.segments or ()):
+        if number and part["clip"]:
+            names.append((passed, part["clip"]))
+        passed += part["end_s"] - part["start_s"]
     with (
         file_budget(partial(abort_stuck, claim, evidence), heartbeat.lost_for_s),
         runtime.work_folder() as folder,
-        runtime.stored_file(str((video.clip or video.file).name), folder) as path,
+        ExitStack() as opened,
     ):
+        clips: list[tuple[float, VideoFile]] = []
+        for number, (begin_s, name) in enumerate(names):
+            place = folder / str(number)  # each has a folder, as they may be called the same
+            place.mkdir()
+            clips.append((begin_s, opened.enter_context(runtime.stored_file(name, place))))
+        path = clips[0][1]
         try:
-            preview = make_preview(path, folder, limits)
+            preview = make_preview(path, folder, limits, later=clips[1:])
         except VideoError as error:
             check_fetched(path)
             raise BadInput(error.code, error.detail) from error
         except PreviewError as error:
             raise NotNow(str(error)) from error
-        check_fetched(path)
+        for _, clip in clips:
+            check_fetched(clip)
         heartbeat(95)
         evidence.finish_preview(claim=claim, path=preview.path)

@@ -58,6 +58,7 @@ window.dfdEvidence = (() => {
       if (exact) exact.hidden = true;
       if (play) film.play().catch(() => {});
     }, { once: true });
+    if (window.dfdFilm) window.dfdFilm.setCopy(film);
     film.src = made.preview_url;
     film.load();
   };
