@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ml.config import Alignment, FaceConfig, Label, ModelConfig
-from ml.model.external.network import Identity
+from ml.model.external.network import ExternalNetwork, Identity
 from ml.model.network import FaceSequenceClassifier
+from ml.model.onnx_backbone import onnx_backbone
 from ml.model.preprocessing import crops_to_tensor
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class EnsembleNetwork(FaceSequenceClassifier):
         nn.Module.__init__(self)  # it has no layers but its members'
         self.networks = nn.ModuleList(network for network, _ in members)
         self.infos = [info for _, info in members]
+        self.sha256s = tuple(sha256s)
+        self.quick: dict[int, Callable[[Tensor], Tensor]] = {}
+        """Backbones of members that compute elsewhere (`ml.model.onnx_backbone`), by the member's number."""
         self.config = ModelConfig(
             backbone="ensemble",
             members=len(members),
@@ -66,9 +70,10 @@ class EnsembleNetwork(FaceSequenceClassifier):
         """Crops (N, 3, S, S) from 0 to 1 -> (N, F)."""
         crops = list((frames * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
         found = []
-        for network, info in self._members():
+        for k, (network, info) in enumerate(self._members()):
+            compute = self.quick.get(k, network.features)
             shown = crops_to_tensor(crops, info.config).to(frames.device)
-            found += [network.features(view).float() for view in (shown, shown.flip(3))[: _views(info)]]
+            found += [compute(view).float() for view in (shown, shown.flip(3))[: _views(info)]]
         return torch.cat(found, dim=1)
 
     def classify_features(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +89,14 @@ class EnsembleNetwork(FaceSequenceClassifier):
             sequences.append(_distance(torch.stack([sequence for sequence, _ in answers]).mean(0), info))
             faces.append(_distance(torch.stack([frames for _, frames in answers]).mean(0), info))
         return _logits(torch.stack(sequences).mean(0)), _logits(torch.stack(faces).mean(0))
+
+    def compute_in_onnx(self, folder: Path) -> None:
+        """Have the members that are networks of our own compute in ONNX Runtime, their exports kept in `folder`."""
+        for k, (network, _) in enumerate(self._members()):
+            if not isinstance(network, ExternalNetwork):
+                backbone = onnx_backbone(network, folder, self.sha256s[k])
+                if backbone is not None:
+                    self.quick[k] = backbone
 
     def _members(self) -> list[tuple[Any, WeightsInfo]]:
         return list(zip(self.networks, self.infos, strict=True))

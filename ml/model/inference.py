@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import Label
+from ml.model.ensemble import EnsembleNetwork
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import OnnxBackbone, onnx_backbone
 from ml.model.preprocessing import crops_to_tensor
@@ -76,8 +77,11 @@ class Classifier:
         model, info = load_weights(path, sha256=sha256)
         classifier = cls(model, info, choose_device(device))
         on_processor = classifier.device.type == "cpu" and classifier.dtype == torch.float32
-        if onnx_folder is not None and on_processor and is_own(path):
-            classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
+        if onnx_folder is not None and on_processor:
+            if is_own(path):
+                classifier.onnx = onnx_backbone(model, onnx_folder, sha256)
+            elif isinstance(model, EnsembleNetwork):
+                model.compute_in_onnx(onnx_folder)
         return classifier
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ml.config import Alignment, ModelConfig
-from ml.model.ensemble import HEAD, write_ensemble
+from ml.model.ensemble import HEAD, EnsembleNetwork, write_ensemble
 from ml.model.external.check import write_with_manifest
 from ml.model.heatmap import face_heatmaps
 from ml.model.inference import Classifier
@@ -68,6 +68,8 @@ def test_its_score_is_the_mean_of_the_members_distances(tmp_path: Path, members:
             assert probability == pytest.approx(expected, abs=1e-5)
     assert (both.info.name, both.info.threshold, both.info.license) == ("mean", 0.45, "MIT")
     assert both.score(people) == both.score(people)
+    assert isinstance(both.model, EnsembleNetwork)
+    assert sorted(both.model.quick) == [0, 1], "the networks of our own compute in ONNX Runtime"
     (shown,) = face_heatmaps(both, crops(1, 3))
     assert shown.shape == (224, 224)
 

@@ -168,6 +168,8 @@ def test_a_process_of_its_own_checks_and_hostile_files_harm_only_that(
     check_model(path, MANIFEST)
     assert refused(by_hand(far)) == "external_data"
     assert refused(by_hand(swells)) == "too_much_memory"
+    assert refused(by_hand(node("MatMul", inputs=("pixels", "pick")))) == "cannot_run", "though it prints"
+    assert refused(by_hand().replace(b"GlobalAveragePool", b"GlobalAverage\xff\xfe\xff\xff")) == "unreadable"
     assert refused(b"\x3a" + b"\xff\xff\xff\xff\x0b" + b"x" * 100) == "unreadable", "3 GB claimed, 100 bytes there"
     monkeypatch.setattr(checking, "MAX_FILE_BYTES", len(sound) - 1)
     assert refused(sound) == "too_large"

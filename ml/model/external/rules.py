@@ -42,6 +42,7 @@ def main() -> None:
     import onnxruntime  # noqa: F401
 
     manifest = json.loads(sys.stdin.read())
+    said, sys.stdout = sys.stdout, sys.stderr  # ONNX Runtime prints that it tries again
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
@@ -54,7 +55,8 @@ def main() -> None:
         answer = {"code": refusal.args[0], "detail": refusal.args[1]}
     except MemoryError:
         answer = {"code": "too_much_memory", "detail": f"The model needs more than {MEMORY_BYTES // 1024**3} GB."}
-    sys.stdout.write(json.dumps(answer))
+    said.write(json.dumps(answer))
+    said.flush()
 
 
 def check(path: Path, manifest: dict[str, Any]) -> None:
@@ -74,9 +76,12 @@ def check(path: Path, manifest: dict[str, Any]) -> None:
         raise Refusal(
             "manifest_inside", f"The file has an entry {KEY} already; register the model that it was made of."
         )
-    _check_operators(model)
-    _check_tensors(model)
-    _check_ports(model, manifest)
+    try:
+        _check_operators(model)
+        _check_tensors(model)
+        _check_ports(model, manifest)
+    except TypeError as error:  # a name that is no text comes as bytes
+        raise Refusal("unreadable", "The file is no ONNX model: it has names that are no text.") from error
     del model
     _run(path, manifest)
 
