@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from detection.evidence_report import signing
 from detection.models import ModelVersion
 from detection.services.learning import registry
 from tests.weights import save_tiny
@@ -99,3 +100,18 @@ def test_tasks_that_wait_are_counted(embedded: Path, model: ModelVersion, monkey
     said = doctor()
     assert "1 tasks are queued (finding faces), the oldest for 20 minutes." in said
     assert "Some tasks have waited long." in said
+
+
+def test_a_signing_key_that_cannot_be_read_or_is_one_machines_alone_is_said(
+    embedded: Path, model: ModelVersion, settings: Any
+) -> None:
+    assert "is made at the first one." in doctor()
+    (settings.VAR_DIR / "signing_key").write_text("nonsense")
+    assert "cannot be read from" in doctor()
+    (settings.VAR_DIR / "signing_key").unlink()
+    own = signing.current_key().fingerprint[:16]
+    assert f"Evidence reports are signed with the key {own}….\n" in doctor()
+    settings.S3_BUCKET = "videos"
+    said = doctor()
+    assert f"{own}…, which is this machine's alone." in said
+    assert "Set DFD_SIGNING_KEY on all machines." in said

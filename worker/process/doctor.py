@@ -21,6 +21,7 @@ from django.db.models import Count, Min
 from django.utils import timezone
 
 from detection.errors import Refused
+from detection.evidence_report import signing
 from detection.models import OPEN_STATES, Analysis, ModelVersion, Stage, State
 from detection.services.learning import registry
 from dfdsite import brokers
@@ -51,7 +52,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """All findings, in the order in which problems are best fixed.  A check that fails is itself a finding."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _versions, _database, _disk, _codecs, _model, _device, _broker, _workers, _queue,
+        _versions, _database, _disk, _codecs, _model, _device, _signing_key, _broker, _workers, _queue,
     ]  # fmt: skip
     for check in checks:
         try:
@@ -88,6 +89,27 @@ def _disk() -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, sentence, "Make room, or move the state elsewhere with DFD_VAR.")
     else:
         yield Finding(Level.OK, sentence)
+
+
+def _signing_key() -> Iterator[Finding]:
+    path = settings.VAR_DIR / signing.FILE_NAME
+    if not settings.DFD_SIGNING_KEY and not path.exists():
+        yield Finding(Level.OK, "The key that signs evidence reports is made at the first one.")
+        return
+    try:
+        fingerprint = signing.current_key().fingerprint
+    except (OSError, ValueError) as error:
+        yield Finding(
+            Level.PROBLEM,
+            f"The key that signs evidence reports cannot be read from {path}: {error}.",
+            "Bring it back from a backup, or set DFD_SIGNING_KEY.",
+        )
+        return
+    sentence = f"Evidence reports are signed with the key {fingerprint[:16]}…"
+    if settings.S3_BUCKET and not settings.DFD_SIGNING_KEY:
+        yield Finding(Level.NOTE, f"{sentence}, which is this machine's alone.", "Set DFD_SIGNING_KEY on all machines.")
+    else:
+        yield Finding(Level.OK, f"{sentence}.")
 
 
 def _codecs() -> Iterator[Finding]:
