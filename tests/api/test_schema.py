@@ -160,6 +160,7 @@ def known(owner: Caller, factory: Factory) -> dict[str, str]:
     factory.model()
     video = factory.judged(owner.user, people=2)
     factory.heatmaps(video)
+    factory.provenance(video)
     nothing = factory.without_face(owner.user)
     face, frame = video.faces.first(), nothing.sampled_frames.first()
     assert face is not None
