@@ -228,6 +228,7 @@ def answer_sheet(
             )
         if label not in ReviewLabel.values:
             raise Refused("invalid_label", f"The label must be one of {', '.join(ReviewLabel.values)}.")
+        _lock(claim.video_id for claim in claims)
         batch = ReviewBatch.objects.create(id=batch_id, reviewer=reviewer, label=label, comment=comment, size=confirmed)
         answered = Review.objects.filter(reviewer=reviewer, video__in=[claim.video_id for claim in claims])
         seen = set(answered.values_list("video_id", flat=True))
@@ -251,6 +252,7 @@ def revert_batch(*, batch: ReviewBatch, by: User) -> ReviewBatch:
         if batch.undoes_id or ReviewBatch.objects.filter(undoes=batch).exists():
             raise Refused("nothing_to_undo", "This decision has been reverted already.", status=409)
         rows = list(Review.objects.not_undone().filter(batch=batch).order_by("video_id"))
+        _lock(row.video_id for row in rows)
         revert = ReviewBatch.objects.create(reviewer=by, undoes=batch, size=len(rows))
         for row in rows:
             undo_review(review=row, by=by, batch=revert)
@@ -371,6 +373,11 @@ def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Vid
     else:
         waits = not Review.objects.effective().filter(video_id=video_id).exists()
     return video if waits else None
+
+
+def _lock(video_ids: Iterable[UUID]) -> None:
+    """Lock videos in order, all before the first answer: that may lock the audit log, as an answer of others does."""
+    list(Video.objects.select_for_update().filter(pk__in=list(video_ids)).order_by("pk").values_list("pk"))
 
 
 def _mine(reviewer: User, token: UUID) -> ReviewClaim:
