@@ -29,7 +29,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
 
 
-@pytest.mark.timeout(600)  # two hundred keys, also on a machine that has much else to do
+@pytest.mark.timeout(1500)  # two hundred keys, also on a machine that has much else to do
 @pytest.mark.usefixtures("at_once")
 def test_ten_of_fifty_are_answered_for_person_by_person(live_server: LiveServer, page: Any) -> None:
     rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
