@@ -88,7 +88,6 @@ document.addEventListener("DOMContentLoaded", () => {
     keepComment();
     shown = item;
     asking = false;
-    appearedAt = performance.now();
     lastFace = null;
     people.begin(null);
     comment.value = (item && drafts.get(item.video.id)) || "";
@@ -122,6 +121,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const done = () => {
+    appearedAt = performance.now(); // not before it stands there: on a slow machine that takes a while
     ready += 1;
     document.documentElement.dataset.ready = String(ready);
     prefetch();
