@@ -21,7 +21,7 @@ from celery import Celery
 from django.db import connection
 from django.utils import timezone
 
-from detection.models import Analysis, EvidenceJob, EvidenceKind, Stage, TrainingRun
+from detection.models import Analysis, EvidenceJob, EvidenceKind, ShadowTrial, Stage, TrainingRun
 from detection.models.leasing import LeasedJob
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,7 @@ SWEEP_TASK = "worker.tasks.sweep"
 WEBHOOK_TASK = "worker.tasks.send_webhooks"
 RETAIN_TASK = "worker.tasks.retain"
 TRAIN_TASK = "worker.tasks.train_model"
+SHADOW_TASK = "worker.tasks.score_shadow"
 MEASURE_TASK = "worker.tasks.measure_here"
 EVIDENCE_TASKS = {
     EvidenceKind.HEATMAPS: "worker.tasks.make_heatmaps",
@@ -63,6 +64,11 @@ def wake_retention() -> bool:
 def wake_trainer(*, run_id: UUID) -> bool:
     """Tell a worker of the queue `train` that a run waits.  Never raises; the sweeper repeats it."""
     return _submit(partial(_publish_job, TrainingRun, run_id, TRAIN_TASK))
+
+
+def wake_shadow(*, trial_id: UUID) -> bool:
+    """Tell a worker of the queue `train` that a version in shadow has something to score.  Never raises."""
+    return _submit(partial(_publish_job, ShadowTrial, trial_id, SHADOW_TASK))
 
 
 def wake_measuring(*, model_id: UUID) -> bool:

@@ -304,6 +304,7 @@ CELERY_TASK_ROUTES = {
     # Receivers are other people's, and may be slow: nothing that recovers waits behind them.
     "worker.tasks.send_webhooks": {"queue": "webhooks"},
     "worker.tasks.train_model": {"queue": "train"},
+    "worker.tasks.score_shadow": {"queue": "train"},
     "worker.tasks.measure_here": {"queue": "train"},
 }
 # More than a turn takes (`webhook_delivery.BUDGET_S` and one attempt), less than would matter to the next webhook.

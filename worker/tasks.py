@@ -10,12 +10,13 @@ from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
 from detection.services.learning import local_figures
+from detection.services.learning import shadow as shadow_trials
 from detection.services.ops import audit_archive, chores, expired_rows, hourly_stats, retention, worker_registry
 from detection.services.ops.chores import Chore
 from detection.services.reviews import workspace
 from detection.services.uploads import quotas, resumable, uploads
 from worker.process import runtime
-from worker.stages import attempt, erasure, evidence, perceptual_hashes, report, webhook_delivery
+from worker.stages import attempt, erasure, evidence, perceptual_hashes, report, shadow, webhook_delivery
 from worker.stages.watchdog import TRAIN_LIMIT_S
 
 
@@ -73,6 +74,7 @@ CHORES = (
     Chore("orphan_files", orphan_files.sweep),
     Chore("audit_archive", audit_archive.sweep),
     Chore("local_figures", local_figures.sweep),
+    Chore("shadow", shadow_trials.sweep),
 )
 
 
@@ -87,6 +89,12 @@ def retain() -> None:
     """Apply a round of the retention policy."""
     if retention.apply().more:
         dispatch.wake_retention()
+
+
+@shared_task(name="worker.tasks.score_shadow")
+def score_shadow(trial_id: str) -> None:
+    """Take a turn at a trial: score what was analysed with the version in shadow."""
+    shadow.run(trial_id)
 
 
 @shared_task(name="worker.tasks.measure_here")

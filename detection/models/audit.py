@@ -29,6 +29,8 @@ class AuditAction(models.TextChoices):
     PERSON_LEFT_OUT = "person_left_out", "Person left out of a verdict"
     PERSON_COUNTED = "person_counted", "Person counted again"
     MODEL_ACTIVATED = "model_activated", "Model made active"
+    SHADOW_STARTED = "shadow_started", "Model put into shadow"
+    SHADOW_ENDED = "shadow_ended", "Shadow of a model ended"
     EXPORTED = "exported", "Labels exported"
     RETENTION = "retention", "Removed by the retention policy"
     FORGOTTEN = "forgotten", "Video forgotten"

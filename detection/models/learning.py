@@ -165,6 +165,90 @@ class LocalFigures(models.Model):
         return f"{self.model_version_id} here"
 
 
+class ShadowState(models.TextChoices):
+    """States of a shadow trial."""
+
+    QUEUED = "queued", "On, nobody is at it"
+    RUNNING = "running", "On, a worker is at it"
+    ENDED = "ended", "Off"
+
+
+class ShadowTrial(LeasedJob):
+    """A registered version scores new uploads silently, from `created_at` until the trial ends; one at a time.
+
+    A worker takes it for a turn, scores what was analysed since, and puts it back.  `figures` compare the version with
+    the active model on the random audit (`worker.training.measuring`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model_version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="shadow_trials")
+    state = models.CharField(max_length=12, choices=ShadowState, default=ShadowState.QUEUED)
+    open = models.BooleanField(default=True, help_text="Until it ends; one trial is open at a time.")
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    ended_because = models.CharField(max_length=500, blank=True, help_text="A sentence.")
+    seen_until = models.DateTimeField(
+        default=timezone.now, help_text="Analyses that finished before are scored, but for what was committed late."
+    )
+    failures_in_row = models.PositiveSmallIntegerField(default=0)
+    figures = models.JSONField(default=dict, blank=True)
+    measured_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("open",), condition=Q(open=True), name="shadow_one_open"),
+            models.CheckConstraint(
+                condition=Q(open=True, state__in=("queued", "running"), finished_at__isnull=True)
+                | Q(open=False, state="ended", finished_at__isnull=False),
+                name="shadow_open_until_ended",
+            ),
+        ]
+        indexes = [models.Index(fields=("model_version", "-created_at"), name="shadow_by_model")]
+
+    def __str__(self) -> str:
+        return f"{self.model_version_id} in shadow since {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class ShadowScore(models.Model):
+    """What a version in shadow says of a video, beside the verdict that its owner was given.
+
+    No reviewer and no client is ever shown it.  Where scoring failed `fake_probability` is null.  `segments`: the fake
+    probability of each segment's most suspicious person.
+    """
+
+    video = models.ForeignKey(Video, on_delete=models.CASCADE, related_name="shadow_scores", db_index=False)
+    model_version = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, related_name="shadow_scores", db_index=False
+    )
+    fake_probability = models.FloatField(null=True, blank=True)
+    label = models.CharField(max_length=8, choices=VerdictLabel, blank=True)
+    segments = models.JSONField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True, help_text="Reading the faces and scoring them.")
+    champion = models.ForeignKey(ModelVersion, null=True, on_delete=models.SET_NULL, related_name="+")
+    champion_probability = models.FloatField()
+    champion_label = models.CharField(max_length=8, choices=VerdictLabel)
+    champion_seconds = models.FloatField(null=True, blank=True)
+    scored_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("-scored_at", "-id")
+        constraints = [
+            models.UniqueConstraint(fields=("video", "model_version"), name="shadow_score_once"),
+            models.CheckConstraint(
+                condition=Q(fake_probability__isnull=True, label="")
+                | Q(fake_probability__range=(0, 1), label__in=("real", "fake")),
+                name="shadow_score_with_label",
+            ),
+        ]
+        # the page that compares: the newest of a version.  Whether a video has one: the constraint's index.
+        indexes = [models.Index(fields=("model_version", "-scored_at", "-id"), name="shadow_score_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.label or 'failed'} of {self.video_id}"
+
+
 class Promotion(AppendOnlyModel):
     """A change of the active model.  Append-only: which model, when, by whose decision, on which metrics."""
 

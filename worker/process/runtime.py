@@ -301,6 +301,11 @@ def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list
         return classifier.score(crops, batch_frames=SMALL_BATCH)
 
 
+def score_people(classifier: Classifier, people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[TrackScore]:
+    """Score each person's stored faces.  Raises OSError or RuntimeError where a face cannot be read."""
+    return _score(classifier, _crops_of(people))
+
+
 def load_classifier(version: ModelVersion, *, keep: bool = True) -> Classifier:
     """The active model, loaded once a process and exchanged when another becomes active.
 
