@@ -18,6 +18,7 @@ from detection.admin.training.promoting import can_promote, promote_view, rollba
 from detection.admin.training.promotions import KIND_TONES
 from detection.admin.training.recalibrating import can_recalibrate, recalibrate_view
 from detection.admin.training.run_page import RUN_TONES, promotion_check
+from detection.admin.training.shadowing import sees_shadow, shadow_view
 from detection.models import ModelVersion
 from detection.selectors.local_figures import here
 from detection.selectors.videos import active_model, newest_judged_run
@@ -68,6 +69,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("<uuid:model_id>/promote/", wrap(promote_view), name="detection_modelversion_promote"),
+            path("<uuid:model_id>/shadow/", wrap(shadow_view), name="detection_modelversion_shadow"),
             path("<uuid:model_id>/recalibrate/", wrap(recalibrate_view), name="detection_modelversion_recalibrate"),
             path("rollback/", wrap(rollback_view), name="detection_modelversion_rollback"),
             *super().get_urls(),
@@ -132,7 +134,12 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         """Show how good it is on the random audit, and the way to recalibrate it."""
         request = getattr(model, "page_request", None)
         may = request is not None and can_recalibrate(request)
-        context = {"model": model, "here": here(model=model), "may_recalibrate": may}
+        context = {
+            "model": model,
+            "here": here(model=model),
+            "may_recalibrate": may,
+            "sees_shadow": request and sees_shadow(request),
+        }
         return render_to_string("admin/detection/includes/here.html", context)
 
     @display(description="Promotions")
