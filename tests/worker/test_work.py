@@ -19,7 +19,7 @@ from ml.faces.embedding import FaceEmbedder
 from ml.faces.identity import PROBES
 from ml.faces.mtcnn import PYRAMID_FACTOR
 from ml.faces.mtcnn_networks import Networks
-from ml.model.network import FaceSequenceClassifier
+from ml.model.inference import Classifier
 from ml.model.weights import BASELINE
 from ml.video import decode as video
 from ml.video import frame_source
@@ -61,7 +61,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(frame_source, "decode", decoded)
     counted(video.DecodedFrame, "rgb", lambda *_, long_side=None: {"full" if long_side is None else "small": 1})
     counted(Networks, "_run", lambda _, name, pixels: {name: pixels[..., 0].size})
-    counted(FaceSequenceClassifier, "features", lambda _, frames: {"forward": 1, "scored": len(frames)})
+    counted(Classifier, "features_of", lambda _, frames: {"forward": 1, "scored": len(frames)})
     counted(FaceEmbedder, "embed", lambda *_: {"embedded": 1})
     counted(runtime, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
     return done

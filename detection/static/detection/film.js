@@ -48,6 +48,7 @@ window.dfdFilm = (() => {
     const there = () => {
       film.currentTime = seconds - offset(film) + inside;
     };
+    if (part && part !== known.shown && !part.clip_url && known.shown.clip_url) return; // of this part there is no clip
     if (!part || part === known.shown || !part.clip_url) {
       there();
       return;
