@@ -103,7 +103,7 @@ def fit(videos: Sequence[JudgedVideo]) -> Fit:
         best = np.argmax(z, axis=1)[:, None]
         z, x = np.take_along_axis(z, best, 1)[:, 0], np.take_along_axis(means, best, 1)[:, 0]
         loss = float((np.logaddexp(0, z) - target * z).sum())
-        p = 1 / (1 + np.exp(-z))
+        p = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
         residual, weight = p - target, p * (1 - p)
         slope = np.array([(residual * x).sum(), residual.sum()])
         cross = (weight * x).sum()
