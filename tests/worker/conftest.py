@@ -15,19 +15,25 @@ from ml.model import onnx_backbone
 from ml.model.network import FaceSequenceClassifier
 from worker.process import embedded_broker
 
+EXPORTS: dict[str, bytes] = {}
+"""By name: the hash of the weights."""
 
-@pytest.fixture(scope="session", autouse=True)
+
+@pytest.fixture(scope="module", autouse=True)
 def exports_made_once() -> Iterator[None]:
-    """Each test has a cache of its own, and most have the same few weights: their export is made once."""
-    made: dict[str, bytes] = {}
+    """Each test has a cache of its own, and most have the same few weights: their export is made once.
+
+    For the files of this folder only, which a fixture for the session would outlast.
+    """
     export = onnx_backbone._export
 
     def remember(model: FaceSequenceClassifier, path: Path) -> None:
-        if path.name in made:
-            path.write_bytes(made[path.name])
+        if path.name in EXPORTS:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(EXPORTS[path.name])
         else:
             export(model, path)
-            made[path.name] = path.read_bytes()
+            EXPORTS[path.name] = path.read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_backbone, "_export", remember)
