@@ -168,6 +168,6 @@ def _unpacked(path: Path, folder: Path) -> tuple[dict[str, Any], list[Path]]:
                     raise ValueError("a member is too large")
                 with archive.open(name) as source, (folder / name).open("wb") as target:
                     shutil.copyfileobj(source, target, 1024**2)
-    except (zipfile.BadZipFile, KeyError, TypeError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, KeyError, TypeError, RuntimeError, EOFError) as error:
         raise ValueError(f"it is no archive of models: {error}") from error
     return head, [folder / name for name in names]

@@ -21,6 +21,7 @@ from ml.model.weights import WeightsInfo, file_sha256, load_weights, strictest
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, calibrate, scored_split
 from worker.training import snapshot_pack
+from worker.training.registering import register_file
 
 SUFFIX = ".onnx"
 
@@ -53,21 +54,10 @@ def register(
                 manifest, temperature=found.temperature, threshold=found.threshold, shift=0.0, metrics=found.metrics
             )
         write_with_manifest(file, calibrated, made)
-        sha256 = file_sha256(made)
-        _, info = load_weights(made, sha256=sha256)  # as every worker will
-        return registry.register_model(
-            file=made,
-            name=info.name,
-            sha256=sha256,
-            config=info.config.to_dict() | {"manifest": _facts(calibrated)},
-            metrics=info.metrics,
-            threshold=info.threshold,
-            temperature=info.temperature,
-            shift=info.shift,
-            experimental=info.experimental,
-            training_data_sha256="",
-            trained_on=info.trained_on,
-            license=info.license,
+        return register_file(
+            made,
+            sha256=file_sha256(made),
+            facts={"manifest": _facts(calibrated)},
             kind=ModelKind.ONNX_FACE,
             source=calibrated.source,
             activate=activate,
@@ -104,20 +94,10 @@ def register_mean(
         if found is not None:
             info = replace(info, temperature=found.temperature, threshold=found.threshold, metrics=found.metrics)
             write_ensemble(files, info, made)
-        sha256 = file_sha256(made)
-        _, info = load_weights(made, sha256=sha256)  # as every worker will
-        return registry.register_model(
-            file=made,
-            name=info.name,
-            sha256=sha256,
-            config=info.config.to_dict() | {"of": [{"name": v.name, "sha256": v.sha256} for v in versions]},
-            metrics=info.metrics,
-            threshold=info.threshold,
-            temperature=info.temperature,
-            experimental=info.experimental,
-            training_data_sha256="",
-            trained_on=info.trained_on,
-            license=info.license,
+        return register_file(
+            made,
+            sha256=file_sha256(made),
+            facts={"of": [{"name": v.name, "sha256": v.sha256} for v in versions]},
             kind=ModelKind.ENSEMBLE,
             activate=activate,
         )

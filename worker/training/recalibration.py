@@ -22,9 +22,10 @@ from detection.services.learning.gate_record import GateRecord
 from detection.services.stored_files import StoredFiles
 from ml.evaluation.recalibration import Recalibration, recalibrate
 from ml.evaluation.report import SUMMARY, build_report
-from ml.model.weights import WeightsInfo, load_weights, read_info, save_with_info
+from ml.model.weights import WeightsInfo, read_info, save_with_info
 from ml.training.fit import score_bins
 from worker.training import local_audit
+from worker.training.registering import register_file
 from worker.training.reports import NotEnough, store_report
 
 if TYPE_CHECKING:
@@ -129,20 +130,10 @@ def _register(
     with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix="recalibrate-") as folder:
         path = Path(folder) / f"weights{source.suffix}"
         sha256 = save_with_info(source, info, path)
-        load_weights(path, sha256=sha256)  # read back as every worker will
-        version = registry.register_model(
-            file=path,
-            name=info.name,
+        version = register_file(
+            path,
             sha256=sha256,
             config=model.config,
-            metrics=info.metrics,
-            threshold=info.threshold,
-            temperature=info.temperature,
-            shift=info.shift,
-            experimental=info.experimental,
-            training_data_sha256=info.training_data_sha256,
-            trained_on=info.trained_on,
-            license=info.license,
             kind=model.kind,
             source=model.source,
             parent=model,

@@ -27,7 +27,7 @@ from ml.evaluation.report import build_report
 from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
-from ml.model.weights import WeightsError, WeightsInfo, load_weights
+from ml.model.weights import WeightsError, WeightsInfo
 from ml.progress import ProgressCallback
 from ml.training.fit import FitOptions, Fitted, fit
 from ml.training.frame_stage import FrameStageConfig
@@ -37,6 +37,7 @@ from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import run_claimed, worker_name
 from worker.stages.watchdog import TRAIN_LIMIT_S
 from worker.training import recalibration, snapshot_pack
+from worker.training.registering import register_file
 from worker.training.reports import NotEnough, store_report
 
 log = structlog.get_logger(__name__)
@@ -308,21 +309,9 @@ def _fit_options(options: RunOptions, model: FaceSequenceClassifier, row: Traini
 
 
 def _register(fitted: Fitted, parent: ModelVersion | None, claim: RunClaim) -> ModelVersion:
-    # Read back as every worker will: a number too large for float16 is infinite only in the file.  Or WeightsError.
-    _, info = load_weights(fitted.path, sha256=fitted.sha256)
-    return registry.register_model(
-        file=fitted.path,
-        name=info.name,
+    return register_file(
+        fitted.path,
         sha256=fitted.sha256,
-        config=info.config.to_dict(),
-        metrics=info.metrics,
-        threshold=info.threshold,
-        temperature=info.temperature,
-        shift=info.shift,
-        experimental=info.experimental,
-        training_data_sha256=info.training_data_sha256,
-        trained_on=info.trained_on,
-        license=info.license,
         parent=parent,
         activate=False,
         fence=partial(training_runs.hold, claim=claim),

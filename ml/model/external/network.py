@@ -45,11 +45,9 @@ class ExternalNetwork(FaceSequenceClassifier):
             raise ModelRefused(
                 "invalid_manifest", "The file has no manifest; register it with --manifest FILE.json."
             ) from error
-        except MemoryError:
+        except (MemoryError, ModelRefused):
             raise
-        except (RuntimeError, ValueError, NotImplementedError, Exception) as error:
-            if isinstance(error, ModelRefused):
-                raise
+        except Exception as error:  # ONNX Runtime has one of its own for each way in which a file may be damaged
             raise ModelRefused("unreadable", "ONNX Runtime cannot load the file.") from error
         self.config = self.manifest.config()
         self.backbone = Identity(sha256)

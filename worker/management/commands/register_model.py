@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
 from detection.models import ModelVersion
-from detection.services.learning import registry
 from ml.data.crop_pack import PackError
-from ml.model.weights import BASELINE, WeightsError, file_sha256, load_weights
+from ml.model.weights import BASELINE, WeightsError, file_sha256
+from worker.training.registering import register_file
 
 
 class Command(BaseCommand):
@@ -73,20 +73,4 @@ class Command(BaseCommand):
         )
 
     def _weights(self, path: Path, options: dict[str, Any]) -> ModelVersion:
-        sha256 = file_sha256(path)
-        _, info = load_weights(path, sha256=sha256)  # a file that cannot be loaded never gets in
-        return registry.register_model(
-            file=path,
-            name=options["name"] or info.name,
-            sha256=sha256,
-            config=info.config.to_dict(),
-            metrics=info.metrics,
-            threshold=info.threshold,
-            temperature=info.temperature,
-            shift=info.shift,
-            experimental=info.experimental,
-            training_data_sha256=info.training_data_sha256,
-            trained_on=info.trained_on,
-            license=info.license,
-            activate=options["activate"],
-        )
+        return register_file(path, sha256=file_sha256(path), name=options["name"], activate=options["activate"])
