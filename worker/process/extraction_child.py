@@ -41,11 +41,10 @@ def serve(pipe: Connection) -> None:
     """The process: set up, say so with None, then answer each analysis id until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says when to end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one: giving the claim back must not be interrupted
-    with stop_signal.stops_with(partial(SystemExit, 1), signal.SIGTERM):
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        with stop_signal.interruptible():
-            _set_up()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _set_up()  # SIGTERM ends it at once: nothing is held yet, and an import turns an exception into one of its own
+    # A second SIGTERM is ignored: giving the claim back must not be interrupted.
+    with stop_signal.stops_with(partial(SystemExit, 1), signal.SIGTERM, second=signal.SIG_IGN):
         answer: Answer | None = None
         while True:
             with stop_signal.interruptible():

@@ -17,11 +17,13 @@ _requested: BaseException | None = None
 
 
 @contextmanager
-def stops_with(error: Callable[[], BaseException], number: int) -> Iterator[None]:
+def stops_with(
+    error: Callable[[], BaseException], number: int, *, second: signal.Handlers | None = None
+) -> Iterator[None]:
     """Within the block the signal raises what `error` makes, now or as soon as the code is `interruptible` again.
 
-    The second such signal acts at once and by the handler of before: by it a person ends what hangs.  In a thread other
-    than the main one nothing is changed, because only the main one hears signals.
+    The second such signal goes to the handler `second`, or to that of before: by it a person ends what hangs.  In a
+    thread other than the main one nothing is changed, because only the main one hears signals.
     """
     global _requested
     if threading.current_thread() is not threading.main_thread():
@@ -30,7 +32,7 @@ def stops_with(error: Callable[[], BaseException], number: int) -> Iterator[None
 
     def stop(number: int, frame: FrameType | None) -> None:
         global _requested
-        signal.signal(number, before)
+        signal.signal(number, before if second is None else second)
         _requested = error()
         if _interruptible:
             raise _requested
