@@ -78,9 +78,9 @@ CHORES = (
 )
 
 
-@shared_task(name="worker.tasks.sweep")
+@shared_task(name="worker.tasks.sweep", autoretry_for=(chores.NotRecordedError,), default_retry_delay=5, max_retries=2)
 def sweep() -> None:
-    """Do every chore, at each turn of beat."""
+    """Do every chore, at each turn of beat; and soon again where the database was away, as after its restart."""
     chores.run_all(CHORES)
 
 

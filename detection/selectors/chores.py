@@ -16,9 +16,10 @@ LATE_PERIODS = 2
 
 @dataclass(frozen=True)
 class SweepHealth:
-    """`last_at`: when a whole round last ended.  `late`: no round ended within the last two periods."""
+    """`last_at`: when a whole round last ended; none ended within the last period (`due`), the last two (`late`)."""
 
     last_at: datetime | None
+    due: bool
     late: bool
     chores: tuple[ChoreRun, ...]
 
@@ -34,5 +35,5 @@ def sweep_health(*, now: datetime | None = None) -> SweepHealth:
     rows = {row.name: row for row in ChoreRun.objects.all()}
     whole = rows.pop(SWEEP, None)
     last_at = whole.ran_at if whole else None
-    late = last_at is None or now - last_at > LATE_PERIODS * timedelta(seconds=settings.DFD_SWEEP_S)
-    return SweepHealth(last_at, late, tuple(rows.values()))
+    periods = (now - last_at) / timedelta(seconds=settings.DFD_SWEEP_S) if last_at else float("inf")
+    return SweepHealth(last_at, periods > 1, periods > LATE_PERIODS, tuple(rows.values()))

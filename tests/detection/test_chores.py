@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from celery.signals import worker_ready
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.utils import timezone
 
+import worker.app  # noqa: F401  (its receivers)
+from detection import dispatch
 from detection.models import ChoreRun
 from detection.selectors.chores import sweep_health
 from detection.services.ops import chores
 from detection.services.ops.chores import Chore
 from detection.services.uploads import resumable
+from worker import tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -79,8 +86,47 @@ def test_a_sweep_is_late_after_two_periods_and_when_there_was_none(settings: obj
     settings.DFD_SWEEP_S = 30  # type: ignore[attr-defined]
     chores.run_all([])
     now = timezone.now()
+    assert [sweep_health(now=now + timedelta(seconds=passed)).due for passed in (29, 31)] == [False, True]
     assert not sweep_health(now=now + timedelta(seconds=59)).late
     assert sweep_health(now=now + timedelta(seconds=61)).late
+
+
+def test_a_round_that_the_database_was_not_told_of_is_soon_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[float] = []
+    monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda: rounds.append(time.monotonic()))])
+    with monkeypatch.context() as away:
+        away.setattr(chores, "_record", lambda outcomes: _fail())
+        assert isinstance(tasks.sweep.apply().result, chores.NotRecordedError)
+    assert len(rounds) == 3  # `apply` repeats at once; over a broker five seconds lie between
+    assert tasks.sweep.default_retry_delay == 5
+    tasks.sweep.apply(throw=True)
+    assert not sweep_health().due
+
+
+@pytest.mark.parametrize(
+    ("queues", "swept_s_ago", "asks"),
+    [
+        (["extract", "maintenance"], None, True),
+        (["maintenance"], 31, True),
+        (["maintenance"], 29, False),
+        (["extract"], None, False),
+    ],
+)
+def test_a_worker_that_begins_catches_up_with_a_sweep_that_is_due(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, queues: list[str], swept_s_ago: float | None, asks: bool
+) -> None:
+    settings.DFD_SWEEP_S = 30
+    if swept_s_ago is not None:
+        ChoreRun.objects.create(name=chores.SWEEP, ran_at=timezone.now() - timedelta(seconds=swept_s_ago))
+    asked: list[bool] = []
+    monkeypatch.setattr(dispatch, "wake_sweeper", lambda: asked.append(True))
+    monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's
+
+    class Worker:
+        app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)))
+
+    worker_ready.send(sender=Worker())
+    assert asked == [True] * asks
 
 
 @pytest.mark.parametrize("name", ["lost+found", ".snapshot", "backup-2026", "A0EEBC999C0B4EF8BB6D6BB9BD380A11"])
