@@ -149,7 +149,7 @@ class FaceConfig:
     cut_threshold: float = 0.18
     """Mean absolute luma difference (0 to 1) between neighbouring frames that counts as a cut."""
     same_person_distance: float = 0.55
-    """Distance of two mean embeddings (`ml.faces.embedding`) below which they are one person."""
+    """Distance of two mean embeddings (`ml.faces.recognition.embedding`) below which they are one person."""
     one_track_distance: float = 0.60
     """Of single faces' embeddings: further apart within a track, two people may be in it."""
     one_view_distance: float = 0.50

@@ -103,8 +103,8 @@ class Print(models.Model):
 class VideoProvenance(models.Model):
     """Claims of a video's file, read when it was extracted.
 
-    `claims`: `ml.video.provenance.Provenance`.  `credentials`: its C2PA manifest, as
-    `ml.video.content_credentials.describe` says it; null where it has none.
+    `claims`: `ml.video.provenance.metadata.Provenance`.  `credentials`: its C2PA manifest, as
+    `ml.video.provenance.content_credentials.describe` says it; null where it has none.
     """
 
     video = models.OneToOneField(Video, primary_key=True, on_delete=models.CASCADE, related_name="provenance")

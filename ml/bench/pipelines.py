@@ -17,7 +17,7 @@ from ml.config import FaceConfig, ModelConfig, VideoConfig
 from ml.faces.crop import crop_face
 from ml.faces.detector import Image
 from ml.faces.extract import Extraction
-from ml.faces.mtcnn import Cascade, DetectedFace
+from ml.faces.mtcnn.cascade import Cascade, DetectedFace
 from ml.faces.tracking import Box, iou
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier

@@ -22,9 +22,9 @@ from tqdm import tqdm
 from ml.config import FaceConfig
 from ml.faces.crop import crop_face, crop_landmarks
 from ml.faces.detector import FaceDetector
-from ml.faces.embedding import Embedding, FaceEmbedder, mean_embedding
 from ml.faces.extract import extract_faces
-from ml.faces.mtcnn import DetectedFace
+from ml.faces.mtcnn.cascade import DetectedFace
+from ml.faces.recognition.embedding import Embedding, FaceEmbedder, mean_embedding
 
 PICTURES = {".jpg", ".jpeg", ".png"}
 BORDER = 0.25

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig, RejectionReason
-from ml.faces.embedding import FaceEmbedder
-from ml.faces.mtcnn import Cascade, DetectedFace
+from ml.faces.mtcnn.cascade import Cascade, DetectedFace
+from ml.faces.recognition.embedding import FaceEmbedder
 from ml.faces.tracking import Box
 
 Image = NDArray[np.uint8]
@@ -29,7 +29,7 @@ class RejectedBox:
 
 
 class FaceDetector:
-    """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.faces.mtcnn_networks.Networks.
+    """MTCNN with the thresholds of `config`, loaded at the first use; `device`: see ml.faces.mtcnn.networks.Networks.
 
     A search runs it on `threads` frames in parallel, as many as there are cores unless given.
     """

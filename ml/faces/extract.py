@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ml.config import FaceConfig, RejectionReason, VideoConfig
 from ml.faces.detector import FaceDetector, Image, RejectedBox
-from ml.faces.embedding import Embedding
 from ml.faces.frame_search import MIN_VIEW_FRAMES, FrameDetections, FrameSchedule, Search
+from ml.faces.recognition.embedding import Embedding
 from ml.faces.still import is_still
 from ml.faces.tracking import Box, Detection, Points, linspace_indices
 from ml.faces.view import View, is_dark
@@ -50,7 +50,7 @@ class Track:
     index: int
     faces: tuple[Face, ...]
     embedding: Embedding
-    """(128,): who it is, the mean of a few of the faces (see ml.faces.embedding)."""
+    """(128,): who it is, the mean of a few of the faces (see ml.faces.recognition.embedding)."""
     still: bool = False
     """The face never moves: a poster or a photo (see ml.faces.still)."""
     segment: int = 0

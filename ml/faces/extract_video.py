@@ -9,8 +9,8 @@ from typing import Protocol
 
 from ml.config import FaceConfig, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector, rejection
-from ml.faces.embedding import Embedding, distance, mean_embedding
 from ml.faces.extract import Extraction, Track, extract_faces
+from ml.faces.recognition.embedding import Embedding, distance, mean_embedding
 from ml.faces.tracking import linspace_indices
 from ml.video.errors import VideoError
 from ml.video.frame import DecodedFrame
@@ -210,7 +210,8 @@ def _merged(parts: list[Extraction], choosing_s: float, config: FaceConfig) -> E
 def _linked(tracks: list[Track], config: FaceConfig) -> list[Track]:
     """Number the people over all segments; sorted by person, then by segment.
 
-    A track is the nearest person's of the other segments, unless none is near enough (see `ml.faces.embedding`).
+    A track is the nearest person's of the other segments, unless none is near enough
+    (see `ml.faces.recognition.embedding`).
     """
     people: list[tuple[set[int], list[Embedding]]] = []
     # Of each person the segments, and an embedding in each of them.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig, RejectionReason
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, RejectedBox, rejection
-from ml.faces.identity import PersonLinker
-from ml.faces.mtcnn import MAX_BATCH_PIXELS, DetectedFace
-from ml.faces.not_a_face import is_face
+from ml.faces.mtcnn.cascade import MAX_BATCH_PIXELS, DetectedFace
+from ml.faces.recognition.identity import PersonLinker
+from ml.faces.recognition.not_a_face import is_face
 from ml.faces.tracking import Detection, iou, link, linspace_indices
 from ml.faces.view import Copy, View
 from ml.video.frame import DecodedFrame

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ml.faces.mtcnn_networks import open_session
+from ml.faces.mtcnn.networks import open_session
 from ml.video.prefetch import parallel_map
 
 Crop = NDArray[np.uint8]

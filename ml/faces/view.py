@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.faces.mtcnn import DetectedFace
+from ml.faces.mtcnn.cascade import DetectedFace
 from ml.video.frame import DecodedFrame, rotate90
 
 Image = NDArray[np.uint8]

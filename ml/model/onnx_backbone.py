@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from torch import Tensor
 
-from ml.faces.mtcnn_networks import open_session
+from ml.faces.mtcnn.networks import open_session
 from ml.model.network import FaceSequenceClassifier
 from ml.video.prefetch import parallel_map
 

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ml.faces.embedding import DIMENSIONS, INPUT_SIZE, WEIGHTS
+from ml.faces.recognition.embedding import DIMENSIONS, INPUT_SIZE, WEIGHTS
 from tests.ml.mtcnn_export import IR_VERSION, OPSET
 
 NAME = "face_recognition_model"

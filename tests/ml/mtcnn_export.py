@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ml.faces.mtcnn_networks import FOLDER
+from ml.faces.mtcnn.networks import FOLDER
 
 OPSET, IR_VERSION = 17, 8
 """Old enough for every ONNX Runtime since 2022."""

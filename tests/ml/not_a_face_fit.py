@@ -22,8 +22,8 @@ from sklearn.model_selection import cross_val_predict
 from ml.config import FaceConfig
 from ml.faces.crop import crop_face, crop_landmarks
 from ml.faces.detector import FaceDetector
-from ml.faces.embedding import Embedding
-from ml.faces.not_a_face import WEIGHTS
+from ml.faces.recognition.embedding import Embedding
+from ml.faces.recognition.not_a_face import WEIGHTS
 from tests.ml.patterns import damask, drawn_face, tiles
 
 Image = NDArray[np.uint8]

@@ -16,8 +16,16 @@ from ml.bench.same_person import compare, equal_error
 from ml.config import FaceConfig
 from ml.faces.crop import crop_face, crop_landmarks
 from ml.faces.detector import FaceDetector
-from ml.faces.embedding import DIMENSIONS, TEMPLATE, Embedding, FaceEmbedder, align, distance, mean_embedding
-from ml.faces.mtcnn import DetectedFace
+from ml.faces.mtcnn.cascade import DetectedFace
+from ml.faces.recognition.embedding import (
+    DIMENSIONS,
+    TEMPLATE,
+    Embedding,
+    FaceEmbedder,
+    align,
+    distance,
+    mean_embedding,
+)
 from tests.ml.clips import PORTRAITS, portrait
 
 Image = NDArray[np.uint8]
@@ -125,12 +133,14 @@ def test_an_embedding_does_not_depend_on_what_else_is_embedded(embedder: FaceEmb
 
 
 def test_embedding_needs_no_torch() -> None:
-    code = "import sys, ml.faces.embedding as e; e.FaceEmbedder()._session; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, ml.faces.recognition.embedding as e; e.FaceEmbedder()._session; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
 def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
-    code = "import ml.faces.embedding as e; e.FaceEmbedder()._session"
+    code = "import ml.faces.recognition.embedding as e; e.FaceEmbedder()._session"
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, timeout=120, check=True)
     assert list(tmp_path.rglob("*")) == [], "an identifier of this machine, and what is to be sent"

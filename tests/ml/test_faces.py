@@ -13,7 +13,7 @@ from ml.config import FaceConfig
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector, rejection
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.mtcnn import DetectedFace
+from ml.faces.mtcnn.cascade import DetectedFace
 from ml.faces.tracking import Detection, link, linspace_indices
 from tests.ml.clips import DEMO, faces_of, write_clip
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig
 from ml.faces.crop import crop_face
 from ml.faces.detector import FaceDetector
-from ml.faces.embedding import Embedding, FaceEmbedder
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.identity import MAX_FACES, PROBES, PersonLinker, average_linkage
+from ml.faces.recognition.embedding import Embedding, FaceEmbedder
+from ml.faces.recognition.identity import MAX_FACES, PROBES, PersonLinker, average_linkage
 from ml.faces.tracking import Detection
 from tests.ml.clips import portrait, write_clip
 

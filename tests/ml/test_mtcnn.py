@@ -13,8 +13,8 @@ from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 
 from ml.config import VideoConfig
-from ml.faces.mtcnn import Cascade
-from ml.faces.mtcnn_networks import FOLDER
+from ml.faces.mtcnn.cascade import Cascade
+from ml.faces.mtcnn.networks import FOLDER
 from ml.faces.tracking import iou
 from ml.video.decode import decode
 from tests.ml import mtcnn_export
@@ -53,7 +53,7 @@ def test_boxes_and_landmarks_are_the_librarys(cascade: Cascade, name: str, min_f
 def test_a_picture_is_seen_alone_as_among_others(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = frames("two-people.mp4")
     together = cascade.detect(pictures, min_face=20)
-    monkeypatch.setattr("ml.faces.mtcnn.MAX_BATCH_PIXELS", 1)
+    monkeypatch.setattr("ml.faces.mtcnn.cascade.MAX_BATCH_PIXELS", 1)
     alone = cascade.detect(pictures, min_face=20)
     assert [len(found) for found in together] == [len(found) for found in alone]
     for a, b in zip(together, alone, strict=True):
@@ -102,7 +102,7 @@ import resource
 import ml
 import numpy as np
 from ml.resource_limits import Limits, OverLimit, limited
-from ml.faces.mtcnn_networks import Networks
+from ml.faces.mtcnn.networks import Networks
 networks = Networks()
 networks.pnet(np.zeros((1, 64, 64, 3), np.float32))
 try:

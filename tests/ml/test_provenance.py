@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
-from ml.video.claims import MAX_CHARACTERS
-from ml.video.content_credentials import C2PA_UUID, describe, has_manifest
 from ml.video.decode import VideoError
-from ml.video.provenance import judge, read_provenance
+from ml.video.provenance.claims import MAX_CHARACTERS
+from ml.video.provenance.content_credentials import C2PA_UUID, describe, has_manifest
+from ml.video.provenance.metadata import judge, read_provenance
 from tests.ml.clips import DEMO, write_clip
 
 

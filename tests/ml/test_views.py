@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ml.config import FaceConfig
 from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction, extract_faces
-from ml.faces.mtcnn import Cascade, DetectedFace
-from ml.faces.mtcnn_networks import Networks
+from ml.faces.mtcnn.cascade import Cascade, DetectedFace
+from ml.faces.mtcnn.networks import Networks
 from ml.faces.view import View, is_dark, lifted
 from ml.video.decode import decode
 from ml.video.probe import probe
@@ -185,7 +185,7 @@ def test_strips_of_a_large_picture_see_what_the_whole_shows(monkeypatch: pytest.
     for height, width in ((97, 130), (98, 131), (12, 300), (13, 300)):
         level = rng.random((1, height, width, 3), np.float32) * 255
         whole = cascade._networks.pnet(level)
-        monkeypatch.setattr("ml.faces.mtcnn.MAX_PNET_PIXELS", 2000)
+        monkeypatch.setattr("ml.faces.mtcnn.cascade.MAX_PNET_PIXELS", 2000)
         strips = cascade._pnet(level)
         assert [each.shape for each in strips] == [each.shape for each in whole]
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(strips, whole, strict=True))

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from ml.config import FaceConfig
-from ml.faces.boxes import PNET_CELL_PX
-from ml.faces.embedding import FaceEmbedder
-from ml.faces.identity import PROBES
-from ml.faces.mtcnn import PYRAMID_FACTOR
-from ml.faces.mtcnn_networks import Networks
+from ml.faces.mtcnn.boxes import PNET_CELL_PX
+from ml.faces.mtcnn.cascade import PYRAMID_FACTOR
+from ml.faces.mtcnn.networks import Networks
+from ml.faces.recognition.embedding import FaceEmbedder
+from ml.faces.recognition.identity import PROBES
 from ml.model.inference import Classifier
 from ml.model.weights import BASELINE
 from ml.video import decode as video

@@ -31,8 +31,8 @@ MAX_ANSWER_BYTES = 256 * 1024
 
 
 def read_in_child(path: Path, trust_anchors: str = "") -> dict[str, Any]:
-    """Return the manifest's description (`ml.video.content_credentials.describe`), whatever the file does."""
-    from ml.video.content_credentials import unreadable
+    """Return what `ml.video.provenance.content_credentials.describe` says of the file, whatever the file does."""
+    from ml.video.provenance.content_credentials import unreadable
 
     command = [sys.executable, "-m", "worker.process.credentials", str(path.resolve())]
     try:
@@ -57,7 +57,7 @@ def main() -> None:
         hard = resource.getrlimit(what)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (value, value))
-    from ml.video.content_credentials import read_manifest
+    from ml.video.provenance.content_credentials import read_manifest
 
     print(json.dumps(read_manifest(Path(sys.argv[1]), sys.stdin.read())))
 

@@ -25,9 +25,9 @@ def read(path: VideoFile, limits: VideoConfig, folder: Path) -> Provenance | Non
 
     A manifest is checked against all of the file, so that one in a bucket is fetched into `folder` then.
     """
-    from ml.video.content_credentials import has_manifest
     from ml.video.decode import VideoError
-    from ml.video.provenance import read_provenance
+    from ml.video.provenance.content_credentials import has_manifest
+    from ml.video.provenance.metadata import read_provenance
 
     try:
         claims = read_provenance(path, limits)

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from detection.api import waiting
-from detection.api.serializers import TaskSerializer
+from detection.api.serializers.videos import TaskSerializer
 from detection.api.views.videos import problems
 from detection.models import OPEN_STATES, Analysis
 from detection.selectors import permissions, videos

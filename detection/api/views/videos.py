@@ -18,11 +18,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from detection.api.face_serializers import FaceSerializer
 from detection.api.filters import VideoFilters
 from detection.api.pagination import ByTrack, NewestFirst
-from detection.api.review_serializers import ReviewRequestSerializer, ReviewSerializer
-from detection.api.serializers import (
+from detection.api.serializers.faces import FaceSerializer
+from detection.api.serializers.reviews import ReviewRequestSerializer, ReviewSerializer
+from detection.api.serializers.videos import (
     AnalyzeSerializer,
     ModelVersionSerializer,
     ProblemSerializer,

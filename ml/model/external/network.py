@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from torch import Tensor, nn
 
-from ml.faces.mtcnn_networks import open_session
+from ml.faces.mtcnn.networks import open_session
 from ml.model.external.manifest import Manifest, ModelRefused, parse_manifest
 from ml.model.external.rules import KEY
 from ml.model.network import FaceSequenceClassifier

@@ -190,7 +190,7 @@ def _run(path: Path, manifest: dict[str, Any]) -> None:
     """Ask for an answer to three pictures, twice."""
     import numpy as np
 
-    from ml.faces.mtcnn_networks import open_session
+    from ml.faces.mtcnn.networks import open_session
 
     try:
         session = open_session(path)

@@ -16,10 +16,10 @@ from ml.bench.fuzz.mutate import Seed, mutant
 from ml.bench.fuzz.scripts import Bait
 from ml.config import VideoConfig
 from ml.resource_limits import Limits, OverLimit, limited
-from ml.video.content_credentials import has_manifest, read_manifest
 from ml.video.decode import VideoError, decode
 from ml.video.probe import probe
-from ml.video.provenance import read_provenance
+from ml.video.provenance.content_credentials import has_manifest, read_manifest
+from ml.video.provenance.metadata import read_provenance
 from ml.video.trim import clip_suffix, trim
 from worker.process.host import peak_bytes
 

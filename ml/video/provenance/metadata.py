@@ -16,9 +16,9 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ml.config import VideoConfig
-from ml.video.claims import MAX_CHARACTERS, clean
 from ml.video.errors import reraise_out_of_memory
 from ml.video.probe import open_container
+from ml.video.provenance.claims import MAX_CHARACTERS, clean
 from ml.video.ranged_file import VideoFile
 
 MAX_TAGS = 60

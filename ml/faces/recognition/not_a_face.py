@@ -1,7 +1,7 @@
 """Is it a face at all?  Patterns and drawings pass the detector, and their embeddings give them away.
 
-A linear rule on the embedding of a track (`ml.faces.embedding`): `tests/ml/not_a_face_fit.py` fitted it on drawn
-patterns and faces that MTCNN takes for people, against faces of video and photos, small, dark and grey ones too.
+A linear rule on the embedding of a track (`ml.faces.recognition.embedding`): `tests/ml/not_a_face_fit.py` fitted it on
+drawn patterns and faces that MTCNN takes for people, against faces of video and photos, small, dark and grey ones too.
 Error rates: docs/measurements.md#no-face-at-all.
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from ml.faces.embedding import Embedding
+from ml.faces.recognition.embedding import Embedding
 
-WEIGHTS = Path(__file__).parents[1] / "pretrained" / "not_a_face.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "pretrained" / "not_a_face.safetensors"
 
 
 @cache

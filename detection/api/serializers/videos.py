@@ -11,11 +11,11 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from detection.api import examples
-from detection.api.fields import JsonBooleanField, MetadataField, VideoFileField
 from detection.api.filters import PUBLIC_STATES
-from detection.api.people import PersonAnswerSerializer, WithEverybodySerializer, people_data
-from detection.api.segments import CoverageSerializer, SegmentSerializer, coverage_data, segments_data
+from detection.api.serializers import examples
+from detection.api.serializers.fields import JsonBooleanField, MetadataField, VideoFileField
+from detection.api.serializers.people import PersonAnswerSerializer, WithEverybodySerializer, people_data
+from detection.api.serializers.segments import CoverageSerializer, SegmentSerializer, coverage_data, segments_data
 from detection.models import (
     TOLD_AS_FAILED,
     Analysis,

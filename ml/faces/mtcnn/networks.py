@@ -11,9 +11,9 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from ml.faces.boxes import Floats
+from ml.faces.mtcnn.boxes import Floats
 
-FOLDER = Path(__file__).parent.parent / "pretrained" / "mtcnn"
+FOLDER = Path(__file__).parents[2] / "pretrained" / "mtcnn"
 OUTPUTS = {
     "pnet": ("regression", "scores"),
     "rnet": ("regression", "scores"),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ml.config import FaceConfig
 from ml.faces.crop import crop_landmarks
-from ml.faces.embedding import Embedding, FaceEmbedder, mean_embedding
+from ml.faces.recognition.embedding import Embedding, FaceEmbedder, mean_embedding
 from ml.faces.tracking import Detection, linspace_indices
 from ml.faces.view import lifted
 from ml.video.prefetch import parallel_map

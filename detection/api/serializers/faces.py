@@ -5,7 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from detection.api.serializers import RowSerializer, probability_field
+from detection.api.serializers.videos import RowSerializer, probability_field
 from detection.models import FaceFrame
 
 

@@ -18,12 +18,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ml.faces.alignment import align_face
-from ml.faces.mtcnn_networks import open_session
+from ml.faces.mtcnn.networks import open_session
 from ml.faces.tracking import Points
 
 Image = NDArray[np.uint8]
 Embedding = NDArray[np.float32]
-WEIGHTS = Path(__file__).parents[1] / "pretrained" / "face_embedding.onnx"
+WEIGHTS = Path(__file__).parents[2] / "pretrained" / "face_embedding.onnx"
 INPUT_SIZE = 150
 DIMENSIONS = 128
 TEMPLATE = np.array([(47.7, 47.1), (100.3, 47.1), (74.0, 78.0), (54.0, 103.0), (94.0, 103.0)])

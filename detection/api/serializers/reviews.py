@@ -7,10 +7,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
-from detection.api import examples
-from detection.api.fields import JsonIntegerField, JsonTextField
-from detection.api.people import PersonAnswerSerializer, labels_of, people_data
-from detection.api.serializers import RowSerializer
+from detection.api.serializers import examples
+from detection.api.serializers.fields import JsonIntegerField, JsonTextField
+from detection.api.serializers.people import PersonAnswerSerializer, labels_of, people_data
+from detection.api.serializers.videos import RowSerializer
 from detection.models import Review, ReviewLabel, ReviewRole
 from detection.services.reviews.people import MAX_PEOPLE, PeopleAnswer
 from detection.services.reviews.reviews import MAX_COMMENT

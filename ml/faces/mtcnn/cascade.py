@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.faces.boxes import (
+from ml.faces.crop import crop_face, crop_side, roll_of
+from ml.faces.mtcnn.boxes import (
     PNET_CELL_PX,
     PNET_STRIDE_PX,
     Floats,
@@ -26,8 +27,7 @@ from ml.faces.boxes import (
     place_landmarks,
     to_square,
 )
-from ml.faces.crop import crop_face, crop_side, roll_of
-from ml.faces.mtcnn_networks import Networks
+from ml.faces.mtcnn.networks import Networks
 from ml.faces.tracking import Box, Points
 
 Image = NDArray[np.uint8]

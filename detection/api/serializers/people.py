@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from detection.api.fields import JsonIntegerField
+from detection.api.serializers.fields import JsonIntegerField
 from detection.models import PersonLabel
 
 

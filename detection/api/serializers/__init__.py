@@ -1,0 +1,1 @@
+"""Representations over REST, and the bodies of requests."""

@@ -1,0 +1,1 @@
+"""MTCNN: the arithmetic of its boxes, its three networks, and their cascade."""

@@ -1,0 +1,1 @@
+"""Who is it: embeddings of faces, tracks linked into people, and patterns that are no faces."""
