@@ -14,10 +14,9 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from dfdsite import brokers, csp, logs, s3
+from dfdsite import admin_theme, brokers, csp, logs, s3
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -369,38 +368,7 @@ SPECTACULAR_SETTINGS = {
 # --- admin ---------------------------------------------------------------------------------------------------------
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
-UNFOLD: dict[str, Any] = {
-    "SITE_TITLE": "Deepfake review",
-    "SITE_HEADER": "Deepfake review",
-    "SITE_SUBHEADER": "Evidence for reviewers",
-    "SITE_URL": None,
-    "SITE_SYMBOL": "familiar_face_and_zone",
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("detection/favicon.svg")},
-    ],
-    "STYLES": [lambda request: static("detection/admin.css")],
-    "SCRIPTS": [lambda request: static("detection/admin.js")],
-    "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "detection.admin.pages.dashboard.dashboard",
-    "SIDEBAR": {"show_search": False, "navigation": "detection.admin.navigation.sidebar"},
-    "TABS": "detection.admin.navigation.tabs",
-    "COLORS": {
-        "primary": {
-            "50": "oklch(96.2% .018 272.314)",
-            "100": "oklch(93% .034 272.788)",
-            "200": "oklch(87% .065 274.039)",
-            "300": "oklch(78.5% .115 274.713)",
-            "400": "oklch(67.3% .182 276.935)",
-            "500": "oklch(58.5% .233 277.117)",
-            "600": "oklch(51.1% .262 276.966)",
-            "700": "oklch(45.7% .24 277.023)",
-            "800": "oklch(39.8% .195 277.366)",
-            "900": "oklch(35.9% .144 278.697)",
-            "950": "oklch(25.7% .09 281.288)",
-        },
-    },
-}
+UNFOLD = admin_theme.UNFOLD
 
 # --- logs ----------------------------------------------------------------------------------------------------------
 LOG_JSON = env.bool("DFD_LOG_JSON", default=False)

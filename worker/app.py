@@ -53,10 +53,10 @@ def _have_a_broker(**_: Any) -> None:
 @celeryd_after_setup.connect
 def _share_the_cores(instance: Any, **_: Any) -> None:
     """Before the fork: what each child may use."""
-    from worker.process import heartbeat, runtime
+    from worker.process import heartbeat, runtime, work_files
 
     runtime.share_cores(processes=int(instance.concurrency or 1))
-    runtime.remove_leftovers()
+    work_files.remove_leftovers()
     heartbeat.register(instance)
     atexit.register(heartbeat.deregister)  # Celery sends no signal when tasks are cut short; a child ends without this
 

@@ -1,4 +1,4 @@
-"""The menu and the tabs above the lists, for unfold (`UNFOLD` in the settings names these functions)."""
+"""The menu and the tabs above the lists, for unfold (`dfdsite.admin_theme` names these functions)."""
 
 from __future__ import annotations
 

@@ -3,16 +3,9 @@
 from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
 from detection.models.choices import Assessment, ModelKind, PersonLabel, ReviewLabel, ReviewNext, VerdictLabel
-from detection.models.core import (
-    AUDIT_RANKS,
-    Analysis,
-    FaceFrame,
-    ModelVersion,
-    SampledFrame,
-    Verdict,
-    Video,
-)
+from detection.models.core import AUDIT_RANKS, Analysis, ModelVersion, Verdict, Video
 from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind, VideoProvenance
+from detection.models.faces import FaceFrame, SampledFrame
 from detection.models.learning import (
     DatasetVideo,
     IdentitySide,
@@ -27,12 +20,11 @@ from detection.models.learning import (
     Split,
     TrainingRun,
 )
-from detection.models.limits import UploadDay
 from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
-from detection.models.uploading import ResumablePiece, ResumableUpload, UploadKey
+from detection.models.uploading import ResumablePiece, ResumableUpload, UploadDay, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [

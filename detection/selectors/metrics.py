@@ -14,7 +14,7 @@ from django.db.models import Count, Min
 from django.utils import timezone
 
 from detection.models import TERMINAL_STATES, Analysis, Stage, State
-from detection.services.reviews.workspace import QUEUES, queue_parts
+from detection.services.reviews.queues import QUEUES, queue_parts
 
 HOUR = timedelta(hours=1)
 MOST_TIMED = 2000

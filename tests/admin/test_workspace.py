@@ -20,7 +20,7 @@ from django.utils import timezone
 from detection.errors import Refused
 from detection.models import Review, ReviewClaim, ReviewNext, State, Video
 from detection.services.learning import snapshots
-from detection.services.reviews import reviews, workspace
+from detection.services.reviews import queues, reviews, workspace
 from detection.services.reviews.workspace import Claimed
 from detection.services.uploads import uploads
 from tests.admin.conftest import Rows
@@ -101,10 +101,10 @@ def test_the_next_video_takes_as_many_queries_among_ten_as_among_three_hundred(r
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
-@pytest.mark.parametrize("queue", workspace.QUEUES)
+@pytest.mark.parametrize("queue", queues.QUEUES)
 def test_a_queue_walks_an_index_in_its_order(rows: Rows, queue: str) -> None:
     senior = rows.user("senior", superuser=True)
-    for part in workspace.queue_parts(queue=queue, reviewer=senior):
+    for part in queues.queue_parts(queue=queue, reviewer=senior):
         plan = part[:20].explain()
         assert "USING INDEX video_" in plan
         assert "TEMP B-TREE" not in plan

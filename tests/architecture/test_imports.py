@@ -10,8 +10,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("detection", "dfdsite", "ml", "worker")
 # Import name -> name on the package index, where they differ.
@@ -115,14 +113,3 @@ def test_what_the_program_imports_is_declared_as_a_dependency() -> None:
         if DISTRIBUTIONS.get(name, name.replace("_", "-")).lower() not in known
     }
     assert not undeclared
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_no_file_grows_beyond_what_one_can_read(package: str) -> None:
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for path in modules()
-        if path.relative_to(ROOT).parts[0] == package and "migrations" not in path.parts
-    }
-    assert lengths
-    assert {name: length for name, length in lengths.items() if length > 420} == {}

@@ -40,7 +40,7 @@ def ledger() -> dict[str, Any]:
     from detection.services.jobs import orphan_files
     from detection.services.ops import pending_deletions
     from detection.services.uploads import uploads
-    from worker.process import runtime
+    from worker.process import work_files
 
     long_ago = timezone.now() - timedelta(days=2)
     for rows in (FolderCheck.objects.all(), Removal.objects.all()):
@@ -51,7 +51,7 @@ def ledger() -> dict[str, Any]:
     while orphan_files.sweep() or pending_deletions.sweep():
         pass
     uploads.remove_abandoned_uploads()
-    runtime.remove_leftovers()
+    work_files.remove_leftovers()
 
     verdicts = Counter(Verdict.objects.values_list("video_id", "model_version_id"))
     judged = Counter(video for video, _ in verdicts)

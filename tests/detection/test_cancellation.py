@@ -25,7 +25,7 @@ from detection.services.jobs import analyses, attempt_files, sweeper
 from detection.services.jobs.cancellation import cancel_analysis
 from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.webhook_deliveries import register
-from detection.services.reviews.workspace import queue_parts
+from detection.services.reviews.queues import queue_parts
 from tests.at_once import at_once
 from tests.detection.conftest import MakeVideo, claimed, extraction, stored_files, verdict
 

@@ -18,7 +18,7 @@ from detection.models import DatasetVideo, FaceFrame, Review, ReviewNext, Review
 from detection.selectors.reviewer_agreement import agreement
 from detection.services.learning import snapshots
 from detection.services.ops import hourly_stats, retention
-from detection.services.reviews import labels, reviews, workspace
+from detection.services.reviews import labels, queues, reviews, workspace
 from detection.services.reviews.consensus import TEACHING, Answer, settle
 from detection.services.reviews.reviews import Reading, record_review, undo_review
 from tests.detection.conftest import MakeVideo
@@ -77,8 +77,8 @@ def stands(video: Video) -> tuple[str, str]:
 def waiting(video: Video) -> set[str]:
     return {
         queue
-        for queue in workspace.QUEUES
-        if any(part.filter(pk=video.pk).exists() for part in workspace.queue_parts(queue=queue, reviewer=None))
+        for queue in queues.QUEUES
+        if any(part.filter(pk=video.pk).exists() for part in queues.queue_parts(queue=queue, reviewer=None))
     }
 
 

@@ -37,7 +37,7 @@ from detection.models import (
 from detection.services.jobs import analyses, evidence
 from detection.services.learning import rescoring
 from detection.services.ops import pending_deletions, retention
-from detection.services.reviews import workspace
+from detection.services.reviews import queues
 from detection.services.uploads import uploads
 from tests.detection.conftest import MakeVideo, claimed, extraction, stored_files, verdict
 
@@ -161,7 +161,7 @@ def test_pictures_go_the_verdict_stays_and_nothing_waits_for_what_cannot_be_seen
     reader = User.objects.create_superuser("root", password="a long enough pass phrase")
     settings.DFD_REVIEW_AUDIT_SHARE = 1.0
     assert not any(
-        part.exists() for queue in workspace.QUEUES for part in workspace.queue_parts(queue=queue, reviewer=reader)
+        part.exists() for queue in queues.QUEUES for part in queues.queue_parts(queue=queue, reviewer=reader)
     )
     # no model can be asked again from stored faces
     newer = ModelVersion.objects.create(name="n", sha256="b" * 64, file="models/n", threshold=0.5)
@@ -170,7 +170,7 @@ def test_pictures_go_the_verdict_stays_and_nothing_waits_for_what_cannot_be_seen
         evidence.request(video=video, kind=EvidenceKind.HEATMAPS, by=reader)
     # nor does a queue tell how long it has waited
     Video.objects.filter(pk=video.pk).update(status="failed", verdict_label="")
-    assert [workspace.oldest_in(queue=queue) for queue in workspace.QUEUES] == [None] * len(workspace.QUEUES)
+    assert [queues.oldest_in(queue=queue) for queue in queues.QUEUES] == [None] * len(queues.QUEUES)
 
 
 def test_pictures_that_are_gone_come_back_with_a_new_look_at_the_original(

@@ -7,12 +7,9 @@ where a network scores or learns, because it costs a process that looks for face
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import count, islice
@@ -22,7 +19,6 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db.models import Exists, OuterRef
 
 from detection.errors import Refused
@@ -40,8 +36,8 @@ from detection.services.jobs.results import (
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
-from detection.services.stored_files import read_range
 from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.process.work_files import stored_file, work_folder
 from worker.stages import provenance
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
 from worker.stages.images import encode, read_crop
@@ -60,7 +56,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LEFTOVER_AGE_S = 24 * 3600
 SMALL_BATCH = 8
 
 _threads = max(1, os.cpu_count() or 1)
@@ -359,13 +354,6 @@ def share_cores(*, processes: int) -> None:
     _threads = max(1, (os.cpu_count() or 1) // processes)
 
 
-def remove_leftovers() -> None:
-    """What processes that were killed have left in the work folder."""
-    for path in _work_root().iterdir():
-        if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 @cache
 def prepare_vision() -> None:
     """Once in each child that decodes: without it every process would start as many threads as there are cores."""
@@ -385,36 +373,3 @@ def prepare() -> None:
 
     prepare_vision()
     torch.set_num_threads(_threads)
-
-
-def _work_root() -> Path:
-    root: Path = settings.VAR_DIR / "work"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return root
-
-
-@contextmanager
-def work_folder() -> Iterator[Path]:
-    """Yield a temporary folder for the work on one file."""
-    with tempfile.TemporaryDirectory(dir=_work_root()) as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def stored_file(name: str, folder: Path) -> Iterator[VideoFile]:
-    """The stored file: its path where storage is a disk, else one of which only what is asked for is fetched.
-
-    Raises FileNotFoundError when storage does not have it: that is not the file's fault.
-    """
-    from ml.video.ranged_file import RangedFile
-
-    if not default_storage.exists(name):
-        raise FileNotFoundError(f"storage has no {name}")
-    try:
-        path = Path(default_storage.path(name))
-    except NotImplementedError:
-        cache = folder / f"original{Path(name).suffix}"
-        with RangedFile(default_storage.size(name), partial(read_range, name), cache) as file:
-            yield file
-    else:
-        yield path

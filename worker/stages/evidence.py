@@ -15,7 +15,7 @@ from detection.models import FaceFrame, Video
 from detection.services.jobs import evidence
 from detection.services.jobs.evidence import EvidenceClaim
 from detection.services.learning.rescoring import sequences_of
-from worker.process import runtime
+from worker.process import runtime, work_files
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt, images
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
@@ -79,14 +79,14 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
         passed += part["end_s"] - part["start_s"]
     with (
         file_budget(partial(abort_stuck, claim, evidence), heartbeat.lost_for_s),
-        runtime.work_folder() as folder,
+        work_files.work_folder() as folder,
         ExitStack() as opened,
     ):
         clips: list[tuple[float, VideoFile]] = []
         for number, (begin_s, name) in enumerate(names):
             place = folder / str(number)  # each has a folder, as they may be called the same
             place.mkdir()
-            clips.append((begin_s, opened.enter_context(runtime.stored_file(name, place))))
+            clips.append((begin_s, opened.enter_context(work_files.stored_file(name, place))))
         path = clips[0][1]
         try:
             preview = make_preview(path, folder, limits, later=clips[1:])

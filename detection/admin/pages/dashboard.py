@@ -22,7 +22,7 @@ from detection.selectors import dashboard as overview
 from detection.selectors.chores import sweep_health
 from detection.selectors.local_figures import here
 from detection.selectors.reviewer_agreement import agreement
-from detection.services.reviews.workspace import oldest_in
+from detection.services.reviews.queues import oldest_in
 
 NEXT_UP = 6
 PERIOD = timedelta(days=30)

@@ -30,7 +30,8 @@ from detection.errors import Refused
 from detection.models import FaceFrame, ReviewBatch, ReviewLabel, SampledFrame
 from detection.selectors.blindness import redact_for
 from detection.services.reviews import workspace
-from detection.services.reviews.workspace import CHOSEN, SHEET_QUEUES, Claimed
+from detection.services.reviews.queues import CHOSEN, SHEET_QUEUES
+from detection.services.reviews.workspace import Claimed
 
 PICTURES = (0, 3, 6, 9)
 """Positions, of ten faces in the order of time, that stand for a video on a sheet."""

@@ -26,7 +26,7 @@ from detection.errors import Refused
 from detection.models import PersonLabel, ReviewLabel, Verdict, Video
 from detection.services.reviews import workspace
 from detection.services.reviews.people import PeopleAnswer
-from detection.services.reviews.workspace import MIXED, QUEUES
+from detection.services.reviews.queues import MIXED, QUEUES, queue_parts
 
 KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
 OF_PERSON = {
@@ -212,7 +212,7 @@ def counts(user: User) -> dict[str, str]:
 
 def waiting_in(queue: str, user: User) -> Number:
     """Count the videos that wait in a queue for this user, up to a limit."""
-    parts = workspace.queue_parts(queue=queue, reviewer=user)
+    parts = queue_parts(queue=queue, reviewer=user)
     return Number(min(LIMIT, sum(bounded(rows).value for rows in parts)))
 
 

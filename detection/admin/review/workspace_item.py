@@ -23,9 +23,10 @@ from detection.admin.review.timeline import timeline_context
 from detection.models import Assessment, PersonLabel, Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
 from detection.services.jobs.left_out import models_own
+from detection.services.reviews.queues import MIXED
 from detection.services.reviews.rescan import rescanned
 from detection.services.reviews.reviews import answers_of
-from detection.services.reviews.workspace import MIXED, Claimed
+from detection.services.reviews.workspace import Claimed
 
 WHY = {
     MIXED: "The queues one after the other.",

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from detection.management.benchmark.pages import Page, admin_lists, plain_pages, rest_pages, video_pages
-from detection.services.reviews import workspace
+from detection.services.reviews import queues, workspace
 
 ENOUGH_S = 10.0
 """No page is loaded again after it has taken this long in all."""
@@ -57,7 +57,7 @@ def all_pages(*, root: User, reviewer: User, owner: User) -> Iterator[tuple[str,
         yield "superuser", as_root, page
     for page in (*plain_pages(reviewer), *admin_lists(reviewer, combined=False), *video_pages()):
         yield "reviewer", as_reviewer, page
-    for queue in workspace.QUEUES:
+    for queue in queues.QUEUES:
         yield "reviewer", as_reviewer, Page("workspace", f"the page, {queue}", f"{reverse('review')}?queue={queue}")
     for name in ("metrics", "readyz"):
         yield "superuser", as_root, Page("operating", name, reverse(f"api:{name}"))
@@ -91,7 +91,7 @@ def time_workspace(reviewer: User, *, repeat: int) -> list[Timing]:
     """Time the workspace's calls for each queue: next, answer, undo."""
     client = browser(reviewer)
     found: list[Timing] = []
-    for queue in (workspace.MIXED, *workspace.QUEUES):
+    for queue in (queues.MIXED, *queues.QUEUES):
         taken: dict[str, list[float]] = {}
         queries: dict[str, int] = {}
         for turn in range(repeat + 1):
@@ -143,4 +143,4 @@ def _timing(who: str, page: Page, status: int, queries: int, taken: list[float])
 def claim_as(reviewers: tuple[User, ...]) -> None:
     """Claim a video for each reviewer, from every queue in turn."""
     for number, reviewer in enumerate(reviewers):
-        workspace.next_item(reviewer=reviewer, queue=workspace.QUEUES[number % len(workspace.QUEUES)])
+        workspace.next_item(reviewer=reviewer, queue=queues.QUEUES[number % len(queues.QUEUES)])

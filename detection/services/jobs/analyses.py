@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -26,22 +25,18 @@ from detection.models import (
     TERMINAL_STATES,
     Analysis,
     DatasetVideo,
-    FaceFrame,
     ModelVersion,
-    SampledFrame,
     Stage,
     State,
     Verdict,
     Video,
 )
-from detection.selectors import people, retention_notices
+from detection.selectors import retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
+from detection.services.jobs.extractions import store_extraction
 from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
-from detection.services.jobs.perceptual_hashes import store_prints
-from detection.services.jobs.provenance import store_provenance
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
 from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields, without_no_persons
-from detection.services.stored_files import StoredFiles
 
 log = structlog.get_logger(__name__)
 
@@ -186,7 +181,8 @@ def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None
         _mirror(claim, status=status)
         on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=stage))
 
-    _store_extraction(claim, result, end if of_dataset else go_on)
+    settle = end if of_dataset else go_on
+    store_extraction(video_id=claim.video_id, token=claim.token, result=result, settle=settle)
 
 
 def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
@@ -199,7 +195,7 @@ def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
         _mirror(claim, status=State.NO_FACE, needs_review=needs_review, **NO_VERDICT)
 
-    _store_extraction(claim, result, end)
+    store_extraction(video_id=claim.video_id, token=claim.token, result=result, settle=end)
 
 
 def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult) -> None:
@@ -363,43 +359,3 @@ def _mirror(claim: AnalysisClaim, **changes: Any) -> None:
     Video.objects.filter(id=claim.video_id, current_analysis_id=claim.id).update(updated_at=timezone.now(), **changes)
     if changes.get("status") in TERMINAL_STATES:  # every end comes by here, within its transaction
         webhook_deliveries.announce(analysis_id=claim.id)
-
-
-def _count_people_anew(video_id: UUID, faces: Sequence[FaceFrame]) -> None:
-    """Before faces replace older ones: what was said of people holds for the same ones only."""
-    if not people.are_the_same(FaceFrame.objects.filter(video_id=video_id), faces):
-        version = Coalesce(F("people_version"), 0) + 1
-        Video.objects.filter(id=video_id).update(people_version=version, person_labels=None)
-
-
-def _store_extraction(claim: AnalysisClaim, result: ExtractionResult, settle: Callable[[datetime], None]) -> None:
-    """Files first, then all rows in one transaction; without it the files go again, by `prune` at the latest."""
-    folder = attempt_files.attempt_folder(claim.video_id, claim.token)
-    facts = result.facts
-    with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
-        clip, thumbnail, faces, frames = attempt_files.store(folder, claim.video_id, result)
-        segments = attempt_files.store_segments(folder, result)
-        now = timezone.now()
-        with files.transaction():
-            settle(now)
-            if Video.objects.filter(id=claim.video_id).exclude(thumbnail="").exists():
-                orphan_files.watch(video_id=claim.video_id)  # who dies before `prune` would leave the old pictures
-                _count_people_anew(claim.video_id, faces)
-            FaceFrame.objects.filter(video_id=claim.video_id).delete()
-            SampledFrame.objects.filter(video_id=claim.video_id).delete()
-            attempt_files.outdate_evidence(claim.video_id)
-            FaceFrame.objects.bulk_create(faces)
-            SampledFrame.objects.bulk_create(frames)
-            Video.objects.filter(id=claim.video_id).update(
-                clip=clip,
-                thumbnail=thumbnail,
-                **asdict(facts) | {"container": facts.container[:80], "codec": facts.codec[:40]},
-                segments=segments,
-                tracks=result.tracks,
-                people_left_out=result.people_left_out,
-                extracted_at=now,
-                pictures_removed_at=None,
-            )
-            store_provenance(video_id=claim.video_id, told=result.provenance)
-            store_prints(video_id=claim.video_id, picture=result.picture_print, faces=result.face_prints)
-            on_commit(partial(attempt_files.prune, claim.video_id))

@@ -5,7 +5,9 @@ Lists that come with data sets name `.mp4` files where a copy may have `.avi`, a
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -177,6 +179,15 @@ def read_json(file: FoundFile) -> Any:
         return json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{shown(file.relative)} is not valid JSON. Fetch it again.") from error
+
+
+def csv_rows(source: FoundFile) -> list[dict[str, str]]:
+    """Return the rows by their columns in lower case; missing cells are empty.  Raises DatasetError."""
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(source), newline=""), restval="")
+        return [{str(k).strip().lower(): v.strip() for k, v in row.items() if isinstance(v, str)} for row in reader]
+    except csv.Error as error:
+        raise DatasetError(f"{shown(source.relative)} is not valid CSV ({error}). Correct it and try again.") from error
 
 
 def folder_label(file: FoundFile, root_name: str = "") -> Label | None:

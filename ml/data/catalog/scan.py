@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml.data.catalog import layouts
 from ml.data.catalog.files import MAX_NAME, DatasetError, DatasetItem, FileTree, shown
-from ml.data.catalog.layouts import CELEB_FOLDERS, FF_FOLDERS, Layout
+from ml.data.catalog.layouts import celeb_df, dfdc, faceforensics, own_videos
+from ml.data.catalog.layouts.celeb_df import CELEB_FOLDERS
+from ml.data.catalog.layouts.faceforensics import FF_FOLDERS
+from ml.data.catalog.layouts.layout import Layout
 
 __all__ = ["FORMATS", "DatasetError", "DatasetItem", "DatasetScan", "scan"]
 
@@ -56,7 +58,7 @@ def scan(path: Path, format: str | None = None, *, name: str | None = None) -> D
     dataset = name or _default_name(chosen, root)
     if len(dataset) > MAX_NAME or not dataset.isprintable():
         raise DatasetError(f"The name of a data set has at most {MAX_NAME} printable characters. Give one with --name.")
-    read = layouts.read_csv(tree, dataset, list_file) if chosen == "csv" else _READERS[chosen](tree, dataset)
+    read = own_videos.read_csv(tree, dataset, list_file) if chosen == "csv" else _READERS[chosen](tree, dataset)
     items = tuple(sorted(read.items, key=lambda item: item.relative))
     return DatasetScan(chosen, dataset, items, tuple(map(shown, read.missing)), (*read.notes, *tree.notes))
 
@@ -76,9 +78,9 @@ def _guess(tree: FileTree) -> str:
         found.append("celeb-df")
     if folders & FF_FOLDERS.keys():
         found.append("ffpp")
-    if layouts.dfdc_lists(tree):
+    if dfdc.dfdc_lists(tree):
         found.append("dfdc")
-    if layouts.csv_lists(tree):
+    if own_videos.csv_lists(tree):
         found.append("csv")
     if not found and (folders | {tree.root.name.lower()}) & {"real", "fake"}:
         found.append("folder")
@@ -97,8 +99,8 @@ def _guess(tree: FileTree) -> str:
 
 
 _READERS: dict[str, Callable[[FileTree, str], Layout]] = {
-    "celeb-df": layouts.read_celeb,
-    "ffpp": layouts.read_ffpp,
-    "dfdc": layouts.read_dfdc,
-    "folder": layouts.read_folder,
+    "celeb-df": celeb_df.read_celeb,
+    "ffpp": faceforensics.read_ffpp,
+    "dfdc": dfdc.read_dfdc,
+    "folder": own_videos.read_folder,
 }

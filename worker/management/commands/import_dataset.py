@@ -25,7 +25,7 @@ from ml.config import Label
 from ml.data.catalog.files import shown
 from ml.data.catalog.scan import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
 from ml.progress import ProgressBar
-from worker.process import runtime
+from worker.process import work_files
 from worker.process.extraction_child import quiet_logging
 from worker.process.extraction_pool import ExtractionError, extract_all
 
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         try:
             with _alone():
                 datasets.remove_unfinished()
-                runtime.remove_leftovers()
+                work_files.remove_leftovers()
                 self._register(items, report)
                 self._extract(options["workers"], report)
         except KeyboardInterrupt:
