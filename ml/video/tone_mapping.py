@@ -1,8 +1,12 @@
 """HDR pictures (HLG and PQ, BT.2020) as SDR (BT.709): the colours that the same scene has in an SDR recording.
 
-Sources: ITU-R BT.2100-2 (transfer functions, OOTF of HLG for a display of 1,000 nits), BT.2087-0 (primaries), BT.1886
-(SDR displays), BT.2408 (SDR's white lies between 100 and 203 nits).  Not every build of FFmpeg has zscale, so this is
-numpy.
+Sources: ITU-R BT.2100-2 (transfer functions, system gamma of HLG for a display of 1,000 nits), BT.2087-0 (primaries),
+BT.1886 (SDR displays), BT.2408 (SDR's white lies between 100 and 203 nits).  Not every build of FFmpeg has zscale, so
+this is numpy.
+
+HLG's system gamma is applied to each channel, as an SDR camera and display do between them, and FFmpeg's zscale too.
+BT.2100 applies it to the luminance, for colours less saturated than those of the SDR recordings from which the network
+has learnt.
 """
 
 from __future__ import annotations
@@ -32,13 +36,12 @@ _LINEAR_LEVELS = 65536
 
 def to_sdr(rgb: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
     """Return RGB (H, W, 3) of 8 bits from R'G'B' (H, W, 3) of 16 bits in BT.2020 with this transfer."""
-    _, luminance = _light(rgb[::4, ::4], transfer)
+    luminance = cv2.transform(_light(rgb[::4, ::4], transfer), _LUMA_2020[None])
     white = float(np.clip(np.percentile(luminance, 99), *WHITE_NITS))
     out = np.empty(rgb.shape, np.uint8)
     rows = max(1, _BLOCK_PIXELS // rgb.shape[1])
     for top in range(0, len(rgb), rows):
-        light, _ = _light(rgb[top : top + rows], transfer)
-        linear = cv2.transform(light, _TO_709 / np.float32(white))
+        linear = cv2.transform(_light(rgb[top : top + rows], transfer), _TO_709 / np.float32(white))
         brightest = linear.max(axis=2)
         over = brightest > KNEE
         if over.any():  # of all three alike, so that hues stay
@@ -51,20 +54,14 @@ def to_sdr(rgb: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
     return out
 
 
-def _light(rgb: NDArray[np.uint16], transfer: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Light (H, W, 3) that a display emits, and its luminance (H, W), both in nits."""
-    light = _table(transfer).take(rgb >> 4, mode="clip")
-    luminance = cv2.transform(light, _LUMA_2020[None])
-    if transfer == HLG:  # the OOTF: a display's gamma, by luminance
-        gain = _HLG_PEAK_NITS * cv2.pow(np.maximum(luminance, np.float32(1e-6)), _HLG_GAMMA - 1)
-        light *= gain[..., None]
-        luminance = luminance * gain
-    return light, np.asarray(luminance, dtype=np.float32)
+def _light(rgb: NDArray[np.uint16], transfer: int) -> NDArray[np.float32]:
+    """Light (H, W, 3) that a display emits, in nits."""
+    return _table(transfer).take(rgb >> 4, mode="clip")
 
 
 @cache
 def _table(transfer: int) -> NDArray[np.float32]:
-    """Light of each level of the signal: nits for PQ, light of the scene, 0 to 1, for HLG."""
+    """Light of each level of the signal, in nits."""
     signal = np.arange(_LEVELS) / (_LEVELS - 1)
     if transfer == PQ:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
@@ -72,7 +69,8 @@ def _table(transfer: int) -> NDArray[np.float32]:
         light = _PQ_PEAK_NITS * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
     else:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
-        light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+        light = _HLG_PEAK_NITS * scene**_HLG_GAMMA
     return np.asarray(light, dtype=np.float32)
 
 

@@ -21,14 +21,13 @@ LUMA_2020 = np.array([0.2627, 0.6780, 0.0593])
 
 
 def as_hdr(image: NDArray[np.uint8], transfer: int, white_nits: float) -> NDArray[np.float64]:
-    """SDR RGB (H, W, 3) -> BT.2020 R'G'B' of 0 to 1, its white at so many nits."""
+    """SDR RGB (H, W, 3) -> BT.2020 R'G'B' of 0 to 1, its white at so many nits: the same scene, recorded in HDR."""
     nits = (image / 255.0) ** 2.4 @ TO_2020.T * white_nits
     if transfer == PQ:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
         power = (np.maximum(nits, 0) / 10000) ** m1
         return ((c1 + c2 * power) / (1 + c3 * power)) ** m2
-    shown = np.maximum(nits, 1e-9) / 1000
-    scene = shown * ((shown @ LUMA_2020) ** (1 / 1.2 - 1))[..., None]
+    scene = np.maximum(nits / 1000, 1e-9) ** (1 / 1.2)  # of each channel: what an SDR camera and display do, undone
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
 
@@ -88,11 +87,21 @@ def test_crops_thumbnail_and_preview_are_those_of_the_sdr_clip(
     sdr = write_clip(tmp_path / "sdr.mp4", frames=len(person), picture=lambda n: person[n], options={"crf": "12"})
     found, expected = extract_faces(hdr), extract_faces(sdr)
     assert [len(track.faces) for track in found.tracks] == [10]
-    for a, b in zip(found.tracks[0].faces, expected.tracks[0].faces, strict=True):
-        assert np.abs(a.crop.mean(axis=(0, 1)) - b.crop.mean(axis=(0, 1))).max() < 5
+    ours, theirs = (
+        np.mean([face.crop.mean(axis=(0, 1)) for face in each.tracks[0].faces], axis=0) for each in (found, expected)
+    )
+    assert np.abs(ours - theirs).max() < 3  # of all ten: a box of one may lie a few pixels elsewhere
     assert np.abs(found.thumbnail.astype(int) - expected.thumbnail).mean() < 5
     shown = next(decode(make_preview(hdr, tmp_path).path)).rgb()
     assert np.abs(shown.astype(int) - person[0]).mean() < 6
+
+
+@pytest.mark.parametrize("transfer", [HLG, PQ])
+@pytest.mark.parametrize("colour", [(200, 100, 100), (150, 0, 0), (64, 160, 96), (48, 96, 192), (128, 128, 128)])
+def test_full_colours_come_back(transfer: int, colour: tuple[int, int, int]) -> None:
+    patch = np.full((8, 8, 3), colour, np.uint8)
+    signal = np.clip(as_hdr(patch, transfer, 100.0), 0, 1)
+    assert np.abs(to_sdr(np.rint(signal * 65535).astype(np.uint16), transfer).astype(int) - patch).max() <= 2
 
 
 @pytest.mark.parametrize("transfer", [HLG, PQ])
