@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detection.models import Assessment, ReviewRole
+from detection.models import Assessment, ModelKind, ReviewRole
 
 REVIEW_REASONS = {
     "near_threshold": "The score is close to the threshold.",
@@ -44,6 +44,15 @@ ASSESSMENTS: dict[str, InWords] = {
     ),
 }
 SCALE = (Assessment.LIKELY_REAL, Assessment.UNCLEAR, Assessment.SUSPICIOUS, Assessment.LIKELY_FAKE)
+LOOKS_AT: dict[str, str] = {
+    ModelKind.ONNX_SEQUENCE: "This model looks at all faces of a person together: no face has a score of its own.",
+    ModelKind.ONNX_FRAMES: "This model looks at whole frames, with or without a face in them: no person has a score.",
+}
+"""What a verdict of a model of this kind does not tell."""
+NO_HEATMAPS: dict[str, str] = {
+    ModelKind.ONNX_SEQUENCE: "There are no heat maps of its verdicts: which face moved the score cannot be told apart.",
+    ModelKind.ONNX_FRAMES: "There are no heat maps of its verdicts, which are not of faces.",
+}
 ROLES: dict[str, str] = {
     ReviewRole.LIST: "from a list or over REST",
     ReviewRole.OPINION: "opinion of the owner, which decides nothing",

@@ -37,6 +37,41 @@ class Assessment(StrEnum):
     LIKELY_FAKE = "likely_fake"
 
 
+class LooksAt(StrEnum):
+    """What a network is shown of a video."""
+
+    FACE = "face"
+    """Each face of a person by itself."""
+    SEQUENCE = "sequence"
+    """The faces of a person together."""
+    FRAMES = "frames"
+    """Whole frames, with or without a face."""
+
+
+class FrameCrop(StrEnum):
+    """How a whole frame becomes a square."""
+
+    CENTRE = "centre"
+    """The largest square about the middle, resized."""
+    NATIVE = "native"
+    """The square of that many pixels about the middle, as they are; a smaller frame is enlarged until it has it."""
+    SQUEEZE = "squeeze"
+    """The whole frame, resized without regard to its shape."""
+    LETTERBOX = "letterbox"
+    """The whole frame, resized in its shape, with black bars."""
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """Which whole frames a network is shown, and how."""
+
+    size: int
+    """Side of the square, in pixels."""
+    crop: FrameCrop = FrameCrop.CENTRE
+    count: int = 10
+    """Frames of each segment, spread evenly over it."""
+
+
 class RejectionReason(StrEnum):
     """Why a detection is not a valid face."""
 

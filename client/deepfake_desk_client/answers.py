@@ -77,7 +77,8 @@ class Verdict:
     fake_probability: float
     threshold: float
     assessment: str
-    track: int
+    track: int | None
+    """The person whose score it is; None where the model looks at whole frames."""
     needs_review: bool
     review_reasons: tuple[str, ...]
     model: str

@@ -52,4 +52,6 @@ class ModelKind(models.TextChoices):
 
     NETWORK = "network", "The program's own network, over the faces of a person"
     ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"
+    ONNX_SEQUENCE = "onnx_sequence", "An ONNX file of others, a person's faces together"
+    ONNX_FRAMES = "onnx_frames", "An ONNX file of others, whole frames with or without a face"
     ENSEMBLE = "ensemble", "The mean of several versions"

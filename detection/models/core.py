@@ -5,11 +5,12 @@ An Analysis is one task, and moves like this (only `detection.services.jobs` mov
     queued/extract ──claim──> running/extract ──faces──> queued/classify ──claim──> running/classify ──> succeeded
           ^                      │  │   │                   │        ^                    │  │
           │      lease expired,  │  │   └── no valid face   │ no     │ a model is         │  └── bad weights: back to
-          └──── attempts left ───┘  │       ──> no_face     │ model  │ registered         │      queued, with backoff
+          └──── attempts left ───┘  │       ──> no_face (*) │ model  │ registered         │      queued, with backoff
                                     │                       v        │                    │
                  bad input ──> failed                queued/awaiting_model                │
                                     └────── attempts used up ──> dead <───────────────────┘
 
+(*) or to queued/classify, where the active model looks at whole frames and needs no face.
 `dead` is shown to clients as `failed` with the code `gave_up`; "requeue" in admin starts a new Analysis.
 From every open state its owner can move it to `cancelled`, which clients see as `failed` with the code `cancelled`.
 A data set's video (it has a DatasetVideo) goes from running/extract straight to succeeded, without a verdict.
@@ -312,6 +313,8 @@ class ModelVersion(models.Model):
 class Verdict(models.Model):
     """What one model version says of one video; `fake_probability` is that of the highest track.
 
+    Or of whole frames: then `frames` is `[{"segment", "frame_number", "timestamp_s", "fake_probability"}]`, `people` is
+    empty, and no `track` is meant.  A face or frame has null for a score where the model saw all of them together.
     Over several segments it is their scores combined (see `ml.model.decision`).
     `people`: `[{"track", "fake_probability", "frames": [{"face" (FaceFrame id), "frame_number", "timestamp_s",
     "fake_probability"}]}]`, by track; `"still": true` beside the score of a still picture.
@@ -331,6 +334,7 @@ class Verdict(models.Model):
     track = models.PositiveSmallIntegerField(help_text="The person whose score it is.")
     people = models.JSONField(default=list)
     segments = models.JSONField(null=True, blank=True)
+    frames = models.JSONField(null=True, blank=True)
     left_out = models.JSONField(null=True, blank=True)
     with_everybody = models.JSONField(null=True, blank=True)
     needs_review = models.BooleanField(default=False)
@@ -352,3 +356,8 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.fake_probability:.2f}"
+
+    @property
+    def deciding_track(self) -> int | None:
+        """Return the person whose score it is; None where it is of whole frames."""
+        return self.track if self.frames is None else None

@@ -20,7 +20,7 @@ from detection.selectors.permissions import has
 from detection.selectors.retention_notices import original_sentence, pictures_sentence
 from detection.wording import ASSESSMENTS, REVIEW_REASONS, ROLES, SCALE
 
-CONTENT_VERSION = 2
+CONTENT_VERSION = 3
 """Of what a report tells; a higher one makes stored reports out of date."""
 REPORTABLE = (State.SUCCEEDED, State.NO_FACE)
 MAX_REVIEWS = 500
@@ -129,7 +129,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "label": verdict.label,
         "fake_probability": verdict.fake_probability,
         "threshold": verdict.threshold,
-        "deciding_person": verdict.track + 1,
+        "deciding_person": None if verdict.frames is not None else verdict.track + 1,
+        "whole_frames": verdict.frames,
         "left_out_people": [track + 1 for track in verdict.left_out or ()],
         "with_everybody": verdict.with_everybody,
         "needs_review": verdict.needs_review,
@@ -162,7 +163,7 @@ def _people(faces: list[FaceFrame], verdict: Verdict | None, heatmaps: Mapping[s
                 "number": face.track + 1,
                 "fake_probability": judged.get(face.track, {}).get("fake_probability"),
                 "still_picture": bool(judged.get(face.track, {}).get("still", face.still)),
-                "decides": verdict is not None and verdict.track == face.track,
+                "decides": verdict is not None and verdict.deciding_track == face.track,
                 "faces": [],
             },
         )

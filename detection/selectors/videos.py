@@ -119,13 +119,14 @@ def faces_of(*, video: Video) -> QuerySet[FaceFrame]:
 
 
 def frame_scores(*, video: Video) -> dict[str, float]:
-    """Map each face's id to its score in the current verdict."""
+    """Map each face's id to its score in the current verdict, where it has one of its own."""
     if video.current_verdict is None:
         return {}
     return {
         str(frame["face"]): float(frame["fake_probability"])
         for person in video.current_verdict.people
         for frame in person["frames"]
+        if frame["fake_probability"] is not None
     }
 
 

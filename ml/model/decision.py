@@ -88,9 +88,16 @@ def combine(probabilities: Sequence[float]) -> float:
 
 
 def decide(
-    looks: Sequence[Look], info: WeightsInfo, config: DecisionConfig | None = None, *, sensitive: bool = False
+    looks: Sequence[Look],
+    info: WeightsInfo,
+    config: DecisionConfig | None = None,
+    *,
+    sensitive: bool = False,
+    whole_frames: bool = False,
 ) -> Decision:
     """Decide on a video; `sensitive` where the faces were found with lowered thresholds.
+
+    With `whole_frames` a look is at the frames of a segment, and how many faces there are does not matter.
 
     Still pictures decide only where there is nobody else.  Every rule that sets `needs_review` is here; its numbers are
     in `ml.config.DecisionConfig`.  Raises ValueError without a score: no face is not a verdict.
@@ -111,7 +118,7 @@ def decide(
         reasons.append(ReviewReason.NEAR_THRESHOLD)
     if probability < info.threshold <= max(by_segment.values()):
         reasons.append(ReviewReason.SUSPECT_SEGMENT)
-    if any(len(look.score.frame_probabilities) < config.few_faces for look in judged):
+    if not whole_frames and any(len(look.score.frame_probabilities) < config.few_faces for look in judged):
         reasons.append(ReviewReason.FEW_FACES)
     if info.experimental:
         reasons.append(ReviewReason.EXPERIMENTAL_MODEL)

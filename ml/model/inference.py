@@ -22,10 +22,13 @@ Crop = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person: calibrated fake probability of the sequence and of each face in order, on the same scale."""
+    """One person, or one segment's frames: calibrated fake probability of the sequence and of each picture in order.
+
+    All are on the same scale; a picture has none where the network saw all of them together.
+    """
 
     fake_probability: float
-    frame_probabilities: tuple[float, ...]
+    frame_probabilities: tuple[float | None, ...]
     still: bool = False
     """A still picture (see `ml.faces.still`), which whoever has its faces says."""
 
@@ -86,20 +89,24 @@ class Classifier:
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Sequence[Crop]], *, batch_frames: int = 64) -> list[TrackScore]:
-        """Score people; each sequence is one person's RGB crops in time order, 1 or more.
+        """Score people; each sequence is one person's RGB crops in time order, 1 or more, or one segment's frames.
 
-        All the frames go through the backbone together, at most `batch_frames` at a time (a card that runs out of
-        memory is asked again with fewer); then each sequence has the recurrence to itself up to its own length, so a
-        score does not depend on who else is scored.
+        All the pictures go through the backbone together, at most `batch_frames` at a time (a card that runs out of
+        memory is asked again with fewer), but those of a sequence by themselves where the network sees them together;
+        then each sequence has the recurrence to itself up to its own length, so a score does not depend on who else is
+        scored.
         """
         lengths = [len(sequence) for sequence in sequences]
         if not lengths:
             return []
         if min(lengths) < 1:
-            raise ValueError("a sequence needs at least one face")
-        crops = [crop for sequence in sequences for crop in sequence]
+            raise ValueError("a sequence needs at least one picture")
+        batches: Sequence[Sequence[Crop]] = sequences
+        if not self.model.together:
+            crops = [crop for sequence in sequences for crop in sequence]
+            batches = [crops[start : start + batch_frames] for start in range(0, len(crops), batch_frames)]
         features = torch.cat(
-            [self._features(crops[start : start + batch_frames]) for start in range(0, len(crops), batch_frames)], dim=1
+            [self._features(batch) for batch in batches], dim=1
         )  # (V, N, F): the faces, and their mirror images where the model wants them
         views = [torch.nn.utils.rnn.pad_sequence(list(v.split(lengths)), batch_first=True) for v in features]
         answers = [self.model.classify_features(view, torch.tensor(lengths)) for view in views]
@@ -108,7 +115,7 @@ class Classifier:
         fake = self._fake(logits).cpu().tolist()
         frames = self._fake(frame_logits).cpu().tolist()
         return [
-            TrackScore(float(p), tuple(float(x) for x in row[:length]))
+            TrackScore(float(p), tuple(None if self.model.together else float(x) for x in row[:length]))
             for p, row, length in zip(fake, frames, lengths, strict=True)
         ]
 
@@ -136,7 +143,7 @@ class Classifier:
         try:
             return torch.stack([self.features_of(view) for view in views])
         except torch.cuda.OutOfMemoryError:
-            if len(crops) == 1:
+            if len(crops) == 1 or self.model.together:
                 raise
             torch.cuda.empty_cache()
             half = len(crops) // 2

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ml.config import Alignment, ModelConfig
+from ml.config import Alignment, FrameView, ModelConfig
 
 
 class BackboneEnsemble(nn.Module):
@@ -42,6 +42,11 @@ class FaceSequenceClassifier(nn.Module):
     Besides the sequence's logits it has a linear head on each frame's features.  The frame head is what the
     backbone is trained with first, and gives a reviewer the per-frame scores; the verdict is the sequence's.
     """
+
+    together = False
+    """Whether a sequence goes through `features` as a whole, since no picture has features of its own."""
+    frame_view: FrameView | None = None
+    """What is shown where the pictures are whole frames and not faces."""
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()

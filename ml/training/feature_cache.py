@@ -65,14 +65,19 @@ class FeatureCache:
         missing = [k for k, features in enumerate(found) if features is None]
         for start in range(0, len(missing), CHUNK):
             chunk = [(k, wanted[k]) for k in missing[start : start + CHUNK]]
-            places = [(item, i) for _, item in chunk for i in range(item.count)]
             if on_progress:
                 on_progress(f"features of {len(missing)} sequences", start / len(missing))
-            computed = frame_features(self.model, partial(_load_at, places), len(places)).half()
-            for (k, item), features in zip(chunk, computed.split([item.count for _, item in chunk]), strict=True):
+            for (k, item), features in zip(chunk, self._computed([item for _, item in chunk]), strict=True):
                 self._write(item, features)
                 found[k] = features.float()
         return [features for features in found if features is not None]
+
+    def _computed(self, items: Sequence[Crops]) -> Sequence[Tensor]:
+        """Return features (count, F) float16 of each run."""
+        if self.model.together:
+            return [frame_features(self.model, item.load, item.count, batch=item.count).half() for item in items]
+        places = [(item, i) for item in items for i in range(item.count)]
+        return frame_features(self.model, partial(_load_at, places), len(places)).half().split([i.count for i in items])
 
     def _path(self, item: Crops) -> Path:
         return self.folder / owner_folder(item.video) / item.key[:2] / f"{item.key}.npy"

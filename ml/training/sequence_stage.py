@@ -73,11 +73,12 @@ def video_sequences(
     on_progress: ProgressCallback | None = None,
 ) -> list[FeatureSequence]:
     """Return features of the pack's named sequences; with `blend`, a self-blended copy follows each real one."""
-    sequences = pack.sequences()
+    sequences, view = pack.sequences(), cache.model.frame_view
+    most = view.count if view else FaceConfig.faces_per_track  # as many as a verdict is made from
     plan: list[tuple[list[int], bool]] = []
     wanted: list[Crops] = []
     for name in names:
-        indices = subsample(sequences[name], FaceConfig.faces_per_track)  # as many as a verdict is made from
+        indices = subsample(sequences[name], most)
         pixels = hashlib.sha256()
         for i in indices:
             pixels.update(pack.encoded(i))

@@ -16,6 +16,7 @@ from ml.model import decision
 from ml.model.calibration import AssessmentBorders
 from ml.model.inference import TrackScore
 from ml.model.weights import WeightsInfo
+from worker.stages.shown import Shown
 from worker.stages.verdict import verdict
 
 BORDERS = AssessmentBorders(0.2, 0.1, 0.8, 0.02, 100).to_metrics()
@@ -47,7 +48,7 @@ def judged(seen: Seen, *, metrics: dict[str, Any], sensitive: bool = False) -> V
         sequences.append((track, run))
         scores.append(TrackScore(score, (score,) * faces))
     model = ModelVersion(name="m", threshold=0.5, metrics=metrics)
-    result = verdict(model, SimpleNamespace(info=info), sequences, scores, sensitive=sensitive)  # type: ignore[arg-type]
+    result = verdict(model, SimpleNamespace(info=info), Shown([], sequences), scores, sensitive=sensitive)  # type: ignore[arg-type]
     row = Verdict(model_version=model)
     for name, value in verdict_fields(result, now=None).items():  # type: ignore[arg-type]
         setattr(row, name, value)

@@ -58,8 +58,8 @@ def test_its_score_is_the_mean_of_the_members_distances(tmp_path: Path, members:
     answers = [single.score(people) for single in singles]
     for k, score in enumerate(both.score(people)):
 
-        def mean(probabilities: list[float]) -> float:
-            each = [odds(p) - odds(s.info.threshold) for p, s in zip(probabilities, singles, strict=True)]
+        def mean(probabilities: list[float | None]) -> float:
+            each = [odds(p or 0.0) - odds(s.info.threshold) for p, s in zip(probabilities, singles, strict=True)]
             return 1 / (1 + np.exp(-(float(np.mean(each)) / 1.5 + 0.1)))
 
         assert score.fake_probability == pytest.approx(mean([a[k].fake_probability for a in answers]), abs=1e-5)

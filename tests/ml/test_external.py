@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ml.model import external
 from ml.model.external import check as checking
 from ml.model.external.check import check_model, write_with_manifest
 from ml.model.external.manifest import Manifest, ModelRefused, parse_manifest, read_manifest
-from ml.model.external.network import margin
+from ml.model.external.network import as_shown, margin
 from ml.model.external.rules import Refusal, check
 from ml.model.inference import Classifier
 from ml.model.weights import WeightsError, load_weights, save_with_info
@@ -202,6 +203,134 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_the_key_at_fault(
     with pytest.raises(ModelRefused, match=words) as refused:
         read_manifest(path)
     assert refused.value.code == "invalid_manifest"
+
+
+def clip_model(many: int | str, *, order: str = "BTCHW", classes: int = 2) -> bytes:
+    """A model whose logits are the mean red and the mean blue of a sequence."""
+    at = {"B": "b", "T": many, "C": 3, "H": 16, "W": 16}
+    pick = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 1]], np.float32)[:, :classes]
+    axes = [k for k, letter in enumerate(order) if letter in "THW"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["pixels"], ["means"], axes=axes, keepdims=0),
+            helper.make_node("MatMul", ["means", "pick"], ["logits"]),
+        ],
+        "clip",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [at[letter] for letter in order])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", classes])],
+        [numpy_helper.from_array(pick, "pick")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+SEQUENCE = {"looks_at": "sequence", "shape": "BTCHW"}
+
+
+@pytest.mark.parametrize(
+    ("model", "says", "code", "words"),
+    [
+        (by_hand(), SEQUENCE, "wrong_input", "is ? x 3 x 16 x 16; the manifest says B x T x 3 x 16 x 16"),
+        (clip_model(8), {**SEQUENCE, "pictures": 16}, "wrong_input", "Are its `pictures` 8?"),
+        (clip_model(8), SEQUENCE, "wrong_input", "Are its `pictures` 8?"),
+        (
+            clip_model(8),
+            {"looks_at": "sequence", "shape": "BCTHW", "pictures": 8},
+            "wrong_input",
+            "B x 3 x 8 x 16 x 16",
+        ),
+        (clip_model("t"), {}, "wrong_input", "N x 3 x 16 x 16"),
+        (clip_model("t"), {"looks_at": "frames"}, "wrong_input", "N x 3 x 16 x 16"),
+        (clip_model("t"), {**SEQUENCE, "input": "faces"}, "missing_input", "'faces'"),
+        (clip_model("t"), {**SEQUENCE, "fake": "high"}, "wrong_output", "2 classes"),
+        (clip_model("t", classes=1), {**SEQUENCE, "fake": 1}, "wrong_output", "no class 1"),
+        (clip_model("t"), {**SEQUENCE, "pictures": 64, "size": 1024}, "wrong_input", "64 x 3 x 1024 x 1024"),
+    ],
+)
+def test_a_model_that_does_not_fit_what_it_is_said_to_look_at_is_refused(
+    tmp_path: Path, model: bytes, says: dict[str, Any], code: str, words: str
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model)
+    with pytest.raises(Refusal) as refused:
+        check(path, json.loads(parse_manifest(json.dumps({**SAID, **says})).to_json()))
+    assert refused.value.args[0] == code
+    assert words in refused.value.args[1]
+
+
+def test_sound_models_of_each_kind_pass(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    for model, says in (
+        (clip_model("t"), SEQUENCE),
+        (clip_model(8), {**SEQUENCE, "pictures": 8}),
+        (clip_model(4, order="BCTHW"), {"looks_at": "sequence", "shape": "BCTHW", "pictures": 4, "fewer": "last"}),
+        (by_hand(), {"looks_at": "frames", "crop": "native", "pictures": 3}),
+        (clip_model(10), {"looks_at": "frames", "shape": "BTCHW"}),
+    ):
+        path.write_bytes(model)
+        check(path, json.loads(parse_manifest(json.dumps({**SAID, **says})).to_json()))
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"looks_at": "sequence"}, "`shape` must be BTCHW or BCTHW for a model that looks at a person's faces"),
+        ({"looks_at": "sequence", "shape": "NCHW"}, "`shape`"),
+        ({"shape": "BTCHW"}, "`shape` must be NCHW"),
+        ({"looks_at": "frames", "shape": "THWBC"}, "`shape`"),
+        ({"looks_at": "frames", "shape": 5}, "`shape`"),
+        ({"looks_at": "frames", "crop": "landmarks68"}, "`crop` must be centre or native"),
+        ({**SEQUENCE, "crop": "centre"}, "`crop` must be none"),
+        ({**SEQUENCE, "pictures": 0}, "`pictures` must be a whole number from 1 to 64"),
+        ({**SEQUENCE, "pictures": -3}, "`pictures`"),
+        ({**SEQUENCE, "pictures": 10**9}, "`pictures`"),
+        ({**SEQUENCE, "pictures": 2.5}, "`pictures`"),
+        ({**SEQUENCE, "pictures": True}, "`pictures`"),
+        ({**SEQUENCE, "pictures": "10"}, "`pictures`"),
+        ({"pictures": 10}, "one face at a time"),
+        ({**SEQUENCE, "fewer": "zeros"}, "`fewer` must be spread or last"),
+    ],
+)
+def test_a_manifest_whose_parts_do_not_fit_together_is_refused(says: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelRefused, match=re.escape(words)) as refused:
+        parse_manifest(json.dumps({**SAID, **says}))
+    assert refused.value.code == "invalid_manifest"
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "fewer", "seen"),
+    [
+        (3, None, "spread", [0, 1, 2]),
+        (10, 4, "spread", [0, 3, 6, 9]),
+        (10, 1, "spread", [4]),
+        (3, 7, "spread", [0, 0, 0, 1, 1, 2, 2]),
+        (3, 5, "last", [0, 1, 2, 2, 2]),
+        (1, 3, "last", [0, 0, 0]),
+    ],
+)
+def test_a_sequence_is_shown_as_many_faces_as_the_manifest_says(
+    have: int, want: int | None, fewer: str, seen: list[int]
+) -> None:
+    said = parse_manifest(json.dumps({**SAID, **SEQUENCE, "pictures": want, "fewer": fewer}))
+    faces = np.broadcast_to(np.arange(have, dtype=np.float32)[:, None, None, None], (have, 3, 16, 16))
+    shown = as_shown(faces, said)
+    assert shown.shape == (1, len(seen), 3, 16, 16)
+    assert shown[0, :, 0, 0, 0].tolist() == seen
+    turned = as_shown(faces, replace(said, shape="BCTHW"))
+    assert np.array_equal(turned.swapaxes(1, 2), shown)
+
+
+def test_the_faces_of_a_sequence_have_one_score_together_and_persons_do_not_mix(tmp_path: Path) -> None:
+    said = parse_manifest(json.dumps({**SAID, **SEQUENCE, "mirror": True}))
+    (tmp_path / "m.onnx").write_bytes(clip_model("t"))
+    write_with_manifest(tmp_path / "m.onnx", said, tmp_path / "made.onnx")
+    classifier = Classifier.load(tmp_path / "made.onnx", device="cpu", onnx_folder=tmp_path)
+    red, blue = (np.full((20, 20, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    scores = classifier.score([[red, blue, blue, blue], [red], [blue, blue]])
+    margins = np.array([0.5, -1.0, 1.0])  # blue less red
+    assert [s.fake_probability for s in scores] == pytest.approx(1 / (1 + np.exp(-margins)), abs=1e-5)
+    assert [s.frame_probabilities for s in scores] == [(None,) * 4, (None,), (None,) * 2]
+    assert classifier.score([[red]])[0] == scores[1]
 
 
 def test_a_manifest_that_is_none_or_lacks_something_is_refused(tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def test_the_same_weights_score_with_temperature_and_shift(tmp_path: Path) -> No
     assert load_weights(tmp_path / "new.safetensors", sha256=sha256)[1].shift == -1.25
     fitted = Fit(0.5, -1.25)
     assert after.fake_probability == pytest.approx(fitted.apply(before.fake_probability), abs=1e-6)
-    assert after.frame_probabilities == pytest.approx([fitted.apply(p) for p in before.frame_probabilities], abs=1e-6)
+    assert after.frame_probabilities == pytest.approx(
+        [fitted.apply(p or 0.0) for p in before.frame_probabilities], abs=1e-6
+    )
 
 
 def test_weights_without_a_shift_are_read_by_programs_that_know_of_none(tmp_path: Path) -> None:

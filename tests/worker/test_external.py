@@ -61,11 +61,11 @@ def fit(layer: nn.Linear, features: torch.Tensor, labels: torch.Tensor, fake: in
         layer.bias.copy_(4 * sign * weights[-1])
 
 
-def export(network: nn.Module, path: Path) -> Path:
+def export(network: nn.Module, path: Path, shape: tuple[int, ...] = (1, 3, SIZE, SIZE)) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, (torch.zeros(1, 3, SIZE, SIZE),), str(path), input_names=["pixels"], output_names=["answer"],
+            network, (torch.zeros(shape),), str(path), input_names=["pixels"], output_names=["answer"],
             dynamic_axes={"pixels": {0: "n"}}, opset_version=17, dynamo=False,
         )  # fmt: skip
     return path

@@ -25,6 +25,7 @@ from tests.weights import save_tiny
 from worker import tasks
 from worker.process import runtime
 from worker.stages import images
+from worker.stages.extracted import extraction_result
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
@@ -37,7 +38,7 @@ def test_what_was_not_judged_is_handed_on() -> None:
         info=info, frames_decoded=40, tracks=(), sampled_frames=(), thumbnail=np.zeros((48, 64, 3), np.uint8),
         timings={}, frames_claimed=150, people_left_out=2,
     )  # fmt: skip
-    result = runtime.extraction_result(found, [None], trim_s=0.0)
+    result = extraction_result(found, [None], trim_s=0.0)
     assert (result.facts.frames_claimed, result.facts.truncated, result.people_left_out) == (150, True, 2)
 
 

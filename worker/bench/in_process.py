@@ -5,6 +5,7 @@ It imports no more than a worker has in memory, so that this can be measured, to
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from ml.faces.extract import Extraction
 from ml.faces.extract_video import extract_video
 from ml.video.prefetch import parallel_map
 from worker.process import runtime
-from worker.stages import images
+from worker.stages import extracted, images
 
 Seconds = dict[str, float]
 
@@ -27,8 +28,11 @@ Seconds = dict[str, float]
 def extract(detector: FaceDetector, path: Path, folder: Path, stages: Seconds) -> tuple[Extraction, ExtractionResult]:
     """Find the faces, trim, encode; `stages` gets the seconds of each.  Raises ml.video.decode.VideoError."""
     extraction = _timed(stages, "extract", lambda: extract_video(path, detector=detector))
-    clips = _timed(stages, "trim", lambda: runtime.trimmed(path, folder, extraction, VideoConfig()))
-    return extraction, _timed(stages, "encode", lambda: runtime.extraction_result(extraction, clips, trim_s=0.0))
+    clips = _timed(stages, "trim", lambda: extracted.trimmed(path, folder, extraction, VideoConfig()))
+    threads = os.cpu_count() or 1
+    return extraction, _timed(
+        stages, "encode", lambda: extracted.extraction_result(extraction, clips, trim_s=0.0, threads=threads)
+    )
 
 
 class Product:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import count, islice
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,27 +20,22 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef
 
 from detection.errors import Refused
-from detection.models import DatasetVideo, FaceFrame, ModelVersion, Video
+from detection.models import DatasetVideo, FaceFrame, ModelKind, ModelVersion, Video
 from detection.services.jobs import analyses
 from detection.services.jobs.analyses import EXTRACTED_PERCENT, AnalysisClaim
-from detection.services.jobs.results import (
-    ClassificationResult,
-    ExtractionResult,
-    FaceCrop,
-    KeptFrame,
-    SegmentSpan,
-    VideoFacts,
-)
+from detection.services.jobs.results import ClassificationResult
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
+from ml.resource_limits import limited
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.process.work_files import stored_file, work_folder
 from worker.stages import provenance
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
-from worker.stages.images import encode, read_crop
+from worker.stages.extracted import extraction_result, trimmed
+from worker.stages.shown import Shown, faces_shown, frames_shown, reading_errors, video_limits
 from worker.stages.verdict import verdict
-from worker.stages.watchdog import file_budget
+from worker.stages.watchdog import file_budget, file_limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +43,7 @@ if TYPE_CHECKING:
 
     from ml.config import FaceConfig
     from ml.faces.detector import FaceDetector
-    from ml.faces.extract import Extraction
     from ml.model.inference import Classifier, TrackScore
-    from ml.video.ranged_file import VideoFile
 
 log = structlog.get_logger(__name__)
 
@@ -68,15 +59,13 @@ _loaded: tuple[UUID, Classifier] | None = None
 def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     """The stage `extract`: from the stored original to stored faces, or to NO_FACE."""
     prepare_vision()
-    from ml.config import SegmentConfig, VideoConfig
+    from ml.config import SegmentConfig
     from ml.faces.extract_video import extract_video
     from ml.video.decode import VideoError
     from ml.video.ranged_file import check_fetched
     from worker.stages.kept_segments import KeptSegments
 
-    limits = VideoConfig(
-        max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
-    )
+    limits = video_limits()
     rows = Video.objects.annotate(of_dataset=Exists(DatasetVideo.objects.filter(video=OuterRef("pk"))))
     name, of_dataset = rows.values_list("file", "of_dataset").get(id=claim.video_id)
     # A data set's label is its video's, not known to hold in each part of it.
@@ -101,7 +90,7 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
         clips = trimmed(path, folder, extraction, limits)
         told = provenance.read(path, limits, folder)
         check_fetched(path)
-        result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started)
+        result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started, threads=_threads)
         result = replace(result, provenance=told)
         heartbeat(EXTRACTED_PERCENT - 5)
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
@@ -129,101 +118,11 @@ def detector(sensitive: bool = False) -> FaceDetector:
     return FaceDetector(device="cpu", config=_face_config(sensitive), threads=_threads)
 
 
-def trimmed(path: VideoFile, folder: Path, extraction: Extraction, limits: object) -> list[Path | None]:
-    """Each segment by packet copy, or None where the packets cannot be copied: the faces are what counts."""
-    from ml.config import VideoConfig
-    from ml.video.decode import VideoError
-    from ml.video.trim import clip_suffix, trim
-
-    assert isinstance(limits, VideoConfig)
-    clips: list[Path | None] = []
-    for number, segment in enumerate(extraction.segments):
-        out = folder / f"clip{number or ''}{clip_suffix(extraction.info)}"
-        try:
-            trim(path, out, replace(limits, start=segment.start, key=segment.key))
-            clips.append(out)
-        except VideoError as error:
-            log.warning("clip_not_made", segment=number, reason=error.detail)
-            clips.append(None)
-    return clips
-
-
-def extraction_result(extraction: Extraction, clips: Sequence[Path | None], *, trim_s: float) -> ExtractionResult:
-    """Encode the images of an extraction and compute its perceptual hashes, as data for the service."""
-    from ml.faces.perceptual_hash import face_hash, image_hash
-    from ml.video.prefetch import parallel_map
-
-    info = extraction.info
-    crops = [face.crop for track in extraction.tracks for face in track.faces]
-    pngs = parallel_map(partial(encode, ".png"), crops, _threads)
-    positions: dict[int, Iterator[int]] = defaultdict(count)  # a person's faces, over all segments
-    people: dict[int, list[NDArray[np.uint8]]] = defaultdict(list)
-    for track in extraction.tracks:
-        people[track.index] += [face.crop for face in track.faces]
-    faces = tuple(
-        FaceCrop(
-            track=track.index,
-            segment=track.segment,
-            position=next(positions[track.index]),
-            frame_number=face.frame_number,
-            timestamp_s=face.timestamp_s,
-            box=face.box,
-            probability=face.probability,
-            png=next(pngs),
-            still=track.still,
-        )
-        for track in extraction.tracks
-        for face in track.faces
-    )
-    frames = tuple(
-        KeptFrame(
-            frame_number=frame.frame_number,
-            timestamp_s=frame.timestamp_s,
-            boxes=tuple(
-                dict(zip(("x1", "y1", "x2", "y2"), map(float, box.box), strict=True))
-                | {"probability": float(box.probability), "reason": box.reason}
-                for box in frame.boxes
-            ),
-            jpeg=encode(".jpg", frame.image),
-        )
-        for frame in extraction.sampled_frames
-    )
-    return ExtractionResult(
-        facts=VideoFacts(
-            container=info.container,
-            codec=info.codec,
-            width=info.width,
-            height=info.height,
-            rotation=info.rotation,
-            fps=info.fps,
-            duration_s=info.duration_s,
-            frames_decoded=extraction.frames_decoded,
-            frames_claimed=extraction.frames_claimed,
-            truncated=extraction.truncated,
-        ),
-        clip=clips[0],
-        thumbnail=encode(".jpg", extraction.thumbnail),
-        tracks=len(people),
-        people_left_out=extraction.people_left_out,
-        faces=faces,
-        frames=frames,
-        timings=extraction.timings | {"trim": round(trim_s, 3)},
-        picture_print=image_hash(extraction.thumbnail),
-        face_prints={person: face_hash(crops) for person, crops in people.items()},
-        segments=tuple(
-            SegmentSpan(segment.start_s, segment.end_s, clip if number else None)
-            for number, (segment, clip) in enumerate(zip(extraction.segments, clips, strict=True))
-        )
-        if len(extraction.segments) > 1
-        else (),
-    )
-
-
 # --- classification ------------------------------------------------------------------------------------------------
 
 
 def classify(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
-    """The stage `classify`: from stored faces to a verdict of the active model."""
+    """The stage `classify`: from stored faces, or the stored clips' frames, to a verdict of the active model."""
     prepare()
     heartbeat(EXTRACTED_PERCENT)
     version = ModelVersion.objects.filter(active=True).first()
@@ -234,21 +133,37 @@ def classify(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     classifier = load_classifier(version)
     loaded = time.perf_counter()
     heartbeat(EXTRACTED_PERCENT + 5)
-    sequences = sequences_of(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
-    crops = _crops_of(sequences)
+    video = Video.objects.get(id=claim.video_id)
+    sensitive = False
+    if version.kind == ModelKind.ONNX_FRAMES:
+        shown = _frames_of_claimed(video, classifier, claim, heartbeat)
+    else:
+        sequences = sequences_of(FaceFrame.objects.filter(video_id=claim.video_id).order_by("track", "position"))
+        if not sequences and video.tracks == 0:
+            analyses.finish_unjudged(claim=claim)
+            return
+        shown, sensitive = faces_shown(sequences, _threads), bool(found_by_rescan([claim.video_id]))
     heartbeat(EXTRACTED_PERCENT + 10)
-    scores = _score(classifier, crops)
-    timings = {"model_load": loaded - started, "classify": time.perf_counter() - loaded}
-
-    result = verdict(
-        version,
-        classifier,
-        sequences,
-        scores,
-        sensitive=bool(found_by_rescan([claim.video_id])),
-        timings={k: round(v, 3) for k, v in timings.items()},
-    )
+    read = time.perf_counter()
+    scores = _score(classifier, shown.pictures)
+    timings = {"model_load": loaded - started, "read": read - loaded, "classify": time.perf_counter() - read}
+    timings = {k: round(v, 3) for k, v in timings.items()}
+    result = verdict(version, classifier, shown, scores, sensitive=sensitive, timings=timings)
     analyses.finish_classification(claim=claim, result=result)
+
+
+def _frames_of_claimed(video: Video, classifier: Classifier, claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> Shown:
+    """Frames of the stored clips, decoded within the limits of the work on one file.  Raises BadInput."""
+    from ml.video.errors import VideoError
+
+    if video.original_removed_at is not None:
+        raise BadInput("original_expired", "The file was removed before the model could look at its frames.")
+    assert classifier.model.frame_view is not None
+    try:
+        with file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s):
+            return frames_shown(video, classifier.model.frame_view)
+    except VideoError as error:
+        raise BadInput(error.code, error.detail) from error
 
 
 def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[int, list[str]]:
@@ -262,29 +177,45 @@ def rescore_batch(version: ModelVersion, batch: Sequence[StoredVideo]) -> tuple[
         return rescoring.store_verdicts(model=version, results=known), []
     prepare()
     classifier = load_classifier(version)
-    readable: list[tuple[StoredVideo, list[list[NDArray[np.uint8]]]]] = []
-    unreadable: list[str] = []
-    for stored in batch:
-        try:
-            readable.append((stored, _crops_of(stored.people)))
-        except (OSError, RuntimeError) as error:
-            log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
-            unreadable.append(str(stored.video_id))
-    scores = iter(_score(classifier, [crops for _, people in readable for crops in people]))
+    looks = _looks_at_frames if version.kind == ModelKind.ONNX_FRAMES else _looks_at_faces
+    judged, unreadable = looks(classifier, batch)
     results = [
-        (stored, verdict(version, classifier, stored.people, list(islice(scores, n)), sensitive=stored.sensitive))
-        for stored, _ in readable
-        for n in [len(stored.people)]
+        (stored, verdict(version, classifier, shown, scores, sensitive=stored.sensitive))
+        for stored, shown, scores in judged
     ]
     return rescoring.store_verdicts(model=version, results=[*known, *results]), unreadable
 
 
-def _crops_of(people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[list[NDArray[np.uint8]]]:
-    """Each person's stored crops.  Raises OSError or RuntimeError where one cannot be read."""
-    from ml.video.prefetch import parallel_map
+Judged = list[tuple[StoredVideo, Shown, Sequence["TrackScore"]]]
 
-    crops = parallel_map(read_crop, [str(face.crop.name) for _, faces in people for face in faces], _threads)
-    return [list(islice(crops, len(faces))) for _, faces in people]
+
+def _looks_at_faces(classifier: Classifier, batch: Sequence[StoredVideo]) -> tuple[Judged, list[str]]:
+    """Score the faces of all videos together; returns the ids of those that cannot be read, too."""
+    readable: list[tuple[StoredVideo, Shown]] = []
+    unreadable: list[str] = []
+    for stored in batch:
+        try:
+            readable.append((stored, faces_shown(stored.people, _threads)))
+        except (OSError, RuntimeError) as error:
+            log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
+            unreadable.append(str(stored.video_id))
+    scores = iter(_score(classifier, [pictures for _, shown in readable for pictures in shown.pictures]))
+    return [(stored, shown, list(islice(scores, len(shown.pictures)))) for stored, shown in readable], unreadable
+
+
+def _looks_at_frames(classifier: Classifier, batch: Sequence[StoredVideo]) -> tuple[Judged, list[str]]:
+    """Score the frames of one video after the other; they are large.  Returns the ids of the unreadable, too."""
+    judged: Judged = []
+    unreadable: list[str] = []
+    for video in Video.objects.filter(id__in=[stored.video_id for stored in batch]):
+        stored = next(one for one in batch if one.video_id == video.id)
+        try:
+            shown, scores = score_frames(classifier, video)
+            judged.append((stored, replace(shown, pictures=[]), scores))
+        except reading_errors() as error:
+            log.warning("frames_unreadable", video=str(video.id), error=str(error))
+            unreadable.append(str(video.id))
+    return judged, unreadable
 
 
 def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list[TrackScore]:
@@ -296,9 +227,20 @@ def _score(classifier: Classifier, crops: list[list[NDArray[np.uint8]]]) -> list
         return classifier.score(crops, batch_frames=SMALL_BATCH)
 
 
-def score_people(classifier: Classifier, people: Sequence[tuple[int, Sequence[FaceFrame]]]) -> list[TrackScore]:
+def score_people(
+    classifier: Classifier, people: Sequence[tuple[int, Sequence[FaceFrame]]]
+) -> tuple[Shown, list[TrackScore]]:
     """Score each person's stored faces.  Raises OSError or RuntimeError where a face cannot be read."""
-    return _score(classifier, _crops_of(people))
+    shown = faces_shown(people, _threads)
+    return shown, _score(classifier, shown.pictures)
+
+
+def score_frames(classifier: Classifier, video: Video) -> tuple[Shown, list[TrackScore]]:
+    """Score the frames of a video's stored clips.  Raises one of `reading_errors` where they cannot be had."""
+    assert classifier.model.frame_view is not None
+    with limited(file_limits()):
+        shown = frames_shown(video, classifier.model.frame_view)
+    return shown, _score(classifier, shown.pictures)
 
 
 def load_classifier(version: ModelVersion, *, keep: bool = True) -> Classifier:

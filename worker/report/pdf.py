@@ -59,12 +59,14 @@ _WARNING = ParagraphStyle(
     borderPadding=6, leftIndent=7, rightIndent=7, spaceBefore=14, spaceAfter=14,
 )  # fmt: skip
 LIMITS = (
-    "A score is no proof. It says how much the faces look like those of forged videos that the model has learnt from;"
-    " new kinds of forgery, strong compression and small or blurred faces lead it astray in both directions.",
-    "Only faces were judged. Voice, background, cuts, captions and what the video is said to show were not.",
+    "A score is no proof. It says how much the {what} look like those of forged videos that the model has learnt from;"
+    " new kinds of forgery, strong compression and {weak} lead it astray in both directions.",
+    "Only {what} were judged. Voice, background, cuts, captions and what the video is said to show were not.",
     "A low score does not show that a video is authentic.",
     "Heat maps show what moved the score, also where the score is wrong; they do not show what was forged.",
 )
+OF_FACES = {"what": "faces", "weak": "small or blurred faces"}
+OF_FRAMES = {"what": "single frames", "weak": "blurred frames"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _verdict(document: Mapping[str, Any]) -> list[Flowable]:
             Paragraph(
                 f"{markup(verdict['meaning'])} The score is <b>{verdict['fake_probability']:.2f}</b> on a scale from 0"
                 f" to 1; from <b>{verdict['threshold']:.2f}</b> on, a video counts as fake."
-                f" It is that of person {verdict['deciding_person']}.",
+                f" {_whose(verdict)}",
                 _TEXT,
             ),
         ]
@@ -161,6 +163,16 @@ def _verdict(document: Mapping[str, Any]) -> list[Flowable]:
     if verdict and verdict["reasons"] and document["needs_review"] and not label:
         story.append(Paragraph(f"It needs a person's decision: {markup(' '.join(verdict['reasons']))}", _TEXT))
     return story
+
+
+def _whose(verdict: Mapping[str, Any]) -> str:
+    """Say whose score it is, or in which frames the model looked."""
+    frames = verdict.get("whole_frames")
+    if frames is None:
+        return f"It is that of person {verdict['deciding_person']}."
+    times = ", ".join(drawings.moment(frame["timestamp_s"]) for frame in frames[:MAX_FRAMES])
+    more = f" and {len(frames) - MAX_FRAMES} more, which are in the archive" if len(frames) > MAX_FRAMES else ""
+    return f"The model looked at whole frames, not at faces, and scores no person: at {times}{more}."
 
 
 LABELS = {"real": "real", "fake": "fake", "no_face": "no face in it", "unsure": "unsure, or they differ"}
@@ -243,7 +255,8 @@ def _reviews(document: Mapping[str, Any]) -> list[Flowable]:
 
 def _model(document: Mapping[str, Any]) -> list[Flowable]:
     story: list[Flowable] = [Paragraph("The model, and what it can say", _HEAD)]
-    model = document["model"]
+    model, verdict = document["model"], document["verdict"]
+    words = OF_FRAMES if verdict and verdict.get("whole_frames") is not None else OF_FACES
     if model:
         state = "experimental" if model["experimental"] else "released by its measured quality"
         story += [
@@ -254,7 +267,7 @@ def _model(document: Mapping[str, Any]) -> list[Flowable]:
         story += [Paragraph(f"• {markup(sentence)}", _TEXT) for sentence in quality]
         if not quality:
             story.append(Paragraph("• Its quality was not measured, or not recorded.", _TEXT))
-    return [*story, *(Paragraph(f"• {sentence}", _TEXT) for sentence in LIMITS)]
+    return [*story, *(Paragraph(f"• {sentence.format(**words)}", _TEXT) for sentence in LIMITS)]
 
 
 def _file(document: Mapping[str, Any]) -> list[Flowable]:

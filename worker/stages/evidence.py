@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 
 from detection.models import FaceFrame, Video
 from detection.services.jobs import evidence
 from detection.services.jobs.evidence import EvidenceClaim
 from detection.services.learning.rescoring import sequences_of
+from detection.wording import LOOKS_AT, NO_HEATMAPS
 from worker.process import runtime, work_files
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt, images
 from worker.stages.attempt import BadInput, NotNow, abort_stuck
+from worker.stages.shown import video_limits
 from worker.stages.watchdog import file_budget
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def make_heatmaps(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     if verdict is None or not faces:
         raise BadInput("nothing_to_show", "No model has judged faces of this video any more.")
     version = verdict.model_version
+    if version.kind in NO_HEATMAPS:
+        raise BadInput("no_heatmaps", f"{LOOKS_AT[version.kind]} {NO_HEATMAPS[version.kind]}")
     classifier = runtime.load_classifier(version, keep=version.active)
     jpegs: dict[UUID, bytes] = {}
     for _, person in sequences_of(faces):
@@ -62,14 +65,11 @@ def make_preview(claim: EvidenceClaim, heartbeat: LeaseHeartbeat) -> None:
     A segment begins where those before it have ended: after as many seconds as they have together.
     """
     runtime.prepare_vision()
-    from ml.config import VideoConfig
     from ml.video.decode import VideoError
     from ml.video.preview import PreviewError, make_preview
     from ml.video.ranged_file import check_fetched
 
-    limits = VideoConfig(
-        max_duration_s=float(settings.DFD_MAX_DURATION_S), max_pixels=int(settings.DFD_MAX_FRAME_PIXELS)
-    )
+    limits = video_limits()
     video = Video.objects.only("clip", "file", "segments").get(id=claim.video_id)
     names = [(0.0, str((video.clip or video.file).name))]
     passed = 0.0

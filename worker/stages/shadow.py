@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
-from detection.models import Analysis, FaceFrame, ModelVersion
+from detection.models import Analysis, FaceFrame, ModelKind, ModelVersion, Video
 from detection.services.jobs.leases import LeaseLost
 from detection.services.learning import local_figures, shadow
 from detection.services.learning.rescoring import sequences_of
@@ -66,14 +66,19 @@ def _turn(claim: ShadowClaim, heartbeat: LeaseHeartbeat) -> None:
 
 
 def _score(version: ModelVersion, classifier: Classifier, analysis: Analysis) -> Scored:
-    """What the version says of the stored faces.  Whatever goes wrong is the version's failure, and nobody else's."""
+    """What the version says of the stored faces, or clips.
+
+    Whatever goes wrong is the version's failure, and nobody else's.
+    """
     started = time.perf_counter()
     try:
-        rows = FaceFrame.objects.filter(video_id=analysis.video_id).order_by("track", "position")
-        sequences = sequences_of(rows)
-        scores = runtime.score_people(classifier, sequences)
+        if version.kind == ModelKind.ONNX_FRAMES:
+            shown, scores = runtime.score_frames(classifier, Video.objects.get(id=analysis.video_id))
+        else:
+            rows = FaceFrame.objects.filter(video_id=analysis.video_id).order_by("track", "position")
+            shown, scores = runtime.score_people(classifier, sequences_of(rows))
         sensitive = bool(found_by_rescan([analysis.video_id]))
-        result = verdict(version, classifier, sequences, scores, sensitive=sensitive)
+        result = verdict(version, classifier, shown, scores, sensitive=sensitive)
     except LeaseLost:
         raise
     except Exception as error:

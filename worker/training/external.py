@@ -11,7 +11,7 @@ from typing import Any
 from detection.errors import Refused
 from detection.models import ModelKind, ModelVersion
 from detection.services.learning import registry, snapshots
-from ml.config import ModelConfig
+from ml.config import LooksAt, ModelConfig
 from ml.data.splits import VAL, split_rows
 from ml.evaluation.promotion_gate import WORSE_THAN_CHANCE, compare_alone, enough
 from ml.model.ensemble import MAX_MEMBERS, MIN_MEMBERS, write_ensemble
@@ -24,6 +24,12 @@ from worker.training import snapshot_pack
 from worker.training.registering import register_file
 
 SUFFIX = ".onnx"
+KINDS = {
+    LooksAt.FACE: ModelKind.ONNX_FACE,
+    LooksAt.SEQUENCE: ModelKind.ONNX_SEQUENCE,
+    LooksAt.FRAMES: ModelKind.ONNX_FRAMES,
+}
+TAKES_ONE_FACE = (ModelKind.NETWORK, ModelKind.ONNX_FACE)
 
 
 def register(
@@ -58,7 +64,7 @@ def register(
             made,
             sha256=file_sha256(made),
             facts={"manifest": _facts(calibrated)},
-            kind=ModelKind.ONNX_FACE,
+            kind=KINDS[LooksAt(calibrated.looks_at)],
             source=calibrated.source,
             activate=activate,
         )
@@ -78,6 +84,12 @@ def register_mean(
     if not MIN_MEMBERS <= len(versions) <= MAX_MEMBERS or any(v.kind == ModelKind.ENSEMBLE for v in versions):
         raise Refused(
             "invalid_ensemble", f"An ensemble has {MIN_MEMBERS} to {MAX_MEMBERS} different members, none an ensemble."
+        )
+    if others := [v for v in versions if v.kind not in TAKES_ONE_FACE]:
+        raise Refused(
+            "invalid_ensemble",
+            f"{others[0]} looks at whole sequences or frames; an ensemble is of models that look at one face at a"
+            " time.",
         )
     files = [(registry.local_weights(model=v), v.name, v.sha256) for v in versions]
     infos = [load_weights(file, sha256=sha256)[1] for file, _, sha256 in files]
@@ -111,6 +123,10 @@ def _facts(manifest: Manifest) -> dict[str, object]:
         "output_kind": manifest.output_kind,
         "fake": manifest.fake,
         "colour": manifest.colour,
+        "looks_at": manifest.looks_at,
+        "shape": manifest.shape,
+        "pictures": manifest.pictures,
+        "crop": manifest.crop,
     }
 
 
@@ -128,11 +144,13 @@ def _calibrated(made: Path, seen: set[str], polarity: str, say: Callable[[str], 
     """
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=seen))
     items = [item for item in items if item.split == VAL and not {item.identity, item.donor} & seen]
+    network, info = load_weights(made)
+    if network.frame_view is not None:
+        items = snapshot_pack.with_original(items)
     if not items:
         say("Not calibrated: there is no labelled video to do it on.")
         return None
-    network, info = load_weights(made)
-    pack = snapshot_pack.pack_of(items)
+    pack = snapshot_pack.shown_to(network, items)
     features, options = FeatureCache(snapshot_pack.feature_folder(), network), FitOptions()
     videos = scored_split(network, pack, VAL, features, options, temperature=info.temperature, shift=info.shift)
     if not enough(videos):

@@ -26,9 +26,9 @@ def store_report(folder: str, report: dict[str, Any], pack: Pack | None = None) 
     return stored
 
 
-def write_report(folder: Path, report: dict[str, Any], pack: Pack) -> Path:
+def write_report(folder: Path, report: dict[str, Any], pack: Pack | None) -> Path:
     """The same two files in a folder of the caller's; returns the HTML's path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=1))
-    (folder / "report.html").write_text(render(report, snapshot_pack.faces_in(pack)))
+    (folder / "report.html").write_text(render(report, snapshot_pack.faces_in(pack) if pack else None))
     return folder / "report.html"

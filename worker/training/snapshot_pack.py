@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from detection.models import ModelVersion, Snapshot, Video
+from detection.models import ModelKind, ModelVersion, Snapshot, Video
 from detection.services.jobs.perceptual_hashes import files_of
 from detection.services.learning import holdout_looks, registry, snapshots
 from detection.services.learning.gate_record import GateRecord
 from detection.services.learning.snapshots import SnapshotItem
-from ml.config import Label
+from ml.config import FrameView, Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.erasure import videos_in
 from ml.data.splits import HOLDOUT, assign_splits
@@ -33,9 +34,12 @@ from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights
 from ml.progress import ProgressCallback
+from ml.resource_limits import limited
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from worker.stages import erasure, perceptual_hashes
+from worker.stages.shown import frames_shown, reading_errors
+from worker.stages.watchdog import file_limits
 
 KEEP_PACKS = 3
 PRINT_BATCH = 200
@@ -99,6 +103,46 @@ def pack_of(items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | No
     return Pack(path)
 
 
+def frames_pack_of(
+    items: Sequence[SnapshotItem], view: FrameView, *, on_progress: ProgressCallback | None = None
+) -> Pack:
+    """One file with whole frames of the items' clips, decoded now and kept nowhere.  Raises PackError.
+
+    Its file is removed at once, and read as long as the pack is.
+    """
+    erasure.register()
+    writer = PackWriter()
+    videos = Video.objects.in_bulk([UUID(item.video) for item in items])
+    for number, item in enumerate(items, 1):
+        _add_frames(writer, item, videos.get(UUID(item.video)), view)
+        if on_progress:
+            on_progress("decoding frames", number / len(items))
+    path = writer.write(root() / "packs" / f"frames-{uuid4().hex}.safetensors")
+    try:
+        return Pack(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def with_original(items: Sequence[SnapshotItem]) -> list[SnapshotItem]:
+    """Return the items whose file is still there, for a model that looks at whole frames."""
+    there: set[str] = set()
+    for start in range(0, len(items), PRINT_BATCH):
+        part = [item.video for item in items[start : start + PRINT_BATCH]]
+        rows = Video.objects.filter(pk__in=part, original_removed_at=None, extracted_at__isnull=False)
+        there |= {str(pk) for pk in rows.values_list("pk", flat=True)}
+    return [item for item in items if item.video in there]
+
+
+def shown_to(
+    network: FaceSequenceClassifier, items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | None = None
+) -> Pack:
+    """What the network is shown of the items: their faces, or their frames.  Raises PackError."""
+    if network.frame_view is None:
+        return pack_of(items, on_progress=on_progress)
+    return frames_pack_of(items, network.frame_view, on_progress=on_progress)
+
+
 def _packed(item: SnapshotItem) -> tuple[object, ...]:
     """What of an item is in its pack; without labels of people it is named as before there were any."""
     whole = (item.video, item.label, item.split, item.component, item.tracks)
@@ -129,25 +173,44 @@ def _add(writer: PackWriter, item: SnapshotItem) -> None:
                 raise PackError(
                     f"A face of video {item.video} is gone from storage; analyse the video again, or delete it."
                 ) from error
-            writer.add_encoded(
-                image,
-                CropRow(
-                    label=int(label),
-                    group=item.identity,
-                    source=item.dataset,
-                    donor=item.donor,
-                    method=item.method if label == Label[item.label.upper()] else "",
-                    split=item.split,
-                    sequence=f"{item.video}#{track}",
-                    order=order,
-                    origin=item.path,
-                    video=item.video,
-                    compression=item.compression,
-                    height=item.height,
-                    face_px=size,
-                    component=item.component,
-                ),
-            )
+            row = _row(item, label, sequence=f"{item.video}#{track}", order=order, face_px=size)
+            writer.add_encoded(image, row)
+
+
+def _add_frames(writer: PackWriter, item: SnapshotItem, video: Video | None, view: FrameView) -> None:
+    if video is None:
+        raise PackError(f"Video {item.video} was deleted meanwhile; try again.")
+    try:
+        with limited(file_limits()):
+            shown = frames_shown(video, view)
+    except reading_errors() as error:
+        raise PackError(
+            f"The clip of video {item.video} cannot be read ({error}); analyse the video again, or delete it."
+        ) from error
+    label = Label[item.label.upper()]
+    for part, pictures in zip(shown.frames, shown.pictures, strict=True):
+        for (frame_number, _), picture in zip(part.frames, pictures, strict=True):
+            row = _row(item, label, sequence=f"{item.video}#frames{part.segment}", order=frame_number, face_px=0.0)
+            writer.add_crop(picture, row)
+
+
+def _row(item: SnapshotItem, label: Label, *, sequence: str, order: int, face_px: float) -> CropRow:
+    return CropRow(
+        label=int(label),
+        group=item.identity,
+        source=item.dataset,
+        donor=item.donor,
+        method=item.method if label == Label[item.label.upper()] else "",
+        split=item.split,
+        sequence=sequence,
+        order=order,
+        origin=item.path,
+        video=item.video,
+        compression=item.compression,
+        height=item.height,
+        face_px=face_px,
+        component=item.component,
+    )
 
 
 # --- scores and gate -------------------------------------------------------------------------------------------------
@@ -160,10 +223,11 @@ def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, Weights
 
 
 def score_holdout(
-    version: ModelVersion, pack: Pack, *, on_progress: ProgressCallback | None = None
+    version: ModelVersion, items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | None = None
 ) -> list[ScoredVideo]:
-    """The holdout videos of the pack as this version scores them."""
+    """The holdout videos among the items as this version scores them.  Raises PackError."""
     model, info = load_version(version)
+    pack = shown_to(model, items, on_progress=on_progress)
     features = FeatureCache(feature_folder(), model)
     return scored_split(
         model,
@@ -201,11 +265,16 @@ def judge(
     seen = {*candidate.trained_on, *(champion.trained_on if champion else ())}
     held = [item for item in items if item.split == HOLDOUT]
     clean = [item for item in held if not {item.identity, item.donor} & seen]
+    unseen = len(clean)
+    if any(version and version.kind == ModelKind.ONNX_FRAMES for version in (candidate, champion)):
+        clean = with_original(clean)
     against = str(champion.id) if champion else None
     facts: dict[str, Any] = {
         "challenger": str(candidate.id),
-        "excluded_seen_in_training": len(held) - len(clean),
+        "excluded_seen_in_training": len(held) - unseen,
     }
+    if unseen != len(clean):
+        facts["excluded_without_file"] = unseen - len(clean)
     if champion is None and not clean:
         return Judgement(GateRecord(True, FIRST, against, facts | {"code": "first"}), [])
     if not clean:
@@ -213,9 +282,13 @@ def judge(
             "Refused: there is no held-out video of people that neither model was trained on."
             " Import a data set, or label more videos, and try again."
         )
+        if unseen:
+            sentence = (
+                "Refused: the files of all held-out videos are gone, and this model looks at whole frames."
+                " Import a data set, or label more videos, and try again."
+            )
         return Judgement(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
-    pack = pack_of(clean, on_progress=on_progress)
-    mine = score_holdout(candidate, pack, on_progress=on_progress)
+    mine = score_holdout(candidate, clean, on_progress=on_progress)
     look = 1
     if enough(mine):
         groups = len({video.component for video in mine})
@@ -226,7 +299,7 @@ def judge(
             facts |= result.to_dict() | {"code": "first"}
             return Judgement(_record(True, FIRST, against, facts), mine)
     else:
-        theirs = {video.key: video for video in score_holdout(champion, pack, on_progress=on_progress)}
+        theirs = {video.key: video for video in score_holdout(champion, clean, on_progress=on_progress)}
         result = compare(
             [theirs[video.key] for video in mine],
             mine,

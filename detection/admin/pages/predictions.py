@@ -14,7 +14,7 @@ from unfold.decorators import display
 from detection.admin.filters import DateRangeFilter, LabelFilter, ModelVersionFilter, OwnerFilter, PredictionView
 from detection.admin.proxies import Prediction
 from detection.admin.redirects import to_video_page
-from detection.admin.review.evidence import people_of_verdict, review_sentences, threshold_height
+from detection.admin.review.evidence import people_of_verdict, review_sentences, threshold_height, untold
 from detection.admin.rows import VideoListAdmin
 
 PEOPLE_PER_ROW = 3
@@ -58,6 +58,7 @@ class PredictionAdmin(VideoListAdmin):
             people_left=max(0, len(people) - PEOPLE_PER_ROW),
             many=len(people) > 1,
             threshold_y=threshold_height(verdict),
+            untold=untold(verdict)[0],
             reasons=review_sentences(verdict) if video.needs_review else (),
         )
 

@@ -25,6 +25,8 @@ from detection.admin.review.evidence import (
     review_sentences,
     score_texts,
     threshold_height,
+    untold,
+    whole_frames_of,
 )
 from detection.admin.review.labelling import button_context, label_view
 from detection.admin.review.near_duplicates import near_duplicate_context
@@ -186,6 +188,7 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
     frames = frames_of(video, video.sampled_frames.all())
     analyses = list(video.analyses.order_by("-created_at", "-id")[:HISTORY_LIMIT])
     people = people_of_faces(video.faces.order_by("track", "position"), verdict, video.person_labels)
+    looks_at, no_heatmaps = untold(verdict)
     return {
         **button_context(request, video),
         "verdict": verdict,
@@ -196,6 +199,9 @@ def video_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "many": len(people) > 1,
         "deciding": next((person for person in people if person.decides), None),
         "threshold_y": threshold_height(verdict),
+        "whole_frames": whole_frames_of(verdict),
+        "untold": looks_at,
+        "no_heatmaps": no_heatmaps,
         "everybody": _everybody(verdict),
         "frames": frames,
         "rejections": rejections_of(frames),

@@ -15,7 +15,7 @@ from typing import Any
 from django.urls import reverse
 
 from detection.models import FaceFrame, PersonLabel, SampledFrame, Verdict, Video
-from detection.wording import REJECTIONS, REVIEW_REASONS
+from detection.wording import LOOKS_AT, NO_HEATMAPS, REJECTIONS, REVIEW_REASONS
 
 MAX_BOXES = 24  # a frame with more is a crowd or an attack; the first are the most probable
 SPARK_HEIGHT = 24  # of a box 100 wide
@@ -36,6 +36,15 @@ class ScoredFace:
     def percent(self) -> float:
         """Return the score in percent, 0 without one."""
         return (self.score or 0.0) * 100
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """A whole frame that a model looked at; `score` is None where it saw the frames together."""
+
+    timestamp_s: float
+    score: float | None
+    level: str
 
 
 @dataclass(frozen=True)
@@ -253,6 +262,22 @@ def review_sentences(verdict: Verdict | None) -> tuple[str, ...]:
     return tuple(REVIEW_REASONS.get(str(reason), str(reason)[:80]) for reason in reasons)
 
 
+def whole_frames_of(verdict: Verdict | None) -> tuple[ScoredFrame, ...]:
+    """Return the frames that a model of whole frames looked at, in order."""
+    found = []
+    for frame in _dicts(verdict.frames) if verdict else []:
+        time_s, score = _number(frame.get("timestamp_s")), _probability(frame.get("fake_probability"))
+        if verdict is not None and time_s is not None:
+            found.append(ScoredFrame(time_s, score, score_level(score, verdict.threshold)))
+    return tuple(found)
+
+
+def untold(verdict: Verdict | None) -> tuple[str, str]:
+    """Return what a verdict of its model's kind does not tell, and why there are no heat maps; empty where it does."""
+    kind = verdict.model_version.kind if verdict else ""
+    return LOOKS_AT.get(kind, ""), NO_HEATMAPS.get(kind, "")
+
+
 def _person(
     track: int, score: float | None, faces: list[ScoredFace], verdict: Verdict | None, *, still: bool = False
 ) -> Person:
@@ -261,7 +286,7 @@ def _person(
         score=score,
         level=score_level(score, verdict.threshold) if verdict else "",
         threshold=verdict.threshold if verdict else 0.5,
-        decides=verdict is not None and verdict.track == track,
+        decides=verdict is not None and verdict.deciding_track == track,
         faces=tuple(faces),
         sparkline=_sparkline([face.score for face in faces if face.score is not None]),
         still=still,

@@ -17,6 +17,7 @@ from detection.admin.review.evidence import (
     review_sentences,
     score_texts,
     threshold_height,
+    untold,
 )
 from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.admin.review.timeline import timeline_context
@@ -129,6 +130,7 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
         if verdict.with_everybody
         else None,
         "version": str(verdict.model_version),
+        "untold": untold(verdict)[0],
         "agrees": mine == verdict.label if mine in VerdictLabel.values else None,
         "people": [_shown(person, verdict) for person in people_of_verdict(verdict)],
     }

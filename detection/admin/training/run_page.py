@@ -172,6 +172,7 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
         ("Groups of people", gate.get("n_components")),
         ("Look at this holdout", gate.get("look")),
         ("Left out, seen in training", gate.get("excluded_seen_in_training")),
+        ("Left out, the file is gone", gate.get("excluded_without_file")),
     ]
     return {
         "passed": record.passed,

@@ -131,8 +131,19 @@ class ScoredFrameSerializer(serializers.Serializer[Any]):
     face = serializers.UUIDField()
     frame_number = serializers.IntegerField()
     timestamp = serializers.FloatField(help_text="Seconds from the start.")
-    fake_probability = serializers.FloatField(min_value=0, max_value=1)
+    fake_probability = serializers.FloatField(
+        min_value=0, max_value=1, allow_null=True, help_text="Null where the model sees all faces of a person together."
+    )
     image = serializers.URLField()
+
+
+class ScoredWholeFrameSerializer(serializers.Serializer[Any]):
+    segment = serializers.IntegerField(help_text="Of the video's `segments`.")
+    frame_number = serializers.IntegerField()
+    timestamp = serializers.FloatField(help_text="Seconds from the start.")
+    fake_probability = serializers.FloatField(
+        min_value=0, max_value=1, allow_null=True, help_text="Null where the model sees the frames together."
+    )
 
 
 class ScoredTrackSerializer(serializers.Serializer[Any]):
@@ -163,7 +174,18 @@ class VerdictSerializer(RowSerializer[Verdict]):
         help_text="E.g. `near_threshold`, `few_faces`, `experimental_model`, `sensitive_faces`; there may be others.",
     )
     model_version = ModelReferenceSerializer(read_only=True)
-    faces = serializers.SerializerMethodField(help_text="By person.")
+    track = serializers.IntegerField(
+        source="deciding_track",
+        read_only=True,
+        allow_null=True,
+        help_text="The person whose score it is; null where the model looks at whole frames.",
+    )
+    faces = serializers.SerializerMethodField(
+        help_text="By person; empty where the model looks at whole frames, which has nothing to do with who is there."
+    )
+    frames = serializers.SerializerMethodField(
+        help_text="The whole frames that the model looked at; null of a model that looks at faces."
+    )
     left_out = serializers.SerializerMethodField(
         help_text="Tracks that reviewers call no person: they decide nothing while somebody else is there."
     )
@@ -175,7 +197,7 @@ class VerdictSerializer(RowSerializer[Verdict]):
         model = Verdict
         fields = (
             "id", "label", "fake_probability", "threshold", "assessment", "track", "needs_review", "review_reasons",
-            "left_out", "with_everybody", "model_version", "faces", "created_at",
+            "left_out", "with_everybody", "model_version", "faces", "frames", "created_at",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -207,6 +229,20 @@ class VerdictSerializer(RowSerializer[Verdict]):
                 ],
             }
             for person in verdict.people
+        ]
+
+    @extend_schema_field(ScoredWholeFrameSerializer(many=True, allow_null=True))
+    def get_frames(self, verdict: Verdict) -> list[dict[str, Any]] | None:
+        if verdict.frames is None:
+            return None
+        return [
+            {
+                "segment": frame["segment"],
+                "frame_number": frame["frame_number"],
+                "timestamp": frame["timestamp_s"],
+                "fake_probability": frame["fake_probability"],
+            }
+            for frame in verdict.frames
         ]
 
 

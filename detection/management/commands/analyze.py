@@ -19,13 +19,14 @@ from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.selectors.segments import coverage_of
 from detection.services.learning import registry
-from ml.config import SegmentConfig, VideoConfig
+from ml.config import FrameView, SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction
 from ml.faces.extract_video import extract_video
-from ml.model.decision import Look, decide
+from ml.model.decision import Decision, Look, decide
 from ml.model.inference import Classifier
 from ml.model.weights import BASELINE, WeightsError, file_sha256
+from ml.model.whole_frames import WholeFrame, whole_frames
 from ml.progress import ProgressBar
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.video.decode import VideoError
@@ -112,7 +113,12 @@ class _Analyzer:
                 spans=[(part.start_s, part.end_s) for part in extraction.segments],
                 duration_s=extraction.info.duration_s,
             ).as_dict()
-            self._judge(extraction, answer)
+            if self.classifier.model.frame_view is not None:
+                with limited(self.cost):
+                    shown = self._frames(path, extraction, self.classifier.model.frame_view)
+                self._judge_frames(shown, answer)
+            else:
+                self._judge(extraction, answer)
         except (VideoError, OverLimit) as error:
             answer["error"] = {"code": error.code, "detail": error.detail}
         except Exception as error:
@@ -142,19 +148,54 @@ class _Analyzer:
                     if look.segment == segment.segment
                 ],
             }
-        answer["verdict"] = {
-            "label": decision.label,
-            "fake_probability": decision.fake_probability,
-            "threshold": decision.threshold,
-            "assessment": decision.assessment,
+        answer["verdict"] = self._verdict(decision) | {
             "track": decision.track,
-            "needs_review": decision.needs_review,
-            "review_reasons": list(decision.review_reasons),
-            "model_version": self.model,
             "people": [
                 {"track": p.track, "fake_probability": p.fake_probability, "still_picture": p.still}
                 for p in decision.people
             ],
+        }
+
+    def _frames(self, path: Path, extraction: Extraction, view: FrameView) -> list[tuple[int, float, list[WholeFrame]]]:
+        """Return each segment's number, beginning and frames; a later one that cannot be read is left out."""
+        found = []
+        for number, segment in enumerate(extraction.segments):
+            try:
+                part = replace(self.limits, start=segment.start, key=segment.key)
+                found.append((number, segment.start_s, whole_frames(path, view, part)))
+            except VideoError:
+                if not number:
+                    raise
+        return found
+
+    def _judge_frames(self, shown: Sequence[tuple[int, float, list[WholeFrame]]], answer: dict[str, Any]) -> None:
+        started = time.perf_counter()
+        scores = self.classifier.score([[frame.picture for frame in frames] for *_, frames in shown])
+        looks = [Look(0, number, score) for (number, *_), score in zip(shown, scores, strict=True)]
+        decision = decide(looks, self.classifier.info, whole_frames=True)
+        answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
+        answer["state"] = "succeeded"
+        for segment in decision.segments:
+            answer["segments"][segment.segment]["fake_probability"] = segment.fake_probability
+        answer["verdict"] = self._verdict(decision) | {
+            "track": None,
+            "people": [],
+            "frames": [
+                {"segment": number, "timestamp_s": round(start_s + frame.timestamp_s, 3), "fake_probability": p}
+                for (number, start_s, frames), score in zip(shown, scores, strict=True)
+                for frame, p in zip(frames, score.frame_probabilities, strict=True)
+            ],
+        }
+
+    def _verdict(self, decision: Decision) -> dict[str, Any]:
+        return {
+            "label": decision.label,
+            "fake_probability": decision.fake_probability,
+            "threshold": decision.threshold,
+            "assessment": decision.assessment,
+            "needs_review": decision.needs_review,
+            "review_reasons": list(decision.review_reasons),
+            "model_version": self.model,
         }
 
 

@@ -25,6 +25,7 @@ from detection.models import (
     TERMINAL_STATES,
     Analysis,
     DatasetVideo,
+    ModelKind,
     ModelVersion,
     Stage,
     State,
@@ -164,38 +165,41 @@ def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None
         # A verdict of before was on other faces.
         _mirror(claim, status=State.SUCCEEDED, needs_review=False, **NO_VERDICT)
 
-    def go_on(now: datetime) -> None:
-        stage = _stage_after_extraction()
-        _settle(
-            claim,
-            state=State.QUEUED,
-            stage=stage,
-            attempts=0,
-            progress=EXTRACTED_PERCENT,
-            not_before=now,
-            published_at=None,
-            last_error="",
-            timings=result.timings,
-        )
-        status = State.RUNNING if stage == Stage.CLASSIFY else State.QUEUED
-        _mirror(claim, status=status)
-        on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=stage))
-
-    settle = end if of_dataset else go_on
-    store_extraction(video_id=claim.video_id, token=claim.token, result=result, settle=settle)
+    store_extraction(
+        video_id=claim.video_id,
+        token=claim.token,
+        result=result,
+        settle=end if of_dataset else partial(_go_on, claim, result),
+    )
 
 
 def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
-    """Store the sampled frames and end without a verdict.  Raises LeaseLost."""
+    """Store the sampled frames and end without a verdict.  Raises LeaseLost.
+
+    Where the active model looks at whole frames, continue with classification.
+    """
     if result.faces:
         raise ValueError("there are faces: this is finish_extraction's")
-    needs_review = not _is_of_dataset(claim.video_id)
+    of_dataset = _is_of_dataset(claim.video_id)
+    judged = not of_dataset and ModelVersion.objects.filter(active=True, kind=ModelKind.ONNX_FRAMES).exists()
 
     def end(now: datetime) -> None:
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
-        _mirror(claim, status=State.NO_FACE, needs_review=needs_review, **NO_VERDICT)
+        _mirror(claim, status=State.NO_FACE, needs_review=not of_dataset, **NO_VERDICT)
 
-    store_extraction(video_id=claim.video_id, token=claim.token, result=result, settle=end)
+    store_extraction(
+        video_id=claim.video_id,
+        token=claim.token,
+        result=result,
+        settle=partial(_go_on, claim, result) if judged else end,
+    )
+
+
+def finish_unjudged(*, claim: AnalysisClaim) -> None:
+    """End without a verdict: there is no face, and the model that is active by now needs one.  Raises LeaseLost."""
+    with transaction.atomic():
+        _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=timezone.now(), last_error="")
+        _mirror(claim, status=State.NO_FACE, needs_review=True, **NO_VERDICT)
 
 
 def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult) -> None:
@@ -333,6 +337,24 @@ def backoff_s(attempt: int) -> float:
 
 def _stage_after_extraction() -> Stage:
     return Stage.CLASSIFY if ModelVersion.objects.filter(active=True).exists() else Stage.AWAITING_MODEL
+
+
+def _go_on(claim: AnalysisClaim, result: ExtractionResult, now: datetime) -> None:
+    """Continue with classification; in a transaction."""
+    stage = _stage_after_extraction()
+    _settle(
+        claim,
+        state=State.QUEUED,
+        stage=stage,
+        attempts=0,
+        progress=EXTRACTED_PERCENT,
+        not_before=now,
+        published_at=None,
+        last_error="",
+        timings=result.timings,
+    )
+    _mirror(claim, status=_status_while_queued(stage))
+    on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=stage))
 
 
 def _claim_of(row: Analysis, token: UUID) -> AnalysisClaim:

@@ -29,13 +29,22 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import OPEN_STATES, AuditAction, EvidenceJob, EvidenceKind, FaceFrame, State, Video
+from detection.models import (
+    OPEN_STATES,
+    AuditAction,
+    EvidenceJob,
+    EvidenceKind,
+    FaceFrame,
+    State,
+    Video,
+)
 from detection.selectors import blindness, report, retention_notices
 from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
 from detection.services.jobs.leases import JobClaim, JobLeases, lock_video, on_commit
 from detection.services.ops import audit, pending_deletions
 from detection.services.stored_files import StoredFiles
+from detection.wording import LOOKS_AT, NO_HEATMAPS
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +75,8 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
     """Return the job that makes or has made the evidence, a new one if none holds.
 
     A failed job is retried on request (`again`) or when its inputs have changed.  Raises Refused `not_yet` (heat maps
-    or a report before one's own answer, a report before the analysis), `nothing_to_show`, `too_many_requests`,
-    `not_found` (the video was deleted meanwhile).
+    or a report before one's own answer, a report before the analysis), `nothing_to_show`, `no_heatmaps` (the model's
+    kind has none), `too_many_requests`, `not_found` (the video was deleted meanwhile).
     """
     jobs = video.evidence_jobs.filter(kind=kind)
     if kind == EvidenceKind.REPORT:
@@ -263,6 +272,9 @@ def report_files(jobs: Iterable[EvidenceJob]) -> list[str]:
 
 
 def _check_has_something_to_show(video: Video) -> None:
+    kind = video.current_verdict.model_version.kind if video.current_verdict else ""
+    if kind in NO_HEATMAPS:
+        raise Refused("no_heatmaps", f"{LOOKS_AT[kind]} {NO_HEATMAPS[kind]}", status=409)
     if video.current_verdict_id is None or not video.faces.exists():
         raise Refused(
             "nothing_to_show", "No model has judged faces of this video, so there is no heat map.", status=409

@@ -54,6 +54,8 @@ def leave_out(verdict: Verdict, tracks: Collection[int]) -> None:
 
 def segment_scores(verdict: Verdict) -> dict[int, float]:
     """Return the score of each of several segments as the verdict stands, by index; none where nobody counts."""
+    if verdict.frames is not None:
+        return {part["segment"]: part["fake_probability"] for part in verdict.segments or ()}
     judged = _judged(verdict, set(verdict.left_out or ())) or _judged(verdict, set())
     return {segment: score for segment, score in _highest(judged).items() if segment is not None}
 

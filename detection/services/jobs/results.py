@@ -112,4 +112,5 @@ class ClassificationResult:
     assessment: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     segments: list[dict[str, Any]] | None = None
-    """As in models.Verdict."""
+    """As in models.Verdict, and so are `frames`."""
+    frames: list[dict[str, Any]] | None = None

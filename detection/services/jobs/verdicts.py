@@ -28,6 +28,7 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
         "track": result.track,
         "people": result.people,
         "segments": result.segments,
+        "frames": result.frames,
         "needs_review": result.needs_review,
         "review_reasons": list(result.review_reasons),
         "assessment": result.assessment,
@@ -38,7 +39,12 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
 
 
 def without_no_persons(verdict: Verdict, labels: Mapping[str, str] | None) -> bool:
-    """Leave out whom `Video.person_labels` call no person; return whether the row has to be saved for that."""
+    """Leave out whom `Video.person_labels` call no person; return whether the row has to be saved for that.
+
+    A verdict on whole frames is nobody's, and stays.
+    """
+    if verdict.frames is not None:
+        return False
     tracks = left_out.no_persons(labels)
     if tracks == (verdict.left_out or []):
         return False

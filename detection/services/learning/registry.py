@@ -28,7 +28,13 @@ from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 from detection.services.ops import audit
 from detection.services.stored_files import StoredFiles
 
-SUFFIXES = {ModelKind.NETWORK: ".safetensors", ModelKind.ONNX_FACE: ".onnx", ModelKind.ENSEMBLE: ".zip"}
+SUFFIXES = {
+    ModelKind.NETWORK: ".safetensors",
+    ModelKind.ONNX_FACE: ".onnx",
+    ModelKind.ONNX_SEQUENCE: ".onnx",
+    ModelKind.ONNX_FRAMES: ".onnx",
+    ModelKind.ENSEMBLE: ".zip",
+}
 """Of a version's file: they say how it is read."""
 
 

@@ -1,4 +1,4 @@
-"""Rescore stored faces with the active model, for videos that show another model's verdict.
+"""Rescore stored faces, or stored clips, with the active model, for videos that show another model's verdict.
 
 After a rollback most verdicts exist already: they are shown again, and nothing is computed.
 """
@@ -15,21 +15,31 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from detection.models import OPEN_STATES, Analysis, FaceFrame, ModelVersion, Verdict, Video
+from detection.models import (
+    OPEN_STATES,
+    Analysis,
+    DatasetVideo,
+    FaceFrame,
+    ModelKind,
+    ModelVersion,
+    State,
+    Verdict,
+    Video,
+)
 from detection.services.jobs.left_out import CHANGED
 from detection.services.jobs.results import ClassificationResult
-from detection.services.jobs.verdicts import mirrored, verdict_fields, without_no_persons
+from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields, without_no_persons
 from detection.services.reviews.rescan import found_by_rescan
 
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video's faces by person and segment: (track, faces in time order)."""
+    """A video's faces by person and segment: (track, faces in time order); none for a model of whole frames."""
 
     video_id: UUID
     people: list[tuple[int, list[FaceFrame]]]
     verdict: Verdict | None = None
-    """The model's earlier verdict on these very faces."""
+    """The model's earlier verdict on these very faces, or frames."""
     sensitive: bool = False
     """Whether the faces were found with lowered thresholds."""
 
@@ -40,19 +50,50 @@ class StoredVideo:
 
 
 def outdated(*, model: ModelVersion) -> QuerySet[Video]:
-    """Return videos with stored faces that do not show a verdict of this model and are not being analysed."""
+    """Return videos that the model can judge, do not show a verdict of it and are not being analysed.
+
+    It can judge those with stored faces, or a model of whole frames those whose file is still there.
+    """
     shown = Verdict.objects.filter(id=OuterRef("current_verdict"), model_version=model)
     busy = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
-    faces = FaceFrame.objects.filter(video=OuterRef("pk"))
-    return Video.objects.filter(~Exists(shown), ~Exists(busy), Exists(faces))
+    rows = Video.objects.filter(~Exists(shown), ~Exists(busy))
+    if model.kind == ModelKind.ONNX_FRAMES:
+        return rows.filter(extracted_at__isnull=False, original_removed_at=None)
+    return rows.filter(Exists(FaceFrame.objects.filter(video=OuterRef("pk"))))
+
+
+def withdraw_faceless(*, model: ModelVersion) -> int:
+    """Take back verdicts of whole frames on videos without a face, which the active `model` cannot judge.
+
+    They wait for a person again, as those in which no face was found.  Returns how many there were.
+    """
+    if model.kind == ModelKind.ONNX_FRAMES:
+        return 0
+    busy = Analysis.objects.filter(video=OuterRef("pk"), state__in=OPEN_STATES)
+    rows = Video.objects.filter(~Exists(busy), tracks=0, current_verdict__frames__isnull=False)
+    of_dataset = Exists(DatasetVideo.objects.filter(video=OuterRef("pk")))
+    fields = {**NO_VERDICT, "status": State.NO_FACE, "updated_at": timezone.now()}
+    with transaction.atomic():
+        active = ModelVersion.objects.select_for_update(no_key=True).filter(id=model.id, active=True)
+        if not active.values_list("pk"):
+            return 0
+        ids = list(rows.select_for_update(no_key=True, of=("self",)).order_by("id").values_list("id", flat=True))
+        free = rows.filter(id__in=ids)  # none of them is taken in hand from here on
+        known = set(free.filter(of_dataset).values_list("id", flat=True))
+        wanted = set(free.values_list("id", flat=True))
+        Video.objects.filter(id__in=wanted & known).update(**fields, needs_review=False)
+        Video.objects.filter(id__in=wanted - known).update(**fields, needs_review=True)
+    return len(wanted)
 
 
 def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> list[StoredVideo]:
-    """Return the next videos by id, with their faces; four queries for any size."""
+    """Return the next videos by id, with their faces; four queries for any size, five of a model of whole frames."""
     rows = outdated(model=model).order_by("id")
     if after is not None:
         rows = rows.filter(id__gt=after)
     ids = list(rows.values_list("id", flat=True)[:size])
+    if model.kind == ModelKind.ONNX_FRAMES:
+        return _without_faces(model, ids)
     faces = FaceFrame.objects.filter(video_id__in=ids).order_by("video_id", "track", "position")
     found = {video_id: sequences_of(of_video) for video_id, of_video in groupby(faces, key=lambda face: face.video_id)}
     earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
@@ -65,6 +106,17 @@ def next_batch(*, model: ModelVersion, size: int, after: UUID | None = None) -> 
         for stored in batch
         for verdict in [earlier.get(stored.video_id)]
     ]
+
+
+def _without_faces(model: ModelVersion, ids: list[UUID]) -> list[StoredVideo]:
+    since = dict(Video.objects.filter(id__in=ids).values_list("id", "extracted_at"))
+    earlier = {verdict.video_id: verdict for verdict in Verdict.objects.filter(video_id__in=ids, model_version=model)}
+    batch = []
+    for pk in ids:
+        verdict, extracted_at = earlier.get(pk), since.get(pk)
+        same = verdict is not None and extracted_at is not None and verdict.created_at >= extracted_at
+        batch.append(StoredVideo(pk, [], verdict if same else None))
+    return batch
 
 
 def sequences_of(faces: Iterable[FaceFrame]) -> list[tuple[int, list[FaceFrame]]]:

@@ -27,6 +27,8 @@ from detection.errors import Refused
 from detection.models import (
     Analysis,
     AuditAction,
+    FaceFrame,
+    ModelKind,
     ModelVersion,
     ShadowScore,
     ShadowState,
@@ -138,7 +140,7 @@ def clients_wait() -> bool:
 
 
 def pending(*, trial_id: UUID, limit: int) -> list[Analysis]:
-    """Return the next analyses with a verdict that the version has not scored, the earliest first."""
+    """Return the next analyses with a verdict that the version can score and has not, the earliest first."""
     trial = ShadowTrial.objects.select_related("model_version").filter(id=trial_id).first()
     return list(_pending(trial)[:limit]) if trial else []
 
@@ -213,6 +215,10 @@ def _pending(trial: ShadowTrial) -> QuerySet[Analysis]:
     since = max(trial.created_at, trial.seen_until - LATE)
     rows = Analysis.objects.filter(state=State.SUCCEEDED, finished_at__gte=since, verdict__isnull=False)
     rows = rows.filter(~Exists(known), video__dataset_video=None).order_by("finished_at")
+    if trial.model_version.kind == ModelKind.ONNX_FRAMES:
+        rows = rows.filter(video__original_removed_at=None)
+    else:
+        rows = rows.filter(Exists(FaceFrame.objects.filter(video=OuterRef("video"))))
     return rows.select_related("verdict").defer("verdict__people", "last_error")
 
 

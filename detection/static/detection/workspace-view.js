@@ -171,7 +171,7 @@ window.dfdWorkspaceView = (() => {
       make("strong", { text: head }),
       ` The model says ${model.label}${model.assessment ? ` (${model.assessment.toLowerCase()})` : ""}, ${model.score} (threshold ${model.threshold})${model.agrees === false && !model.without ? ": it disagrees" : ""}. `,
       model.without ? make("span", { "data-without": true, text: `Without person ${model.without.people.join(" and ")} it is ${model.without.label}, ${model.without.score}${model.agrees === false ? ": it disagrees" : ""}. ` }) : "",
-      make("span", { class: "dfd-subtle", text: `${model.version}. ${back} ` }),
+      make("span", { class: "dfd-subtle", text: `${model.version}. ${model.untold ? `${model.untold} ` : ""}${back} ` }),
       ...model.people
         .filter((found) => found.sparkline)
         .map((found) =>

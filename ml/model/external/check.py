@@ -54,7 +54,7 @@ def check_model(path: Path, manifest: Manifest) -> None:
         except subprocess.TimeoutExpired as error:
             raise ModelRefused("too_much_time", f"Checking the model took more than {WALL_S} s.") from error
     if done.returncode == -24:  # SIGXCPU
-        raise ModelRefused("too_much_time", "The model needs too much processor time for three pictures.")
+        raise ModelRefused("too_much_time", "The model needs too much processor time for three pictures or sequences.")
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:

@@ -9,14 +9,21 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ml.config import Alignment, ModelConfig
+from ml.config import Alignment, FrameCrop, FrameView, LooksAt, ModelConfig
 
 FORMAT = 1
 MAX_BYTES = 64 * 1024
 MIN_SIZE, MAX_SIZE = 16, 1024
 MAX_TEXT = 300
+MAX_PICTURES = 64
+ONE = "NCHW"
+TOGETHER = ("BTCHW", "BCTHW")
+SPREAD, LAST = "spread", "last"
 BACKBONE = "onnx"
 """In a `ModelConfig`: the network is the file."""
+
+
+_SEES = {"face": "one face at a time", "sequence": "a person's faces together", "frames": "whole frames"}
 
 
 class ModelRefused(Exception):  # an answer about the file, not a malfunction: hence no Error in its name
@@ -30,7 +37,10 @@ class ModelRefused(Exception):  # an answer about the file, not a malfunction: h
 
 @dataclass(frozen=True)
 class Manifest:
-    """A classifier of face crops.  The names are the keys of the JSON file."""
+    """A classifier of face crops, of a person's faces together, or of whole frames.
+
+    The names are the keys of the JSON file.
+    """
 
     name: str
     license: str
@@ -38,7 +48,7 @@ class Manifest:
     source: str
     """Where it comes from: an address or a sentence."""
     input: str
-    """Name of the only input: (N, 3, size, size) float32, N = 1 or any."""
+    """Name of the only input, float32 in the order of `shape`."""
     size: int
     """Side of the square that it is shown, in pixels."""
     output: str
@@ -55,11 +65,12 @@ class Manifest:
     """Subtracted, in the order of `colour`."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Divided by."""
-    crop: str = Alignment.NONE.value
-    """`none`: a square about the detected face, 30 % larger than the longer side of its box.  `landmarks68`: levelled
-    and framed by the face."""
+    crop: str = ""
+    """Of faces `none` (if nothing is said): a square about the detected face, 30 % larger than the longer side of its
+    box; or `landmarks68`: levelled and framed by the face.  Of whole frames one of `ml.config.FrameCrop`, `centre` if
+    nothing is said."""
     mirror: bool = False
-    """Whether a score is the mean over the face and its mirror image."""
+    """Whether a score is the mean over the pictures and their mirror images."""
     threshold: float = 0.5
     """Fake probability from which a video is called fake."""
     temperature: float = 1.0
@@ -68,7 +79,17 @@ class Manifest:
     """Added to the log-odds of FAKE after that: written by a recalibration."""
     trained_on: tuple[str, ...] = ()
     """People that it was trained on: they may not judge it."""
-    looks_at: str = "face"
+    looks_at: str = LooksAt.FACE.value
+    """Of `ml.config.LooksAt`."""
+    shape: str = ""
+    """`NCHW`: each picture by itself, N = 1 or any; of faces and frames if nothing is said.  `BTCHW` or `BCTHW`: T
+    pictures together, B = 1 or any; of sequences always, of frames where it is a clip that is judged."""
+    pictures: int | None = None
+    """Of a sequence its T, None for as many faces as there are; of whole frames how many a segment are looked at, 10 if
+    nothing is said."""
+    fewer: str = SPREAD
+    """What it is shown together where there are fewer pictures than `pictures`: `spread`, each as often as the others,
+    in their order; `last`, the last one again and again."""
     format: int = FORMAT
     metrics: dict[str, Any] = field(default_factory=dict)
     """Written by the calibration, never read from a person's file."""
@@ -89,11 +110,23 @@ class Manifest:
             lstm_hidden=1,
             frame_mean=True,
             input_size=self.size,
-            alignment=Alignment(self.crop),
+            alignment=Alignment.NONE if self.frame_view else Alignment(self.crop),
             mirror=self.mirror,
             mean=(mean[0], mean[1], mean[2]),
             std=(std[0], std[1], std[2]),
         )
+
+    @property
+    def together(self) -> bool:
+        """Whether the pictures are shown together."""
+        return self.shape in TOGETHER
+
+    @property
+    def frame_view(self) -> FrameView | None:
+        """Which whole frames it is shown; None where it is shown faces."""
+        if self.looks_at != LooksAt.FRAMES:
+            return None
+        return FrameView(self.size, FrameCrop(self.crop), self.pictures or FrameView.count)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -132,6 +165,16 @@ def parse_manifest(text: str | bytes) -> Manifest:
             if not isinstance(values[key], list):
                 raise _invalid(f"`{key}` must be a list")
             values[key] = tuple(values[key])
+    looks_at = values.get("looks_at", Manifest.looks_at)
+    if looks_at not in list(LooksAt):
+        raise ModelRefused(
+            "not_supported", f"The model looks at {str(looks_at)[:40]!r}; there are face, sequence and frames."
+        )
+    if looks_at != LooksAt.SEQUENCE:
+        values["shape"] = values.get("shape") or ONE
+    if looks_at == LooksAt.FRAMES and values.get("pictures") is None:
+        values["pictures"] = FrameView.count
+    values["crop"] = values.get("crop") or (FrameCrop.CENTRE if looks_at == LooksAt.FRAMES else Alignment.NONE).value
     manifest = Manifest(**values)
     _check(manifest)
     return manifest
@@ -140,10 +183,6 @@ def parse_manifest(text: str | bytes) -> Manifest:
 def _check(m: Manifest) -> None:
     if m.format != FORMAT:
         raise _invalid(f"`format` must be {FORMAT}")
-    if m.looks_at != "face":
-        raise ModelRefused(
-            "not_supported", f"The model looks at {str(m.looks_at)[:40]!r}; only classifiers of one face are taken."
-        )
     for key in ("name", "license", "source", "input", "output"):
         text = getattr(m, key)
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_TEXT or "\x00" in text:
@@ -152,13 +191,21 @@ def _check(m: Manifest) -> None:
         raise _invalid(f"`size` must be a whole number from {MIN_SIZE} to {MAX_SIZE}")
     if not (_whole(m.fake) and isinstance(m.fake, int) and 0 <= m.fake < 10_000) and m.fake not in ("high", "low"):
         raise _invalid('`fake` must be the number of a class, counted from 0, or "high" or "low"')
+    whole = m.looks_at == LooksAt.FRAMES
+    shapes = {LooksAt.FACE: (ONE,), LooksAt.SEQUENCE: TOGETHER, LooksAt.FRAMES: (ONE, *TOGETHER)}
     for key, allowed in (
         ("output_kind", ("logits", "probabilities")),
         ("colour", ("RGB", "BGR")),
-        ("crop", tuple(one.value for one in Alignment)),
+        ("crop", tuple(one.value for one in (FrameCrop if whole else Alignment))),
+        ("shape", shapes[LooksAt(m.looks_at)]),
+        ("fewer", (SPREAD, LAST)),
     ):
         if getattr(m, key) not in allowed:
-            raise _invalid(f"`{key}` must be {' or '.join(allowed)}")
+            raise _invalid(f"`{key}` must be {' or '.join(allowed)} for a model that looks at {_SEES[m.looks_at]}")
+    if m.looks_at == LooksAt.FACE and m.pictures is not None:
+        raise _invalid("`pictures` is not for a model that looks at one face at a time")
+    if m.pictures is not None and not (_whole(m.pictures) and 1 <= m.pictures <= MAX_PICTURES):
+        raise _invalid(f"`pictures` must be a whole number from 1 to {MAX_PICTURES}")
     if not _whole(m.pixel_max) or m.pixel_max not in (1, 255):
         raise _invalid("`pixel_max` must be 1 or 255")
     if len(m.mean) != 3 or not all(_number(x) for x in m.mean):

@@ -1,4 +1,7 @@
-"""A registered ONNX detector as a network of the product: a face's only feature is its margin, FAKE minus REAL."""
+"""A registered ONNX detector as a network of the product: a picture's only feature is its margin, FAKE minus REAL.
+
+Where the pictures of a sequence are shown together, each of them has the sequence's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from torch import Tensor, nn
 
 from ml.faces.mtcnn.networks import open_session
-from ml.model.external.manifest import Manifest, ModelRefused, parse_manifest
+from ml.model.external.manifest import SPREAD, Manifest, ModelRefused, parse_manifest
 from ml.model.external.rules import KEY
 from ml.model.network import FaceSequenceClassifier
 from ml.video.prefetch import parallel_map
@@ -30,9 +33,10 @@ class Identity(nn.Module):
 
 
 class ExternalNetwork(FaceSequenceClassifier):
-    """Answers as our own network does; computes on the processor, one face at a time.  It cannot be trained.
+    """Answers as our own network does; computes on the processor.  It cannot be trained.
 
-    A person's margin is the mean of the faces'.
+    A person's margin is that of the faces together, or the mean of theirs where it looks at one at a time; so is a
+    segment's of its frames.
     """
 
     def __init__(self, path: Path, sha256: str) -> None:
@@ -50,13 +54,17 @@ class ExternalNetwork(FaceSequenceClassifier):
         except Exception as error:  # ONNX Runtime has one of its own for each way in which a file may be damaged
             raise ModelRefused("unreadable", "ONNX Runtime cannot load the file.") from error
         self.config = self.manifest.config()
+        self.together = self.manifest.together
+        self.frame_view = self.manifest.frame_view
         self.backbone = Identity(sha256)
         self.place = nn.Parameter(torch.zeros(1), requires_grad=False)  # says which device the rest is on
 
     def features(self, frames: Tensor) -> Tensor:
-        """(N, 3, S, S) normalised RGB -> margins (N, 1).  Raises MemoryError."""
+        """(N, 3, S, S) normalised RGB -> margins (N, 1), all N of one sequence if `together`.  Raises MemoryError."""
         pixels = frames if self.manifest.colour == "RGB" else frames.flip(1)
         faces = np.ascontiguousarray(pixels.detach().float().cpu().numpy())
+        if self.together:
+            return torch.full((len(faces), 1), self._margin(as_shown(faces, self.manifest)), device=frames.device)
         each = parallel_map(self._margin, [faces[k : k + 1] for k in range(len(faces))], torch.get_num_threads())
         return torch.tensor(list(each), dtype=torch.float32, device=frames.device)[:, None]
 
@@ -68,14 +76,31 @@ class ExternalNetwork(FaceSequenceClassifier):
         logits = (frame_logits * inside[:, :, None]).sum(1) / inside.sum(1, keepdim=True)
         return logits, frame_logits
 
-    def _margin(self, face: NDArray[np.float32]) -> float:
+    def _margin(self, shown: NDArray[np.float32]) -> float:
         try:
-            (answer,) = self._session.run([self.manifest.output], {self.manifest.input: face})
+            (answer,) = self._session.run([self.manifest.output], {self.manifest.input: shown})
         except RuntimeException as error:
             if "bad_alloc" in str(error) or "allocate memory" in str(error):
-                raise MemoryError(f"{self.manifest.name} did not get the memory for a face") from error
+                raise MemoryError(f"{self.manifest.name} did not get the memory for a picture") from error
             raise
         return margin(answer.reshape(-1).astype(np.float64), self.manifest)
+
+
+def as_shown(pictures: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+    """Return what a network of sequences is shown of pictures (N, 3, S, S): (1, T, 3, S, S) or (1, 3, T, S, S).
+
+    T is the manifest's, else N.  Of more than T pictures T are taken, evenly; what stands for missing ones is in
+    `Manifest.fewer`.
+    """
+    have, want = len(pictures), manifest.pictures or len(pictures)
+    if have >= want:
+        chosen = np.linspace(0, have - 1, want).round().astype(int) if want > 1 else np.array([(have - 1) // 2])
+    elif manifest.fewer == SPREAD:
+        chosen = np.arange(want) * have // want
+    else:
+        chosen = np.minimum(np.arange(want), have - 1)
+    shown = pictures[chosen][None]
+    return np.ascontiguousarray(shown if manifest.shape == "BTCHW" else shown.swapaxes(1, 2))
 
 
 def margin(answer: NDArray[np.float64], manifest: Manifest) -> float:

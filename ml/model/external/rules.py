@@ -21,6 +21,8 @@ MAX_NODES = 20_000
 MAX_DEPTH = 8
 MAX_WEIGHT_BYTES = 1024**3
 """That all tensors in the file together may claim."""
+LENGTHS = (1, 10)
+"""Of sequences, where a model takes any: one face, and as many as a person has at most."""
 KEY = "dfd_manifest"
 REFUSED_OPERATORS = frozenset(
     (
@@ -179,35 +181,59 @@ def _check_ports(model: Any, manifest: dict[str, Any]) -> None:
     given = named[0].type.tensor_type
     if given.elem_type != onnx.TensorProto.FLOAT:
         raise Refusal("wrong_input", "The model's input is not float32.")
-    size = manifest["size"]
     dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in given.shape.dim]
-    if len(dims) != 4 or any(dim not in (None, want) for dim, want in zip(dims, (1, 3, size, size), strict=True)):
+    wanted = _wanted(manifest)
+    if len(dims) != len(wanted) or any(
+        dim is not None and dim != want for dim, (_, want) in zip(dims, wanted, strict=True)
+    ):
         shape = " x ".join("?" if dim is None else str(dim) for dim in dims)
-        raise Refusal("wrong_input", f"The model's input is {shape}; the manifest says N x 3 x {size} x {size}.")
+        said = " x ".join(name if want in (None, 1) else str(want) for name, want in wanted)
+        raise Refusal(
+            "wrong_input",
+            f"The model's input is {shape or 'unknown'}; the manifest says {said}.{_hint(dims, manifest)}",
+        )
+
+
+def _wanted(manifest: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Return each dimension of the input by its letter in `shape`; None where the model must take any size."""
+    sizes = {"N": 1, "B": 1, "T": manifest["pictures"], "C": 3, "H": manifest["size"], "W": manifest["size"]}
+    return [(letter, sizes[letter]) for letter in manifest["shape"]]
+
+
+def _hint(dims: list[int | None], manifest: dict[str, Any]) -> str:
+    """Return a further sentence where only the number of pictures is at fault."""
+    place = manifest["shape"].find("T")
+    fixed = dims[place] if 0 <= place < len(dims) == len(manifest["shape"]) else None
+    return f" Are its `pictures` {fixed}?" if fixed not in (None, manifest["pictures"]) else ""
 
 
 def _run(path: Path, manifest: dict[str, Any]) -> None:
-    """Ask for an answer to three pictures, twice."""
+    """Ask for an answer to three pictures, or sequences of each length that it may be shown, twice."""
     import numpy as np
 
     from ml.faces.mtcnn.networks import open_session
 
+    shapes = [[want or many for _, want in _wanted(manifest)] for many in LENGTHS]
     try:
         session = open_session(path)
-        side = manifest["size"]
-        noise = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)
-        pictures = (np.zeros_like(noise), np.ones_like(noise), noise)
-        answers = [session.run([manifest["output"]], {manifest["input"]: p})[0] for p in (*pictures, *pictures)]
+        inputs: list[Any] = []
+        for shape in shapes if shapes[0] != shapes[1] else shapes[:1]:
+            noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+            inputs += [np.zeros_like(noise), np.ones_like(noise), noise]
+        answers = [session.run([manifest["output"]], {manifest["input"]: one})[0] for one in (*inputs, *inputs)]
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime has an exception for each way in which a model may be wrong
         if "bad_alloc" in str(error) or "allocate memory" in str(error):
             raise MemoryError from error
-        raise Refusal("cannot_run", "ONNX Runtime cannot run the model on a picture of this size.") from error
+        what = "a picture of this size"
+        if "T" in manifest["shape"]:
+            what = f"{manifest['pictures'] or ' and '.join(map(str, LENGTHS))} pictures of this size together"
+        raise Refusal("cannot_run", f"ONNX Runtime cannot run the model on {what}.") from error
     for answer in answers:
         _check_answer(answer, manifest)
-    if any(not np.array_equal(a, b) for a, b in zip(answers[:3], answers[3:], strict=True)):
-        raise Refusal("not_reproducible", "The model gives two answers to one picture.")
+    if any(not np.array_equal(a, b) for a, b in zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)):
+        raise Refusal("not_reproducible", "The model gives two answers to one picture, or to one sequence of them.")
 
 
 def _check_answer(answer: Any, manifest: dict[str, Any]) -> None:
@@ -219,7 +245,9 @@ def _check_answer(answer: Any, manifest: dict[str, Any]) -> None:
         or answer.ndim not in (1, 2)
         or len(answer) != 1
     ):
-        raise Refusal("wrong_output", "The model's output is not one row of float32 numbers a picture.")
+        raise Refusal(
+            "wrong_output", "The model's output is not one row of float32 numbers for one picture or sequence."
+        )
     classes, fake = answer.size, manifest["fake"]
     if isinstance(fake, str) and classes != 1:
         raise Refusal("wrong_output", f"The output has {classes} classes: `fake` must be the number of one of them.")

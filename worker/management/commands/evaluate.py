@@ -13,15 +13,21 @@ from tqdm import tqdm
 from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.services.learning import registry, snapshots
-from ml.config import Label
+from ml.config import FrameView, Label
 from ml.data.catalog.scan import DatasetError, DatasetItem, scan
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.extract_sequences import FoundPeople, extract_all
 from ml.data.splits import HOLDOUT
 from ml.evaluation.report import build_report
+from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsError, WeightsInfo, file_sha256, load_weights
+from ml.model.whole_frames import whole_frames
+from ml.resource_limits import OverLimit, limited
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
+from ml.video.errors import VideoError
+from worker.stages.shown import video_limits
+from worker.stages.watchdog import file_limits
 from worker.training import console, snapshot_pack
 from worker.training.reports import write_report
 
@@ -43,9 +49,9 @@ class Command(BaseCommand):
             path, sha256, name = _find(model)
             network, info = load_weights(path, sha256=sha256)
             if on is None:
-                pack = _holdout(info)
+                pack = _holdout(network, info)
             else:
-                pack = self._folder(on, options["format"], sha256, max(1, options["workers"]))
+                pack = self._folder(on, options["format"], sha256, max(1, options["workers"]), network.frame_view)
         except (DatasetError, WeightsError, PackError, ValueError, OSError) as error:
             raise CommandError(str(error)) from error
         except Refused as error:
@@ -54,7 +60,7 @@ class Command(BaseCommand):
         choice, temperature, shift = FitOptions(), info.temperature, info.shift
         videos = scored_split(network, pack, HOLDOUT, features, choice, temperature=temperature, shift=shift)
         if not videos:
-            raise CommandError("There is no labelled video with faces to evaluate on.")
+            raise CommandError("There is no labelled video to evaluate on that the model can judge.")
         seen = {row.group for row in pack.rows} | {row.donor for row in pack.rows if row.donor}
         facts = {
             "Model": f"{name} ({sha256[:8]})",
@@ -71,7 +77,8 @@ class Command(BaseCommand):
             n_bootstrap=options["bootstrap"],
         )
         out = options["out"] or snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
-        where = write_report(out, report, pack)
+        # Whole frames of videos would outlive their files there.
+        where = write_report(out, report, None if network.frame_view else pack)
         if on is not None:
             pack.path.unlink(missing_ok=True)
         self.stdout.write(report["headline"])
@@ -79,15 +86,16 @@ class Command(BaseCommand):
             self.stdout.write(line)
         self.stdout.write(f"Report: {where}")
 
-    def _folder(self, on: Path, layout: str | None, sha256: str, workers: int) -> Pack:
-        """Faces of a data set's videos, by the product's own extraction; nothing is kept but this pack."""
+    def _folder(self, on: Path, layout: str | None, sha256: str, workers: int, view: FrameView | None) -> Pack:
+        """Faces of a data set's videos, by the product's own extraction, or frames; only this pack is kept."""
         found = scan(on, layout)
         self.stdout.write(f"{len(found.items)} videos in {on} ({found.format}).")
         for note in (*found.notes, *(f"missing: {name}" for name in found.missing[:10])):
             self.stdout.write(f"  {note}")
         writer = PackWriter()
         faceless: list[str] = []
-        answers = extract_all([item.path for item in found.items], workers=workers)
+        paths = [item.path for item in found.items]
+        answers = (_frames(path, view) for path in paths) if view else extract_all(paths, workers=workers)
         bar = tqdm(answers, total=len(found.items), unit="video", disable=not sys.stderr.isatty())
         for item, answer in zip(found.items, bar, strict=True):
             if isinstance(answer, str):
@@ -115,15 +123,29 @@ def _find(reference: str) -> tuple[Path, str, str]:
     return registry.local_weights(model=version), version.sha256, version.name
 
 
-def _holdout(info: WeightsInfo) -> Pack:
+def _frames(path: Path, view: FrameView) -> FoundPeople | str:
+    """Frames of a video's first segment in the place of a person's faces, or why there are none."""
+    try:
+        with limited(file_limits()):
+            shown = whole_frames(path, view, video_limits())
+    except (VideoError, OverLimit) as error:
+        return error.detail
+    return FoundPeople(
+        [[frame.picture for frame in shown]], [[frame.number for frame in shown]], [[0.0] * len(shown)], 0
+    )
+
+
+def _holdout(network: FaceSequenceClassifier, info: WeightsInfo) -> Pack:
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=info.trained_on))
     held = [item for item in items if item.split == HOLDOUT and not {item.identity, item.donor} & set(info.trained_on)]
+    if network.frame_view is not None:
+        held = snapshot_pack.with_original(held)
     if not held:
         raise PackError(
             "There is no held-out video of people this model was not trained on. Import a data set"
             " (manage.py import_dataset), or name a folder with --on."
         )
-    return snapshot_pack.pack_of(held)
+    return snapshot_pack.shown_to(network, held)
 
 
 def _add(writer: PackWriter, item: DatasetItem, found: FoundPeople) -> None:

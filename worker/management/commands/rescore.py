@@ -1,4 +1,4 @@
-"""Old videos under the active model, from the faces that are stored."""
+"""Old videos under the active model, from the faces (or, of a model of whole frames, the clips) that are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from worker.stages.attempt import NotNow
 
 class Command(BaseCommand):
     help = (
-        "Give every video with stored faces a verdict of the active model, in batches. Videos that show one are left"
+        "Give every video with stored faces (or a stored file, where the active model looks at whole frames) a verdict"
+        " of the active model, in batches. Videos that show one are left"
         " alone, so it can be stopped at any time and run again; after a rollback earlier verdicts are shown again."
     )
 
@@ -31,6 +32,12 @@ class Command(BaseCommand):
             raise CommandError("No model is active. Register one (manage.py register_model --activate).")
         if batch < 1:
             raise CommandError("--batch must be at least 1.")
+        withdrawn = rescoring.withdraw_faceless(model=version)
+        if withdrawn:
+            self.stdout.write(
+                f"{withdrawn} videos have no face, which this model needs: they lose the verdict of a model of whole"
+                " frames, and wait for a person."
+            )
         total = rescoring.outdated(model=version).count()
         wanted = total if limit is None else min(total, max(0, limit))
         self.stdout.write(f"{wanted} of {total} videos are to get a verdict of {version}.")
@@ -57,5 +64,5 @@ class Command(BaseCommand):
         if unreadable:
             names = ", ".join(unreadable[:10]) + (" ..." if len(unreadable) > 10 else "")
             raise CommandError(
-                f"The stored faces of {len(unreadable)} videos cannot be read: {names}. Analyse them again."
+                f"What is stored of {len(unreadable)} videos cannot be read: {names}. Analyse them again."
             )
