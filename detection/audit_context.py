@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 import structlog
-from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django_structlog.middlewares import RequestMiddleware
+
+from detection.client_address import client_address
 
 
 @dataclass(frozen=True)
@@ -78,24 +78,6 @@ def who(*, by: AbstractBaseUser | None = None) -> Actor:
     if request is not None:
         return Actor("", None, address)
     return Actor(_program.get() or f"{_os_user()} (terminal)")
-
-
-def client_address(request: HttpRequest) -> str | None:
-    """Return the client's address, or None for a Unix socket.
-
-    Behind a proxy (DFD_HTTPS) it is the last entry of X-Forwarded-For, which that proxy wrote; earlier entries came
-    from
-    the client, who can write anything there.
-    """
-    seen = str(request.META.get("REMOTE_ADDR", ""))
-    if settings.HTTPS:
-        seen = request.headers.get("X-Forwarded-For", seen).rsplit(",", 1)[-1].strip()
-    try:
-        address = ip_address(seen.split("%", 1)[0])  # a zone means something on one machine only, and is not stored
-    except ValueError:  # a Unix socket, or nonsense
-        return None
-    # A server that listens on [::] sees each IPv4 client as ::ffff:a.b.c.d; it is the same client.
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _os_user() -> str:

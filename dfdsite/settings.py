@@ -16,7 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
-from dfdsite import admin_theme, brokers, csp, logs, s3
+from dfdsite import admin_theme, brokers, csp, logs, proxies, s3
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -67,6 +67,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+DFD_TRUSTED_PROXIES = proxies.networks(env.list("DFD_TRUSTED_PROXIES", default=[]), "DFD_TRUSTED_PROXIES")
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -93,6 +94,7 @@ INSTALLED_APPS = [
     "worker",
 ]
 MIDDLEWARE = [
+    "detection.client_address.BelieveProxies",
     "django.middleware.security.SecurityMiddleware",
     "detection.api.middleware.LengthRequired",
     "dfdsite.csp.PagePolicy",

@@ -27,6 +27,7 @@ STACKS = (
     "tests/e2e/",
     "tests/many/",
     "tests/project/test_demo.py",
+    "tests/proxies/",
     "tests/worker/test_import_dataset.py",
     "tests/worker/test_loadtest.py",
     "tests/worker/test_throughput.py",

@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm
 
 from detection.api.counts import Counts
-from detection.audit_context import client_address
+from detection.client_address import client_address
 
 log = structlog.get_logger(__name__)
 
