@@ -118,15 +118,11 @@ def test_an_upload_whose_connection_breaks_goes_on_where_it_broke(
     assert desk.download(f"{proxy.url}/api/v1/videos/{video.id}/media/original") == clip.read_bytes()
 
 
-def test_an_upload_in_one_request_may_be_large_and_other_bodies_may_not(
-    stack: Stack, proxy: Proxy, desk: Client, clip: Path
-) -> None:
+def test_an_upload_in_one_request_may_be_large(proxy: Proxy, desk: Client, clip: Path) -> None:
     assert desk.upload(clip, in_pieces=False).size_bytes == SIZE
-    authorization = {"Authorization": f"Token {stack.token}"}
-    answer, _ = call(
-        proxy, "POST", "/api/v1/webhooks/", authorization | {"Content-Type": "application/json"}, b" " * SIZE
-    )
-    assert answer.status == (502 if proxy.program == "caddy" else 413)  # Caddy 2.6 has no better word for it
+    if isinstance(proxy, Nginx):  # Caddy leaves other bodies to the program
+        answer, _ = call(proxy, "POST", "/api/v1/webhooks/", {"Content-Type": "application/json"}, b" " * SIZE)
+        assert (answer.status, answer.headers["Content-Type"]) == (413, "text/html")
 
 
 def test_a_refusal_reaches_a_client_that_is_still_sending(stack: Stack, proxy: Proxy, clip: Path) -> None:
