@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,16 @@ from torch import nn
 from detection.errors import Refused
 from detection.models import Analysis, DatasetVideo, ModelVersion, Promotion, ShadowScore, State, Verdict, Video
 from detection.selectors import report
+from detection.selectors.segments import segments_of
 from detection.services.jobs import analyses, evidence
+from detection.services.jobs.verdicts import verdict_fields, without_no_persons
 from detection.services.learning import registry, shadow
-from ml.model.inference import Classifier
+from ml.config import FrameView, ModelConfig
+from ml.model.decision import combine
+from ml.model.external.check import write_with_manifest
+from ml.model.external.manifest import read_manifest
+from ml.model.inference import Classifier, TrackScore
+from ml.model.weights import WeightsInfo
 from tests.learning import dataset, register_blind
 from tests.ml.clips import write_clip
 from tests.worker.test_external import SIZE, export, fit, lesson, manifest, run
@@ -35,6 +44,8 @@ from worker.process import runtime
 from worker.report.pdf import Seal, make_pdf
 from worker.stages import shadow as shadow_stage
 from worker.stages.images import read_crop
+from worker.stages.shown import frames_shown
+from worker.stages.verdict import verdict
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 FAKES = {"dataset_video__label": "fake"}
@@ -292,6 +303,55 @@ def test_in_shadow_each_kind_is_asked_for_what_it_can_judge(by_hand: ModelVersio
     score = ShadowScore.objects.get(model_version=by_hand)
     assert (score.video_id, score.champion) == (again.video_id, faces)
     assert score.fake_probability is not None
+
+
+def test_frames_of_later_segments_are_read_from_their_own_clips_and_a_damaged_one_is_left_out(tmp_path: Path) -> None:
+    def stored(name: str, *, fake: bool) -> str:
+        clip = write_clip(tmp_path / name, frames=12, picture=partial(scene, fake=fake))
+        return default_storage.save(f"clips/{name}", ContentFile(clip.read_bytes()))
+
+    video = Video(fps=25.0)
+    video.file.name = default_storage.save("clips/upload.mp4", ContentFile(b"not read: the clip is"))
+    video.clip.name = stored("first.mp4", fake=False)
+    bad = default_storage.save("clips/bad.mp4", ContentFile(b"no video"))
+    video.segments = [
+        {"start_s": 0.0, "end_s": 0.48, "clip": ""},
+        {"start_s": 10.0, "end_s": 10.48, "clip": bad},
+        {"start_s": 20.0, "end_s": 20.48, "clip": ""},
+        {"start_s": 30.0, "end_s": 30.48, "clip": stored("last.mp4", fake=True)},
+    ]
+    shown = frames_shown(video, FrameView(SIZE, count=2))
+    assert [(part.segment, part.frames) for part in shown.frames] == [
+        (0, ((0, 0.0), (11, 0.44))),
+        (3, ((750, 30.0), (761, 30.44))),
+    ]
+    info = WeightsInfo("m", ModelConfig(), threshold=0.6, experimental=False)
+    scores = [TrackScore(0.2, (0.1, 0.3)), TrackScore(0.9, (0.8, 0.95))]
+    made = verdict(ModelVersion(), SimpleNamespace(info=info), shown, scores)  # type: ignore[arg-type]
+    assert made.fake_probability == combine([0.2, 0.9])
+    assert made.segments == [
+        {"segment": 0, "fake_probability": 0.2, "people": []},
+        {"segment": 3, "fake_probability": 0.9, "people": []},
+    ]
+    assert made.frames is not None
+    assert [(frame["segment"], frame["fake_probability"]) for frame in made.frames] == [
+        (0, 0.1), (0, 0.3), (3, 0.8), (3, 0.95),
+    ]  # fmt: skip
+    row = Verdict(**verdict_fields(made, now=timezone.now()))
+    assert [part.fake_probability for part in segments_of(Video(segments=video.segments, frames_decoded=12), row)] == [
+        0.2, None, None, 0.9,
+    ]  # fmt: skip
+    assert not without_no_persons(row, {"0": "not_a_person"}), "no person decided it"
+
+
+@pytest.mark.slow
+def test_files_are_analysed_by_whole_frames_without_a_server(tmp_path: Path) -> None:
+    said = read_manifest(manifest(tmp_path / "m.json", looks_at="frames", pictures=3, fake="low"))
+    write_with_manifest(frames_net(tmp_path / "m.onnx"), said, tmp_path / "made.onnx")
+    answer = json.loads(run("analyze", CLIPS / "no-face.mp4", "--weights", tmp_path / "made.onnx", "--json"))
+    assert (answer["state"], answer["faces"], answer["error"]) == ("succeeded", [], None)
+    assert answer["segments"][0]["fake_probability"] == answer["verdict"]["fake_probability"]
+    assert (answer["verdict"]["track"], len(answer["verdict"]["frames"])) == (None, 3)
 
 
 def refused_rescore() -> str:
