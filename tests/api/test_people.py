@@ -90,9 +90,9 @@ def test_what_is_no_answer_is_refused(
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"people": POSTER[:1]}, 400, "incomplete_people"),
-        ({"people": [{"track": 2, "label": "fake"}]}, 400, "unknown_person"),
-        ({"label": "fake", "people": POSTER}, 400, "label_contradicts_people"),
+        ({"people": POSTER[:1]}, 409, "incomplete_people"),
+        ({"people": [{"track": 2, "label": "fake"}]}, 409, "unknown_person"),
+        ({"label": "fake", "people": POSTER}, 409, "label_contradicts_people"),
         ({"people": POSTER, "people_version": 3}, 409, "people_changed"),
     ],
 )

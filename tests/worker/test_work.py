@@ -26,6 +26,7 @@ from ml.video import frame_source
 from tests.ml.clips import DEMO, faces_of, write_clip
 from worker.bench.in_process import Product
 from worker.process import runtime
+from worker.stages import extracted
 
 pytestmark = pytest.mark.slow
 FRAMES = 150
@@ -63,7 +64,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted(Networks, "_run", lambda _, name, pixels: {name: pixels[..., 0].size})
     counted(Classifier, "features_of", lambda _, frames: {"forward": 1, "scored": len(frames)})
     counted(FaceEmbedder, "embed", lambda *_: {"embedded": 1})
-    counted(runtime, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
+    counted(extracted, "encode", lambda suffix, _: {f"encoded {suffix}": 1})
     return done
 
 

@@ -35,8 +35,9 @@ class PeopleAnswer:
 def checked(video: Video, label: str, answer: PeopleAnswer) -> tuple[str, dict[str, str] | None]:
     """Return the label of the video and the `people` of the review, None where it is only of the whole.
 
-    An empty `label` follows from the people.  Raises Refused: `people_changed` (other faces were stored meanwhile),
-    `unknown_person`, `invalid_person_label`, `incomplete_people` (no label follows), `label_contradicts_people`.
+    An empty `label` follows from the people.  Raises Refused: `invalid_person_label`, and with status 409, as it
+    does not fit the video, `people_changed` (other faces were stored meanwhile), `unknown_person`, `incomplete_people`
+    (no label follows), `label_contradicts_people`.
     """
     if answer.version is not None and answer.version != (video.people_version or 0):
         raise Refused(
@@ -50,18 +51,20 @@ def checked(video: Video, label: str, answer: PeopleAnswer) -> tuple[str, dict[s
     people = {str(track): answer.labels[track] for track in sorted(answer.labels)}
     for track, said in people.items():
         if track not in present:
-            raise Refused("unknown_person", f"There is no person {track} in this video.")
+            raise Refused("unknown_person", f"There is no person {track} in this video.", status=409)
         if said not in PersonLabel.values:
             raise Refused("invalid_person_label", f"A person is one of {', '.join(PersonLabel.values)}.")
     follows = video_label(people, present)
     if not label:
         if not follows:
-            raise Refused("incomplete_people", "Answer for every person, or say what the video is as well.")
+            raise Refused("incomplete_people", "Answer for every person, or say what the video is as well.", status=409)
         return follows, people
     if label in ReviewLabel.values and (
         follows not in ("", label) or CONTRADICTORY[ReviewLabel(label)] & set(people.values())
     ):
-        raise Refused("label_contradicts_people", f"The video cannot be {label} where its people are as you say.")
+        raise Refused(
+            "label_contradicts_people", f"The video cannot be {label} where its people are as you say.", status=409
+        )
     return label, people
 
 
