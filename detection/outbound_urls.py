@@ -6,6 +6,7 @@ A name may resolve differently between check and call, so the caller must connec
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from detection.errors import Refused
 
 MAX_URL = 500
 PORTS = {"https": 443, "http": 80}
+HOST = re.compile(r"[A-Za-z0-9._:-]+")
 ALLOWED_PORTS = frozenset({80, 443, 8080, 8443})
 # What is nobody's on the internet, from the IANA registries of special-purpose addresses (2024): written out here, for
 # what the interpreter calls private differs from one of its versions to the next (CVE-2024-4032).
@@ -64,6 +66,8 @@ def parse(url: str) -> Target:
         raise Refused("invalid_url", "This is no URL.") from error
     if parts.scheme not in PORTS or not host:
         raise Refused("invalid_url", "A URL begins with https:// and a host.")
+    if not HOST.fullmatch(host):
+        raise Refused("invalid_url", "A host has letters, digits, dots and hyphens, or is an address.")
     if parts.scheme == "http" and not settings.DFD_WEBHOOK_ALLOW_HTTP:
         raise Refused("invalid_url", "Only https is allowed here.")
     if "@" in parts.netloc or parts.fragment or "%" in host:

@@ -59,8 +59,10 @@ def link_operations(result: dict[str, Any], generator: Any, request: Any, public
 
 
 def say_what_a_line_is(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Add the patterns of text: that of a line that can be shown takes a while to work out."""
+    """Add the patterns of text, which take a while to work out, and that a review says something."""
     schemas = result["components"]["schemas"]
     schemas["UploadRequest"]["properties"]["external_id"]["pattern"] = line_pattern()
-    schemas["ReviewRequestRequest"]["properties"]["comment"]["pattern"] = r"^[^\u0000]*$"
+    review = schemas["ReviewRequestRequest"]
+    review["properties"]["comment"]["pattern"] = r"^[^\u0000]*$"
+    review["anyOf"] = [{"required": ["label"]}, {"required": ["people"], "properties": {"people": {"minItems": 1}}}]
     return result

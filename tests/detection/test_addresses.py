@@ -87,7 +87,7 @@ def test_a_url_is_taken_apart(url: str, wanted: tuple[str, str, int, str]) -> No
         "https://user@example.org", "https://u:p@example.org", "https://@example.org", "https://example.org#f",
         "https://example.org:22", "https://example.org:0", "https://example.org:99999", "https://example.org:x",
         "https://example.org/a b", "https://example.org/\r\nHost: x", "https://example.org/\x00", "https://exämple.org",
-        "https://example.org\\@10.0.0.1/", "https://[::1", "https://[fe80::1%25eth0]/",
+        "https://example.org\\@10.0.0.1/", "https://[::1", "https://[fe80::1%25eth0]/", "https://a*.org", "https://a.org,b.org/",
         "https://example.org/" + "a" * 500,
     ],
 )  # fmt: skip
