@@ -16,7 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
-from dfdsite import admin_theme, brokers, csp, logs, proxies, s3
+from dfdsite import admin_theme, brokers, csp, logs, proxies, s3, sign_on
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -366,6 +366,19 @@ SPECTACULAR_SETTINGS = {
         "VerdictLabelEnum": "detection.models.VerdictLabel",
     },
 }
+
+# --- single sign-on -------------------------------------------------------------------------------------------------
+DFD_OIDC_ISSUER = sign_on.issuer(env)
+DFD_OIDC_CLIENT_ID = env.str("DFD_OIDC_CLIENT_ID", default="")
+DFD_OIDC_CLIENT_SECRET = env.str("DFD_OIDC_CLIENT_SECRET", default="")
+DFD_OIDC_NAME = env.str("DFD_OIDC_NAME", default="single sign-on")
+DFD_OIDC_SCOPES = env.str("DFD_OIDC_SCOPES", default="openid profile email")
+DFD_OIDC_NAME_CLAIM = env.str("DFD_OIDC_NAME_CLAIM", default="preferred_username")
+DFD_OIDC_GROUPS_CLAIM = env.str("DFD_OIDC_GROUPS_CLAIM", default="groups")
+DFD_OIDC_ROLES = sign_on.roles(env)
+DFD_OIDC_SESSION_S = _positive("DFD_OIDC_SESSION_S", 12 * 3600)
+DFD_LOCAL_LOGIN = env.bool("DFD_LOCAL_LOGIN", default=True)
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "detection.sign_on.backend.ProviderBackend"]
 
 # --- admin ---------------------------------------------------------------------------------------------------------
 LOGIN_URL = reverse_lazy("admin:login")

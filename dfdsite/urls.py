@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from detection.admin.login import login
 from detection.evidence_report.page import verification_page
+from detection.sign_on import views as sign_on
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -16,6 +17,9 @@ urlpatterns = [
     path("admin/review/", include("detection.admin.review.sheet")),
     path("admin/review/", include("detection.admin.review.reviewer_statistics")),
     path("admin/login/", login),
+    path("admin/logout/", sign_on.logout),
+    path("admin/sso/", sign_on.begin, name="sign-on"),
+    path("admin/sso/callback/", sign_on.callback, name="sign-on-callback"),
     path("admin/", admin.site.urls),
 ]
 

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from hashlib import sha256
 from time import time as now
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import structlog
+from django.conf import settings
 from django.contrib import admin
 from django.core import signing
 from django.core.cache import caches
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm
@@ -71,7 +74,9 @@ admin.site.login_form = LoginForm
 @never_cache
 def login(request: HttpRequest) -> HttpResponseBase:
     """Serve the admin's login page: 429 after too many attempts, a cookie for a browser whose login succeeded."""
-    response: HttpResponseBase = admin.site.login(request)
+    if request.method == "POST" and not settings.DFD_LOCAL_LOGIN:
+        raise PermissionDenied("People log in by single sign-on only.")
+    response: HttpResponseBase = admin.site.login(request, extra_context={"sign_on": _sign_on(request)})
     wait_s = getattr(request, "login_wait_s", 0)
     if wait_s:
         response.status_code = 429
@@ -79,6 +84,15 @@ def login(request: HttpRequest) -> HttpResponseBase:
     elif request.method == "POST" and response.status_code == 302 and request.user.is_authenticated:
         _remember(request, cast(HttpResponse, response))
     return response
+
+
+def _sign_on(request: HttpRequest) -> dict[str, Any]:
+    """Return what the page shows of single sign-on: its name and address, and whether passwords are taken as well."""
+    if not settings.DFD_OIDC_ISSUER:
+        return {}
+    query = urlencode({"next": request.GET["next"]}) if request.GET.get("next") else ""
+    address = f"{reverse('sign-on')}{'?' if query else ''}{query}"
+    return {"name": settings.DFD_OIDC_NAME, "address": address, "only": not settings.DFD_LOCAL_LOGIN}
 
 
 def wait_before(request: HttpRequest, name: str) -> int:

@@ -20,7 +20,7 @@ from detection.models.learning import (
     Split,
     TrainingRun,
 )
-from detection.models.operating import ChoreRun, HourFigures, WorkerBeat
+from detection.models.operating import ChoreRun, ExternalIdentity, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
 from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
@@ -45,6 +45,7 @@ __all__ = [
     "DeliveryState",
     "EvidenceJob",
     "EvidenceKind",
+    "ExternalIdentity",
     "FaceFrame",
     "FolderCheck",
     "GoldVideo",

@@ -1,7 +1,8 @@
-"""Statistics by the hour, runs of chores, and heartbeats of workers."""
+"""Statistics by the hour, runs of chores, heartbeats of workers, and users as a provider of logins knows them."""
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -55,3 +56,18 @@ class WorkerBeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ExternalIdentity(models.Model):
+    """A user as the single sign-on's provider knows them: by issuer and subject, never by name or e-mail."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="external_identity")
+    issuer = models.CharField(max_length=255, help_text="The provider's address, as in DFD_OIDC_ISSUER.")
+    subject = models.CharField(max_length=255, help_text="The provider's own id of the user (`sub`).")
+
+    class Meta:
+        verbose_name_plural = "external identities"
+        constraints = [models.UniqueConstraint(fields=("issuer", "subject"), name="external_identity_once")]
+
+    def __str__(self) -> str:
+        return self.subject

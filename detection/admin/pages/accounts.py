@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -13,15 +14,31 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from knox.models import AuthToken
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from detection.admin.base import ReadOnlyAdmin, moment
+from detection.models import ExternalIdentity
 
 for _model in (User, Group, AuthToken):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
+
+
+class ExternalIdentityInline(TabularInline):  # type: ignore[misc]
+    """The id by which the single sign-on's provider knows the user."""
+
+    model = ExternalIdentity
+    fields = ("subject", "issuer")
+    extra = 0
+    verbose_name_plural = "Single sign-on"
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Return the form set; its issuer is the configured one."""
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.form.base_fields["issuer"].initial = settings.DFD_OIDC_ISSUER
+        return formset
 
 
 @admin.register(User)
@@ -48,6 +65,10 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         if bound:
             return users, {"users": len(users)}, set(), [f"the videos or decisions of {name}" for name in bound]
         return super().get_deleted_objects(users, request)
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
+        """Show superusers how a user logs in: it may make somebody another person."""
+        return [ExternalIdentityInline] if obj and settings.DFD_OIDC_ISSUER and request.user.is_superuser else []
 
     @display(description="Roles", label=True)
     def roles(self, user: User) -> list[str]:

@@ -1,0 +1,1 @@
+"""Single sign-on by OpenID Connect (authorization code flow with PKCE), over mozilla-django-oidc."""
