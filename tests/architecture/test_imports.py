@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "environ": "django-environ",
     "c2pa": "c2pa-python",
     "facenet_pytorch": "facenet-pytorch",
+    "jwt": "pyjwt",
     "knox": "django-rest-knox",
     "rest_framework": "djangorestframework",
     "sklearn": "scikit-learn",
