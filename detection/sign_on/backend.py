@@ -25,7 +25,7 @@ LEEWAY_S = 30
 """By which its clock and ours may differ."""
 
 
-class ProviderBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
+class ProviderBackend(OIDCAuthenticationBackend):
     """Logs in by the provider's word alone: no name, e-mail or password leads to a user of another kind.
 
     The library checks neither whom a token is for nor who issued it; here all of it is checked.
@@ -39,7 +39,7 @@ class ProviderBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
         self.OIDC_RP_CLIENT_ID = settings.DFD_OIDC_CLIENT_ID
         self.OIDC_RP_CLIENT_SECRET = settings.DFD_OIDC_CLIENT_SECRET
 
-    def authenticate(self, request: HttpRequest, *, nonce: str, code_verifier: str) -> User | None:  # type: ignore[override]
+    def authenticate(self, request: HttpRequest, *, nonce: str, code_verifier: str) -> User | None:
         """Return the user whom the provider names.  Raises Refused, also for whatever is wrong with its answer.
 
         Without a nonce, as for a password, Django does not come here.

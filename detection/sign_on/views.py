@@ -27,11 +27,11 @@ BACKEND = f"{ProviderBackend.__module__}.{ProviderBackend.__qualname__}"
 FAILURES = timedelta(minutes=1)
 
 
-class _Begin(OIDCAuthenticationRequestView):  # type: ignore[misc]
+class _Begin(OIDCAuthenticationRequestView):
     get_settings = staticmethod(provider.library_setting)
 
 
-class _Callback(OIDCAuthenticationCallbackView):  # type: ignore[misc]
+class _Callback(OIDCAuthenticationCallbackView):
     get_settings = staticmethod(provider.library_setting)
 
     def login_failure(self) -> HttpResponseBase:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth.models import Group, User
@@ -281,17 +282,17 @@ def test_a_provider_that_is_away_or_hangs_keeps_nobody_waiting(
 
     def hangs(address: str, **options: Any) -> Any:
         timeouts.append(options["timeout"])
-        raise asked_provider.requests.Timeout("too slow")
+        raise requests.Timeout("too slow")
 
     provider.user("60", preferred_username="hugo", groups=["reviewers"])
     back, again = (provider.log_in(begun(client), "60") for _ in range(2))
-    monkeypatch.setattr(asked_provider.requests, "post", hangs)
+    monkeypatch.setattr(requests, "post", hangs)
     assert "could not be verified" in refused(client, client.get("/admin/sso/callback/", back))
     monkeypatch.setattr(asked_provider, "PATIENCE_S", 0.01)
     with asked_provider.asking(), asked_provider.asking():
         assert "at once" in refused(client, client.get("/admin/sso/callback/", again))
     asked_provider._known.clear()
-    monkeypatch.setattr(asked_provider.requests, "get", hangs)
+    monkeypatch.setattr(requests, "get", hangs)
     assert "does not answer" in refused(client, client.get("/admin/sso/"))
     assert timeouts == [asked_provider.TIMEOUT_S] * 2
     settings.DFD_OIDC_ISSUER = f"{provider.issuer}/"  # not what its document says of itself

@@ -26,7 +26,7 @@ for _model in (User, Group, AuthToken):
         admin.site.unregister(_model)
 
 
-class ExternalIdentityInline(TabularInline):  # type: ignore[misc]
+class ExternalIdentityInline(TabularInline):
     """The id by which the single sign-on's provider knows the user."""
 
     model = ExternalIdentity
