@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MANAGE := $(BIN)/python manage.py
 VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
+# Or each of the many processes that a demo and the tests start would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup prepare demo test quick chaos bench lint format types contracts check clean
@@ -46,11 +48,12 @@ setup: prepare ## Make the venv, the database and the static files, and register
 demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over REST, serve until Ctrl-C
 	@$(BIN)/python -m demo.run
 
-PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
-test: $(VENV)/.dev ## Run all tests, in two processes (PROCESSES=...)
+PROCESSES ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES)
+test: $(VENV)/.dev ## Run all tests, in three processes (PROCESSES=...)
 	$(PYTEST) $(PYTEST_ARGS)
 
+quick: PROCESSES = 2
 quick: $(VENV)/.dev ## Run the tests that are neither slow nor start the product: about two minutes
 	$(PYTEST) -m "not slow and not e2e and not chaos" $(PYTEST_ARGS)
 

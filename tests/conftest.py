@@ -1,8 +1,8 @@
 """What the tests of all folders share: a state of their own, and which of them run beside each other.
 
-`make test` runs two processes (pytest-xdist).  A file's tests stay together, so that what a module prepares is prepared
-once.  The files whose tests start the product's processes are dealt out as one, and first: two products at once would
-starve each other, and they wait more than they compute.
+`make test` runs three processes (pytest-xdist).  A file's tests stay together, so that what a module prepares is
+prepared once.  The files whose tests start the product's processes are dealt out as two, and first: they wait more than
+they compute, but more than two products at once would starve each other.
 """
 
 from __future__ import annotations
@@ -17,21 +17,28 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 
 from detection import dispatch
+from tests import installation
 
-STACKS = (
-    "tests/api/test_memory.py",
-    "tests/chaos/",
-    "tests/e2e/",
-    "tests/many/",
-    "tests/project/test_demo.py",
-    "tests/proxies/",
-    "tests/worker/test_import_dataset.py",
-    "tests/worker/test_loadtest.py",
-    "tests/worker/test_throughput.py",
-)
+STACKS = {
+    "stacks-of-one-machine": (
+        "tests/chaos/",
+        "tests/e2e/",
+        "tests/project/test_demo.py",
+        "tests/proxies/",
+        "tests/worker/test_throughput.py",
+    ),
+    "stacks-of-many": (
+        "tests/api/test_memory.py",
+        "tests/many/",
+        "tests/worker/test_import_dataset.py",
+        "tests/worker/test_loadtest.py",
+    ),
+}
+"""Each is dealt out as one file; both take about as long."""
 # The same examples each time, however long one takes: neither chance nor the load of the machine decides.
 hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -45,6 +52,11 @@ hypothesis.settings.load_profile("steady")
 def is_worker(config: pytest.Config) -> bool:
     """Whether this is one of pytest-xdist's processes."""
     return hasattr(config, "workerinput")
+
+
+def stacks_of(nodeid: str) -> str | None:
+    """The name in `STACKS` that the test's file belongs to, if any."""
+    return next((name for name, files in STACKS.items() if nodeid.startswith(files)), None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,17 +79,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"Tests of the same name, of which xdist would run one: {', '.join(twice)}")
     if is_worker(config):  # the longest first, so that both processes end at about the same time
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (not item.nodeid.startswith(STACKS), item.path not in slow))
+        items.sort(key=lambda item: (stacks_of(item.nodeid) is None, item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`--dist loadfile`, but the files of `STACKS` are one."""
+    """`--dist loadfile`, but the files of each of `STACKS` are one."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "stacks" if nodeid.startswith(STACKS) else super()._split_scope(nodeid)
+            return stacks_of(nodeid) or super()._split_scope(nodeid)
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
@@ -111,6 +123,16 @@ class MigratedRoles:
 
 
 ROLES = pytest.StashKey[MigratedRoles]()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(request: pytest.FixtureRequest, django_db_modify_db_settings: None) -> bool:
+    """Whether the tables are there already: pytest-xdist's processes copy those that one of them has made."""
+    database = settings.DATABASES["default"]
+    if not is_worker(request.config) or database["ENGINE"] != "django.db.backends.sqlite3":
+        return bool(request.config.getvalue("reuse_db"))
+    shutil.copy(installation.migrated(), database["TEST"]["NAME"])
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-from tests.weights import save_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = "client"
@@ -43,21 +43,26 @@ def copy(to: Path, *, model: bool = False, static: bool = False) -> str:
         model: with the tiny model of `tests.weights` registered and active.
         static: with the static files collected.  They are linked: nothing writes to them.
     """
-    made = _made_once()
+    made = _made_once("installation", _make)
     shutil.copytree(made / ("with_model" if model else "without_model"), to, dirs_exist_ok=True)
     if static:
         (to / "static").symlink_to(made / "static")
     return (made / "token").read_text()
 
 
-def _made_once() -> Path:
+def migrated() -> Path:
+    """A database of SQLite with all tables and no user, to be copied."""
+    return _made_once("migrated", _migrate) / "db.sqlite3"
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
     folder = Path(os.environ.get("DFD_TESTS_SHARED") or _own_folder())
-    with (folder / "lock").open("w") as lock:
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = folder / "installation"
+        made = folder / name
         if not made.exists():
             making = Path(tempfile.mkdtemp(dir=folder))
-            _make(making)
+            make(making)
             making.rename(made)
         return made
 
@@ -68,19 +73,26 @@ def _own_folder() -> str:
     return folder
 
 
+def _migrate(folder: Path) -> None:
+    _manage(folder, "migrate", "-v0")
+
+
+def _manage(var: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT, env=environment(var), capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def _make(folder: Path) -> None:
+    from tests.weights import save_tiny  # torch, which most who import this module do without
+
     var = folder / "with_model"
     var.mkdir()
-
-    def manage(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT, env=environment(var), capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    manage("migrate", "-v0")
+    manage = partial(_manage, var)
+    shutil.copy(migrated(), var / "db.sqlite3")
     (folder / "token").write_text(manage("create_token", CLIENT).strip())
     shutil.copytree(var, folder / "without_model")
     manage("collectstatic", "--noinput", "-v0")
