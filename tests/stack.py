@@ -176,7 +176,7 @@ class Stack(Product):
 
     def wait_for_state(self, video: dict[str, Any], *states: str, timeout_s: float = 300) -> dict[str, Any]:
         wait_for(
-            lambda: self.task(video)["state"] in states, " or ".join(states), timeout_s=timeout_s,
+            lambda: self.task(video)["state"] in states, " or ".join(states), timeout_s=timeout_s, every_s=0.2,
             log=lambda: f"{self.task(video)}\n{self.log('worker')}{self.log('up')}",
         )  # fmt: skip
         return self.task(video)
@@ -192,13 +192,21 @@ def _hear_ctrl_c() -> None:
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, *, timeout_s: float = 300, log: Callable[[], str] = lambda: ""
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    timeout_s: float = 300,
+    every_s: float = 0.1,
+    log: Callable[[], str] = lambda: "",
 ) -> None:
-    """Poll until the condition holds; after `timeout_s` fail with what was waited for, and the end of a log."""
+    """Poll until the condition holds; after `timeout_s` fail with what was waited for, and the end of a log.
+
+    `every_s`: longer where to look costs what is waited for its processor, as a process that has to start does.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {timeout_s:.0f} s\n{log()[-4000:]}"
-        time.sleep(0.1)
+        time.sleep(every_s)
 
 
 _reserved: list[socket.socket] = []

@@ -29,9 +29,9 @@ LONGEST_S = 1800.0
 def cancel_some(*, tasks: int, cancel: int, seed: int = 0, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Run it; returns the figures, and in `faults_found` all that is not as it should be (empty: nothing)."""
     deal = random.Random(seed)
-    stack = Stack(DFD_MAX_REQUESTS_A_MINUTE=1_000_000, DFD_LEASE_S=60)  # nothing is to end by a lease that runs out
+    # Nothing is to end by a lease that runs out.
+    stack = Stack(model=True, DFD_MAX_REQUESTS_A_MINUTE=1_000_000, DFD_LEASE_S=60)
     try:
-        stack.register_tiny_model()
         stack.start_web()
         stack.start_beat()
         paths = [stack.var / f"clip-{number}.mp4" for number in range(tasks)]

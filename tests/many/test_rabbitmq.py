@@ -18,6 +18,8 @@ from tests.many.servers import RabbitMQ
 from tests.stack import ROOT, TERMINAL, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+PROCESS_S = 1.0
+"""Between looks for which a process has to start."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,8 @@ def test_messages_wait_in_the_queue_and_are_counted_there(machine: Machine, clie
     assert backlog(machine) == 0
     for path in copies(tmp_path, 3):
         client.upload(path)
-    wait_for(lambda: backlog(machine) == 3, "three messages in the queue", log=lambda: machine.log("web"))
+    three = "three messages in the queue"
+    wait_for(lambda: backlog(machine) == 3, three, every_s=PROCESS_S, log=lambda: machine.log("web"))
     wait_for(lambda: ready(client) == "answers", "word of the broker")
 
 
@@ -60,10 +63,11 @@ def test_the_probe_of_a_worker_that_hangs_fails_though_its_process_is_there(mach
     assert probe(machine) == 0
     worker = machine.processes["worker"]
     worker.send_signal(signal.SIGSTOP)
-    wait_for(lambda: probe(machine) == 1, "a probe that fails", timeout_s=300)
+    wait_for(lambda: probe(machine) == 1, "a probe that fails", every_s=PROCESS_S)
     assert worker.poll() is None
     worker.send_signal(signal.SIGCONT)
-    wait_for(lambda: probe(machine) == 0, "a probe that succeeds", timeout_s=300, log=lambda: machine.log("worker"))
+    succeeds = "a probe that succeeds"
+    wait_for(lambda: probe(machine) == 0, succeeds, every_s=PROCESS_S, log=lambda: machine.log("worker"))
 
 
 def test_a_worker_that_has_lost_its_broker_does_not_consume(
@@ -72,10 +76,12 @@ def test_a_worker_that_has_lost_its_broker_does_not_consume(
     assert rabbitmq.process is not None
     rabbitmq.process.send_signal(signal.SIGTERM)
     rabbitmq.process.wait(300)
-    wait_for(lambda: probe(machine) == 1, "a probe that fails", timeout_s=300, log=lambda: machine.log("worker"))
+    fails = "a probe that fails"
+    wait_for(lambda: probe(machine) == 1, fails, every_s=PROCESS_S, log=lambda: machine.log("worker"))
     wait_for(lambda: ready(client) == "does not answer", "word of the broker", timeout_s=300)
     rabbitmq.run()
-    wait_for(lambda: probe(machine) == 0, "a probe that succeeds", timeout_s=300, log=lambda: machine.log("worker"))
+    succeeds = "a probe that succeeds"
+    wait_for(lambda: probe(machine) == 0, succeeds, every_s=PROCESS_S, log=lambda: machine.log("worker"))
 
 
 def test_web_and_worker_end_within_half_a_minute_of_sigterm(machine: Machine, client: Client, tmp_path: Path) -> None:

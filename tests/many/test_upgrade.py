@@ -41,12 +41,13 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 
 def test_the_database_is_brought_up_to_date_while_the_version_before_works(machine: Machine) -> None:
-    machine.manage("migrate", "-v0", "detection", RELEASED[1])
-    machine.manage("migrate", "-v0", "auth")
-    machine.manage("migrate", "-v0", "contenttypes")
     machine.ask(
+        "from django.core.management import call_command\n"
         "from django.db import connection\n"
         "from django.db.migrations.loader import MigrationLoader\n"
+        f"call_command('migrate', 'detection', {RELEASED[1]!r}, verbosity=0)\n"
+        "call_command('migrate', 'auth', verbosity=0)\n"
+        "call_command('migrate', 'contenttypes', verbosity=0)\n"
         f"apps = MigrationLoader(connection).project_state({RELEASED!r}).apps\n"
         "apps.get_model('auth', 'User').objects.create(username='old')\n"
         "apps.get_model('detection', 'ModelVersion').objects.create(\n"

@@ -68,6 +68,12 @@ def clip_pack(path: Path, *, people: int = 24, frames: int = 6) -> Pack:
     return Pack(writer.write(path))
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    """Clips of eight people, where it is not their faces that count."""
+    return clip_pack(tmp_path_factory.mktemp("few") / "clips.pack", people=8)
+
+
 def train(pack: Pack, out: Path, *extra: str, recipe: str = "baseline") -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ml.train", str(pack.path), "--out", str(out), "--recipe", recipe, "--smoke"]
     return subprocess.Popen(
@@ -98,13 +104,12 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
 
 
 @pytest.mark.slow
-def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
-    pack = clip_pack(tmp_path / "clips.pack", people=8)
+def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(few: Pack, tmp_path: Path) -> None:
     short = ["--stage", "frames", "--crops", "128", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "2"]
-    whole = train(pack, tmp_path / "whole", *short, recipe="forged")
+    whole = train(few, tmp_path / "whole", *short, recipe="forged")
     assert whole.communicate(timeout=300)[0]
     assert whole.returncode == 0
-    cut = train(pack, tmp_path / "cut", *short, recipe="forged")
+    cut = train(few, tmp_path / "cut", *short, recipe="forged")
     checkpoint = tmp_path / "cut" / "frames.ckpt"
     deadline = time.monotonic() + 300
     while not checkpoint.exists():
@@ -113,7 +118,7 @@ def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_
         time.sleep(0.02)
     cut.send_signal(signal.SIGKILL)
     cut.wait()
-    resumed = train(pack, tmp_path / "cut", *short, "--resume", recipe="forged")
+    resumed = train(few, tmp_path / "cut", *short, "--resume", recipe="forged")
     said, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, said
     assert "resumed at step" in said
@@ -124,12 +129,11 @@ def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_network_and_only_the_first_writes(tmp_path: Path) -> None:
-    pack = clip_pack(tmp_path / "clips.pack", people=8)
+def test_two_processes_train_one_network_and_only_the_first_writes(few: Pack, tmp_path: Path) -> None:
     short = ["--stage", "frames", "--crops", "96", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "3"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = tmp_path / "run"
-    command = [*launcher, "-m", "ml.train", str(pack.path), "--out", str(run), "--recipe", "forged", "--smoke", *short]
+    command = [*launcher, "-m", "ml.train", str(few.path), "--out", str(run), "--recipe", "forged", "--smoke", *short]
     done = subprocess.run([*command, "--workers", "0"], cwd=ROOT, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     state = load_checkpoint(run / "frames.ckpt")

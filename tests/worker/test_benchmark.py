@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.ml.clips import DEMO, faces_of, write_clip
+from tests.ml.clips import DEMO, short_clip
+from tests.weights import save_tiny
 from worker.bench import pipeline, pipeline_report
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    frames = faces_of("one-person.mp4")
-    return write_clip(
-        tmp_path_factory.mktemp("bench") / "short.mp4", frames=14, picture=lambda number: frames[number * 10]
-    )
+    return short_clip(tmp_path_factory.mktemp("bench") / "short.mp4")
 
 
 @pytest.fixture(scope="module")
-def report(clip: Path) -> dict[str, Any]:
-    out = StringIO()
-    call_command("benchmark", str(clip.parent), "--repeat=1", "--naive-repeat=1", "--json", stdout=out)
+def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out, weights = StringIO(), tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_tiny(weights)
+    call_command(
+        "benchmark", str(clip.parent), "--repeat=1", "--naive-repeat=1", f"--weights={weights}", "--json", stdout=out
+    )
     found: dict[str, Any] = json.loads(out.getvalue())
     return found
 

@@ -9,16 +9,21 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
+from tests.ml.clips import short_clip
+from tests.weights import save_tiny
+
 pytest.importorskip("aiohttp", reason="the extra `load` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]
-CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
 
-def test_every_video_comes_to_its_end_both_ways() -> None:
+def test_every_video_comes_to_its_end_both_ways(tmp_path: Path) -> None:
+    clip = short_clip(tmp_path / "short.mp4")
+    save_tiny(tmp_path / "tiny.safetensors")
     out = StringIO()
     call_command(
-        "benchmark", str(CLIPS / "one-person.mp4"), "--throughput", "4", "--json", stdout=out, stderr=StringIO()
-    )
+        "benchmark", str(clip), "--throughput=4", f"--weights={tmp_path / 'tiny.safetensors'}", "--json",
+        stdout=out, stderr=StringIO(),
+    )  # fmt: skip
     report = json.loads(out.getvalue())
     assert report["system"]["states"] == {"succeeded": 4}
     assert report["share"] == pytest.approx(report["bare"]["seconds"] / report["system"]["seconds"], rel=0.01)
