@@ -105,7 +105,7 @@ def augment(
     if rng.random() < c.colour:
         images = _each(images, _colour_change(rng, c))
     if rng.random() < c.resample:
-        images = _turned_and_back(images, rng)
+        images = turned_and_back(images, rng)
     images = _each(images, _detail_change(rng, c))
     if rng.random() < c.downscale:
         side = images[0].shape[0]
@@ -149,6 +149,22 @@ def video_compress(crops: Sequence[Crop], codec: Codec, crf: int) -> list[Crop]:
     decoder.thread_count = 1
     frames = [frame for packet in packets for frame in decoder.decode(packet)] + list(decoder.decode(None))
     return list(np.split(frames[0].to_ndarray(format="rgb24"), len(crops), axis=0))
+
+
+def turned_and_back(images: Sequence[Crop], rng: np.random.Generator) -> list[Crop]:
+    """Resample twice: turned by up to 45 degrees about the middle, and back."""
+    side = images[0].shape[0]
+    middle, angle = (side - 1) / 2, float(rng.uniform(-45, 45))
+    there = cv2.getRotationMatrix2D((middle, middle), angle, 1.0)
+    reach = int(np.ceil(side * 0.21))  # the corners of a square turned by 45 degrees
+    there[:, 2] += reach
+    size = side + 2 * reach
+    out = []
+    for image in images:
+        turned = cv2.warpAffine(image, there, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        back = cv2.warpAffine(turned, there, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        out.append(np.asarray(back, dtype=np.uint8))
+    return out
 
 
 def _each(images: Sequence[Crop], change: Callable[[Crop], Crop] | None) -> list[Crop]:
@@ -208,22 +224,6 @@ def _compressed(images: list[Crop], rng: np.random.Generator, c: AugmentConfig, 
             return video_compress(images, codec, crf)
         kind -= codec.share
     return [jpeg_compress(image, quality) for image in images]
-
-
-def _turned_and_back(images: Sequence[Crop], rng: np.random.Generator) -> list[Crop]:
-    """Resample twice: turned by up to 45 degrees about the middle, and back."""
-    side = images[0].shape[0]
-    middle, angle = (side - 1) / 2, float(rng.uniform(-45, 45))
-    there = cv2.getRotationMatrix2D((middle, middle), angle, 1.0)
-    reach = int(np.ceil(side * 0.21))  # the corners of a square turned by 45 degrees
-    there[:, 2] += reach
-    size = side + 2 * reach
-    out = []
-    for image in images:
-        turned = cv2.warpAffine(image, there, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        back = cv2.warpAffine(turned, there, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        out.append(np.asarray(back, dtype=np.uint8))
-    return out
 
 
 def _cut_out(images: Sequence[Crop], rng: np.random.Generator) -> list[Crop]:

@@ -7,9 +7,11 @@ members into a folder of its own below DIR, and writes their mean; any other rec
 
 Stage `frames` trains the backbone and the frame head on single crops, with checkpoints (`--resume` goes on from the
 last one); with `torchrun --nproc-per-node N -m ml.train ...` in N processes, which on two cores is half as fast again.
-Stage `sequence` trains the heads on cached features of the videos' faces, calibrates them, judges them on people held
-out, and writes the weights.  It needs torch, torchvision, timm, numpy, SciPy, OpenCV, scikit-learn, safetensors and
-tqdm, nothing else; with PyAV, crops are compressed as video codecs do it, too.
+Stage `refit` fits the frame head of `--weights` anew, on its frozen backbone (`ml.training.head_refit`), as the recipe
+baseline does at its end; it needs PyAV.  Stage `sequence` trains the heads on cached features of the videos' faces,
+calibrates them, judges them on people held out, and writes the weights.  It needs torch, torchvision, timm, numpy,
+SciPy, OpenCV, scikit-learn, safetensors and tqdm, nothing else; with PyAV, crops are compressed as video codecs do it,
+too.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
 from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
 from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, rank, seed_everything
+from ml.training.head_refit import HeadRefitConfig
 from ml.training.recipes import BASELINE, RECIPES, Recipe
 from ml.training.sequence_stage import SequenceStageConfig
 
@@ -83,7 +86,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
     """Gather what a training does from the command line."""
     return FitOptions(
         name=args.name,
-        full=args.stage != "sequence" and not args.members,
+        full=args.stage not in ("sequence", "refit") and not args.members,
         seed=args.seed,
         crops=args.crops,
         batch_size=args.batch_size,
@@ -99,6 +102,9 @@ def options_of(args: argparse.Namespace) -> FitOptions:
             steps_per_epoch=args.steps_per_epoch,
             val_crops=args.val_crops,
         ),
+        head_refit=HeadRefitConfig(args.refit_crops, args.refit_recordings, args.refit_stay, args.refit_invariance)
+        if args.refit_crops
+        else None,
         sequence=SequenceStageConfig(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
         pseudo_crops=args.pseudo_crops,
         pseudo_count=args.pseudo_sequences,
@@ -122,7 +128,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--smoke", action="store_true", help="the recipe in a minute: few and small crops")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto; on cuda a recipe takes more of everything")
-    parser.add_argument("--stage", choices=("frames", "sequence", "all"), default="all")
+    parser.add_argument("--stage", choices=("frames", "refit", "sequence", "all"), default="all")
     parser.add_argument(
         "--members", type=Path, nargs="+", metavar="RUN", help="finished frame stages (--out folders): ship their mean"
     )
@@ -154,6 +160,11 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--steps-per-epoch", type=int, default=100)
     frames.add_argument("--val-crops", type=int, default=512, help="validation crops after each epoch")
     frames.add_argument("--stop-after", type=int, help="end the stage at this step, keeping the schedule")
+    refit = parser.add_argument_group("stage refit, which also ends the recipe baseline")
+    refit.add_argument("--refit-crops", type=int, default=0, help="augmented crops to fit the head to; 0 is off")
+    refit.add_argument("--refit-recordings", type=int, default=HeadRefitConfig.recorded, help="crops with their copies")
+    refit.add_argument("--refit-stay", type=float, default=HeadRefitConfig.stay, help="penalty of leaving the old head")
+    refit.add_argument("--refit-invariance", type=float, default=HeadRefitConfig.invariance, help="penalty of a change")
     sequence = parser.add_argument_group("sequence stage")
     sequence.add_argument("--fake-recall", type=float, help="share of fakes the threshold is to catch, on validation")
     sequence.add_argument("--false-alarms", type=float, help="share of reals that it may call fake there, instead")
@@ -207,12 +218,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
     join_processes(args.device)
-    if args.recipe == "baseline" and args.stage != "sequence" and not args.members:
+    if args.recipe == "baseline" and args.stage in ("frames", "all") and not args.members:
         args.members = train_members(argv, args.out)
         if args.members is None:
             return 1
         if args.stage == "frames" or rank():
             return 0
+    if args.stage == "refit" and not (args.weights and args.refit_crops):
+        print("--stage refit needs --weights, and --recipe or --refit-crops.", file=sys.stderr)
+        return 1
     options = options_of(args)
     try:
         pack = Pack(args.pack)
@@ -223,7 +237,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         counts = {name: len(rows) for name, rows in split_rows(pack, seed=args.seed).items()}
         print(f"crops, no person in two splits: {counts}", flush=True)
-        if args.members:
+        if args.stage == "refit":
+            model, _ = load_weights(args.weights)
+            model.to(device)
+        elif args.members:
             model = FaceSequenceClassifier(config)
             combine_frame_stages(model, [run / FRAMES_CHECKPOINT for run in args.members])
             model.to(device)

@@ -44,6 +44,7 @@ from ml.training.frame_stage import (
     seed_everything,
     train_frames,
 )
+from ml.training.head_refit import HeadRefitConfig, refit_frame_head
 from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,
@@ -75,6 +76,8 @@ class FitOptions:
     mild_share: float = 0.0
     """Both as in ml.data.frame_batches.BatchSchedule."""
     frames: FrameStageConfig = field(default_factory=FrameStageConfig)
+    head_refit: HeadRefitConfig | None = None
+    """Fit the frame head anew once the backbone is trained."""
     sequence: SequenceStageConfig = field(default_factory=SequenceStageConfig)
     pseudo_crops: int = 4000
     """Single crops whose features make pseudo-sequences."""
@@ -140,25 +143,14 @@ def train_frame_stage(
     """
     splits = split_rows(pack, seed=options.seed)
     pack = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
-    steps = options.crops // options.batch_size
-    if steps < 1:
+    if options.crops < options.batch_size:
         raise ValueError(f"{options.crops} crops are not one batch of {options.batch_size}.")
-    schedule = BatchSchedule(
-        batch_size=options.batch_size,
-        total_steps=steps,
-        seed=options.seed,
-        sizes=options.sizes,
-        source_weights=options.source_weights,
-        blended_share=options.blended_share,
-        mild_share=options.mild_share,
-        self_blend=not options.shuffle_labels,
-    )
     history = train_frames(
         model,
         pack,
         splits[TRAIN],
         splits[VAL],
-        schedule=schedule,
+        schedule=_schedule(options),
         config=options.frames,
         checkpoint=checkpoint,
         resume=resume,
@@ -167,6 +159,19 @@ def train_frame_stage(
         on_epoch=on_epoch,
     )
     return [{"stage": "frames", **entry} for entry in history]
+
+
+def _schedule(options: FitOptions) -> BatchSchedule:
+    return BatchSchedule(
+        batch_size=options.batch_size,
+        total_steps=options.crops // options.batch_size,
+        seed=options.seed,
+        sizes=options.sizes,
+        source_weights=options.source_weights,
+        blended_share=options.blended_share,
+        mild_share=options.mild_share,
+        self_blend=not options.shuffle_labels,
+    )
 
 
 def single_features(
@@ -217,6 +222,12 @@ def fit(
         history = train_frame_stage(
             model, pack, options, checkpoint, resume=resume, on_progress=on_progress, on_epoch=on_epoch
         )
+    if options.head_refit is not None:
+        schedule = replace(_schedule(options), blended_share=0.5, mild_share=0.4)
+        history += refit_frame_head(
+            model, pack, splits[TRAIN], schedule, options.head_refit, out / "features",
+            workers=options.frames.workers, on_progress=on_progress,
+        )  # fmt: skip
     history += _train_heads(model, pack, splits, out, options, cache or out / "features", on_progress, on_epoch)
     # From here on the true labels count, whatever was trained on.
     features = FeatureCache(cache or out / "features", model)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +20,11 @@ from skimage import data
 
 from ml.config import Alignment
 from ml.data.crop_pack import CropRow, Pack, PackWriter
+from ml.data.recordings import COPIES
 from ml.data.self_blend import self_blend
 from ml.faces.landmarks import face_landmarks
 from ml.model.inference import Classifier
+from ml.model.weights import load_weights
 from ml.training.frame_stage import load_checkpoint
 from ml.training.recipes import BASELINE, BLENDED, RECIPES
 
@@ -86,6 +90,11 @@ def train(pack: Pack, out: Path, *extra: str, recipe: str = "baseline") -> subpr
     )
 
 
+def history(run: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((run / "history.json").read_text())["history"]
+    return found
+
+
 @pytest.mark.slow
 def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_seen(tmp_path: Path) -> None:
     pack = clip_pack(tmp_path / "clips.pack")
@@ -101,6 +110,20 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
     assert info.metrics["summary"]["auc"]["value"] > 0.8
     held = {f"person {k}" for k in range(24) if k % 4 == 3}
     assert not held & set(info.trained_on)
+    (head,) = (entry for entry in history(tmp_path / "run") if entry["stage"] == "head")
+    assert head["crops"] == 528
+    assert head["recordings"] == 48 * COPIES
+    change = head["change_by_recording"]
+    assert change["after"] < change["before"]
+
+    weights = str(tmp_path / "run" / "weights.safetensors")
+    again = train(pack, tmp_path / "again", "--device", "cpu", "--stage", "refit", "--weights", weights)
+    said, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, said
+    assert [entry["stage"] for entry in history(tmp_path / "again")] == ["head"]
+    ours, theirs = (load_weights(tmp_path / name / "weights.safetensors")[0] for name in ("run", "again"))
+    assert all(map(torch.equal, ours.backbone.state_dict().values(), theirs.backbone.state_dict().values()))
+    assert not torch.equal(ours.frame_head.weight, theirs.frame_head.weight)
 
 
 @pytest.mark.slow

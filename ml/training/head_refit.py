@@ -1,0 +1,201 @@
+"""Fit the frame head anew on frozen features, so that a score depends less on how a face was recorded.
+
+Training the last layer alone is enough to unlearn what a network relies on wrongly (Kirichenko et al., ICLR 2023,
+arXiv 2204.02937).  Here that is the loss of fine texture by HEVC, HDR or a second resampling, which reads as a trace of
+forging: besides the labels' loss, the head pays for what such copies of a real face do to its score (as nuisance
+attribute projection does it for speakers, Solomonoff et al., ICASSP 2005), and for leaving the direction that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import DataLoader, Dataset
+
+from ml.config import Label, ModelConfig
+from ml.data.augment import AugmentConfig
+from ml.data.crop_pack import Pack
+from ml.data.frame_batches import BatchSchedule, FrameBatches, GroupSampler
+from ml.data.recordings import recorded_otherwise
+from ml.faces.alignment import Jitter, align_face
+from ml.model.network import FaceSequenceClassifier
+from ml.model.onnx_backbone import onnx_backbone
+from ml.model.preprocessing import input_matrix, normalise
+from ml.progress import ProgressCallback
+from ml.training.feature_cache import backbone_sha256
+
+AUGMENTATION = AugmentConfig(smooth=0.12, darkness=0.04, resample=0.25, compress=0.75, cutout=0.08)
+BATCH = 66
+STEPS = 60
+"""Of L-BFGS, at most."""
+
+
+@dataclass(frozen=True)
+class HeadRefitConfig:
+    """How much is looked at, and what holds the head."""
+
+    crops: int = 33_000
+    """Augmented crops of both labels."""
+    recorded: int = 2_500
+    """Crops that are looked at in all their other recordings, too."""
+    stay: float = 1.0
+    """Penalty of the squared distance from the head's direction, in standard deviations of each feature."""
+    invariance: float = 0.2
+    """Penalty of the mean squared change of a real face's score in another recording."""
+
+
+class _Recordings(Dataset[Tensor]):
+    """`recordings[n]` -> uint8 (1 + COPIES, S, S, 3): a real crop as it is, then its copies."""
+
+    def __init__(self, pack: Pack, sampler: GroupSampler, model: ModelConfig, *, count: int, seed: int) -> None:
+        self.pack, self.sampler, self.model, self.count, self.seed = pack, sampler, model, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> Tensor:
+        if not 0 <= n < self.count:
+            raise IndexError(n)
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng([self.seed, 1, n])
+        real, _ = self.sampler.draw(rng)
+        crop, points = self.pack.crop(real), self.pack.landmarks([real])[0]
+        aligned = align_face(crop, input_matrix(crop, points, self.model, Jitter.draw(rng)), self.model.input_size)
+        return torch.from_numpy(np.stack([aligned, *recorded_otherwise(aligned, rng)]))
+
+
+class _Features:
+    """Features of batches of crops, in ONNX Runtime where the model computes on a processor."""
+
+    def __init__(self, model: FaceSequenceClassifier, folder: Path) -> None:
+        self.model = model.eval()
+        self.device = next(model.parameters()).device
+        on_cpu = self.device.type == "cpu"
+        self.onnx = onnx_backbone(model, folder, backbone_sha256(model)) if on_cpu else None
+
+    @torch.inference_mode()
+    def of(self, crops: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N, F) float16."""
+        frames = normalise(crops, self.model.config)
+        found = self.onnx(frames) if self.onnx else self.model.features(frames.to(self.device)).cpu()
+        return found.half()
+
+
+def refit_frame_head(
+    model: FaceSequenceClassifier,
+    pack: Pack,
+    indices: list[int],
+    schedule: BatchSchedule,
+    config: HeadRefitConfig,
+    folder: Path,
+    *,
+    workers: int = 1,
+    on_progress: ProgressCallback | None = None,
+) -> list[dict[str, Any]]:
+    """Fit `model.frame_head` to the labels and to the copies; return one entry of history.
+
+    Args:
+        model: Its backbone stays as it is; moved to no other device.
+        pack: The training's crops.
+        indices: Rows that may be looked at: those of training.
+        schedule: Seed, sources and shares of the augmented crops; `config` says how many.
+        config: How much is looked at, and what holds the head.
+        folder: Where the backbone's export is kept.
+        workers: Loader processes.
+        on_progress: Hears how far it is.
+    """
+    features = _Features(model, folder)
+    steps = max(1, config.crops // BATCH)
+    schedule = replace(schedule, batch_size=BATCH, total_steps=steps, sizes=((model.config.input_size, 1.0),))
+    batches = FrameBatches(pack, indices, schedule, model.config, AUGMENTATION)
+    found, labels = [], []
+    for step, (crops, targets) in enumerate(batches.loader(range(steps), workers)):
+        found.append(features.of(crops))
+        labels.append((targets == Label.FAKE).any(dim=1))
+        if on_progress:
+            on_progress("features for the head", 0.6 * (step + 1) / steps)
+    recordings = _Recordings(pack, batches.sampler, model.config, count=config.recorded, seed=schedule.seed)
+    changes = []
+    for n, crops in enumerate(_loaded(recordings, workers)):
+        seen = features.of(crops)
+        changes.append(seen[1:].float() - seen[:1].float())
+        if on_progress:
+            on_progress("other recordings", 0.6 + 0.4 * (n + 1) / config.recorded)
+    x, y, d = torch.cat(found).float(), torch.cat(labels).float(), torch.cat(changes)
+    before = _margin(model)
+    weight, bias = fit_head(x, y, d, *before, config)
+    shift = {"before": _rms(d @ before[0], x @ before[0]), "after": _rms(d @ weight, x @ weight)}
+    with torch.no_grad():
+        head = model.frame_head
+        head.weight.copy_(torch.stack([-weight / 2, weight / 2]))
+        head.bias.copy_(torch.tensor([-bias / 2, bias / 2]))
+    return [{"stage": "head", "crops": len(x), "recordings": len(d), "change_by_recording": shift}]
+
+
+def fit_head(
+    features: Tensor, labels: Tensor, changes: Tensor, weight: Tensor, bias: float, config: HeadRefitConfig
+) -> tuple[Tensor, float]:
+    """Return the direction (F,) and the bias of the margin FAKE - REAL that cost least.
+
+    Args:
+        features: (N, F) float32.
+        labels: (N,), 1 is FAKE.
+        changes: (M, F), what another recording does to the features of a real face.
+        weight: (F,), where the direction starts; its length is free, leaving it costs.
+        bias: Where the bias starts; it is free.
+        config: Has the penalties.
+    """
+    deviation = features.std(0) + 1e-3
+    away = torch.zeros_like(weight, requires_grad=True)
+    offset = torch.tensor(float(bias), requires_grad=True)
+    log_length = torch.tensor(0.0, requires_grad=True)
+
+    def direction() -> Tensor:
+        return weight * log_length.exp() + away / deviation
+
+    optimiser = torch.optim.LBFGS([away, offset, log_length], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        w = direction()
+        total = (
+            binary_cross_entropy_with_logits(features @ w + offset, labels)
+            + config.stay * (away**2).sum()
+            + config.invariance * ((changes @ w) ** 2).mean()
+        )
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    return direction().detach(), float(offset.detach())
+
+
+def _margin(model: FaceSequenceClassifier) -> tuple[Tensor, float]:
+    head = model.frame_head
+    weight = (head.weight[Label.FAKE] - head.weight[Label.REAL]).detach().cpu().float()
+    return weight, float((head.bias[Label.FAKE] - head.bias[Label.REAL]).detach())
+
+
+def _rms(changes: Tensor, scores: Tensor) -> float:
+    """Root mean square of the changes, in standard deviations of the scores."""
+    return float(changes.square().mean().sqrt() / scores.std())
+
+
+def _loaded(recordings: _Recordings, workers: int) -> Iterator[Tensor]:
+    return iter(
+        DataLoader(
+            recordings,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=8 if workers else None,
+            generator=torch.Generator(),
+        )
+    )
