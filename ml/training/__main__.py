@@ -29,12 +29,11 @@ import torch.distributed as dist
 
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
-from ml.data.splits import split_rows
 from ml.model.imagenet import imagenet_state
 from ml.model.inference import choose_device
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError, load_weights, read_info
-from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, train_frame_stage
+from ml.training.fit import FRAMES_CHECKPOINT, FitOptions, fit, splits_of, train_frame_stage
 from ml.training.frame_stage import FrameStageConfig, combine_frame_stages, rank, seed_everything
 from ml.training.head_refit import HeadRefitConfig
 from ml.training.recipes import BASELINE, RECIPES, Recipe
@@ -108,6 +107,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
         sequence=SequenceStageConfig(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
         pseudo_crops=args.pseudo_crops,
         pseudo_count=args.pseudo_sequences,
+        seen_sources=tuple(args.seen_sources),
         held_crops=args.final_val_crops,
         fake_recall=args.fake_recall,
         false_alarms=args.false_alarms,
@@ -137,6 +137,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--license", default="", metavar="SPDX", help="terms of the data, written into the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", type=Path, help="weights of this program to start from")
+    parser.add_argument(
+        "--seen-sources", nargs="+", default=(), metavar="SOURCE",
+        help="sources that --weights have seen as a whole: nothing of them is validation or holdout",
+    )  # fmt: skip
     parser.add_argument("--start", choices=("imagenet", "scratch"), default="imagenet", help="without --weights")
     parser.add_argument("--imagenet", metavar="FILE", help="ImageNet weights, instead of a package's or the hub's")
     parser.add_argument("--backbone", default=ModelConfig.backbone, help="any name that timm knows")
@@ -235,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = model_config(
             args.backbone, input_size=args.size, mirror=args.mirror, members=len(args.members or [None])
         )
-        counts = {name: len(rows) for name, rows in split_rows(pack, seed=args.seed).items()}
+        counts = {name: len(rows) for name, rows in splits_of(pack, options).items()}
         print(f"crops, no person in two splits: {counts}", flush=True)
         if args.stage == "refit":
             model, _ = load_weights(args.weights)

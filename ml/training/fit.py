@@ -83,6 +83,8 @@ class FitOptions:
     """Single crops whose features make pseudo-sequences."""
     pseudo_count: int = 600
     """Pseudo-sequences of each label."""
+    seen_sources: tuple[str, ...] = ()
+    """Sources that the weights to start from have seen as a whole: nothing of them is validation or holdout."""
     held_crops: int = 3000
     """Single crops of held-out people (else of validation) that the frame head is judged on."""
     fake_recall: float | None = None
@@ -103,6 +105,16 @@ class Fitted:
     info: WeightsInfo
     history: list[dict[str, Any]]
     holdout: list[ScoredVideo]
+
+
+def splits_of(pack: Pack, options: FitOptions) -> dict[str, list[int]]:
+    """Return the indices of the crops in train, val and holdout."""
+    splits = split_rows(pack, seed=options.seed)
+    for name in (VAL, HOLDOUT):
+        seen = [i for i in splits[name] if pack.rows[i].source in options.seen_sources]
+        splits[TRAIN] += seen
+        splits[name] = sorted(set(splits[name]) - set(seen))
+    return splits
 
 
 def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
@@ -141,7 +153,7 @@ def train_frame_stage(
 
     Raises ValueError when there are fewer crops than one batch.
     """
-    splits = split_rows(pack, seed=options.seed)
+    splits = splits_of(pack, options)
     pack = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
     if options.crops < options.batch_size:
         raise ValueError(f"{options.crops} crops are not one batch of {options.batch_size}.")
@@ -212,7 +224,7 @@ def fit(
     sentence, when the pack cannot be learnt from.
     """
     seed_everything(options.seed)
-    splits = split_rows(pack, seed=options.seed)
+    splits = splits_of(pack, options)
     seen = {name for i in (*splits[TRAIN], *splits[VAL]) for name in (pack.rows[i].group, pack.rows[i].donor) if name}
     history: list[dict[str, Any]] = []
     checkpoint = out / FRAMES_CHECKPOINT
@@ -282,7 +294,7 @@ def scored_split(
     on_progress: ProgressCallback | None = None,
 ) -> list[ScoredVideo]:
     """Score the videos of one split."""
-    names = _names(pack, split_rows(pack, seed=options.seed)[split])
+    names = _names(pack, splits_of(pack, options)[split])
     component = dict(zip((row.group for row in pack.rows), row_components(pack.rows), strict=True))
     sequences = video_sequences(pack, names, features, blend=False, on_progress=on_progress)
     return scored_videos(
