@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -125,3 +126,24 @@ def split_rows(pack: Pack, *, seed: int = 0) -> dict[str, list[int]]:
     if shared := straddling(components, splits):
         raise PackError(f"these people stand in training and in validation: {', '.join(shared[:5])}")
     return {name: [i for i, split in enumerate(splits) if split == name] for name in (TRAIN, VAL, HOLDOUT)}
+
+
+def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
+    """Return the pack with training and validation labels shuffled among each source's videos (or single crops)."""
+    rng = np.random.default_rng(seed)
+    units: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for split in (TRAIN, VAL):
+        for i in splits[split]:
+            row = pack.rows[i]
+            name = row.video or row.sequence or str(i)
+            units.setdefault((split, row.source), {}).setdefault(name, []).append(i)
+    rows = list(pack.rows)
+    for videos in units.values():
+        names = sorted(videos)
+        labels = [pack.rows[videos[name][0]].label for name in names]
+        for name, label in zip(names, rng.permutation(labels), strict=True):
+            for i in videos[name]:
+                rows[i] = replace(rows[i], label=int(label))
+    shuffled = Pack(pack.path)
+    shuffled.rows = rows
+    return shuffled

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ml.config import Label
 from ml.data.crop_pack import Pack, PackError
 from ml.data.frame_batches import BatchSchedule
-from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample
+from ml.data.splits import HOLDOUT, TRAIN, VAL, row_components, split_rows, subsample, with_shuffled_labels
 from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import (
@@ -115,27 +115,6 @@ def splits_of(pack: Pack, options: FitOptions) -> dict[str, list[int]]:
         splits[TRAIN] += seen
         splits[name] = sorted(set(splits[name]) - set(seen))
     return splits
-
-
-def with_shuffled_labels(pack: Pack, splits: dict[str, list[int]], seed: int) -> Pack:
-    """Return the pack with training and validation labels shuffled among each source's videos (or single crops)."""
-    rng = np.random.default_rng(seed)
-    units: dict[tuple[str, str], dict[str, list[int]]] = {}
-    for split in (TRAIN, VAL):
-        for i in splits[split]:
-            row = pack.rows[i]
-            name = row.video or row.sequence or str(i)
-            units.setdefault((split, row.source), {}).setdefault(name, []).append(i)
-    rows = list(pack.rows)
-    for videos in units.values():
-        names = sorted(videos)
-        labels = [pack.rows[videos[name][0]].label for name in names]
-        for name, label in zip(names, rng.permutation(labels), strict=True):
-            for i in videos[name]:
-                rows[i] = replace(rows[i], label=int(label))
-    shuffled = Pack(pack.path)
-    shuffled.rows = rows
-    return shuffled
 
 
 def train_frame_stage(

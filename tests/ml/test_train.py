@@ -13,7 +13,7 @@ import torch
 from ml.config import Label, ModelConfig
 from ml.data.crop_pack import CropRow, Pack, PackWriter
 from ml.data.frame_batches import BLENDED, FORGED, IGNORE, BatchSchedule, FrameBatches, GroupSampler
-from ml.data.splits import split_rows
+from ml.data.splits import split_rows, with_shuffled_labels
 from ml.evaluation.report import why_experimental
 from ml.model.calibration import (
     AssessmentBorders,
@@ -27,7 +27,7 @@ from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights, save_weights, strictest
 from ml.training.__main__ import main
-from ml.training.fit import with_shuffled_labels
+from ml.training.fit import FitOptions, splits_of
 from ml.training.frame_stage import (
     FrameStageConfig,
     TwoHeadNetwork,
@@ -371,6 +371,13 @@ def test_shuffled_labels_are_told_to_training_alone(pack: Pack) -> None:
         assert sum(told.rows[i].label for i in rows) == sum(pack.rows[i].label for i in rows)
     for indices in told.sequences().values():  # one label a video
         assert len({told.rows[i].label for i in indices}) == 1
+
+
+def test_sources_that_the_start_has_seen_are_not_held_out(pack: Pack) -> None:
+    before, after = (splits_of(pack, FitOptions(seen_sources=seen)) for seen in ((), ("lab",)))
+    assert any(pack.rows[i].source == "lab" for i in before["val"])
+    assert not any(pack.rows[i].source == "lab" for name in ("val", "holdout") for i in after[name])
+    assert {i for rows in after.values() for i in rows} == set(range(len(pack)))
 
 
 def test_a_file_that_is_no_pack_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
