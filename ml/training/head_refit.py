@@ -29,7 +29,7 @@ from ml.faces.alignment import Jitter, align_face
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import onnx_backbone
 from ml.model.preprocessing import input_matrix, normalise
-from ml.progress import ProgressCallback
+from ml.progress import ProgressBar, ProgressCallback
 from ml.training.feature_cache import backbone_sha256
 
 AUGMENTATION = AugmentConfig(smooth=0.12, darkness=0.04, resample=0.25, compress=0.75, cutout=0.08)
@@ -117,18 +117,18 @@ def refit_frame_head(
     schedule = replace(schedule, batch_size=BATCH, total_steps=steps, sizes=((model.config.input_size, 1.0),))
     batches = FrameBatches(pack, indices, schedule, model.config, AUGMENTATION)
     found, labels = [], []
-    for step, (crops, targets) in enumerate(batches.loader(range(steps), workers)):
-        found.append(features.of(crops))
-        labels.append((targets == Label.FAKE).any(dim=1))
-        if on_progress:
-            on_progress("features for the head", 0.6 * (step + 1) / steps)
+    with ProgressBar(steps, "features for the head", on_progress=on_progress) as progress:
+        for crops, targets in batches.loader(range(steps), workers):
+            found.append(features.of(crops))
+            labels.append((targets == Label.FAKE).any(dim=1))
+            progress.step()
     recordings = _Recordings(pack, batches.sampler, model.config, count=config.recorded, seed=schedule.seed)
     changes = []
-    for n, crops in enumerate(_loaded(recordings, workers)):
-        seen = features.of(crops)
-        changes.append(seen[1:].float() - seen[:1].float())
-        if on_progress:
-            on_progress("other recordings", 0.6 + 0.4 * (n + 1) / config.recorded)
+    with ProgressBar(len(recordings), "other recordings", on_progress=on_progress) as progress:
+        for crops in _loaded(recordings, workers):
+            seen = features.of(crops)
+            changes.append(seen[1:].float() - seen[:1].float())
+            progress.step()
     x, y, d = torch.cat(found).float(), torch.cat(labels).float(), torch.cat(changes)
     before = _margin(model)
     weight, bias = fit_head(x, y, d, *before, config)
