@@ -301,6 +301,8 @@ def _train_heads(
     on_epoch: EpochCallback | None,
 ) -> list[dict[str, Any]]:
     """Train stage 2.  Shuffled labels leave pixels and features as they are; only what the heads are told changes."""
+    if options.sequence.epochs == 0:  # the mean of the frames is the verdict: no features to be computed for a training
+        return train_sequence_head(model, [], options.sequence, fresh_frame_head=options.shuffle_labels)
     features = FeatureCache(folder, model)
     told = with_shuffled_labels(pack, splits, options.seed) if options.shuffle_labels else pack
     # Which sequences are copied self-blended follows the labels that are told: a shuffled run must not learn the truth.
