@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ml.data.augment import CODECS, Crop, turned_and_back, video_compress
 from ml.video.tone_mapping import HLG, PQ, to_sdr
 
-COPIES = 7
+COPIES = 9
 """Crops that `recorded_otherwise` returns."""
 _TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 _LUMA_2020 = np.array([0.2627, 0.6780, 0.0593])
@@ -28,7 +28,7 @@ _H264, _HEVC, _VP9 = CODECS
 def recorded_otherwise(crop: Crop, rng: np.random.Generator) -> list[Crop]:
     """Return COPIES copies of an RGB crop (S, S, 3) of even side, each as another recording would show it.
 
-    HEVC well and badly compressed, VP9, H.264, tilted and levelled again, PQ and HLG.  Needs PyAV.
+    HEVC, PQ and HLG, each well and badly compressed, VP9, H.264, and tilted and levelled again.  Needs PyAV.
     """
     return [
         *video_compress([crop], _HEVC, int(rng.integers(22, 30))),
@@ -36,8 +36,11 @@ def recorded_otherwise(crop: Crop, rng: np.random.Generator) -> list[Crop]:
         *video_compress([crop], _VP9, int(rng.integers(22, 34))),
         *video_compress([crop], _H264, int(rng.integers(26, 36))),
         *turned_and_back([crop], rng),
-        hdr_compress(crop, PQ, crf=int(rng.integers(14, 30))),
-        hdr_compress(crop, HLG, crf=int(rng.integers(14, 30))),
+        *(
+            hdr_compress(crop, transfer, crf=int(rng.integers(*crfs)))
+            for transfer in (PQ, HLG)
+            for crfs in ((12, 21), (21, 30))
+        ),
     ]
 
 

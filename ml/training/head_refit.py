@@ -48,7 +48,7 @@ class HeadRefitConfig:
     """Crops that are looked at in all their other recordings, too."""
     stay: float = 1.0
     """Penalty of the squared distance from the head's direction, in standard deviations of each feature."""
-    invariance: float = 0.2
+    invariance: float = 0.35
     """Penalty of the mean squared change of a real face's score in another recording."""
 
 
