@@ -24,7 +24,7 @@ from ml.config import Label, ModelConfig
 from ml.data.augment import AugmentConfig
 from ml.data.crop_pack import Pack
 from ml.data.frame_batches import BatchSchedule, FrameBatches, GroupSampler
-from ml.data.recordings import recorded_otherwise
+from ml.data.recordings import COPIES, recorded_otherwise
 from ml.faces.alignment import Jitter, align_face
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import onnx_backbone
@@ -82,11 +82,13 @@ class _Features:
         self.onnx = onnx_backbone(model, folder, backbone_sha256(model)) if on_cpu else None
 
     @torch.inference_mode()
-    def of(self, crops: Tensor) -> Tensor:
-        """(N, S, S, 3) uint8 -> (N, F) float16."""
+    def write(self, crops: Tensor, into: Tensor) -> None:
+        """Write the features of (N, S, S, 3) uint8 into (N, F).
+
+        What is kept is allocated once: kept results between freed frames would leave holes in the heap, of gigabytes.
+        """
         frames = normalise(crops, self.model.config)
-        found = self.onnx(frames) if self.onnx else self.model.features(frames.to(self.device)).cpu()
-        return found.half()
+        into.copy_(self.onnx(frames) if self.onnx else self.model.features(frames.to(self.device)))
 
 
 def refit_frame_head(
@@ -116,20 +118,21 @@ def refit_frame_head(
     steps = max(1, config.crops // BATCH)
     schedule = replace(schedule, batch_size=BATCH, total_steps=steps, sizes=((model.config.input_size, 1.0),))
     batches = FrameBatches(pack, indices, schedule, model.config, AUGMENTATION)
-    found, labels = [], []
+    width, total = model.config.feature_dim, steps * BATCH
+    x, y = torch.empty(total, width), torch.empty(total)
     with ProgressBar(steps, "features for the head", on_progress=on_progress) as progress:
-        for crops, targets in batches.loader(range(steps), workers):
-            found.append(features.of(crops))
-            labels.append((targets == Label.FAKE).any(dim=1))
+        for step, (crops, targets) in enumerate(batches.loader(range(steps), workers)):
+            here = slice(step * BATCH, (step + 1) * BATCH)
+            features.write(crops, x[here])
+            y[here] = (targets == Label.FAKE).any(dim=1)
             progress.step()
     recordings = _Recordings(pack, batches.sampler, model.config, count=config.recorded, seed=schedule.seed)
-    changes = []
+    seen = torch.empty(len(recordings), 1 + COPIES, width)
     with ProgressBar(len(recordings), "other recordings", on_progress=on_progress) as progress:
-        for crops in _loaded(recordings, workers):
-            seen = features.of(crops)
-            changes.append(seen[1:].float() - seen[:1].float())
+        for n, crops in enumerate(_loaded(recordings, workers)):
+            features.write(crops, seen[n])
             progress.step()
-    x, y, d = torch.cat(found).float(), torch.cat(labels).float(), torch.cat(changes)
+    d = (seen[:, 1:] - seen[:, :1]).flatten(0, 1)
     before = _margin(model)
     weight, bias = fit_head(x, y, d, *before, config)
     shift = {"before": _rms(d @ before[0], x @ before[0]), "after": _rms(d @ weight, x @ weight)}
