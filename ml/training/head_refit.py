@@ -46,7 +46,7 @@ class HeadRefitConfig:
     """Augmented crops of both labels."""
     recorded: int = 2_500
     """Crops that are looked at in all their other recordings, too."""
-    stay: float = 1.0
+    stay: float = 2.0
     """Penalty of the squared distance from the head's direction, in standard deviations of each feature."""
     invariance: float = 0.35
     """Penalty of the mean squared change of a real face's score in another recording."""

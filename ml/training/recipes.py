@@ -47,7 +47,7 @@ class Recipe:
     refit_crops: int = 33_000
     """Augmented crops that the head of all members is fitted to at the end (`ml.training.head_refit`); 0: it is not."""
     refit_recordings: int = 2_500
-    refit_stay: float = 1.0
+    refit_stay: float = 2.0
     refit_invariance: float = 0.35
     sequence_epochs: int = 0
     """None: on so few videos the recurrence learns the videos by heart."""
