@@ -45,7 +45,7 @@ VOLUME /var/lib/dfd
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 CMD ["gunicorn", "dfdsite.wsgi", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=8", \
-     "--timeout=120", "--graceful-timeout=20", "--no-control-socket"]
+     "--limit-request-line=8190", "--timeout=120", "--graceful-timeout=20", "--no-control-socket"]
 
 FROM program AS cpu
 ENV DFD_DEVICE=cpu

@@ -235,7 +235,7 @@ def test_a_detector_of_whole_frames_goes_the_whole_way_and_judges_a_video_withou
     other.refresh_from_db()
     assert (other.status, other.current_verdict, other.needs_review) == (State.NO_FACE, None, True)
     assert ModelVersion.objects.get(active=True) == blind
-    run("promote", "generated", "--force", "--reason", "again")
+    registry.promote(model=version, gate=None, force=True, reason="again")
     before = Verdict.objects.count()
     assert "122 verdicts" in run("rescore"), "shown again"
     assert Verdict.objects.count() == before

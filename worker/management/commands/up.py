@@ -86,6 +86,7 @@ def _children(port: int) -> list[Child]:
     # One process does no more than a core's work: 200 clients that poll want nearly that (`loadtest`).
     processes = f"--workers={min(MOST_WEB_PROCESSES, cores())}"
     web = ["gunicorn", "dfdsite.wsgi", "--worker-class=gthread", processes, "--threads=8", f"--bind={address}"]
+    web.append("--limit-request-line=8190")  # as most proxies have it; gunicorn's own is half of that
     worker = ["celery", "-q", "-A", "worker.app", "worker"]
     return [
         *(
