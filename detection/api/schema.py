@@ -64,5 +64,7 @@ def say_what_a_line_is(result: dict[str, Any], generator: Any, request: Any, pub
     schemas["UploadRequest"]["properties"]["external_id"]["pattern"] = line_pattern()
     review = schemas["ReviewRequestRequest"]
     review["properties"]["comment"]["pattern"] = r"^[^\u0000]*$"
+    known = {operation["operationId"]: operation for operation in _operations(result)}
+    known["videos_reviews_create"]["requestBody"]["required"] = True
     review["anyOf"] = [{"required": ["label"]}, {"required": ["people"], "properties": {"people": {"minItems": 1}}}]
     return result
