@@ -93,7 +93,7 @@ class Plan:
 
 
 class Storm:
-    """One run.  `say` is told what happens."""
+    """One run, to be closed.  `say` is told what happens."""
 
     def __init__(self, plan: Plan, *, say: Callable[[str], object]) -> None:
         self.plan, self.say = plan, say
@@ -131,42 +131,44 @@ class Storm:
         self._numbers = itertools.count()
         self._uploading = threading.Event()
 
-    def run(self) -> dict[str, Any]:
-        """The figures; `faults_found` names all that is not as it should be."""
+    def run(self) -> None:
+        """Until all has ended that was begun."""
         started = time.monotonic()
-        try:
-            self._start()
-            threads = [threading.Thread(target=self._upload_some, daemon=True) for _ in range(UPLOADERS)]
-            self._uploading.set()
-            for thread in threads:
-                thread.start()
-            for user in self.at_quota:
-                user.start()
-            since = time.time()
-            self._make_weather()
-            for thread in threads:
-                thread.join()
-            self._wait_for_the_end(lambda: self._finished() + len(self.refused) == self.plan.uploads)
-            self._let_the_burdens_end()
-            self.stack.kill("sweep-times")
-            self.sweeps = sweep_times.gaps(self.stack.log("sweep-times"), since=since, until=time.time())
-            seconds = time.monotonic() - started
-            found = json.loads(self.stack.run([sys.executable, "-m", "tests.chaos.ledger"]).splitlines()[-1])
-            return self._judged(found, seconds)
-        finally:
-            self._uploading.clear()
-            for name in list(self.stack.processes):
-                self.stack.kill(name)
-            for receiver in self.receivers:
-                receiver.close()
-            for folder in self.foreign:
-                if folder.is_dir():
-                    folder.chmod(0o700)
-            if self.media is not None:
-                self.media.close()
-            self.stack.close()
-            if self.server is not None:
-                self.server.close()
+        self._start()
+        threads = [threading.Thread(target=self._upload_some, daemon=True) for _ in range(UPLOADERS)]
+        self._uploading.set()
+        for thread in threads:
+            thread.start()
+        for user in self.at_quota:
+            user.start()
+        since = time.time()
+        self._make_weather()
+        for thread in threads:
+            thread.join()
+        self._wait_for_the_end(lambda: self._finished() + len(self.refused) == self.plan.uploads)
+        self._let_the_burdens_end()
+        self.stack.kill("sweep-times")
+        self.sweeps = sweep_times.gaps(self.stack.log("sweep-times"), since=since, until=time.time())
+        self.seconds = time.monotonic() - started
+
+    def judge(self) -> dict[str, Any]:
+        """The figures, once it has run; `faults_found` names all that is not as it should be."""
+        return self._judged(json.loads(self.stack.run([sys.executable, "-m", "tests.chaos.ledger"]).splitlines()[-1]))
+
+    def close(self) -> None:
+        self._uploading.clear()
+        for name in list(self.stack.processes):
+            self.stack.kill(name)
+        for receiver in self.receivers:
+            receiver.close()
+        for folder in self.foreign:
+            if folder.is_dir():
+                folder.chmod(0o700)
+        if self.media is not None:
+            self.media.close()
+        self.stack.close()
+        if self.server is not None:
+            self.server.close()
 
     # --- the calm ----------------------------------------------------------------------------------------------------
 
@@ -323,7 +325,7 @@ class Storm:
 
     # --- the judgement -----------------------------------------------------------------------------------------------
 
-    def _judged(self, found: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def _judged(self, found: dict[str, Any]) -> dict[str, Any]:
         videos = found.pop("videos")
         at_quota = {video: clip for user in self.at_quota for video, clip in user.accepted.items()}
         accepted = self.accepted | at_quota
@@ -365,7 +367,7 @@ class Storm:
             "faults": dict(self.done),
             "states": dict(Counter(videos[video]["state"] for video in self.accepted if video in videos)),
             "second_attempts": sum(row["attempts"] > 1 for row in videos.values()),
-            "seconds": round(seconds, 1),
+            "seconds": round(self.seconds, 1),
             "faults_found": {name: value for name, value in faults.items() if value},
         }
 
@@ -408,7 +410,9 @@ def main() -> int:
         print(f"{missing} The storm goes without a full disk.", file=sys.stderr)
         plan = replace(plan, disk_fulls=0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with all that runs for it
-    report = Storm(plan, say=lambda line: print(line, file=sys.stderr, flush=True)).run()
+    with contextlib.closing(Storm(plan, say=lambda line: print(line, file=sys.stderr, flush=True))) as storm:
+        storm.run()
+        report = storm.judge()
     if not plain:
         print(json.dumps(report))
         return bool(report["faults_found"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,21 +14,24 @@ from tests.chaos.sweep_times import gaps
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 BUSY_MACHINE_S = 120
 """A sweep a second is due here; one is late only where something has stopped them, not where the machine is busy."""
-CALM = Plan(
-    uploads=5, kills=0, broker_restarts=0, database_restarts=0, web_kills=0, beat_kills=0, sweeper_kills=0,
-    webhook_worker_kills=0, disk_fulls=0, duplicates=0, workers=1, hanging_webhooks=1, users_at_quota=0, sweep_s=1,
-    sweep_late_s=BUSY_MACHINE_S,
-)  # fmt: skip
 
 
-def test_after_a_short_storm_nothing_is_lost_twice_or_stuck() -> None:
+@pytest.fixture(scope="module")
+def storm() -> Iterator[Storm]:
+    """One that is over, its product still there."""
     restarts = 0 if no_postgres() else 1
     plan = Plan(
         uploads=10, kills=3, broker_restarts=1, database_restarts=restarts, web_kills=1, beat_kills=1,
         sweeper_kills=1, webhook_worker_kills=1, disk_fulls=0, duplicates=1, sweep_s=1, sweep_late_s=BUSY_MACHINE_S,
         seed=int.from_bytes(b"dfd"),
     )  # fmt: skip
-    report = Storm(plan, say=lambda line: print(line, file=sys.stderr)).run()
+    with contextlib.closing(Storm(plan, say=lambda line: print(line, file=sys.stderr))) as storm:
+        storm.run()
+        yield storm
+
+
+def test_after_a_short_storm_nothing_is_lost_twice_or_stuck(storm: Storm) -> None:
+    report = storm.judge()
     assert report["faults_found"] == {}
     assert report["accepted"] == 10
     assert report["faults"]["kills"] == 3
@@ -45,29 +50,23 @@ def test_a_sweep_that_came_late_is_seen() -> None:
     assert gaps("", since=90.0, until=300.0) == [210.0]
 
 
-def test_what_is_lost_twice_or_left_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Careless(Storm):
-        def _wait_for_the_end(self, condition: object) -> None:
-            super()._wait_for_the_end(condition)  # type: ignore[arg-type]
-            videos = sorted(self.accepted, key=lambda video: self.accepted[video])
-            assert [self.accepted[video] for video in videos][:2] == ["blended-fake.mp4", "broken.mp4"]
-            code = (
-                "from detection.models import *; from django.core.files.storage import default_storage as s;"
-                "from django.core.files.base import ContentFile;"
-                f"s.delete(Video.objects.get(pk='{videos[0]}').clip.name);"
-                "s.save('videos/nobodys/original.mp4', ContentFile(b'x'));"
-                f"Video.objects.get(pk='{videos[1]}').delete();"
-                f"Analysis.objects.filter(video='{videos[2]}').update(state='queued', finished_at=None);"
-                f"WebhookDelivery.objects.filter(video_id='{videos[3]}').delete()"
-            )
-            self.stack.manage("shell", "-c", code)
-            for folder in self.foreign:
-                folder.rmdir()
-            self.removed = videos[1], videos[2], videos[3]
-
-    storm = Careless(CALM, say=print)
-    found = storm.run()["faults_found"]
-    lost, stuck, untold = storm.removed
+def test_what_is_lost_twice_or_left_is_seen(storm: Storm) -> None:
+    """The last test of this module: it spoils what the storm has left."""
+    of = {clip: video for video, clip in sorted(storm.accepted.items())}
+    lost, stuck, untold = of["broken.mp4"], of["no-face.mp4"], of["one-person.mp4"]
+    code = (
+        "from detection.models import *; from django.core.files.storage import default_storage as s;"
+        "from django.core.files.base import ContentFile;"
+        f"s.delete(Video.objects.get(pk='{of['blended-fake.mp4']}').clip.name);"
+        "s.save('videos/nobodys/original.mp4', ContentFile(b'x'));"
+        f"Video.objects.get(pk='{lost}').delete();"
+        f"Analysis.objects.filter(video='{stuck}').update(state='queued', finished_at=None);"
+        f"WebhookDelivery.objects.filter(video_id='{untold}').delete()"
+    )
+    storm.stack.manage("shell", "-c", code)
+    for folder in storm.foreign:
+        folder.rmdir()
+    found = storm.judge()["faults_found"]
     assert found["told_too_seldom_or_too_often"] == [untold]
     assert found["foreign_folders_removed"] == ["lost+found"]
     assert found["lost"] == [lost]
