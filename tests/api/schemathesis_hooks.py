@@ -34,14 +34,18 @@ def filter_case(ctx: Any, case: Any) -> bool:
     """Leave out what schemathesis takes for wrong or right and is not.
 
     A header that nobody knows is taken everywhere.  Schemathesis knows that, but not where other headers are numbers,
-    as Upload-Length is.  An `external_id` that it follows from an answer may be empty, and finds nothing then.  That
-    no text within `metadata`, however deep, has a NUL cannot be said in a description.
+    as Upload-Length is.  An `external_id` that it follows from an answer may be empty, and finds nothing then.  Two
+    things cannot be said in a description: that no text within `metadata`, however deep, has a NUL, and that a review
+    names nobody twice.
     """
     data: Any = case.meta.phase.data if case.meta is not None else None
     unknown = getattr(data, "scenario", None) == CoverageScenario.OBJECT_UNEXPECTED_PROPERTIES
     if unknown and data.parameter_location == ParameterLocation.HEADER:
         return False
     right = case.meta is not None and case.meta.generation.mode.is_positive
-    metadata = case.body.get("metadata") if isinstance(case.body, dict) else None
-    nul = "\\u0000" in json.dumps(metadata, default=repr)
-    return not (right and (nul or (case.query or {}).get("external_id") == ""))
+    body = case.body if isinstance(case.body, dict) else {}
+    nul = "\\u0000" in json.dumps(body.get("metadata"), default=repr)
+    people = body.get("people")
+    tracks = [one.get("track") for one in people if isinstance(one, dict)] if isinstance(people, list) else []
+    twice = any(tracks.count(track) > 1 for track in tracks)
+    return not (right and (nul or twice or (case.query or {}).get("external_id") == ""))
