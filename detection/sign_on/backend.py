@@ -129,3 +129,8 @@ class ProviderBackend(OIDCAuthenticationBackend):
                 groups=frozenset(group for group in groups if isinstance(group, str)),
             )
         )
+
+    def get_user(self, user_id: Any) -> User | None:
+        """Return the user of a session, unless deactivated since, or single sign-on was switched off."""
+        user: User | None = super().get_user(user_id) if settings.DFD_OIDC_ISSUER else None
+        return user if user is not None and user.is_active else None

@@ -124,9 +124,20 @@ def test_who_has_no_role_gets_no_account(provider: Provider, client: Client) -> 
 
 def test_an_account_that_was_deactivated_here_stays_so(provider: Provider, client: Client) -> None:
     provider.user("20", preferred_username="ben", groups=["chiefs"])
-    logged_in(Client(), provider, "20")
+    browser = Client()
+    logged_in(browser, provider, "20")
+    assert browser.get("/api/v1/videos/").status_code == 200
     User.objects.update(is_active=False)
+    assert browser.get("/api/v1/videos/").status_code == 401
     assert "deactivated here" in refused(client, logged_in(client, provider, "20"))
+
+
+def test_sessions_end_where_single_sign_on_is_switched_off(provider: Provider, client: Client, settings: Any) -> None:
+    provider.user("22", preferred_username="dora", groups=["reviewers"])
+    logged_in(client, provider, "22")
+    assert client.get("/api/v1/videos/").status_code == 200
+    settings.DFD_OIDC_ISSUER = ""
+    assert client.get("/api/v1/videos/").status_code == 401
 
 
 def test_logging_out_here_offers_to_log_out_there(provider: Provider, client: Client) -> None:
