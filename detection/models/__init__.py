@@ -22,7 +22,7 @@ from detection.models.learning import (
 )
 from detection.models.operating import ChoreRun, ExternalIdentity, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
-from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewRole
+from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewerKeys, ReviewRole
 from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadDay, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
@@ -68,6 +68,7 @@ __all__ = [
     "ReviewLabel",
     "ReviewNext",
     "ReviewRole",
+    "ReviewerKeys",
     "RunState",
     "SampledFrame",
     "ShadowScore",

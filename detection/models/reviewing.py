@@ -186,3 +186,18 @@ class GoldVideo(models.Model):
 
     def __str__(self) -> str:
         return f"{self.video_id}: {self.label}"
+
+
+class ReviewerKeys(models.Model):
+    """The keys that a reviewer chose for the workspace, {action: key}; only what differs from the defaults."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="workspace_keys"
+    )
+    keys = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name_plural = "reviewer keys"
+
+    def __str__(self) -> str:
+        return f"keys of {self.user_id}"

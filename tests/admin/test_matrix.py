@@ -109,6 +109,7 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "review-undo": ("json", REVIEWERS, 409),
     "review-beat": ("json", REVIEWERS, 200),
     "review-release": ("json", REVIEWERS, 200),
+    "review-keys": ("json", REVIEWERS, 200),
     "review-evidence": ("json", STAFF, 400),
     "review-sheet": ("get", REVIEWERS, 200),
     "review-sheet-open": ("json", REVIEWERS, 400),

@@ -170,3 +170,58 @@ def test_a_comment_is_kept_until_it_is_stored(live_server: LiveServer, page: Any
     said.get_by_text("This video has been deleted. Your comment was: half a thought").wait_for()
     wait_for(page, "clip 2")
     assert [row.comment for row in Review.objects.not_undone()] == ["the first one's"]
+
+
+def test_a_reviewer_changes_the_keys_and_both_pages_and_the_list_follow(
+    live_server: LiveServer, page: Any, rows: Rows
+) -> None:
+    def choose(action: str, key: str) -> None:
+        page.locator(f"[data-choose-key={action}]").click()
+        page.keyboard.press(key)
+
+    log_in(page, live_server, "maria")
+    wait_for(page, "clip 0")
+    page.keyboard.press("?")
+    dialog = page.locator("#dfd-ws-help")
+    dialog.get_by_role("button", name="Change keys").click()
+    save = dialog.get_by_role("button", name="Save")
+    choose("fake", "r")  # which is real: two things
+    dialog.get_by_text("The key r cannot mean two things: Real and Fake.").wait_for()
+    assert save.is_disabled()
+    choose("real", "7")
+    dialog.get_by_text("The key 7 has a meaning that stays.").wait_for()
+    choose("real", "j")
+    choose("help", "k")
+    choose("comment", "Escape")  # rather not
+    assert dialog.is_visible()
+    save.click()
+    dialog.get_by_text("Your keys are stored.").wait_for()
+    assert dialog.locator("kbd[data-key=fake]").inner_text() == "r"
+    dialog.get_by_role("button", name="Close").click()
+    assert page.locator("#dfd-ws-buttons button").first.locator("kbd").inner_text() == "j"
+
+    page.wait_for_timeout(SEEN_MS)
+    page.keyboard.press("f")  # nothing any more
+    page.keyboard.press("?")
+    assert not dialog.is_visible()
+    page.keyboard.press("r")
+    page.get_by_text("clip 0 is fake").wait_for()
+    page.goto(f"{live_server.url}/admin/review/")
+    wait_for(page, "clip 1")
+    press(page, "j")
+    page.get_by_text("clip 1 is real").wait_for()
+    assert answers() == [("clip 0", "fake"), ("clip 1", "real")]
+    page.goto(f"{live_server.url}/admin/review/sheet/")
+    page.locator("#dfd-sheet-buttons kbd", has_text="j").wait_for()
+
+    page.goto(f"{live_server.url}/admin/review/")
+    wait_for(page, "clip 2")
+    page.keyboard.press("k")
+    dialog.get_by_role("button", name="Change keys").click()
+    dialog.get_by_role("button", name="Defaults").click()
+    dialog.get_by_text("The keys are those of before.").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    page.wait_for_timeout(SEEN_MS)
+    press(page, "f")
+    page.get_by_text("clip 2 is fake").wait_for()
+    assert answers()[-1] == ("clip 2", "fake")

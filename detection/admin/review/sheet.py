@@ -16,7 +16,6 @@ from django.views.decorators.http import require_GET
 
 from detection.admin.base import video_url
 from detection.admin.review.workspace import (
-    KEYS,
     MOST_CLAIMS,
     TITLES,
     call,
@@ -29,7 +28,7 @@ from detection.admin.review.workspace_item import media_url
 from detection.errors import Refused
 from detection.models import FaceFrame, ReviewBatch, ReviewLabel, SampledFrame
 from detection.selectors.blindness import redact_for
-from detection.services.reviews import workspace
+from detection.services.reviews import workspace, workspace_keys
 from detection.services.reviews.queues import CHOSEN, SHEET_QUEUES
 from detection.services.reviews.workspace import Claimed
 
@@ -42,11 +41,13 @@ def page(request: HttpRequest) -> HttpResponse:
     """Serve the contact sheet."""
     if not may_work(request):
         raise PermissionDenied
+    keys = workspace_keys.keys_of(user_of(request))
     wanted, chosen = request.GET.get("queue", ""), _ids(request.GET.get("ids", ""))
     data = {
         "urls": {name: reverse(f"review-{name}") for name in CALLS} | {"release": reverse("review-release")}
         | {"beat": reverse("review-beat")},
-        "labels": [{"value": value, "text": text, "key": KEYS[value]} for value, text in ReviewLabel.choices],
+        "labels": [{"value": value, "text": text, "key": keys[value]} for value, text in ReviewLabel.choices],
+        "comment_key": keys["comment"],
         "queues": [{"key": key, "title": TITLES[key]} for key in SHEET_QUEUES],
         "queue": CHOSEN if chosen else wanted if wanted in SHEET_QUEUES else SHEET_QUEUES[0],
         "ids": [str(video_id) for video_id in chosen],

@@ -24,11 +24,10 @@ from detection.admin.review.labelling import BUTTONS, can_label
 from detection.admin.review.workspace_item import WHY, item, revealed, said_of_people
 from detection.errors import Refused
 from detection.models import PersonLabel, ReviewLabel, Verdict, Video
-from detection.services.reviews import workspace
+from detection.services.reviews import workspace, workspace_keys
 from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.queues import MIXED, QUEUES, queue_parts
 
-KEYS = {"real": "r", "fake": "f", "no_face": "n", "unsure": "u"}
 OF_PERSON = {
     ReviewLabel.REAL: PersonLabel.REAL,
     ReviewLabel.FAKE: PersonLabel.FAKE,
@@ -64,18 +63,21 @@ def page(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     user = user_of(request)
     wanted = request.GET.get("queue", MIXED)
+    keys = workspace_keys.keys_of(user)
     data = {
         "urls": {name: reverse(f"review-{name}") for name in CALLS},
         "labels": [
             {
                 "value": label.value,
                 "text": label.label,
-                "key": KEYS[label.value],
+                "key": keys[label.value],
                 "symbol": symbol,
                 "person": {"value": OF_PERSON[label].value, "text": OF_PERSON[label].label},
             }
             for label, symbol in BUTTONS
         ],
+        "keys": keys,
+        "fixed_keys": "".join(sorted(workspace_keys.FIXED)),
         "queues": [{"key": key, "title": TITLES[key], "why": WHY[key]} for key in (MIXED, *QUEUES)],
         "counts": counts(user),
         "queue": wanted if wanted in TITLES else MIXED,
@@ -196,6 +198,13 @@ def beat_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @call
+def keys_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """Store which key does what for the reviewer; none restores the defaults."""
+    keys = body.get("keys")
+    return {"keys": workspace_keys.set_keys(user=user_of(request), keys=keys if isinstance(keys, dict) else {})}
+
+
+@call
 def release_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
     """Give the page's claims back."""
     workspace.release(reviewer=user_of(request), tokens=uuids_of(body.get("claims"), MOST_CLAIMS))
@@ -292,6 +301,7 @@ CALLS = {
     "undo": undo_call,
     "beat": beat_call,
     "release": release_call,
+    "keys": keys_call,
 }
 urlpatterns = [
     path("", admin.site.admin_view(page), name="review"),

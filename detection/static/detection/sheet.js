@@ -160,8 +160,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + by))];
     if (next) next.focus();
   };
-  const acts = { a: () => byId("all").click(), x: () => byId("none").click(), c: () => comment.focus(), ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
-  for (const label of setup.labels) acts[label.key] = () => ask(label);
+  const acts = { a: () => byId("all").click(), x: () => byId("none").click(), ArrowLeft: () => move(-1), ArrowRight: () => move(1) };
+  if (setup.comment_key) acts[setup.comment_key] = () => comment.focus();
+  for (const label of setup.labels) if (label.key) acts[label.key] = () => ask(label);
   document.addEventListener("keydown", (event) => {
     if (event.repeat || confirm.open) return;
     if (event.target.closest && event.target.closest("input, textarea, select")) return;

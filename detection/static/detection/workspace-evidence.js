@@ -121,7 +121,7 @@ window.dfdEvidence = (() => {
 
   const button = (video) =>
     Object.assign(
-      make("button", { type: "button", class: "dfd-button", "data-heat": true, "aria-keyshortcuts": "h" }, "Heat maps", make("kbd", { text: "h", "aria-hidden": "true" })),
+      make("button", { type: "button", class: "dfd-button", "data-heat": true }, "Heat maps", make("kbd", { "data-key": "heatmaps", "aria-hidden": "true" })),
       { onclick: () => show({ id: video.id, name: video.name }) },
     );
 
@@ -135,9 +135,10 @@ window.dfdEvidence = (() => {
     if (!box()) return;
     byId("plain").addEventListener("click", () => plain(byId("plain").getAttribute("aria-pressed") !== "true"));
     box().addEventListener("keydown", (event) => {
-      const key = event.repeat ? null : window.dfdKey(event, (one) => one === "a" || one === "h");
+      const closing = (window.dfdKeys && window.dfdKeys.of("heatmaps")) || "h"; // the page of a video has no keys of one's own
+      const key = event.repeat ? null : window.dfdKey(event, (one) => one === "a" || one === closing);
       if (key === "a" && !byId("plain").hidden) byId("plain").click();
-      if (key === "h") {
+      if (key === closing) {
         event.preventDefault();
         event.stopPropagation(); // or it would open again
         box().close();

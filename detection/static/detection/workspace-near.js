@@ -34,7 +34,7 @@ window.dfdNear = (() => {
         { class: "dfd-ws__head" },
         make("strong", { text: `Looks the same: ${count}` }),
         data.near_sheet_url
-          ? make("a", { class: "dfd-button", href: data.near_sheet_url, "data-near-sheet": true, "aria-keyshortcuts": "d" }, "Label them together", make("kbd", { text: "d", "aria-hidden": "true" }))
+          ? make("a", { class: "dfd-button", href: data.near_sheet_url, "data-near-sheet": true }, "Label them together", make("kbd", { "data-key": "near", "aria-hidden": "true" }))
           : null,
       ),
       make("ul", { class: "dfd-near" }, ...data.near.map(one)),

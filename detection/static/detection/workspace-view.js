@@ -126,7 +126,7 @@ window.dfdWorkspaceView = (() => {
     );
 
   const rescanButton = () =>
-    make("button", { type: "button", class: "dfd-button", "data-act": "look", "aria-keyshortcuts": "g", title: "With lower thresholds for what counts as a face" }, "Look again", make("kbd", { text: "g", "aria-hidden": "true" }));
+    make("button", { type: "button", class: "dfd-button", "data-act": "look", title: "With lower thresholds for what counts as a face" }, "Look again", make("kbd", { "data-key": "rescan", "aria-hidden": "true" }));
 
   const ROLES = { second: "Second reading", adjudication: "To be settled" };
 

@@ -97,6 +97,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return;
     }
     const section = view.item(item, setup.labels);
+    window.dfdKeys.paint(section);
     stage.replaceChildren(section);
     people.begin(item);
     counted = 0;
@@ -220,6 +221,7 @@ document.addEventListener("DOMContentLoaded", () => {
         const each = told.people.length ? ` (${window.dfdPeople.words(told.people)})` : "";
         said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}${each}`, told.model));
         if (told.model) said.append(evidence.button(video));
+        window.dfdKeys.paint(said);
         outbox.shift();
         wait = 500;
       } catch (error) {
@@ -346,42 +348,52 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 
   // --- buttons and keys ---
-  const acts = { s: skip, z: undo, g: rescanButton, d: () => window.dfdNear.press(stage), h: () => evidence.press(said), "?": () => help.showModal(), l: loop, m: openLens, c: () => comment.focus(), "[": () => speed(-1), "]": () => speed(1), Escape: () => people.whole() };
+  const acts = { skip, undo, rescan: rescanButton, near: () => window.dfdNear.press(stage), heatmaps: () => evidence.press(said), help: () => help.showModal(), loop, magnify: openLens, comment: () => comment.focus(), slower: () => speed(-1), faster: () => speed(1) };
   // For a person as for a video: no key counts before anybody can have seen it.
-  for (const label of setup.labels) acts[label.key] = () => seen() && !people.answer(label) && answer(label.value);
-  const button = (text, key, tone, symbol, ofPerson) =>
+  for (const label of setup.labels) acts[label.value] = () => seen() && !people.answer(label) && answer(label.value);
+  const button = (text, action, tone, symbol, ofPerson) =>
     Object.assign(
       view.make(
         "button",
-        { type: "button", class: `${tone ? `dfd-label dfd-label--${tone}` : "dfd-button"}`, "aria-keyshortcuts": key },
+        { type: "button", class: `${tone ? `dfd-label dfd-label--${tone}` : "dfd-button"}`, "data-act-of": action },
         ...(symbol ? [view.make("span", { class: "material-symbols-outlined", "aria-hidden": "true", text: symbol })] : []),
         ofPerson ? view.make("span", { "data-text": text, "data-of-person": ofPerson, text }) : text,
-        view.make("kbd", { text: key, "aria-hidden": "true" }),
+        view.make("kbd", { "data-key": action, "aria-hidden": "true" }),
       ),
-      { onclick: () => acts[key]() },
+      { onclick: () => acts[action]() },
     );
   byId("buttons").append(
-    ...setup.labels.map((label) => button(label.text, label.key, label.value, label.symbol, label.person.text)),
-    button("Skip", "s"),
-    button("Undo", "z"),
-    button("Help", "?"),
+    ...setup.labels.map((label) => button(label.text, label.value, label.value, label.symbol, label.person.text)),
+    button("Skip", "skip"),
+    button("Undo", "undo"),
+    button("Help", "help"),
   );
+  window.dfdKeys.create({
+    dialog: help,
+    setup,
+    save: async (mapping) => (await post("keys", { keys: mapping })).keys,
+    changed: () => {
+      comment.placeholder = window.dfdKeys.of("comment") ? `Comment (${window.dfdKeys.of("comment")})` : "Comment";
+      for (const node of byId("buttons").children) node.setAttribute("aria-keyshortcuts", window.dfdKeys.of(node.dataset.actOf));
+    },
+  });
 
   comment.addEventListener("keydown", (event) => {
     if (window.dfdKey(event, (key) => key === "Escape" || key === "Enter")) comment.blur();
   });
-  for (let number = 1; number <= 9; number += 1) acts[number] = () => people.choose(number);
+  const stays = { Escape: () => people.whole() };
+  for (let number = 1; number <= 9; number += 1) stays[number] = () => people.choose(number);
   const moves = { " ": play, ArrowLeft: (event) => step(event.shiftKey ? -10 : -1), ArrowRight: (event) => step(event.shiftKey ? 10 : 1) };
   document.addEventListener("keydown", (event) => {
     if (event.repeat || help.open || lens.open || evidence.isOpen()) return;
     const inside = (selector) => Boolean(event.target.closest && event.target.closest(selector));
     if (inside("input, textarea, [contenteditable], #dfd-ws-queue")) return;
     // In the box of speeds letters are shortcuts all the same: no speed begins with one.
-    const known = (key) => Object.hasOwn(acts, key) || (Object.hasOwn(moves, key) && !inside("select") && !(key === " " && inside("button, a, video")));
+    const known = (key) => Boolean(window.dfdKeys.actionOf(key)) || Object.hasOwn(stays, key) || (Object.hasOwn(moves, key) && !inside("select") && !(key === " " && inside("button, a, video")));
     const key = window.dfdKey(event, known);
     if (key === null || (inside("select") && /^[1-9]$/.test(key))) return;
     event.preventDefault();
-    (acts[key] || moves[key])(event);
+    (acts[window.dfdKeys.actionOf(key)] || stays[key] || moves[key])(event);
   });
 
   // --- staying alive, and leaving ---
