@@ -26,18 +26,18 @@ def test_the_defaults_contradict_nothing() -> None:
     assert not set(DEFAULTS.values()) & workspace_keys.FIXED
 
 
-def test_keys_are_each_reviewers_own(rows: Rows, reviewer: User, reviewer_client: Client) -> None:
+def test_keys_are_each_reviewers_own(rows: Rows, reviewer: User, review_client: Client) -> None:
     other = rows.reader("ben")
-    answer = store(reviewer_client, real="F", fake="r", skip="ö", help="0")
+    answer = store(review_client, real="F", fake="r", skip="ö", help="0")
     wanted = DEFAULTS | {"real": "f", "fake": "r", "skip": "ö", "help": "0"}
     assert (answer.status_code, answer.json()) == (200, {"keys": wanted})
     assert keys_of(reviewer) == wanted
     assert keys_of(other) == DEFAULTS
-    page = reviewer_client.get("/admin/review/").context["workspace"]
+    page = review_client.get("/admin/review/").context["workspace"]
     assert (page["keys"], page["labels"][0]["key"]) == (wanted, wanted[page["labels"][0]["value"]])
-    sheet = reviewer_client.get("/admin/review/sheet/").context["sheet"]
+    sheet = review_client.get("/admin/review/sheet/").context["sheet"]
     assert {label["value"]: label["key"] for label in sheet["labels"]}["fake"] == "r"
-    assert store(reviewer_client, **DEFAULTS).json() == {"keys": DEFAULTS}
+    assert store(review_client, **DEFAULTS).json() == {"keys": DEFAULTS}
     assert not ReviewerKeys.objects.exists()
 
 
@@ -58,10 +58,10 @@ def test_keys_are_each_reviewers_own(rows: Rows, reviewer: User, reviewer_client
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_changes(
-    reviewer: User, reviewer_client: Client, keys: dict[str, Any], code: str, status: int
+    reviewer: User, review_client: Client, keys: dict[str, Any], code: str, status: int
 ) -> None:
-    store(reviewer_client, undo="y")
-    answer = store(reviewer_client, **keys)
+    store(review_client, undo="y")
+    answer = store(review_client, **keys)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert keys_of(reviewer) == DEFAULTS | {"undo": "y"}
 
