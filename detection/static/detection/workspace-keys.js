@@ -33,7 +33,9 @@ window.dfdKeys = (() => {
       paint(document);
       changed(keys);
     };
-    const show = () => {
+    // What two actions share is said unless there is something else to say.
+    const show = (words = "") => {
+      say(words);
       dialog.classList.toggle("is-changing", Boolean(draft));
       part("change").hidden = Boolean(draft);
       part("save").hidden = part("leave").hidden = part("defaults").hidden = !draft;
@@ -52,20 +54,19 @@ window.dfdKeys = (() => {
       }
       const conflict = draft && twice();
       part("save").disabled = Boolean(conflict);
-      if (conflict) {
+      if (conflict && !words) {
         const both = Object.keys(draft).filter((one) => draft[one] === draft[conflict]);
         say(`The key ${draft[conflict]} cannot mean two things: ${both.map(title).join(" and ")}.`);
       }
     };
-    const stop = () => {
+    const stop = (words = "") => {
       draft = asked = null;
-      show();
+      show(words);
     };
     const store = async (mapping, words) => {
       try {
         use(await save(mapping));
-        stop();
-        say(words);
+        stop(words);
       } catch (error) {
         say(error.message);
       }
@@ -75,8 +76,7 @@ window.dfdKeys = (() => {
       const chosen = event.target.closest("[data-choose-key]");
       if (!chosen) return;
       asked = chosen.dataset.chooseKey;
-      say("Press the key that it is to have.");
-      show();
+      show("Press the key that it is to have.");
     });
     dialog.addEventListener("keydown", (event) => {
       if (!asked || event.repeat || ["Shift", "AltGraph", "CapsLock", "Tab"].includes(event.key)) return;
@@ -89,24 +89,17 @@ window.dfdKeys = (() => {
         return;
       }
       asked = null;
-      if (key !== null && setup.fixed_keys.includes(key)) say(`The key ${key === " " ? "space" : key} has a meaning that stays.`);
-      else if (key !== null) {
-        draft[action] = key;
-        say("");
-      } else say("");
-      show();
+      const stays = key !== null && setup.fixed_keys.includes(key);
+      if (key !== null && !stays) draft[action] = key;
+      show(stays ? `The key ${key === " " ? "space" : key} has a meaning that stays.` : "");
       dialog.querySelector(`[data-choose-key="${action}"]`).focus();
     });
-    dialog.addEventListener("close", stop);
+    dialog.addEventListener("close", () => stop());
     part("change").addEventListener("click", () => {
       draft = { ...keys };
-      say("Choose what is to have another key.");
-      show();
+      show("Choose what is to have another key.");
     });
-    part("leave").addEventListener("click", () => {
-      say("");
-      stop();
-    });
+    part("leave").addEventListener("click", () => stop());
     part("save").addEventListener("click", () => store(draft, "Your keys are stored."));
     part("defaults").addEventListener("click", () => store({}, "The keys are those of before."));
     use(setup.keys);
