@@ -172,10 +172,7 @@ def own_stack(*, users: int, say: Callable[[str], None], weights: Path | None = 
             "DFD_HTTPS": "false", "DFD_DEBUG": "false", "DFD_ALLOWED_HOSTS": "127.0.0.1", **more,
         }  # fmt: skip
         say("preparing a scratch folder")
-        _manage(env, "migrate", "-v0")
-        _manage(env, "collectstatic", "--noinput", "-v0")
-        _manage(env, "register_model", *([str(weights)] if weights else []), "--activate")
-        tokens = _manage(env, "loadtest", "--make-tokens", str(users)).split()
+        tokens = prepare(env, users=users, weights=weights)
         port = _free_port()
         say("starting the product")
         log = Path(scratch) / "up.log"
@@ -195,6 +192,14 @@ def own_stack(*, users: int, say: Callable[[str], None], weights: Path | None = 
             with contextlib.suppress(ProcessLookupError):
                 up.terminate()
             up.wait()
+
+
+def prepare(env: dict[str, str], *, users: int, weights: Path | None) -> list[str]:
+    """Make the `DFD_VAR` of `env` an installation with an active model; return the tokens of as many users."""
+    _manage(env, "migrate", "-v0")
+    _manage(env, "collectstatic", "--noinput", "-v0")
+    _manage(env, "register_model", *([str(weights)] if weights else []), "--activate")
+    return _manage(env, "loadtest", "--make-tokens", str(users)).split()
 
 
 def running(url: str, tokens: list[str], pid: int | None) -> Server:
