@@ -100,6 +100,7 @@ class Product(Processes):
         self.name, self.var, self.port = name, var, free_port()
         changes = {
             "DFD_PORT": self.port, "DFD_SWEEP_S": 1, "DFD_BACKOFF_S": 1, "PYTHONUNBUFFERED": 1,
+            "DFD_MAX_REQUESTS_A_MINUTE": 1_000_000,  # tests ask and ask again, on a slow machine for minutes
             "REMAP_SIGTERM": "SIGQUIT", **settings,
         }  # fmt: skip
         environment = installation.environment(var) | {key: str(value) for key, value in changes.items()}

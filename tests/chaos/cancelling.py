@@ -30,7 +30,7 @@ def cancel_some(*, tasks: int, cancel: int, seed: int = 0, say: Callable[[str], 
     """Run it; returns the figures, and in `faults_found` all that is not as it should be (empty: nothing)."""
     deal = random.Random(seed)
     # Nothing is to end by a lease that runs out.
-    stack = Stack(model=True, DFD_MAX_REQUESTS_A_MINUTE=1_000_000, DFD_LEASE_S=60)
+    stack = Stack(model=True, DFD_LEASE_S=60)
     try:
         stack.start_web()
         stack.start_beat()

@@ -109,7 +109,6 @@ class Storm:
             DFD_REPUBLISH_S=5,
             DFD_LEASE_S=15,  # on a busy machine a step that is alive may take more than the other tests' eight
             DFD_TASK_SOFT_LIMIT_S=180,
-            DFD_MAX_REQUESTS_A_MINUTE=1_000_000,
             DFD_SWEEP_S=plan.sweep_s,
             DFD_WEBHOOK_ALLOW_HTTP=True,
             DFD_WEBHOOK_TRUSTED=",".join(f"127.0.0.1:{receiver.port}" for receiver in self.receivers),
