@@ -140,15 +140,22 @@ def video_compress(crops: Sequence[Crop], codec: Codec, crf: int) -> list[Crop]:
     import av  # a bare training machine may lack it
 
     stack = np.ascontiguousarray(np.concatenate(crops, axis=0))
+    frame = key_frame(av.VideoFrame.from_ndarray(stack, format="rgb24"), codec, crf, pixels="yuv420p")
+    return list(np.split(frame.to_ndarray(format="rgb24"), len(crops), axis=0))
+
+
+def key_frame(frame: Any, codec: Codec, crf: int, *, pixels: str) -> Any:
+    """Pass an av.VideoFrame through a key frame of that codec and rate factor, in the pixel format `pixels`."""
+    import av
+
     encoder: Any = av.CodecContext.create(codec.encoder, "w")
-    encoder.height, encoder.width, encoder.pix_fmt = stack.shape[0], stack.shape[1], "yuv420p"
+    encoder.height, encoder.width, encoder.pix_fmt = frame.height, frame.width, pixels
     encoder.time_base = Fraction(1, 25)
     encoder.options = {"crf": str(crf + codec.crf_offset), **codec.options}
-    packets = [*encoder.encode(av.VideoFrame.from_ndarray(stack, format="rgb24")), *encoder.encode(None)]
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
     decoder: Any = av.CodecContext.create(codec.decoder, "r")
     decoder.thread_count = 1
-    frames = [frame for packet in packets for frame in decoder.decode(packet)] + list(decoder.decode(None))
-    return list(np.split(frames[0].to_ndarray(format="rgb24"), len(crops), axis=0))
+    return ([each for packet in packets for each in decoder.decode(packet)] + list(decoder.decode(None)))[0]
 
 
 def turned_and_back(images: Sequence[Crop], rng: np.random.Generator) -> list[Crop]:

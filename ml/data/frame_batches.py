@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -164,7 +165,7 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
         while len(images) < schedule.batch_size:
             real, forged = self.sampler.draw(rng)
             jitter = Jitter.draw(rng)
-            aligned, points = self._aligned(real, model, jitter)
+            aligned, points = self.aligned(real, model, jitter)
             group = [aligned]
             blend = schedule.self_blend and (forged is None or rng.random() < schedule.blended_share)
             # A forgery without a self-blended face beside it is no example for the head that knows those apart.
@@ -176,14 +177,14 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
                 group = [changed, blended]
                 targets.append((Label.FAKE, Label.FAKE if forged is None else IGNORE))
             if forged is not None:
-                group.append(self._aligned(forged, model, jitter)[0])
+                group.append(self.aligned(forged, model, jitter)[0])
                 targets.append((IGNORE if schedule.self_blend else Label.FAKE, Label.FAKE))
             mild = rng.random() < schedule.mild_share
             images += augment(group, rng, MILD if mild else self.augmentation)
         n = schedule.batch_size
         return torch.from_numpy(np.stack(images[:n])), torch.tensor(targets[:n])
 
-    def _aligned(self, index: int, model: ModelConfig, jitter: Jitter) -> tuple[Crop, Points]:
+    def aligned(self, index: int, model: ModelConfig, jitter: Jitter) -> tuple[Crop, Points]:
         """Return the crop as the network sees it, and its landmarks there."""
         crop, points = self.pack.crop(index), self.pack.landmarks([index])[0]
         matrix = input_matrix(crop, points, model, jitter)
@@ -191,12 +192,17 @@ class FrameBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def loader(self, steps: Sequence[int], workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of these steps, loaded ahead by `workers` processes (0: in this one)."""
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=steps,
-            num_workers=workers,
-            prefetch_factor=8 if workers else None,
-            generator=torch.Generator(),  # or it draws from torch's own, and a resumed run gets other dropout
-        )
-        return iter(loader)
+        return loaded(self, steps, workers)
+
+
+def loaded(dataset: Dataset[Any], indices: Sequence[int], workers: int) -> Iterator[Any]:
+    """Yield these items of a dataset, loaded ahead by `workers` processes (0: in this one)."""
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=indices,
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+        generator=torch.Generator(),  # or it draws from torch's own, and a resumed run gets other dropout
+    )
+    return iter(loader)

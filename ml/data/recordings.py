@@ -5,14 +5,11 @@ A verdict should not depend on any of them; `ml.training.head_refit` holds the n
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.data.augment import CODECS, Crop, turned_and_back, video_compress
+from ml.data.augment import CODECS, Crop, key_frame, turned_and_back, video_compress
 from ml.video.tone_mapping import HLG, PQ, to_sdr
 
 COPIES = 9
@@ -63,16 +60,9 @@ def hdr_compress(crop: Crop, transfer: int, *, crf: int) -> Crop:
         rows = np.zeros((plane.height, plane.line_size // 2), np.uint16)
         rows[:, : values.shape[1]] = np.clip(np.rint(values), 0, 1023)
         plane.update(rows.tobytes())
-    encoder: Any = av.CodecContext.create(_HEVC.encoder, "w")
-    encoder.height, encoder.width, encoder.pix_fmt = height, width, "yuv420p10le"
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(crf), **_HEVC.options}
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
-    decoder: Any = av.CodecContext.create(_HEVC.decoder, "r")
-    decoder.thread_count = 1
-    decoded = [each for packet in packets for each in decoder.decode(packet)] + list(decoder.decode(None))
-    decoded[0].colorspace = _BT2020_NCL
-    return to_sdr(decoded[0].reformat(format="rgb48le").to_ndarray(), transfer)
+    decoded = key_frame(frame, _HEVC, crf, pixels=frame.format.name)
+    decoded.colorspace = _BT2020_NCL
+    return to_sdr(decoded.reformat(format="rgb48le").to_ndarray(), transfer)
 
 
 def _hdr_signal(crop: Crop, transfer: int) -> NDArray[np.float64]:

@@ -8,7 +8,6 @@ attribute projection does it for speakers, Solomonoff et al., ICASSP 2005), and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from ml.config import Label, ModelConfig
+from ml.config import Label
 from ml.data.augment import AugmentConfig
 from ml.data.crop_pack import Pack
-from ml.data.frame_batches import BatchSchedule, FrameBatches, GroupSampler
+from ml.data.frame_batches import BatchSchedule, FrameBatches, loaded
 from ml.data.recordings import COPIES, recorded_otherwise
-from ml.faces.alignment import Jitter, align_face
+from ml.faces.alignment import Jitter
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import onnx_backbone
-from ml.model.preprocessing import input_matrix, normalise
+from ml.model.preprocessing import normalise
 from ml.progress import ProgressBar, ProgressCallback
 from ml.training.feature_cache import backbone_sha256
 
@@ -55,21 +54,15 @@ class HeadRefitConfig:
 class _Recordings(Dataset[Tensor]):
     """`recordings[n]` -> uint8 (1 + COPIES, S, S, 3): a real crop as it is, then its copies."""
 
-    def __init__(self, pack: Pack, sampler: GroupSampler, model: ModelConfig, *, count: int, seed: int) -> None:
-        self.pack, self.sampler, self.model, self.count, self.seed = pack, sampler, model, count, seed
-
-    def __len__(self) -> int:
-        return self.count
+    def __init__(self, batches: FrameBatches) -> None:
+        self.batches = batches
 
     def __getitem__(self, n: int) -> Tensor:
-        if not 0 <= n < self.count:
-            raise IndexError(n)
         cv2.setNumThreads(0)
-        rng = np.random.default_rng([self.seed, 1, n])
-        real, _ = self.sampler.draw(rng)
-        crop, points = self.pack.crop(real), self.pack.landmarks([real])[0]
-        aligned = align_face(crop, input_matrix(crop, points, self.model, Jitter.draw(rng)), self.model.input_size)
-        return torch.from_numpy(np.stack([aligned, *recorded_otherwise(aligned, rng)]))
+        rng = np.random.default_rng([self.batches.schedule.seed, 1, n])
+        real, _ = self.batches.sampler.draw(rng)
+        crop, _ = self.batches.aligned(real, self.batches.model, Jitter.draw(rng))
+        return torch.from_numpy(np.stack([crop, *recorded_otherwise(crop, rng)]))
 
 
 class _Features:
@@ -126,10 +119,9 @@ def refit_frame_head(
             features.write(crops, x[here])
             y[here] = (targets == Label.FAKE).any(dim=1)
             progress.step()
-    recordings = _Recordings(pack, batches.sampler, model.config, count=config.recorded, seed=schedule.seed)
-    seen = torch.empty(len(recordings), 1 + COPIES, width)
-    with ProgressBar(len(recordings), "other recordings", on_progress=on_progress) as progress:
-        for n, crops in enumerate(_loaded(recordings, workers)):
+    seen = torch.empty(config.recorded, 1 + COPIES, width)
+    with ProgressBar(config.recorded, "other recordings", on_progress=on_progress) as progress:
+        for n, crops in enumerate(loaded(_Recordings(batches), range(config.recorded), workers)):
             features.write(crops, seen[n])
             progress.step()
     d = (seen[:, 1:] - seen[:, :1]).flatten(0, 1)
@@ -190,15 +182,3 @@ def _margin(model: FaceSequenceClassifier) -> tuple[Tensor, float]:
 def _rms(changes: Tensor, scores: Tensor) -> float:
     """Root mean square of the changes, in standard deviations of the scores."""
     return float(changes.square().mean().sqrt() / scores.std())
-
-
-def _loaded(recordings: _Recordings, workers: int) -> Iterator[Tensor]:
-    return iter(
-        DataLoader(
-            recordings,
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=8 if workers else None,
-            generator=torch.Generator(),
-        )
-    )
