@@ -313,7 +313,8 @@ CELERY_TASK_ANNOTATIONS = {"worker.tasks.send_webhooks": {"soft_time_limit": 45,
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "worker.tasks.sweep",
-        "schedule": float(DFD_SWEEP_S),
+        "schedule": DFD_SWEEP_S / 3,  # a turn may be lost; a sweep is only made when it is due
+        "kwargs": {"if_due": True},
         "options": {"expires": float(DFD_SWEEP_S)},
     },
     "retain": {

@@ -27,7 +27,6 @@ from celery.signals import (
     task_prerun,
     worker_init,
     worker_process_init,
-    worker_ready,
     worker_shutdown,
 )
 
@@ -78,26 +77,6 @@ def _know_the_request(task: Any, **_: Any) -> None:
     request_id = getattr(task.request, dispatch.REQUEST_ID_HEADER, None)
     if request_id:
         structlog.contextvars.bind_contextvars(request_id=str(request_id)[:64])
-
-
-@worker_ready.connect
-def _catch_up(sender: Any, **_: Any) -> None:
-    """Sweep now if that is due: the one before this worker may have died with the message of the last turn."""
-    if "maintenance" not in sender.app.amqp.queues.consume_from:
-        return
-    from django.db import DatabaseError, connection
-
-    from detection import dispatch
-    from detection.selectors.chores import sweep_health
-
-    try:
-        due = sweep_health().due
-    except DatabaseError:
-        due = True
-    finally:
-        connection.close()  # children are forked from this process: they must find no connection
-    if due:
-        dispatch.wake_sweeper()
 
 
 @heartbeat_sent.connect

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from detection import dispatch
 from detection.models import Stage
+from detection.selectors.chores import sweep_health
 from detection.services.jobs import evidence as evidence_jobs
 from detection.services.jobs import orphan_files, sweeper, training_runs
 from detection.services.jobs import webhook_deliveries as webhook_rows
@@ -78,10 +79,14 @@ CHORES = (
 )
 
 
-@shared_task(name="worker.tasks.sweep", autoretry_for=(chores.NotRecordedError,), default_retry_delay=5, max_retries=2)
-def sweep() -> None:
-    """Do every chore, at each turn of beat; and soon again where the database was away, as after its restart."""
-    chores.run_all(CHORES)
+@shared_task(name="worker.tasks.sweep")
+def sweep(*, if_due: bool = False) -> None:
+    """Do every chore; at beat's turns, three in each period, only if that is due.
+
+    So a turn that is lost with a beat, a broker, a database or a worker costs a third of a period, whichever it was.
+    """
+    if not if_due or sweep_health().due:
+        chores.run_all(CHORES)
 
 
 @shared_task(name="worker.tasks.retain")

@@ -11,12 +11,17 @@ from django.utils import timezone
 from detection.models import ChoreRun
 from detection.services.ops.chores import SWEEP
 
+DUE_PERIODS = 0.75
+"""More than two of the three turns that beat takes in a period, less than three and the round before them."""
 LATE_PERIODS = 2
 
 
 @dataclass(frozen=True)
 class SweepHealth:
-    """`last_at`: when a whole round last ended; none ended within the last period (`due`), the last two (`late`)."""
+    """When a whole round last ended, and how long ago that is.
+
+    A round is `due` at the next turn of beat, and `late` when none ended within the last two periods.
+    """
 
     last_at: datetime | None
     due: bool
@@ -36,4 +41,4 @@ def sweep_health(*, now: datetime | None = None) -> SweepHealth:
     whole = rows.pop(SWEEP, None)
     last_at = whole.ran_at if whole else None
     periods = (now - last_at) / timedelta(seconds=settings.DFD_SWEEP_S) if last_at else float("inf")
-    return SweepHealth(last_at, periods > 1, periods > LATE_PERIODS, tuple(rows.values()))
+    return SweepHealth(last_at, periods > DUE_PERIODS, periods > LATE_PERIODS, tuple(rows.values()))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
-from types import SimpleNamespace
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from celery.signals import worker_ready
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import connection
 from django.utils import timezone
 
-import worker.app  # noqa: F401  (its receivers)
-from detection import dispatch
 from detection.models import ChoreRun
 from detection.selectors.chores import sweep_health
 from detection.services.ops import chores
@@ -24,6 +20,7 @@ from detection.services.uploads import resumable
 from worker import tasks
 
 pytestmark = pytest.mark.django_db
+BEGAN = datetime(2026, 7, 1, tzinfo=UTC)
 
 
 def _fail() -> None:
@@ -86,47 +83,45 @@ def test_a_sweep_is_late_after_two_periods_and_when_there_was_none(settings: obj
     settings.DFD_SWEEP_S = 30  # type: ignore[attr-defined]
     chores.run_all([])
     now = timezone.now()
-    assert [sweep_health(now=now + timedelta(seconds=passed)).due for passed in (29, 31)] == [False, True]
+    assert [sweep_health(now=now + timedelta(seconds=passed)).due for passed in (22, 23)] == [False, True]
     assert not sweep_health(now=now + timedelta(seconds=59)).late
     assert sweep_health(now=now + timedelta(seconds=61)).late
 
 
-def test_a_round_that_the_database_was_not_told_of_is_soon_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds: list[float] = []
-    monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda: rounds.append(time.monotonic()))])
-    with monkeypatch.context() as away:
-        away.setattr(chores, "_record", lambda outcomes: _fail())
-        assert isinstance(tasks.sweep.apply().result, chores.NotRecordedError)
-    assert len(rounds) == 3  # `apply` repeats at once; over a broker five seconds lie between
-    assert tasks.sweep.default_retry_delay == 5
-    tasks.sweep.apply(throw=True)
-    assert not sweep_health().due
-
-
-@pytest.mark.parametrize(
-    ("queues", "swept_s_ago", "asks"),
-    [
-        (["extract", "maintenance"], None, True),
-        (["maintenance"], 31, True),
-        (["maintenance"], 29, False),
-        (["extract"], None, False),
-    ],
-)
-def test_a_worker_that_begins_catches_up_with_a_sweep_that_is_due(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, queues: list[str], swept_s_ago: float | None, asks: bool
+def test_of_beats_turns_one_in_a_period_sweeps_and_a_lost_one_costs_a_third(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.DFD_SWEEP_S = 30
-    if swept_s_ago is not None:
-        ChoreRun.objects.create(name=chores.SWEEP, ran_at=timezone.now() - timedelta(seconds=swept_s_ago))
-    asked: list[bool] = []
-    monkeypatch.setattr(dispatch, "wake_sweeper", lambda: asked.append(True))
-    monkeypatch.setattr(connection, "close", lambda: None)  # it is the test's
+    beat = settings.CELERY_BEAT_SCHEDULE["sweep"]
+    assert beat["schedule"] * 3 == beat["options"]["expires"]
+    rounds: list[int] = []
 
-    class Worker:
-        app = SimpleNamespace(amqp=SimpleNamespace(queues=SimpleNamespace(consume_from=queues)))
+    def swept_after(*turns_s: int, lost: Sequence[int] = (), unrecorded: Sequence[int] = ()) -> list[int]:
+        ChoreRun.objects.all().delete()
+        rounds.clear()
+        for at in turns_s:
+            monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda at=at: rounds.append(at))])  # type: ignore[misc]
+            monkeypatch.setattr(timezone, "now", lambda at=at: BEGAN + timedelta(seconds=at))  # type: ignore[misc]
+            if at not in lost:
+                with monkeypatch.context() as away:
+                    if at in unrecorded:
+                        away.setattr(chores, "_record", lambda outcomes: _fail())
+                    tasks.sweep.apply(kwargs=beat["kwargs"], throw=True)
+        return list(rounds)
 
-    worker_ready.send(sender=Worker())
-    assert asked == [True] * asks
+    turns = range(0, 100, 10)
+    assert swept_after(*turns) == [0, 30, 60, 90]
+    assert swept_after(*turns, lost=[30]) == [0, 40, 70]
+    assert swept_after(*turns, unrecorded=[30]) == [0, 30, 40, 70]
+    assert swept_after(0, 10, 20, 29, 39, 49, 59) == [0, 29, 59]  # beat began anew, a second before a turn
+
+
+def test_who_asks_for_a_sweep_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chores.run_all([])
+    rounds: list[bool] = []
+    monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda: rounds.append(True))])
+    tasks.sweep.apply(throw=True)
+    assert rounds == [True]
 
 
 @pytest.mark.parametrize("name", ["lost+found", ".snapshot", "backup-2026", "A0EEBC999C0B4EF8BB6D6BB9BD380A11"])
