@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Crop = NDArray[np.uint8]
+from ml.data.codecs import CODECS, HDR_SHARES, Crop, hdr_compress, jpeg_compress, video_compress
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class AugmentConfig:
     resample: float = 0.1
     """Turned and turned back, as a head held at an angle is levelled: two resamplings blur, and forge nothing."""
     compress: float = 0.6
-    """By JPEG or as one key frame; see `CODECS`."""
+    """By JPEG or as one key frame; see `ml.data.codecs`."""
     jpeg_quality: tuple[int, int] = (35, 95)
     video_crf: tuple[int, int] = (18, 38)
     """Of H.264; other codecs get that of about the same quality."""
@@ -56,38 +53,6 @@ MILD = AugmentConfig(
     cutout=0.0,
 )
 """Little more than flips and compression: the traces of real forgeries stay in the picture."""
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A video codec of FFmpeg, as fast as it goes."""
-
-    encoder: str
-    decoder: str
-    share: float
-    """Of the compressed groups; the rest is JPEG."""
-    crf_offset: int
-    options: dict[str, str]
-
-
-CODECS = (
-    Codec("libx264", "h264", 0.3, 0, {"preset": "veryfast", "tune": "zerolatency", "threads": "1"}),
-    # HEVC (phones) and VP9 (the web) smooth where H.264 rings: a network that knows H.264 alone calls them fake.
-    Codec(
-        "libx265",
-        "hevc",
-        0.25,
-        0,
-        {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1:wpp=0"},
-    ),
-    Codec(
-        "libvpx-vp9",
-        "vp9",
-        0.1,
-        8,
-        {"deadline": "realtime", "cpu-used": "7", "lag-in-frames": "0", "b": "0", "threads": "1"},
-    ),
-)
 
 
 def augment(
@@ -122,40 +87,6 @@ def augment(
     if rng.random() < c.cutout:
         images = _cut_out(images, rng)
     return images
-
-
-def jpeg_compress(crop: Crop, quality: int) -> Crop:
-    """Pass a crop through JPEG."""
-    ok, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not ok:
-        raise ValueError("a crop could not be encoded as JPEG")
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise ValueError("a crop could not be decoded from JPEG")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def video_compress(crops: Sequence[Crop], codec: Codec, crf: int) -> list[Crop]:
-    """Pass crops of one even size, as one stacked picture, through a key frame of that codec and rate factor."""
-    import av  # a bare training machine may lack it
-
-    stack = np.ascontiguousarray(np.concatenate(crops, axis=0))
-    frame = key_frame(av.VideoFrame.from_ndarray(stack, format="rgb24"), codec, crf, pixels="yuv420p")
-    return list(np.split(frame.to_ndarray(format="rgb24"), len(crops), axis=0))
-
-
-def key_frame(frame: Any, codec: Codec, crf: int, *, pixels: str) -> Any:
-    """Pass an av.VideoFrame through a key frame of that codec and rate factor, in the pixel format `pixels`."""
-    import av
-
-    encoder: Any = av.CodecContext.create(codec.encoder, "w")
-    encoder.height, encoder.width, encoder.pix_fmt = frame.height, frame.width, pixels
-    encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(crf + codec.crf_offset), **codec.options}
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
-    decoder: Any = av.CodecContext.create(codec.decoder, "r")
-    decoder.thread_count = 1
-    return ([each for packet in packets for each in decoder.decode(packet)] + list(decoder.decode(None)))[0]
 
 
 def turned_and_back(images: Sequence[Crop], rng: np.random.Generator) -> list[Crop]:
@@ -230,6 +161,10 @@ def _compressed(images: list[Crop], rng: np.random.Generator, c: AugmentConfig, 
         if kind < codec.share:
             return video_compress(images, codec, crf)
         kind -= codec.share
+    for transfer, share in HDR_SHARES if encode_video else ():
+        if kind < share:
+            return hdr_compress(images, transfer, crf)
+        kind -= share
     return [jpeg_compress(image, quality) for image in images]
 
 

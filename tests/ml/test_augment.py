@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ml.data.augment import CODECS, AugmentConfig, Codec, Crop, augment, jpeg_compress, video_compress
+from ml.data.augment import AugmentConfig, augment
+from ml.data.codecs import CODECS, Codec, Crop, hdr_compress, jpeg_compress, video_compress
 from ml.data.self_blend import hull_mask, self_blend, self_blend_with_mask
+from ml.video.tone_mapping import HLG, PQ
 from tests.ml.packs import drawn_face
 
 NEVER = AugmentConfig(
@@ -109,11 +114,22 @@ def test_each_change_alone_changes_the_crop_and_keeps_what_it_shows(change: str)
     assert np.corrcoef(changed.ravel(), crop.ravel())[0, 1] > 0.7
 
 
-@pytest.mark.parametrize("codec", [None, *CODECS], ids=lambda codec: codec.encoder if codec else "jpeg")
-def test_compression_keeps_red_red_and_compresses_a_group_alike_and_the_same_each_time(codec: Codec | None) -> None:
-    def compressed(crops: list[Crop], crf: int) -> list[Crop]:
-        return video_compress(crops, codec, crf) if codec else [jpeg_compress(crop, 100 - 2 * crf) for crop in crops]
+def _video_compressed(codec: Codec, crops: list[Crop], crf: int) -> list[Crop]:
+    return video_compress(crops, codec, crf)
 
+
+COMPRESSIONS: dict[str, Callable[[list[Crop], int], list[Crop]]] = {
+    "jpeg": lambda crops, crf: [jpeg_compress(crop, 100 - 2 * crf) for crop in crops],
+    **{codec.encoder: partial(_video_compressed, codec) for codec in CODECS},
+    "pq": lambda crops, crf: hdr_compress(crops, PQ, crf),
+    "hlg": lambda crops, crf: hdr_compress(crops, HLG, crf),
+}
+
+
+@pytest.mark.parametrize("compressed", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_compression_keeps_red_red_and_compresses_a_group_alike_and_the_same_each_time(
+    compressed: Callable[[list[Crop], int], list[Crop]],
+) -> None:
     red = np.zeros((32, 32, 3), dtype=np.uint8)
     red[:, :, 0] = 200
     for changed in compressed([red, red, red], 30):

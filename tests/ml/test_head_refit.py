@@ -8,7 +8,8 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from ml.data.recordings import COPIES, hdr_compress, recorded_otherwise
+from ml.data.codecs import hdr_compress
+from ml.data.recordings import COPIES, recorded_otherwise
 from ml.training.head_refit import HeadRefitConfig, fit_head
 from ml.video.tone_mapping import HLG, PQ
 
@@ -74,6 +75,6 @@ def test_copies_of_a_crop_are_the_same_face_with_other_texture() -> None:
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_hdr_changes_little_where_the_codec_takes_little(transfer: int) -> None:
     face = crop()
-    fine, coarse = (hdr_compress(face, transfer, crf=crf).astype(int) for crf in (4, 34))
+    fine, coarse = (hdr_compress([face], transfer, crf)[0].astype(int) for crf in (4, 34))
     assert np.abs(fine - face).mean() < 4
     assert np.abs(coarse - face).mean() > np.abs(fine - face).mean()
