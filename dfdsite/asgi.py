@@ -9,6 +9,7 @@ application = get_asgi_application()
 
 from detection import dispatch  # noqa: E402 (it needs Django to be set up)
 from detection.services.uploads import uploads  # noqa: E402
+from dfdsite import urls  # noqa: E402, F401 (with every page, or the first request would wait for them)
 
 dispatch.publish_in_background()  # a request never waits for the broker
 uploads.remove_abandoned_uploads()  # of web processes that were killed

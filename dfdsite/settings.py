@@ -78,7 +78,7 @@ CONTENT_SECURITY_POLICY = {"DIRECTIVES": csp.NOTHING}
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "dfdsite.admin_app.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -11,6 +11,7 @@ application = get_wsgi_application()
 from detection import dispatch  # noqa: E402 (it needs Django to be set up)
 from detection.api import waiting  # noqa: E402
 from detection.services.uploads import uploads  # noqa: E402
+from dfdsite import urls  # noqa: E402, F401 (with every page, or the first request would wait for them)
 
 dispatch.publish_in_background()  # a request never waits for the broker
 waiting.stop_waiting_at_sigterm()

@@ -47,7 +47,8 @@ class Processes:
         )
 
     def manage(self, *arguments: str) -> str:
-        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments])
+        """Without Django's checks, which import every page and are as good for all installations."""
+        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments, "--skip-checks"])
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with self.log_path(name).open("ab") as log:

@@ -16,6 +16,8 @@ import os
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
+# Django's checks are of URLs, templates and pages, which Celery would import for them at each start.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 import structlog
 from celery import Celery

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from ml.config import Alignment, FrameView, ModelConfig
+from ml.model.lean_timm import timm
 
 
 class BackboneEnsemble(nn.Module):

@@ -234,7 +234,7 @@ def family(head: psutil.Process | None) -> list[psutil.Process]:
 
 def _manage(env: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
+        [sys.executable, "manage.py", *arguments, "--skip-checks"],
         cwd=settings.BASE_DIR, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
