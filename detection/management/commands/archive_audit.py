@@ -24,6 +24,7 @@ class Command(BaseCommand):
         "Move entries of the audit log that are older than so many days from the database into files of the storage."
         " `verify_audit` walks through both."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = settings.DFD_AUDIT_DAYS or 365

@@ -12,6 +12,7 @@ from detection.services.reviews import reviews
 
 class Command(BaseCommand):
     help = "After an upgrade, once the old processes are gone: complete what they have written. Harmless at any time."
+    requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(f"{verdicts.catch_up():,} videos completed.")

@@ -14,6 +14,7 @@ from detection.services.ops import accounts
 
 class Command(BaseCommand):
     help = "Print a new API token for USER, who is made if need be. Only a hash of the token is stored."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")

@@ -30,6 +30,7 @@ def moment(text: str) -> datetime:
 
 class Command(BaseCommand):
     help = "Write every labelled video (or every review) as CSV or JSON lines. `import_labels` reads it back."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--out", type=Path, metavar="FILE", help="instead of standard output")

@@ -20,6 +20,7 @@ class Command(BaseCommand):
         "Record the labels of FILE (columns video_id or sha256, label, optionally comment) as reviews. Run again after"
         " an interruption: what is recorded already is skipped."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", metavar="FILE", help="CSV or JSON lines, as export_labels writes them; - is stdin")

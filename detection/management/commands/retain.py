@@ -12,6 +12,7 @@ from detection.services.ops import retention
 
 class Command(BaseCommand):
     help = "Remove what is older than the DFD_KEEP_*_DAYS settings say, until nothing is due any more."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say how many videos would lose what")

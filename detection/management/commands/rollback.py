@@ -14,6 +14,7 @@ class Command(BaseCommand):
     help = (
         "Make the model active again that was active before the present one; running workers take it up by themselves."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--reason", default="", help="kept with the decision")

@@ -11,6 +11,7 @@ from detection.services.jobs import sweeper, training_runs
 
 class Command(BaseCommand):
     help = "Give back what dead workers hold, and tell workers again of what waits."
+    requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         if runs := training_runs.sweep():

@@ -11,6 +11,7 @@ from worker.stages import erasure
 
 class Command(BaseCommand):
     help = "Remove from this machine's training packs and cached features whose videos were deleted."
+    requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         count = erasure.erase_here()

@@ -34,6 +34,7 @@ from worker.training.reports import write_report
 
 class Command(BaseCommand):
     help = "Evaluate MODEL (a registered version, or a file of weights): figures with intervals, and a report."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", metavar="MODEL", help="`active`, id, name, start of the sha256, or a file")

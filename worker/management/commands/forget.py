@@ -18,6 +18,7 @@ class Command(BaseCommand):
         "Remove videos with all that belongs to them, and every training pack, cached feature and report that shows"
         " their faces. Also for videos that were deleted before. Weights that were trained on them stay as they are."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("videos", nargs="+", type=UUID, metavar="VIDEO_ID")

@@ -21,6 +21,7 @@ class Command(BaseCommand):
         "Compare MODEL with the active model on the frozen holdout, and make it the active one if it wins:"
         " verdicts are its own from now on, in running workers too, and tasks that wait for a model go on."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", metavar="MODEL", help="id, name, or the beginning of the file's sha256")

@@ -23,6 +23,7 @@ class Command(BaseCommand):
         "Fit shift and temperature of MODEL (by default the active one) on the settled labels of the random audit, and"
         " register them with the same weights as a version of its own, which the gate judges. Nothing is promoted."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument

@@ -19,6 +19,7 @@ class Command(BaseCommand):
         "Register weights (safetensors, as ml.train writes them); without PATH, the ones that come with the program."
         " Or a classifier of face crops that others trained, as ONNX: with --manifest (docs/training.md)."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("path", nargs="?", type=Path, default=BASELINE, metavar="PATH")

@@ -21,6 +21,7 @@ class Command(BaseCommand):
         " of the active model, in batches. Videos that show one are left"
         " alone, so it can be stopped at any time and run again; after a rollback earlier verdicts are shown again."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--batch", type=int, default=32, help="videos a batch, stored in one transaction")

@@ -24,6 +24,7 @@ class Command(BaseCommand):
         "Train a candidate from imported and reviewed labels, report on it, and make it active only if it beats the"
         " active model on the frozen holdout."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         default = RunOptions()

@@ -18,6 +18,7 @@ class Command(BaseCommand):
         "Put MODEL into shadow: workers score each new video with it, too, after the client has its verdict. What it"
         " says is told nobody; the model's page in the admin compares it with the active model."
     )
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("model", metavar="MODEL", help="id, name, or the beginning of the file's sha256")
