@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,31 +73,19 @@ def _own_folder() -> str:
 
 
 def _migrate(folder: Path) -> None:
-    _manage(folder, "migrate", "-v0")
+    _run(folder, "manage.py", "migrate", "-v0", "--skip-checks")
 
 
-def _manage(var: Path, *arguments: str) -> str:
+def _run(var: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT, env=environment(var), capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def _make(folder: Path) -> None:
-    from tests.weights import save_tiny  # torch, which most who import this module do without
-
     var = folder / "with_model"
     var.mkdir()
-    manage = partial(_manage, var)
     shutil.copy(migrated(), var / "db.sqlite3")
-    (folder / "token").write_text(manage("create_token", CLIENT).strip())
-    shutil.copytree(var, folder / "without_model")
-    manage("collectstatic", "--noinput", "-v0")
-    (var / "static").rename(folder / "static")
-    save_tiny(folder / "tiny.safetensors")
-    manage("register_model", str(folder / "tiny.safetensors"), "--activate")
-    # Once for all copies: what a worker makes of weights at its first verdict.
-    load = "from worker.process import runtime as r; r.load_classifier(r.ModelVersion.objects.get(active=True))"
-    manage("shell", "--no-imports", "-c", load)
+    _run(var, "-m", "tests.prepare", str(folder), CLIENT)

@@ -47,8 +47,7 @@ class Processes:
         )
 
     def manage(self, *arguments: str) -> str:
-        """Without Django's checks, which import every page and are as good for all installations."""
-        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments, "--skip-checks"])
+        return self.run([sys.executable, str(ROOT / "manage.py"), *arguments])
 
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with self.log_path(name).open("ab") as log:
@@ -146,7 +145,7 @@ class Stack(Product):
         var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
         super().__init__(var.name, folder=var, var=var, cwd=ROOT, settings={"DFD_LEASE_S": 8, **settings})
         if "DATABASE_URL" in settings:
-            self.manage("migrate", "-v0")
+            self.manage("migrate", "-v0", "--skip-checks")
             token = self.manage("create_token", installation.CLIENT).strip()
         else:
             token = installation.copy(var, model=model, static=static)

@@ -1,7 +1,8 @@
 """timm, imported without torch's compiler, which nothing here uses.
 
 `torchvision.ops.roi_align` and `timm.models.naflexvit` import it for what only RoI pooling and compiled networks ask:
-a second of processor and 150 MB in every process that scores.  Who does need it imports it as before.
+a second of processor and 150 MB in every process that scores (docs/measurements.md#what-a-process-costs-to-start).
+Who does need it imports it as before.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ from worker.bench.load.client import as_new
 
 KINDS = ("one-person.mp4", "two-people.mp4", "blended-fake.mp4", "no-face.mp4")
 CANCELLERS = 4
+LOOK_S = 0.3
+"""Between looks at a task: as many as there are cancellers cost the workers their processor."""
 LONGEST_S = 1800.0
 
 
@@ -44,7 +46,9 @@ def cancel_some(*, tasks: int, cancel: int, seed: int = 0, say: Callable[[str], 
 
         def cancel_one(choice: tuple[dict[str, Any], int]) -> str:
             video, percent = choice
-            wait_for(lambda: _has_come_to(stack.task(video), percent), f"{percent} %", timeout_s=LONGEST_S)
+            wait_for(
+                lambda: _has_come_to(stack.task(video), percent), f"{percent} %", timeout_s=LONGEST_S, every_s=LOOK_S
+            )
             try:
                 answer = stack.client.delete(f"/api/v1/tasks/{video['task']['id']}/")
             except ClientError as error:
@@ -59,7 +63,7 @@ def cancel_some(*, tasks: int, cancel: int, seed: int = 0, say: Callable[[str], 
         started = time.monotonic()
         wait_for(
             lambda: all(stack.task(video)["state"] in TERMINAL for video in uploaded),
-            "end of all tasks", timeout_s=LONGEST_S, log=lambda: stack.log("worker"),
+            "end of all tasks", timeout_s=LONGEST_S, every_s=LOOK_S, log=lambda: stack.log("worker"),
         )  # fmt: skip
         say(f"all tasks had ended {time.monotonic() - started:.0f} s after the last was cancelled")
         stack.kill("worker")

@@ -48,6 +48,8 @@ KINDS = {
 }
 """State and faces that a calm run ends with."""
 UPLOADERS = 4
+LOOK_S = 1.0
+"""Between looks at what has not ended: a request each."""
 STUCK_AFTER_S = 240.0
 """Without any progress for this long, something is stuck."""
 LATE_PERIODS = 2
@@ -221,7 +223,7 @@ class Storm:
     def _finished(self) -> int:
         """How many of the accepted have ended, as the API says; the last known number while nobody answers."""
         with self._look:
-            if time.monotonic() - self._looked_at > 0.5:
+            if time.monotonic() - self._looked_at > LOOK_S:
                 self._looked_at = time.monotonic()
                 client = Client(port=self.stack.port, token=self.token, timeout_s=10)
                 with contextlib.suppress(ClientError):
@@ -374,7 +376,7 @@ class Storm:
 def no_postgres() -> str:
     """Why there is no server to restart; empty where there can be one."""
     try:
-        Postgres().close()
+        Postgres.can_run()
     except pytest.skip.Exception as reason:
         return str(reason)
     return ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celery.signals import worker_process_init
+from django.conf import settings
 
 from ml.video.ranged_file import VideoFile
 from tests.worker.misbehaving import hang_in_c
@@ -24,6 +25,8 @@ __all__ = ["app"]
 
 app.conf.worker_soft_shutdown_timeout = 1
 
+HANG_S = 5
+"""Limit on the file that hangs, which only waits for it; the others have the settings' all their time."""
 POISON = (b"dfd-test-crash", b"dfd-test-hang-", b"dfd-test-eat--", b"dfd-test-spin-")
 
 
@@ -43,6 +46,7 @@ def swallow(path: Path) -> None:
         case b"dfd-test-crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case b"dfd-test-hang-":
+            settings.DFD_TASK_SOFT_LIMIT_S = HANG_S  # of this process, which does not survive it
             hang_in_c()
         case b"dfd-test-eat--":
             kept = []

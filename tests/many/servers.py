@@ -87,14 +87,9 @@ def postgres_program(name: str) -> str:
 
 class Postgres(Server):
     def __init__(self) -> None:
-        initdb, server = postgres_program("initdb"), postgres_program("postgres")
+        initdb, server, user = self.can_run()
         super().__init__("postgres")
-        # It refuses to run as root.
-        user = None
-        if os.getuid() == 0:
-            user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
-            if user is None:
-                pytest.skip("Postgres does not run as root, and there is no other user here")
+        if user:
             os.chown(self.folder, pwd.getpwnam(user).pw_uid, -1)
         data = self.folder / "data"
         subprocess.run(
@@ -106,6 +101,18 @@ class Postgres(Server):
         self._command = [server, "-D", str(data), "-p", str(self.port), "-k", str(self.folder), *words]
         self._user, self._template = user, ""
         self.start(self._command, ready=self._answers, user=user)
+
+    @staticmethod
+    def can_run() -> tuple[str, str, str | None]:
+        """Its programs initdb and postgres, and the user to run them as; skips the test where one is missing."""
+        programs = postgres_program("initdb"), postgres_program("postgres")
+        if os.getuid() != 0:
+            return *programs, None
+        # It refuses to run as root.
+        user = next((name for name in ("postgres", "nobody") if _exists(name)), None)
+        if user is None:
+            pytest.skip("Postgres does not run as root, and there is no other user here")
+        return *programs, user
 
     def restart(self, *, down_s: float) -> None:
         """Killed with all its processes, and back after so long: open transactions and connections are gone."""
@@ -125,7 +132,7 @@ class Postgres(Server):
         if not self._template:
             with tempfile.TemporaryDirectory() as var:
                 environment = installation.environment(Path(var)) | {"DATABASE_URL": self.database("template")}
-                command = [sys.executable, "manage.py", "migrate", "-v0"]
+                command = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
                 subprocess.run(command, cwd=installation.ROOT, env=environment, check=True, timeout=600)
             self._template = "template"
         command = [postgres_program("createdb"), *self.where, "--template", self._template, name]

@@ -202,7 +202,7 @@ def finished_tasks(client: Client, videos: list[dict[str, Any]], *, log: Machine
         return [dict(client.get(f"/api/v1/tasks/{video['task']['id']}/")) for video in videos]
 
     wait_for(
-        lambda: all(task["state"] in TERMINAL for task in tasks()), "end of every video", timeout_s=300,
+        lambda: all(task["state"] in TERMINAL for task in tasks()), "end of every video", timeout_s=300, every_s=0.5,
         log=lambda: log.log("worker"),
     )  # fmt: skip
     return tasks()

@@ -50,7 +50,7 @@ def test_a_video_goes_through_from_end_to_end(machine: Machine, client: Client) 
     machine.start_beat()
     wait_for(
         lambda: [v["status"] for v in client.get("/api/v1/videos/")["results"]] == ["succeeded"] * 3,
-        "three verdicts", timeout_s=300, log=lambda: machine.log("worker"),
+        "three verdicts", timeout_s=300, every_s=0.5, log=lambda: machine.log("worker"),
     )  # fmt: skip
     assert backlog(machine) == 0
     said = machine.ended([sys.executable, str(ROOT / "manage.py"), "doctor"]).stdout

@@ -114,7 +114,7 @@ def test_messages_of_the_version_before_and_of_a_later_one_are_understood(redis_
         machine.start_worker(wait=False)
         wait_for(
             lambda: [client.get(f"/api/v1/tasks/{task}/")["state"] for task in tasks] == ["succeeded"] * 3,
-            "three verdicts", timeout_s=300, log=lambda: machine.log("worker"),
+            "three verdicts", timeout_s=300, every_s=0.5, log=lambda: machine.log("worker"),
         )  # fmt: skip
         assert sorted(machine.finished()) == sorted(
             (task, stage) for task in tasks for stage in ("extract", "classify")

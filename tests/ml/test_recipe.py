@@ -98,7 +98,7 @@ def history(run: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_seen(tmp_path: Path) -> None:
     pack = clip_pack(tmp_path / "clips.pack")
-    process = train(pack, tmp_path / "run", "--device", "cpu")
+    process = train(pack, tmp_path / "run", "--device", "cpu", "--crops", "768")
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     assert "ImageNet weights from the package" in said
@@ -117,7 +117,8 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
     assert change["after"] < change["before"]
 
     weights = str(tmp_path / "run" / "weights.safetensors")
-    again = train(pack, tmp_path / "again", "--device", "cpu", "--stage", "refit", "--weights", weights)
+    short = ["--stage", "refit", "--refit-crops", "132", "--refit-recordings", "8"]
+    again = train(pack, tmp_path / "again", "--device", "cpu", *short, "--weights", weights)
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said
     assert [entry["stage"] for entry in history(tmp_path / "again")] == ["head"]
@@ -128,7 +129,7 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
 
 @pytest.mark.slow
 def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(few: Pack, tmp_path: Path) -> None:
-    short = ["--stage", "frames", "--crops", "128", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "2"]
+    short = ["--stage", "frames", "--crops", "64", "--batch-size", "8", "--size", "64", "--steps-per-epoch", "2"]
     whole = train(few, tmp_path / "whole", *short, recipe="forged")
     assert whole.communicate(timeout=300)[0]
     assert whole.returncode == 0
@@ -153,7 +154,7 @@ def test_a_training_killed_in_the_middle_and_resumed_gives_the_same_weights(few:
 
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_only_the_first_writes(few: Pack, tmp_path: Path) -> None:
-    short = ["--stage", "frames", "--crops", "96", "--batch-size", "16", "--size", "64", "--steps-per-epoch", "3"]
+    short = ["--stage", "frames", "--crops", "48", "--batch-size", "8", "--size", "64", "--steps-per-epoch", "3"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run = tmp_path / "run"
     command = [*launcher, "-m", "ml.train", str(few.path), "--out", str(run), "--recipe", "forged", "--smoke", *short]

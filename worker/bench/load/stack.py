@@ -196,7 +196,7 @@ def own_stack(*, users: int, say: Callable[[str], None], weights: Path | None = 
 
 def prepare(env: dict[str, str], *, users: int, weights: Path | None) -> list[str]:
     """Make the `DFD_VAR` of `env` an installation with an active model; return the tokens of as many users."""
-    _manage(env, "migrate", "-v0")
+    _manage(env, "migrate", "-v0", "--skip-checks")
     _manage(env, "collectstatic", "--noinput", "-v0")
     _manage(env, "register_model", *([str(weights)] if weights else []), "--activate")
     return _manage(env, "loadtest", "--make-tokens", str(users)).split()
@@ -234,7 +234,7 @@ def family(head: psutil.Process | None) -> list[psutil.Process]:
 
 def _manage(env: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "manage.py", *arguments, "--skip-checks"],
+        [sys.executable, "manage.py", *arguments],
         cwd=settings.BASE_DIR, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
