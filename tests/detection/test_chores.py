@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -100,8 +102,8 @@ def test_of_beats_turns_one_in_a_period_sweeps_and_a_lost_one_costs_a_third(
         ChoreRun.objects.all().delete()
         rounds.clear()
         for at in turns_s:
-            monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda at=at: rounds.append(at))])  # type: ignore[misc]
-            monkeypatch.setattr(timezone, "now", lambda at=at: BEGAN + timedelta(seconds=at))  # type: ignore[misc]
+            monkeypatch.setattr(tasks, "CHORES", [Chore("counts", partial(rounds.append, at))])
+            monkeypatch.setattr(timezone, "now", partial(operator.add, BEGAN, timedelta(seconds=at)))
             if at not in lost:
                 with monkeypatch.context() as away:
                     if at in unrecorded:
