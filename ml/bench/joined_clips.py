@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ml.analyze import analyze
 from ml.config import SegmentConfig
 from ml.data.catalog.files import VIDEO_SUFFIXES
 from ml.faces.detector import FaceDetector
-from ml.faces.extract_video import extract_video
-from ml.model.decision import Look, decide
-from ml.model.inference import Classifier, TrackScore
+from ml.model.decision import Decision
+from ml.model.inference import Classifier
 from ml.model.weights import BASELINE
 from ml.video.decode import decode
 from ml.video.errors import VideoError
@@ -87,14 +87,10 @@ def join(clips: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def looks_of(path: Path, detector: FaceDetector, classifier: Classifier, segments: SegmentConfig) -> list[Look]:
-    """Return everybody's scores in every segment; empty where nobody is found."""
-    tracks = extract_video(path, detector=detector, segments=segments).tracks
-    scores = classifier.score([[face.crop for face in track.faces] for track in tracks])
-    return [
-        Look(track.index, track.segment, TrackScore(s.fake_probability, s.frame_probabilities, track.still))
-        for track, s in zip(tracks, scores, strict=True)
-    ]
+def decision_on(path: Path, detector: FaceDetector, classifier: Classifier, segments: SegmentConfig) -> Decision | None:
+    """Return the decision on a video; None where nobody is found."""
+    judgement = analyze(path, classifier, detector=detector, segments=segments).judgement
+    return judgement.decision if judgement else None
 
 
 def long_videos(clips: Sequence[Path], folder: Path, *, count: int, length: int, seed: int) -> Iterator[Path]:
@@ -142,18 +138,17 @@ def measure(
                 clip = normalise(path, folder / f"{number}.mp4")
             except VideoError:
                 continue
-            looks = looks_of(clip, detector, classifier, segments)
-            if looks:
+            decision = decision_on(clip, detector, classifier, segments)
+            if decision:
                 clips.append(clip)
-                singles.append(decide(looks, classifier.info).fake_probability)
+                singles.append(decision.fake_probability)
         if not clips:
             raise ValueError("no clip shows a face")
         joined, uncorrected, seen = [], [], []
         videos = long_videos(clips, folder, count=count, length=length, seed=seed)
         for path in tqdm(videos, desc="videos", total=count, disable=None):
-            looks = looks_of(path, detector, classifier, segments)
-            if looks:
-                decision = decide(looks, classifier.info)
+            decision = decision_on(path, detector, classifier, segments)
+            if decision:
                 scores = [round(part.fake_probability, 3) for part in decision.segments]
                 tqdm.write(f"{decision.fake_probability:.3f} of {scores}", file=sys.stderr)
                 joined.append(decision.fake_probability)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,6 +74,24 @@ class Look:
     track: int
     segment: int
     score: TrackScore
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one score is of: a person (`track`) in a segment; of a model of whole frames, the segment."""
+
+    segment: int
+    track: int = 0
+    still: bool = False
+    """A still picture (see `ml.faces.still`)."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The decision, and the look at each subject that it was made from."""
+
+    looks: tuple[Look, ...]
+    decision: Decision
 
 
 def combine(probabilities: Sequence[float]) -> float:
@@ -141,3 +159,19 @@ def decide(
         ),
         segments=tuple(SegmentScore(segment, p) for segment, p in sorted(by_segment.items())),
     )
+
+
+def judge(
+    subjects: Sequence[Subject],
+    scores: Sequence[TrackScore],
+    info: WeightsInfo,
+    *,
+    sensitive: bool = False,
+    whole_frames: bool = False,
+) -> Judgement:
+    """Decide on a video from the score of each subject; see `decide`."""
+    looks = [
+        Look(subject.track, subject.segment, replace(score, still=subject.still))
+        for subject, score in zip(subjects, scores, strict=True)
+    ]
+    return Judgement(tuple(looks), decide(looks, info, sensitive=sensitive, whole_frames=whole_frames))

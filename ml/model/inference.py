@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ml.config import Label
+from ml.config import FrameView, Label
 from ml.model.ensemble import EnsembleNetwork
 from ml.model.network import FaceSequenceClassifier
 from ml.model.onnx_backbone import OnnxBackbone, onnx_backbone
@@ -55,6 +55,9 @@ class Classifier:
     Runtime where `load` was told a folder for its export.
     """
 
+    frame_view: FrameView | None = None
+    """What it is shown where it looks at whole frames and not at faces."""
+
     def __init__(
         self,
         model: FaceSequenceClassifier,
@@ -65,6 +68,7 @@ class Classifier:
         self.dtype = dtype or backbone_dtype(device)
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.info = info
+        self.frame_view = model.frame_view
         self.device = device
         self.onnx: OnnxBackbone | None = None
 

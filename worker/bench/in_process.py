@@ -46,15 +46,15 @@ class Product:
 
     def run(self, path: Path, folder: Path) -> tuple[Extraction, Seconds]:
         """What was found, and the seconds of each step.  Raises ml.video.decode.VideoError."""
-        from ml.model.decision import Look, decide
+        from ml.analyze import subjects_of
+        from ml.model.decision import judge
 
         stages: Seconds = {}
         extraction, result = extract(self.detector, path, folder, stages)
         if result.faces:
             crops = _timed(stages, "read crops", lambda: self._read(result))
             scores = _timed(stages, "classify", lambda: self.classifier.score(crops))
-            looks = [Look(t.index, t.segment, score) for t, score in zip(extraction.tracks, scores, strict=True)]
-            decide(looks, self.classifier.info)
+            judge(subjects_of(extraction), scores, self.classifier.info)
         return extraction, stages
 
     def _read(self, result: ExtractionResult) -> list[list[Any]]:

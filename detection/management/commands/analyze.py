@@ -6,7 +6,6 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ from detection.errors import Refused
 from detection.models import ModelVersion
 from detection.selectors.segments import coverage_of
 from detection.services.learning import registry
-from ml.config import FrameView, SegmentConfig, VideoConfig
+from ml.analyze import Analysis, SegmentFrames, analyze
+from ml.config import SegmentConfig, VideoConfig
 from ml.faces.detector import FaceDetector
 from ml.faces.extract import Extraction
-from ml.faces.extract_video import extract_video
-from ml.model.decision import Decision, Look, decide
+from ml.model.decision import Decision, Look
 from ml.model.inference import Classifier
 from ml.model.weights import BASELINE, WeightsError, file_sha256
-from ml.model.whole_frames import WholeFrame, whole_frames
 from ml.progress import ProgressBar
 from ml.resource_limits import Limits, OverLimit, limited
 from ml.video.decode import VideoError
@@ -96,29 +94,11 @@ class _Analyzer:
             "timings": {},
         }
         try:
-            with limited(self.cost):
-                extraction = extract_video(
-                    path, detector=self.detector, video=self.limits, segments=self.segments, progress=progress
-                )
-            answer["timings"] |= extraction.timings
-            answer["frames_read"] = extraction.frames_decoded
-            answer["frames_claimed"] = extraction.frames_claimed
-            answer["truncated"] = extraction.truncated
-            answer["people_left_out"] = extraction.people_left_out
-            answer["segments"] = [
-                {"start_s": part.start_s, "end_s": part.end_s, "fake_probability": None, "people": []}
-                for part in extraction.segments
-            ]
-            answer["coverage"] = coverage_of(
-                spans=[(part.start_s, part.end_s) for part in extraction.segments],
-                duration_s=extraction.info.duration_s,
-            ).as_dict()
-            if self.classifier.model.frame_view is not None:
-                with limited(self.cost):
-                    shown = self._frames(path, extraction, self.classifier.model.frame_view)
-                self._judge_frames(shown, answer)
-            else:
-                self._judge(extraction, answer)
+            found = analyze(
+                path, self.classifier, detector=self.detector, video=self.limits, segments=self.segments,
+                progress=progress, budget=partial(limited, self.cost), on_extraction=partial(_extracted, answer),
+            )  # fmt: skip
+            self._judged(found, answer)
         except (VideoError, OverLimit) as error:
             answer["error"] = {"code": error.code, "detail": error.detail}
         except Exception as error:
@@ -127,63 +107,32 @@ class _Analyzer:
         answer["timings"]["total"] = round(time.perf_counter() - started, 3)
         return answer
 
-    def _judge(self, extraction: Extraction, answer: dict[str, Any]) -> None:
-        if not extraction.tracks:
+    def _judged(self, found: Analysis, answer: dict[str, Any]) -> None:
+        if found.judgement is None:
             answer["state"] = "no_face"
             return
-        started = time.perf_counter()
-        scores = self.classifier.score([[face.crop for face in track.faces] for track in extraction.tracks])
-        scores = [replace(score, still=track.still) for track, score in zip(extraction.tracks, scores, strict=True)]
-        looks = [Look(t.index, t.segment, score) for t, score in zip(extraction.tracks, scores, strict=True)]
-        decision = decide(looks, self.classifier.info)
-        answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
         answer["state"] = "succeeded"
-        answer["faces"] = _faces(extraction, looks)
+        answer["timings"]["classify"] = round(found.classify_s, 3)
+        looks, decision = found.judgement.looks, found.judgement.decision
         for segment in decision.segments:
             answer["segments"][segment.segment] |= {
                 "fake_probability": segment.fake_probability,
                 "people": [
                     {"track": look.track, "fake_probability": look.score.fake_probability}
                     for look in looks
-                    if look.segment == segment.segment
+                    if look.segment == segment.segment and not found.frames
                 ],
             }
-        answer["verdict"] = self._verdict(decision) | {
+        verdict = answer["verdict"] = self._verdict(decision)
+        if found.frames:
+            verdict |= {"track": None, "people": [], "frames": _frames(found.frames, looks)}
+            return
+        answer["faces"] = _faces(found.extraction, looks)
+        verdict |= {
             "track": decision.track,
             "people": [
                 {"track": p.track, "fake_probability": p.fake_probability, "still_picture": p.still}
                 for p in decision.people
-            ],
-        }
-
-    def _frames(self, path: Path, extraction: Extraction, view: FrameView) -> list[tuple[int, float, list[WholeFrame]]]:
-        """Return each segment's number, beginning and frames; a later one that cannot be read is left out."""
-        found = []
-        for number, segment in enumerate(extraction.segments):
-            try:
-                part = replace(self.limits, start=segment.start, key=segment.key)
-                found.append((number, segment.start_s, whole_frames(path, view, part)))
-            except VideoError:
-                if not number:
-                    raise
-        return found
-
-    def _judge_frames(self, shown: Sequence[tuple[int, float, list[WholeFrame]]], answer: dict[str, Any]) -> None:
-        started = time.perf_counter()
-        scores = self.classifier.score([[frame.picture for frame in frames] for *_, frames in shown])
-        looks = [Look(0, number, score) for (number, *_), score in zip(shown, scores, strict=True)]
-        decision = decide(looks, self.classifier.info, whole_frames=True)
-        answer["timings"]["classify"] = round(time.perf_counter() - started, 3)
-        answer["state"] = "succeeded"
-        for segment in decision.segments:
-            answer["segments"][segment.segment]["fake_probability"] = segment.fake_probability
-        answer["verdict"] = self._verdict(decision) | {
-            "track": None,
-            "people": [],
-            "frames": [
-                {"segment": number, "timestamp_s": round(start_s + frame.timestamp_s, 3), "fake_probability": p}
-                for (number, start_s, frames), score in zip(shown, scores, strict=True)
-                for frame, p in zip(frames, score.frame_probabilities, strict=True)
             ],
         }
 
@@ -197,6 +146,31 @@ class _Analyzer:
             "review_reasons": list(decision.review_reasons),
             "model_version": self.model,
         }
+
+
+def _extracted(answer: dict[str, Any], extraction: Extraction) -> None:
+    answer["timings"] |= extraction.timings
+    answer["frames_read"] = extraction.frames_decoded
+    answer["frames_claimed"] = extraction.frames_claimed
+    answer["truncated"] = extraction.truncated
+    answer["people_left_out"] = extraction.people_left_out
+    answer["segments"] = [
+        {"start_s": part.start_s, "end_s": part.end_s, "fake_probability": None, "people": []}
+        for part in extraction.segments
+    ]
+    answer["coverage"] = coverage_of(
+        spans=[(part.start_s, part.end_s) for part in extraction.segments],
+        duration_s=extraction.info.duration_s,
+    ).as_dict()
+
+
+def _frames(shown: Sequence[SegmentFrames], looks: Sequence[Look]) -> list[dict[str, Any]]:
+    """Return every scored frame, in the video's time."""
+    return [
+        {"segment": part.segment, "timestamp_s": round(part.start_s + frame.timestamp_s, 3), "fake_probability": p}
+        for part, look in zip(shown, looks, strict=True)
+        for frame, p in zip(part.frames, look.score.frame_probabilities, strict=True)
+    ]
 
 
 def _faces(extraction: Extraction, looks: Sequence[Look]) -> list[dict[str, Any]]:
