@@ -182,6 +182,7 @@ DFD_MAX_SEGMENTS = _positive("DFD_MAX_SEGMENTS", 8)
 DFD_MAX_DURATION_S = _positive("DFD_MAX_DURATION_S", 4 * 3600)
 DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
 DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
+DFD_MAX_OPEN_UPLOADS = _positive("DFD_MAX_OPEN_UPLOADS", 20)
 DFD_MAX_BYTES_A_DAY = _positive("DFD_MAX_BYTES_A_DAY", 200 * 1024**3)
 DFD_MAX_REQUESTS_A_MINUTE = _positive("DFD_MAX_REQUESTS_A_MINUTE", 1200)
 DFD_MAX_WAITING = _positive("DFD_MAX_WAITING", 4, least=0)
@@ -357,6 +358,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "detection.api.schema.describe_head",
         "detection.api.schema.say_when_to_try_again",
         "detection.api.schema.link_operations",
         "detection.api.schema.say_what_a_line_is",

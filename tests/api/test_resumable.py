@@ -100,6 +100,7 @@ def test_a_file_in_three_pieces_is_a_video_like_any_other(
     response = begin(owner, len(content), Upload_Metadata=",".join(f"{k} {encoded(v)}" for k, v in facts))
     assert (response.status_code, response["Tus-Resumable"]) == (201, "1.0.0")
     path = str(response["Location"]).removeprefix("http://testserver")
+    assert response.json() == owner.get(path).json()
     for start in (0, 30_000, 60_000):
         head = look(owner, path)
         assert (head.status_code, head["Upload-Offset"], head["Upload-Length"]) == (
@@ -396,8 +397,9 @@ def test_what_is_promised_counts_against_the_bytes_of_a_day(owner: Caller, setti
     assert begin(owner, 600).status_code == 201
 
 
-def test_only_so_many_are_unfinished(owner: Caller, other: Caller, problem: Check) -> None:
-    paths = [begun(owner, 500) for _ in range(resumable.MAX_OPEN)]
+def test_only_so_many_are_unfinished(owner: Caller, other: Caller, settings: Any, problem: Check) -> None:
+    settings.DFD_MAX_OPEN_UPLOADS = 3
+    paths = [begun(owner, 500) for _ in range(3)]
     refused = begin(owner, 500)
     problem(refused, 429, "too_many_uploads")
     assert int(refused["Retry-After"]) > 0

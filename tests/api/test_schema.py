@@ -117,6 +117,11 @@ def test_links_lead_from_one_call_to_the_next() -> None:
     }
     upload = paths["/api/v1/videos/"]["post"]["responses"]["202"]["links"]
     assert upload["tasks_retrieve"]["parameters"] == {"task_id": "$response.body#/task/id"}
+    pieces = {"upload_id": "$response.body#/id", "Upload-Offset": "$response.body#/offset"}
+    for where, status in (("/api/v1/uploads/", "post"), ("/api/v1/uploads/{upload_id}/", "get")):
+        links = paths[where][status]["responses"]["201" if status == "post" else "200"]["links"]
+        assert links["uploads_partial_update"]["parameters"] == pieces
+        assert {"uploads_head", "uploads_destroy"} <= links.keys()
     for item in paths.values():
         for operation in item.values():
             for response in operation["responses"].values():
@@ -223,6 +228,6 @@ def test_the_requests_above_reached_every_operation_with_success() -> None:
         (method, path)
         for path, item in _description()["paths"].items()
         for method in item
-        if method in ("get", "post", "patch", "delete")
+        if method in ("get", "head", "post", "patch", "delete")
     }
     assert answered == described

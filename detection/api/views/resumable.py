@@ -145,7 +145,7 @@ class UploadsView(TusView):
             _header("Idempotency-Key", KEY, required=False),
             _header("Location", OpenApiTypes.URI, response=[201], text="Where the pieces go."),
         ],
-        responses={201: None} | problems(400, 401, 403, 412, 413, 503),
+        responses={201: ResumableUploadSerializer} | problems(400, 401, 403, 412, 413, 422, 503),
     )
     def post(self, request: Request) -> Response:
         facts = _metadata(request.headers.get("Upload-Metadata", ""))
@@ -159,7 +159,7 @@ class UploadsView(TusView):
         )
         location = reverse("api:upload", kwargs={"upload_id": upload.pk}, request=request)
         headers = {"Location": location, "Upload-Expires": http_date(resumable.expires_at(upload).timestamp())}
-        return Response(status=status.HTTP_201_CREATED, headers=headers)
+        return Response(self.get_serializer(upload).data, status=status.HTTP_201_CREATED, headers=headers)
 
 
 class UploadView(TusView):

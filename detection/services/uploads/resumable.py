@@ -36,8 +36,6 @@ from detection.services.uploads.holds import GONE, Hold, gone, held
 log = structlog.get_logger(__name__)
 
 FOLDER = "uploads"
-MAX_OPEN = 20
-"""Most unfinished uploads of one user."""
 MAX_PIECES = 10_000
 KEPT = timedelta(days=1)
 """Retention after the last byte arrived."""
@@ -104,10 +102,10 @@ def create(
     with transaction.atomic():
         list(get_user_model().objects.select_for_update(no_key=True).filter(pk=owner.pk).values_list("pk"))
         unfinished = ResumableUpload.objects.filter(owner_id=owner.pk, video_id=None)
-        if unfinished.count() >= MAX_OPEN:
+        if unfinished.count() >= settings.DFD_MAX_OPEN_UPLOADS:
             raise Refused(
                 "too_many_uploads",
-                f"{MAX_OPEN} of your uploads are unfinished; finish or delete one.",
+                f"{settings.DFD_MAX_OPEN_UPLOADS} of your uploads are unfinished; finish or delete one.",
                 status=429,
                 headers={"Retry-After": str(RETRY_S)},
             )
