@@ -210,6 +210,10 @@ if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
 # --- evidence reports ------------------------------------------------------------------------------------------------
 # The private key that reports are signed with; without it one is made at the first report and kept under VAR_DIR.
 DFD_SIGNING_KEY = (*ed25519_keys(env.list("DFD_SIGNING_KEY", default=[]), "DFD_SIGNING_KEY"), "")[0]
+# For names and comments in Chinese, Japanese and Korean: their signs are said by number without it.
+DFD_REPORT_FONT = env.str("DFD_REPORT_FONT", default="")
+if DFD_REPORT_FONT and not Path(DFD_REPORT_FONT).is_file():
+    raise ImproperlyConfigured(f"DFD_REPORT_FONT must name a font (.ttf or .ttc); there is no {DFD_REPORT_FONT}.")
 # Whom C2PA manifests in videos are trusted from: certificates (PEM).  Nothing is ever fetched.
 DFD_C2PA_TRUST = env.str("DFD_C2PA_TRUST", default="")
 if DFD_C2PA_TRUST and not Path(DFD_C2PA_TRUST).is_file():

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pypdfium2
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
+from reportlab.pdfbase import pdfmetrics
 
 from worker.report.measured import measured_quality
 from worker.report.pdf import Seal, make_pdf
+from worker.report.text import EAST_ASIAN, register_fonts
 
 SEAL = Seal("ab" * 32)
 
@@ -90,6 +96,58 @@ def test_names_and_comments_of_strangers_are_shown_and_not_obeyed() -> None:
     assert "r<i>: fake." in text
     assert "without seeing the model's score" in text
     assert "20 earlier ones are in the archive." in text
+
+
+@pytest.fixture
+def squares(tmp_path: Path, settings: Any) -> Iterator[Path]:
+    """A font that has a square for one Chinese sign, and is the settings'."""
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "yan"])
+    builder.setupCharacterMap({0x6F14: "yan", 0x0E01: "yan"})
+    pen = TTGlyphPen(None)
+    for move, corner in (
+        (pen.moveTo, (0, 0)),
+        (pen.lineTo, (0, 800)),
+        (pen.lineTo, (800, 800)),
+        (pen.lineTo, (800, 0)),
+    ):
+        move(corner)
+    pen.closePath()
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "yan": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "yan": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Squares", "styleName": "Regular", "psName": "Squares"})
+    builder.setupOS2()
+    builder.setupPost()
+    path = tmp_path / "squares.ttf"
+    builder.save(path)
+    settings.DFD_REPORT_FONT = str(path)
+    register_fonts.cache_clear()
+    yield path
+    pdfmetrics._fonts.pop(EAST_ASIAN, None)
+    register_fonts.cache_clear()
+
+
+def test_chinese_is_readable_in_the_settings_font_and_what_needs_a_layout_is_not_tried(squares: Path) -> None:
+    told = document()
+    told["video"]["name"] = "<b>演演</b> \u0e01 \u4e2d.mp4"
+    told["reviews"] = [
+        {"by": "r", "label": "fake", "how": "first reading", "score_was_shown": False, "comment": "演" * 300,
+         "at": "2026-11-30T13:30:00+00:00"}
+    ]  # fmt: skip
+    pdf = make_pdf(told, {}, SEAL)
+    text = text_of(pdf)
+    assert "<b>演演</b> [U+0E01] [U+4E2D].mp4" in text
+    assert "演" * 300 in text.replace(" ", "")
+    assert "[U+6F14]" not in text
+    assert make_pdf(told, {}, SEAL) == pdf
+
+
+def test_a_font_that_cannot_be_used_is_no_reason_to_make_no_report(squares: Path) -> None:
+    squares.write_bytes(b"no font")
+    told = document()
+    told["video"]["name"] = "演.mp4"
+    assert "[U+6F14].mp4" in text_of(make_pdf(told, {}, SEAL))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"x" * 99, b"GIF89a", picture()[:200]])
