@@ -15,13 +15,14 @@ RETRY_AFTER = {
 ID, TASK, OFFSET = "$response.body#/id", "$response.body#/task/id", "$response.body#/offset"
 OF_VIDEO = ("videos_retrieve", "videos_faces_list", "videos_reviews_list", "videos_reviews_create", "videos_destroy")
 OF_UPLOAD, PIECE = ("uploads_head", "uploads_partial_update", "uploads_destroy"), ("uploads_partial_update",)
+FILES = ("videos_media_retrieve", "videos_provenance_retrieve", "videos_report_retrieve")
 OF_TASK = ("tasks_retrieve", "tasks_events_retrieve", "tasks_destroy")
 # None from a list: one that is empty has nothing to follow.
 LINKS: Mapping[tuple[str, str], Mapping[str, tuple[str, tuple[str, ...]]]] = {
     # (operation, status): parameter: (where its value is in the answer, operations that take it)
-    ("videos_create", "202"): {"video_id": (ID, OF_VIDEO), "task_id": (TASK, OF_TASK)},
+    ("videos_create", "202"): {"video_id": (ID, (*OF_VIDEO, *FILES)), "task_id": (TASK, OF_TASK)},
     ("videos_create", "200"): {"video_id": (ID, (*OF_VIDEO, "videos_analyze_create")), "task_id": (TASK, OF_TASK[:2])},
-    ("videos_retrieve", "200"): {"task_id": (TASK, OF_TASK[:2])},
+    ("videos_retrieve", "200"): {"video_id": (ID, FILES), "task_id": (TASK, OF_TASK[:2])},
     ("videos_analyze_create", "202"): {"task_id": (ID, OF_TASK)},
     ("tasks_retrieve", "200"): {"video_id": ("$response.body#/video", OF_VIDEO[:3])},
     ("uploads_create", "201"): {"upload_id": (ID, ("uploads_retrieve", *OF_UPLOAD)), "Upload-Offset": (OFFSET, PIECE)},

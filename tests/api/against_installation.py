@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         stack.start_web()
         stack.start_worker(concurrency=2)
         for name in CLIPS:
-            stack.wait_for_state(stack.upload(name), *TERMINAL)
+            stack.wait_for_state(stack.upload(name), *TERMINAL, timeout_s=1800)
         schemathesis = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml"]
         address = ["run", f"http://127.0.0.1:{stack.port}/api/schema/", "-H", f"Authorization: Token {stack.token}"]
         return subprocess.call([*schemathesis, *address, *arguments], cwd=ROOT)
