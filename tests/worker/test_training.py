@@ -34,8 +34,8 @@ from ml.model.weights import read_info
 from tests.learning import dataset, register_blind, stored_video
 from worker import tasks
 from worker.process import runtime
+from worker.training import judging, snapshot_pack
 from worker.training import run as runs
-from worker.training import snapshot_pack
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
@@ -276,16 +276,13 @@ def test_the_gate_leaves_out_whoever_the_models_were_trained_on(tmp_path: Path) 
     items = snapshots.read_snapshot(snapshot=Snapshot.objects.get())
     held = sorted({item.identity for item in items if item.split == "holdout"})
     blind.trained_on = held[:3]
-    answer = snapshot_pack.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get())
+    answer = judging.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get())
     assert answer.gate.facts["excluded_seen_in_training"] == 6
     assert {video.key for video in answer.videos} == {
         item.video for item in items if item.split == "holdout" and item.identity not in held[:3]
     }
     blind.trained_on = held
-    assert (
-        snapshot_pack.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get()).gate.facts["code"]
-        == "too_small"
-    )
+    assert judging.judge(row.candidate, blind, items, snapshot=Snapshot.objects.get()).gate.facts["code"] == "too_small"
 
 
 def test_rescoring_that_is_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from detection.services.learning import snapshots
 from detection.services.learning.gate_record import GateRecord
 from ml.model.weights import read_info
 from tests.weights import save_tiny
+from worker.training import judging, snapshot_pack
 from worker.training import run as runs
-from worker.training import snapshot_pack
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
@@ -60,7 +60,7 @@ def test_who_lost_the_run_while_judging_promotes_nothing_and_leaves_no_report(
     for owner, name, stub in (
         (snapshot_pack, "freeze", lambda **_: snapshot),
         (snapshot_pack, "pack_of", lambda *_, **__: None),
-        (snapshot_pack, "judge", judge),
+        (judging, "judge", judge),
         (snapshots, "read_snapshot", lambda **_: []),
         (runs, "describe", lambda *_: []),
         (runs, "check", lambda _: None),

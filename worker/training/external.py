@@ -145,8 +145,7 @@ def _calibrated(made: Path, seen: set[str], polarity: str, say: Callable[[str], 
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=seen))
     items = [item for item in items if item.split == VAL and not {item.identity, item.donor} & seen]
     network, info = load_weights(made)
-    if network.frame_view is not None:
-        items = snapshot_pack.with_original(items)
+    items = snapshot_pack.judged_by(network, items)
     if not items:
         say("Not calibrated: there is no labelled video to do it on.")
         return None

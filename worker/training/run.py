@@ -36,7 +36,7 @@ from ml.training.sequence_stage import SequenceStageConfig
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages.attempt import run_claimed, worker_name
 from worker.stages.watchdog import TRAIN_LIMIT_S
-from worker.training import recalibration, snapshot_pack
+from worker.training import judging, recalibration, snapshot_pack
 from worker.training.registering import register_file
 from worker.training.reports import NotEnough, store_report
 
@@ -146,7 +146,8 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
         parent = champion
     else:  # taken up again: the same labels, the same start
         snapshot, parent = row.snapshot, row.parent
-    items = snapshots.read_snapshot(snapshot=snapshot)
+    frozen = snapshots.read_snapshot(snapshot=snapshot)
+    items = snapshot_pack.with_faces(frozen)
     for line in describe(snapshot, items):
         progress.say(line)
     check(items)
@@ -168,7 +169,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
     )
     progress.span(85, 97)
     candidate = _register(fitted, parent if start == "active" else None, claim)
-    judgement = snapshot_pack.judge(candidate, champion, items, snapshot=snapshot, on_progress=progress.update)
+    judgement = judging.judge(candidate, champion, frozen, snapshot=snapshot, on_progress=progress.update)
     noted = orphan_files.watch_folder(below=f"reports/{row.id}")
     with StoredFiles(lambda: remove_tree(noted.path)) as files:
         report = _report(noted.path, row, snapshot, candidate, champion, fitted, judgement, pack, options, start)
@@ -216,6 +217,10 @@ def describe(snapshot: Snapshot, items: Sequence[SnapshotItem]) -> list[str]:
     if by_person:
         said = ", ".join(f"{n} {label}" for label, n in sorted(by_person.items()))
         lines.append(f"  people answered for by themselves: {said}")
+    for side, counts in sorted((summary.get("frames_only") or {}).items()):
+        lines.append(
+            f"  without a face, for models of whole frames only, {side}: {counts['real']} real, {counts['fake']} fake"
+        )
     lines += [f"  left out, {reason}: {n}" for reason, n in sorted(summary["left_out"].items())]
     return lines
 
@@ -257,7 +262,7 @@ def _start(
             )
         parent = None
     if wanted in ("auto", "active") and parent is not None:
-        model, info = snapshot_pack.load_version(parent)
+        model, info = judging.load_version(parent)
         say(f"Start: the active model {parent}.")
         return model, "active", info
     if not options.full and wanted != "imagenet":
@@ -325,7 +330,7 @@ def _report(
     candidate: ModelVersion,
     champion: ModelVersion | None,
     fitted: Fitted,
-    judgement: snapshot_pack.Judgement,
+    judgement: judging.Judgement,
     pack: Pack,
     options: RunOptions,
     start: str,

@@ -1,4 +1,4 @@
-"""What training, promotion and evaluation share: a snapshot's pack, a version's scores on it, and the gate.
+"""What training, promotion and evaluation share: a snapshot, and a pack of what a model is shown of it.
 
 Everything heavy that is worth keeping (packs, features) lies below `var/training`, and can be deleted at any time.
 """
@@ -8,10 +8,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -19,31 +17,23 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
 
-from detection.models import ModelKind, ModelVersion, Snapshot, Video
+from detection.models import Snapshot, Video
 from detection.services.jobs.perceptual_hashes import files_of
-from detection.services.learning import holdout_looks, registry, snapshots
-from detection.services.learning.gate_record import GateRecord
+from detection.services.learning import snapshots
 from detection.services.learning.snapshots import SnapshotItem
 from ml.config import FrameView, Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.erasure import videos_in
-from ml.data.splits import HOLDOUT, assign_splits
-from ml.evaluation.promotion_gate import TOO_SMALL, compare, compare_alone, enough
-from ml.evaluation.scored_video import ScoredVideo
-from ml.model.inference import choose_device
+from ml.data.splits import assign_splits
 from ml.model.network import FaceSequenceClassifier
-from ml.model.weights import WeightsInfo, load_weights
 from ml.progress import ProgressCallback
 from ml.resource_limits import limited
-from ml.training.feature_cache import FeatureCache
-from ml.training.fit import FitOptions, scored_split
 from worker.stages import erasure, perceptual_hashes
 from worker.stages.shown import frames_shown, reading_errors
 from worker.stages.watchdog import file_limits
 
 KEEP_PACKS = 3
 PRINT_BATCH = 200
-FIRST = "No model is active, and there are too few held-out videos to judge by: it is the first, on trust."
 
 
 def root() -> Path:
@@ -122,6 +112,16 @@ def frames_pack_of(
         return Pack(path)
     finally:
         path.unlink(missing_ok=True)
+
+
+def with_faces(items: Sequence[SnapshotItem]) -> list[SnapshotItem]:
+    """Return the items that models of faces learn from and judge."""
+    return [item for item in items if item.tracks]
+
+
+def judged_by(network: FaceSequenceClassifier, items: Sequence[SnapshotItem]) -> list[SnapshotItem]:
+    """Return the items that the network can judge: those with faces, or of whole frames all whose file is there."""
+    return with_faces(items) if network.frame_view is None else with_original(items)
 
 
 def with_original(items: Sequence[SnapshotItem]) -> list[SnapshotItem]:
@@ -211,108 +211,6 @@ def _row(item: SnapshotItem, label: Label, *, sequence: str, order: int, face_px
         face_px=face_px,
         component=item.component,
     )
-
-
-# --- scores and gate -------------------------------------------------------------------------------------------------
-
-
-def load_version(version: ModelVersion) -> tuple[FaceSequenceClassifier, WeightsInfo]:
-    """The registered weights, checked by their hash, on the device that training uses."""
-    model, info = load_weights(registry.local_weights(model=version), sha256=version.sha256)
-    return model.to(choose_device()), info
-
-
-def score_holdout(
-    version: ModelVersion, items: Sequence[SnapshotItem], *, on_progress: ProgressCallback | None = None
-) -> list[ScoredVideo]:
-    """The holdout videos among the items as this version scores them.  Raises PackError."""
-    model, info = load_version(version)
-    pack = shown_to(model, items, on_progress=on_progress)
-    features = FeatureCache(feature_folder(), model)
-    return scored_split(
-        model,
-        pack,
-        HOLDOUT,
-        features,
-        FitOptions(),
-        temperature=info.temperature,
-        shift=info.shift,
-        on_progress=on_progress,
-    )
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The gate's answer as it is kept with a run or a promotion, and the challenger's scores behind it."""
-
-    gate: GateRecord
-    videos: list[ScoredVideo]
-
-
-def judge(
-    candidate: ModelVersion,
-    champion: ModelVersion | None,
-    items: Sequence[SnapshotItem],
-    *,
-    snapshot: Snapshot,
-    on_progress: ProgressCallback | None = None,
-) -> Judgement:
-    """Ask the gate: both models on the snapshot's holdout, less the people that either was trained on.
-
-    The look at the holdout is noted before its answer is known (`holdout_looks`), unless there are too few people to
-    answer.
-    """
-    seen = {*candidate.trained_on, *(champion.trained_on if champion else ())}
-    held = [item for item in items if item.split == HOLDOUT]
-    clean = [item for item in held if not {item.identity, item.donor} & seen]
-    unseen = len(clean)
-    if any(version and version.kind == ModelKind.ONNX_FRAMES for version in (candidate, champion)):
-        clean = with_original(clean)
-    against = str(champion.id) if champion else None
-    facts: dict[str, Any] = {
-        "challenger": str(candidate.id),
-        "excluded_seen_in_training": len(held) - unseen,
-    }
-    if unseen != len(clean):
-        facts["excluded_without_file"] = unseen - len(clean)
-    if champion is None and not clean:
-        return Judgement(GateRecord(True, FIRST, against, facts | {"code": "first"}), [])
-    if not clean:
-        sentence = (
-            "Refused: there is no held-out video of people that neither model was trained on."
-            " Import a data set, or label more videos, and try again."
-        )
-        if unseen:
-            sentence = (
-                "Refused: the files of all held-out videos are gone, and this model looks at whole frames."
-                " Import a data set, or label more videos, and try again."
-            )
-        return Judgement(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
-    mine = score_holdout(candidate, clean, on_progress=on_progress)
-    look = 1
-    if enough(mine):
-        groups = len({video.component for video in mine})
-        look = holdout_looks.take_look(snapshot=snapshot, candidate=candidate, champion=champion, groups=groups)
-    if champion is None:
-        result = compare_alone(mine, threshold=candidate.threshold, look=look)
-        if result.code == TOO_SMALL:
-            facts |= result.to_dict() | {"code": "first"}
-            return Judgement(_record(True, FIRST, against, facts), mine)
-    else:
-        theirs = {video.key: video for video in score_holdout(champion, clean, on_progress=on_progress)}
-        result = compare(
-            [theirs[video.key] for video in mine],
-            mine,
-            champion_threshold=champion.threshold,
-            candidate_threshold=candidate.threshold,
-            look=look,
-        )
-    return Judgement(_record(result.passed, result.sentence, against, facts | result.to_dict()), mine)
-
-
-def _record(passed: bool, sentence: str, champion: str | None, facts: dict[str, Any]) -> GateRecord:
-    rest = {key: fact for key, fact in facts.items() if key not in ("passed", "sentence")}
-    return GateRecord(passed=passed, sentence=sentence, champion=champion, facts=rest)
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------

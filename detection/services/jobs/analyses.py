@@ -176,12 +176,13 @@ def finish_extraction(*, claim: AnalysisClaim, result: ExtractionResult) -> None
 def finish_no_face(*, claim: AnalysisClaim, result: ExtractionResult) -> None:
     """Store the sampled frames and end without a verdict.  Raises LeaseLost.
 
-    Where the active model looks at whole frames, continue with classification.
+    Where the active model looks at whole frames, continue with classification: a data set's videos, too, as nothing
+    else of them is shown.
     """
     if result.faces:
         raise ValueError("there are faces: this is finish_extraction's")
     of_dataset = _is_of_dataset(claim.video_id)
-    judged = not of_dataset and ModelVersion.objects.filter(active=True, kind=ModelKind.ONNX_FRAMES).exists()
+    judged = ModelVersion.objects.filter(active=True, kind=ModelKind.ONNX_FRAMES).exists()
 
     def end(now: datetime) -> None:
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=now, timings=result.timings)
@@ -199,7 +200,8 @@ def finish_unjudged(*, claim: AnalysisClaim) -> None:
     """End without a verdict: there is no face, and the model that is active by now needs one.  Raises LeaseLost."""
     with transaction.atomic():
         _settle(claim, state=State.NO_FACE, stage=Stage.DONE, progress=100, finished_at=timezone.now(), last_error="")
-        _mirror(claim, status=State.NO_FACE, needs_review=True, **NO_VERDICT)
+        of_dataset = _is_of_dataset(claim.video_id)
+        _mirror(claim, status=State.NO_FACE, needs_review=not of_dataset, **NO_VERDICT)
 
 
 def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult) -> None:
@@ -265,7 +267,8 @@ def release(*, claim: AnalysisClaim, error: str, detail: str = "", counts: bool 
         due = timezone.now() + timedelta(seconds=wait_s)
         _leases.give_back_unused(claim, not_before=due, last_error=error[-LONGEST_ERROR:])
         _mirror(claim, status=_status_while_queued(claim.stage))
-        if not wait_s and not _is_of_dataset(claim.video_id):  # an import looks after its own
+        imported = claim.stage == Stage.EXTRACT and _is_of_dataset(claim.video_id)  # an import looks after its own
+        if not wait_s and not imported:
             on_commit(partial(dispatch.wake, analysis_id=claim.id, stage=claim.stage))
 
 

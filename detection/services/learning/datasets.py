@@ -134,6 +134,8 @@ class ImportStatus:
     status: str
     error_code: str
     error_detail: str
+    tracks: int | None
+    """People found; None where faces have not been looked for."""
 
 
 def open_extractions(*, dataset: str) -> list[tuple[UUID, UUID]]:
@@ -148,13 +150,14 @@ def import_statuses(*, dataset: str) -> list[ImportStatus]:
     """Return the status of every video of the set, by path."""
     rows = DatasetVideo.objects.filter(dataset=dataset).order_by("path")
     return [
-        ImportStatus(video_id, path, status, code or "", detail or "")
-        for video_id, path, status, code, detail in rows.values_list(
+        ImportStatus(video_id, path, status, code or "", detail or "", tracks)
+        for video_id, path, status, code, detail, tracks in rows.values_list(
             "video_id",
             "path",
             "video__status",
             "video__current_analysis__error_code",
             "video__current_analysis__error_detail",
+            "video__tracks",
         )
     ]
 

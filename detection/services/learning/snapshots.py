@@ -5,6 +5,9 @@ nor do owners' opinions.  Whose faces of the video teach, and as what: `people_t
 and for good (`IdentitySide`), so that the holdout is the same for every model; videos that would join two splits are
 left out.  People in uploads have no names, so perceptual hashes are compared: uploads that show the same shot or the
 same face are one group of people.
+
+Labelled videos without stored faces are in it for models of whole frames.  They get their splits after the others,
+which are as they would be without them.
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ from detection.services.learning.identity_splits import (
     components,
 )
 from detection.services.learning.linked_videos import near_duplicates, same_faces
-from detection.services.learning.people_taught import sequences_of, taught
-from detection.services.reviews.consensus import TEACHING, Answer, settle
+from detection.services.learning.people_taught import Faces, sequences_of, taught
+from detection.services.reviews.consensus import TEACHING, Answer, Consensus, settle
 from detection.services.stored_files import StoredFiles
 
 UPLOADS = "uploads"
@@ -68,7 +71,8 @@ class SnapshotItem:
     labelled_by: tuple[str, ...]
     """Reviewers whose answer this label is; empty where it is the data set's."""
     tracks: tuple[tuple[tuple[str, float], ...], ...]
-    """By person: (name of the crop in storage, longer side of the box in pixels), in time order."""
+    """By person: (name of the crop in storage, longer side of the box in pixels), in time order; empty where no faces
+    are stored."""
     people: tuple[str, ...] = ()
     """Labels as `tracks`, where reviewers answered for people by themselves; empty: all have the video's."""
 
@@ -109,6 +113,9 @@ class Summary:
     by_person: dict[str, int] = field(default_factory=dict)
     """People who teach by what was said of them by themselves, by label."""
     components: int = 0
+    frames_only: dict[str, dict[str, int]] = field(default_factory=dict)
+    """As `sides`, of videos without stored faces, which only models of whole frames can judge; all else counts none of
+    them."""
     left_out: dict[str, int] = field(default_factory=dict)
 
 
@@ -150,8 +157,9 @@ def freeze_snapshot(
 
 
 def _frozen(folder: str, assign: SplitAssigner, seen: set[str]) -> Snapshot:
-    candidates, left_out = _candidates()
+    candidates, faceless, left_out = _candidates()
     items = _assign(candidates, assign, seen, left_out)
+    items += _assign_faceless(faceless, candidates, items, assign, seen)
     content = "".join(item.to_line() for item in items).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     snapshot = Snapshot.objects.filter(sha256=sha256).first()
@@ -192,8 +200,11 @@ def _labelled_ids() -> set[Any]:
     return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
 
 
-def _candidates() -> tuple[list[_Candidate], Counter[str]]:
-    """Return videos with one known label and stored faces, and counts of the rest by reason."""
+def _candidates() -> tuple[list[_Candidate], list[_Candidate], Counter[str]]:
+    """Return videos with one known label and stored faces, those with a file instead, and counts of the rest by reason.
+
+    Those without stored faces count as left out, too: of what models of faces learn from, they are.
+    """
     answers: dict[Any, list[Answer]] = defaultdict(list)
     outdated: set[Any] = set()
     wanted = ("video_id", "reviewer__username", "label", "role", "people", "people_version", "video__people_version")
@@ -207,6 +218,7 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
     with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
     left_out: Counter[str] = Counter()
     found: list[_Candidate] = []
+    faceless: list[_Candidate] = []
     ids = {*answers, *datasets}
     for video in Video.objects.filter(id__in=ids).order_by("id").iterator():
         row = datasets.get(video.id)
@@ -219,14 +231,20 @@ def _candidates() -> tuple[list[_Candidate], Counter[str]]:
             left_out["unsure"] += 1
         elif video.id not in with_faces:
             left_out["without stored faces"] += 1
+            if video.extracted_at is not None and video.original_removed_at is None:
+                faceless.append(_candidate(video, row, consensus))
         elif video.id in outdated and not consensus.people and (video.tracks or 0) > 1:
             left_out["people found anew since they were answered for"] += 1
         else:
-            said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
-            identity = row.identity if row else f"upload {video.sha256[:32]}"
-            donor = row.donor if row else ""
-            found.append(_Candidate(video, consensus.label, identity, donor, row, said_by, consensus.people))
-    return found, left_out
+            found.append(_candidate(video, row, consensus))
+    return found, faceless, left_out
+
+
+def _candidate(video: Video, row: DatasetVideo | None, consensus: Consensus) -> _Candidate:
+    said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
+    identity = row.identity if row else f"upload {video.sha256[:32]}"
+    donor = row.donor if row else ""
+    return _Candidate(video, consensus.label, identity, donor, row, said_by, consensus.people)
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
@@ -236,11 +254,56 @@ def _assign(
     candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str], left_out: Counter[str]
 ) -> list[SnapshotItem]:
     """Return the items with their splits, and count in `left_out` what would join two, or has nobody who teaches."""
+    videos = _linked(candidates)
+    splits = _splits(videos, assign, seen)
+    kept = [k for k, split in enumerate(splits) if split is not None]
+    component = components(videos[k].names for k in kept)
+    sequences = sequences_of([candidates[k].video for k in kept])
+    items = []
+    for k in kept:
+        c = candidates[k]
+        teaches = taught(sequences[c.video.id], c.label, c.people, str(splits[k]))
+        if not teaches.tracks:
+            left_out["nobody says which person is forged"] += 1
+            continue
+        people = teaches.labels if c.people and splits[k] != Split.HOLDOUT else ()
+        items.append(_item(c, str(splits[k]), component[c.identity], teaches.tracks, people))
+    left_out["joins people of two sides, or a test video of someone who trains"] += len(videos) - len(kept)
+    return items
+
+
+def _assign_faceless(
+    faceless: Sequence[_Candidate],
+    others: Sequence[_Candidate],
+    items: Sequence[SnapshotItem],
+    assign: SplitAssigner,
+    seen: set[str],
+) -> list[SnapshotItem]:
+    """Return items without faces, after `others` have their splits: in those of the people and shots they share.
+
+    What would join two splits is left out, of these videos only.
+    """
+    if not faceless:
+        return []
+    candidates = [*others, *faceless]
+    videos = _linked(candidates)
+    splits = _splits(videos, assign, seen)
+    kept = [k for k, split in enumerate(splits) if split is not None]
+    family = components(videos[k].names for k in kept)
+    named = {family[item.identity]: item.component for item in reversed(items) if item.identity in family}
+    return [
+        _item(candidates[k], str(splits[k]), named.get(family[candidates[k].identity], family[candidates[k].identity]))
+        for k in kept
+        if k >= len(others)
+    ]
+
+
+def _linked(candidates: Sequence[_Candidate]) -> list[LinkedVideo]:
     shots = near_duplicates(
         [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates],
         same_faces({c.video.id: c.dataset is None for c in candidates}),
     )
-    videos = [
+    return [
         LinkedVideo(
             identity=c.identity,
             donor=c.donor,
@@ -251,43 +314,40 @@ def _assign(
         )
         for c in candidates
     ]
+
+
+def _splits(videos: Sequence[LinkedVideo], assign: SplitAssigner, seen: set[str]) -> list[str | None]:
+    """Return each video's split, and store those of names that had none."""
     wanted = {name for video in videos for name in video.names}
     settled = {row.name: row.side for row in IdentitySide.objects.all().iterator() if row.name in wanted}
     known = dict.fromkeys(wanted & seen, str(Split.TRAIN)) | settled
     split_of, splits = assign_identity_splits(videos, known, assign)
     fresh = [IdentitySide(name=name, side=split) for name, split in sorted(split_of.items()) if name not in settled]
     IdentitySide.objects.bulk_create(fresh, ignore_conflicts=True)
-    kept = [k for k, split in enumerate(splits) if split is not None]
-    component = components(videos[k].names for k in kept)
-    sequences = sequences_of([candidates[k].video for k in kept])
-    items = []
-    for k in kept:
-        c, row = candidates[k], candidates[k].dataset
-        teaches = taught(sequences[c.video.id], c.label, c.people, str(splits[k]))
-        if not teaches.tracks:
-            left_out["nobody says which person is forged"] += 1
-            continue
-        items.append(
-            SnapshotItem(
-                video=str(c.video.id),
-                sha256=c.video.sha256,
-                label=c.label,
-                split=str(splits[k]),
-                component=component[c.identity],
-                identity=c.identity,
-                donor=c.donor,
-                dataset=videos[k].dataset,
-                path=row.path if row else c.video.original_name,
-                method=row.method if row and row.label == c.label else "",
-                compression=row.compression if row else "",
-                height=c.video.height or 0,
-                labelled_by=c.reviewers,
-                tracks=teaches.tracks,
-                people=teaches.labels if c.people and splits[k] != Split.HOLDOUT else (),
-            )
-        )
-    left_out["joins people of two sides, or a test video of someone who trains"] += len(videos) - len(kept)
-    return items
+    return splits
+
+
+def _item(
+    c: _Candidate, split: str, component: str, tracks: tuple[Faces, ...] = (), people: tuple[str, ...] = ()
+) -> SnapshotItem:
+    row = c.dataset
+    return SnapshotItem(
+        video=str(c.video.id),
+        sha256=c.video.sha256,
+        label=c.label,
+        split=split,
+        component=component,
+        identity=c.identity,
+        donor=c.donor,
+        dataset=row.dataset if row else UPLOADS,
+        path=row.path if row else c.video.original_name,
+        method=row.method if row and row.label == c.label else "",
+        compression=row.compression if row else "",
+        height=c.video.height or 0,
+        labelled_by=c.reviewers,
+        tracks=tracks,
+        people=people,
+    )
 
 
 # --- what a manifest holds -------------------------------------------------------------------------------------------
@@ -296,6 +356,10 @@ def _assign(
 def _summary(items: Sequence[SnapshotItem], left_out: Counter[str]) -> dict[str, Any]:
     summary = Summary(left_out={reason: n for reason, n in sorted(left_out.items()) if n})
     for item in items:
+        if not item.tracks:
+            counts = summary.frames_only.setdefault(item.split, dict.fromkeys(VerdictLabel.values, 0))
+            counts[item.label] += 1
+            continue
         split = summary.sides.setdefault(item.split, dict.fromkeys(VerdictLabel.values, 0))
         split[item.label] += 1
         counts = summary.datasets.setdefault(item.dataset, dict.fromkeys(VerdictLabel.values, 0))
@@ -307,5 +371,5 @@ def _summary(items: Sequence[SnapshotItem], left_out: Counter[str]) -> dict[str,
             for name in item.labelled_by:
                 summary.reviewers[name] = summary.reviewers.get(name, 0) + 1
         summary.by_dataset += item.dataset != UPLOADS
-    summary.components = len({item.component for item in items})
+    summary.components = len({item.component for item in items if item.tracks})
     return asdict(summary)

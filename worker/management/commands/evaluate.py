@@ -28,7 +28,7 @@ from ml.training.fit import FitOptions, scored_split
 from ml.video.errors import VideoError
 from worker.stages.shown import video_limits
 from worker.stages.watchdog import file_limits
-from worker.training import console, snapshot_pack
+from worker.training import console, judging, snapshot_pack
 from worker.training.reports import write_report
 
 
@@ -49,8 +49,9 @@ class Command(BaseCommand):
         try:
             path, sha256, name = _find(model)
             network, info = load_weights(path, sha256=sha256)
+            faceless: set[str] = set()
             if on is None:
-                pack = _holdout(network, info)
+                pack, faceless = _holdout(network, info)
             else:
                 pack = self._folder(on, options["format"], sha256, max(1, options["workers"]), network.frame_view)
         except (DatasetError, WeightsError, PackError, ValueError, OSError) as error:
@@ -70,6 +71,8 @@ class Command(BaseCommand):
             "Threshold": f"{info.threshold:.4f}",
             "Temperature": f"{info.temperature:.3f}",
         }
+        if apart := [video for video in videos if video.key in faceless]:
+            facts["Among them, without a face"] = str(judging.counted(apart, threshold=info.threshold))
         report = build_report(
             videos,
             threshold=info.threshold,
@@ -83,6 +86,8 @@ class Command(BaseCommand):
         if on is not None:
             pack.path.unlink(missing_ok=True)
         self.stdout.write(report["headline"])
+        if apart:
+            self.stdout.write(f"Among them {len(apart)} without a face: {facts['Among them, without a face']}.")
         for line in console.lines(report["summary"]):
             self.stdout.write(line)
         self.stdout.write(f"Report: {where}")
@@ -136,17 +141,17 @@ def _frames(path: Path, view: FrameView) -> FoundPeople | str:
     )
 
 
-def _holdout(network: FaceSequenceClassifier, info: WeightsInfo) -> Pack:
+def _holdout(network: FaceSequenceClassifier, info: WeightsInfo) -> tuple[Pack, set[str]]:
+    """Return the held-out videos that the network can judge, and the ids of those without a face."""
     items = snapshots.read_snapshot(snapshot=snapshot_pack.freeze(seed=0, seen=info.trained_on))
     held = [item for item in items if item.split == HOLDOUT and not {item.identity, item.donor} & set(info.trained_on)]
-    if network.frame_view is not None:
-        held = snapshot_pack.with_original(held)
+    held = snapshot_pack.judged_by(network, held)
     if not held:
         raise PackError(
             "There is no held-out video of people this model was not trained on. Import a data set"
             " (manage.py import_dataset), or name a folder with --on."
         )
-    return snapshot_pack.shown_to(network, held)
+    return snapshot_pack.shown_to(network, held), {item.video for item in held if not item.tracks}
 
 
 def _add(writer: PackWriter, item: DatasetItem, found: FoundPeople) -> None:

@@ -157,7 +157,7 @@ class _Report:
 
     @property
     def without_face(self) -> list[str]:
-        return [row.path for row in self.statuses if row.status == State.NO_FACE]
+        return [row.path for row in self.statuses if _is_faceless(row)]
 
     @property
     def failed(self) -> list[dict[str, str]]:
@@ -166,7 +166,7 @@ class _Report:
 
     @property
     def with_faces(self) -> int:
-        return sum(row.status not in (State.NO_FACE, *TOLD_AS_FAILED) for row in self.statuses)
+        return sum(row.status not in TOLD_AS_FAILED and not _is_faceless(row) for row in self.statuses)
 
     def findings(self) -> Iterator[str]:
         found = self.found
@@ -238,6 +238,11 @@ def _alone() -> Iterator[None]:
                 f"Another import runs on {settings.VAR_DIR}. Wait for its end, then try again."
             ) from None
         yield
+
+
+def _is_faceless(row: datasets.ImportStatus) -> bool:
+    """Whether no face was found; a model of whole frames may have judged it, or be about to."""
+    return row.status == State.NO_FACE or (row.tracks == 0 and row.status not in TOLD_AS_FAILED)
 
 
 def _bar(what: str, total: int) -> ProgressBar:

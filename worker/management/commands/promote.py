@@ -13,7 +13,7 @@ from detection.services.learning import registry, snapshots
 from detection.services.learning.gate_record import GateRecord
 from ml.data.crop_pack import PackError
 from ml.model.weights import WeightsError
-from worker.training import snapshot_pack
+from worker.training import judging, snapshot_pack
 
 
 class Command(BaseCommand):
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         try:
             snapshot = snapshot_pack.freeze(seed=0, seen=seen)
             items = snapshots.read_snapshot(snapshot=snapshot)
-            return snapshot_pack.judge(version, champion, items, snapshot=snapshot).gate
+            return judging.judge(version, champion, items, snapshot=snapshot).gate
         except (PackError, WeightsError, OSError, ValueError) as error:
             if not force:
                 raise
