@@ -321,7 +321,7 @@ def test_a_share_gets_a_second_blind_reader_and_a_conflict_goes_to_somebody_who_
     assert Counter(Review.objects.values_list("role", flat=True)) == {"first": 1, "second": 1, "adjudication": 1}
     assert Review.objects.filter(score_shown=True).count() == 0
     # and its label counts for training, though the two others disagree
-    candidates, left_out = snapshots._candidates()
+    candidates, _, left_out = snapshots._candidates()
     assert left_out["disputed"] == 0
     assert [c.label for c in candidates] == ["fake"]
     assert [c.reviewers for c in candidates] == [("senior",)]
