@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from django.templatetags.static import static
+from django.utils.translation import gettext
+
+from detection import languages
 
 UNFOLD: dict[str, Any] = {
-    "SITE_TITLE": "Deepfake review",
-    "SITE_HEADER": "Deepfake review",
-    "SITE_SUBHEADER": "Evidence for reviewers",
+    "SITE_TITLE": lambda request: gettext("Deepfake review"),
+    "SITE_HEADER": lambda request: gettext("Deepfake review"),
+    "SITE_SUBHEADER": lambda request: gettext("Evidence for reviewers"),
     "SITE_URL": None,
     "SITE_SYMBOL": "familiar_face_and_zone",
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("detection/favicon.svg")},
     ],
     "STYLES": [lambda request: static("detection/admin.css")],
-    "SCRIPTS": [lambda request: static("detection/admin.js")],
+    "SCRIPTS": ["detection.admin.texts.address", lambda request: static("detection/admin.js")],
+    "SHOW_LANGUAGES": True,
+    "LANGUAGES": {"navigation": [{"code": code, "name_local": name} for code, name in languages.LANGUAGES]},
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "detection.admin.pages.dashboard.dashboard",

@@ -16,6 +16,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
+from detection import languages
 from dfdsite import admin_theme, brokers, csp, logs, proxies, s3, sign_on
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
@@ -63,7 +64,7 @@ ALLOWED_HOSTS = env.list("DFD_ALLOWED_HOSTS", default=["127.0.0.1", "localhost",
 CSRF_TRUSTED_ORIGINS = env.list("DFD_CSRF_TRUSTED_ORIGINS", default=[])
 # Behind a TLS proxy: secure cookies, HSTS and the redirect to https.
 HTTPS = env.bool("DFD_HTTPS", default=False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -71,7 +72,7 @@ DFD_TRUSTED_PROXIES = proxies.networks(env.list("DFD_TRUSTED_PROXIES", default=[
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True  # not so the CSRF cookie: calls.js reads the newest token from it
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": csp.NOTHING}
 
@@ -100,6 +101,7 @@ MIDDLEWARE = [
     "dfdsite.csp.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "detection.languages.PageLanguage",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -125,7 +127,8 @@ TEMPLATES = [
     },
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LANGUAGE_CODE = "en-gb"
+LANGUAGE_CODE, LANGUAGES, LANGUAGE_COOKIE_AGE = languages.DEFAULT, languages.LANGUAGES, languages.COOKIE_AGE_S
+LOCALE_PATHS = [BASE_DIR / "detection" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 AUTH_PASSWORD_VALIDATORS = [

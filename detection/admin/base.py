@@ -10,16 +10,20 @@ from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.functional import cached_property
+from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+
+from detection.said import said
 
 COUNT_LIMIT = 10_000
 NOTHING = "-"
@@ -82,14 +86,14 @@ class ReadOnlyAdmin(ModelAdmin):
     actions_selection_counter = True
     empty_value_display = NOTHING
     # What an empty list says, when nothing is filtered away.
-    empty_title = "Nothing here yet"
-    empty_text = ""
+    empty_title: str | Promise = gettext_lazy("Nothing here yet")
+    empty_text: str | Promise = ""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list that fetches keys before rows."""
         return PageChangeList
 
-    @display(description="Created", ordering="created_at")
+    @display(description=gettext_lazy("Created"), ordering="created_at")
     def created(self, row: Any) -> SafeString | str:
         """Show when the row was created."""
         return moment(row.created_at)
@@ -100,6 +104,15 @@ class ReadOnlyAdmin(ModelAdmin):
         if row is not None:
             row.page_request = request
         return row
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Serve the row's history; its sentences are stored in English."""
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        for entry in (getattr(response, "context_data", None) or {}).get("action_list", ()):
+            entry.change_message = said(entry.change_message)
+        return response
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: rows are added by services."""
@@ -133,7 +146,7 @@ def moment(value: datetime | None) -> SafeString | str:
         '<time class="dfd-nowrap" datetime="{}" title="{}">{}</time>',
         value.isoformat(),
         local.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        date_format(local, "j M Y, H:i T"),
+        date_format(local, _("j M Y, H:i T")),
     )
 
 

@@ -11,6 +11,9 @@ from django.db import connection
 from django.db.models import F, Func, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import DropdownFilter, RadioFilter, RangeDateFilter, TextFilter
 from unfold.utils import parse_date_str
 
@@ -70,7 +73,7 @@ def _start_of(day: date) -> datetime:
 class OwnerFilter(TextFilter):
     """Filter by the owner's name."""
 
-    title = "owner"
+    title = gettext_lazy("owner")
     parameter_name = "owner"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -82,12 +85,12 @@ class OwnerFilter(TextFilter):
 class StatusFilter(DropdownFilter):
     """Filter videos by status."""
 
-    title = "status"
+    title = gettext_lazy("status")
     parameter_name = "status__exact"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer every state."""
-        return State.choices
+        return [(value, _(label)) for value, label in State.choices]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the videos with that status."""
@@ -101,12 +104,12 @@ class StatusFilter(DropdownFilter):
 class NeedsReviewFilter(RadioFilter):
     """Filter videos by whether their verdict needs review."""
 
-    title = "needs review"
+    title = gettext_lazy("needs review")
     parameter_name = "needs_review"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer yes and no."""
-        return [("yes", "Yes"), ("no", "No")]
+        return [("yes", _("Yes")), ("no", _("No"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the videos whose verdict does or does not need review."""
@@ -117,12 +120,12 @@ class NeedsReviewFilter(RadioFilter):
 class LabelFilter(DropdownFilter):
     """Filter videos by the label that people gave them."""
 
-    title = "label"
+    title = gettext_lazy("label")
     parameter_name = "label"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer every label, and none."""
-        return [("none", "Not labelled"), *ReviewLabel.choices]
+        return [("none", _("Not labelled")), *((value, _(text)) for value, text in ReviewLabel.choices)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the videos with that label."""
@@ -135,7 +138,7 @@ class LabelFilter(DropdownFilter):
 class ModelVersionFilter(DropdownFilter):
     """Filter videos by the model version of their verdict."""
 
-    title = "model version"
+    title = gettext_lazy("model version")
     parameter_name = "model"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
@@ -153,14 +156,14 @@ class ModelVersionFilter(DropdownFilter):
 class ViewFilter(DropdownFilter):
     """Choose which part of a list is shown; the tabs above the list set it, and the first view is the default."""
 
-    title = "view"
+    title = gettext_lazy("view")
     parameter_name = "view"
     all_option = None
-    views: ClassVar[tuple[tuple[str, str, Q], ...]] = ()
+    views: ClassVar[tuple[tuple[str, str | Promise, Q], ...]] = ()
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer the views."""
-        return [(name, title) for name, title, _ in self.views]
+        return [(name, str(title)) for name, title, where in self.views]
 
     def value(self) -> str:
         """Return the name of the chosen view, or of the first one."""
@@ -177,9 +180,9 @@ class NoFaceView(ViewFilter):
 
     # Not as "is not empty": no index serves that on Postgres, and it sees no contradiction to "is empty".
     views = (
-        ("waiting", "Waiting", Q(label="")),
-        ("labelled", "Labelled", Q(label__gt="")),
-        ("all", "All", Q()),
+        ("waiting", gettext_lazy("Waiting"), Q(label="")),
+        ("labelled", gettext_lazy("Labelled"), Q(label__gt="")),
+        ("all", gettext_lazy("All"), Q()),
     )
 
 
@@ -187,23 +190,23 @@ class PredictionView(ViewFilter):
     """Views of the predictions."""
 
     views = (
-        ("waiting", "Waiting for review", Q(needs_review=True, label="")),
-        ("labelled", "Labelled", Q(label__gt="")),
-        ("all", "All", Q()),
+        ("waiting", gettext_lazy("Waiting for review"), Q(needs_review=True, label="")),
+        ("labelled", gettext_lazy("Labelled"), Q(label__gt="")),
+        ("all", gettext_lazy("All"), Q()),
     )
 
 
 class AnalysisStateFilter(DropdownFilter):
     """Filter analyses by a state that the chosen view shows; other states are ignored."""
 
-    title = "state"
+    title = gettext_lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer the states of the chosen view."""
         shown = {"failed": (State.FAILED, State.DEAD), "open": OPEN_STATES, "all": tuple(State)}
         view = request.GET.get(AnalysisView.parameter_name, "failed")
-        return [(state.value, str(state.label)) for state in shown.get(view, shown["failed"])]
+        return [(state.value, _(state.label)) for state in shown.get(view, shown["failed"])]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the analyses in that state."""
@@ -216,7 +219,7 @@ class AnalysisView(ViewFilter):
 
     # A failure that a newer analysis has replaced asks for nothing any more; it is under "All".
     views = (
-        ("failed", "Failed and gave up", Q(state__in=(State.FAILED, State.DEAD), replaced__in=[False])),
-        ("open", "Queued and running", Q(state__in=OPEN_STATES)),
-        ("all", "All", Q()),
+        ("failed", gettext_lazy("Failed and gave up"), Q(state__in=(State.FAILED, State.DEAD), replaced__in=[False])),
+        ("open", gettext_lazy("Queued and running"), Q(state__in=OPEN_STATES)),
+        ("all", gettext_lazy("All"), Q()),
     )

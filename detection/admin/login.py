@@ -24,6 +24,8 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils.crypto import get_random_string
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm
 
@@ -58,7 +60,12 @@ class LoginForm(AuthenticationForm):
             self.request.login_wait_s = wait_s or 1
             minutes = math.ceil(wait_s / 60) or 1
             raise ValidationError(
-                f"Too many attempts to log in. Try again in {minutes} minute{'s' if minutes > 1 else ''}.",
+                ngettext(
+                    "Too many attempts to log in. Try again in %(n)s minute.",
+                    "Too many attempts to log in. Try again in %(n)s minutes.",
+                    minutes,
+                )
+                % {"n": minutes},
                 code="throttled",
             )
         try:
@@ -75,7 +82,7 @@ admin.site.login_form = LoginForm
 def login(request: HttpRequest) -> HttpResponseBase:
     """Serve the admin's login page: 429 after too many attempts, a cookie for a browser whose login succeeded."""
     if request.method == "POST" and not settings.DFD_LOCAL_LOGIN:
-        raise PermissionDenied("People log in by single sign-on only.")
+        raise PermissionDenied(_("People log in by single sign-on only."))
     response: HttpResponseBase = admin.site.login(request, extra_context={"sign_on": _sign_on(request)})
     wait_s = getattr(request, "login_wait_s", 0)
     if wait_s:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
+from detection.localized import numeral
+
 SEPARATOR = " / "
 # Where an evaluation keeps the figures that speak for the whole model, the best known first.
 HEADLINE_SECTIONS = ("summary", "videos", "test")
@@ -29,17 +33,18 @@ def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 def metric_text(value: Any) -> str:
     """Render one metric as text."""
     if is_interval(value):
-        return f"{metric_text(value['value'])} ({metric_text(value['low'])} to {metric_text(value['high'])})"
+        texts = {part: metric_text(value[part]) for part in ("value", "low", "high")}
+        return _("%(value)s (%(low)s to %(high)s)") % texts
     if isinstance(value, list | tuple):
         if len(value) > 6 or any(isinstance(item, dict) for item in value):
-            return f"{len(value)} values"
+            return _("%(n)s values") % {"n": len(value)}
         return "  |  ".join(
             " ".join(map(metric_text, item)) if isinstance(item, list) else metric_text(item) for item in value
         )
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return numeral(f"{value:.3g}")
     return "-" if value is None else str(value)[:200]
 
 
@@ -67,4 +72,4 @@ def sections(metrics: Any) -> tuple[Section, ...]:
     ordered = [title for title in HEADLINE_SECTIONS if title in groups]
     ordered += [title for title in groups if title not in ordered]
     found = [Section(title, tuple(flatten(groups[title]))) for title in ordered]
-    return tuple([Section("model", tuple(flatten(whole))), *found] if whole else found)
+    return tuple([Section(_("model"), tuple(flatten(whole))), *found] if whole else found)

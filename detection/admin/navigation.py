@@ -6,6 +6,8 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
 
 from detection.admin.filters import AnalysisView, NoFaceView, PredictionView, ViewFilter
 from detection.admin.numbers import Number, numbers
@@ -38,39 +40,39 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
             "items": [
-                item("Overview", "space_dashboard", "admin:index", True),
-                item("Videos", "video_library", "admin:detection_video_changelist", sees_videos),
+                item(_("Overview"), "space_dashboard", "admin:index", True),
+                item(_("Videos"), "video_library", "admin:detection_video_changelist", sees_videos),
             ]
         },
         {
-            "title": "Review",
+            "title": _("Review"),
             "items": [
-                item("Workspace", "rate_review", "review", sees_videos and may("detection.add_review")),
-                item("Contact sheet", "grid_view", "review-sheet", sees_videos and may("detection.add_review")),
+                item(_("Workspace"), "rate_review", "review", sees_videos and may("detection.add_review")),
+                item(_("Contact sheet"), "grid_view", "review-sheet", sees_videos and may("detection.add_review")),
                 item(
-                    "Predictions",
+                    _("Predictions"),
                     "familiar_face_and_zone",
                     "admin:detection_prediction_changelist",
                     sees_videos,
                     counts.waiting if counts else None,
                 ),
                 item(
-                    "No face",
+                    _("No face"),
                     "no_accounts",
                     "admin:detection_nofacevideo_changelist",
                     sees_videos,
                     counts.no_face if counts else None,
                 ),
-                item("Decisions", "history_edu", "admin:detection_review_changelist", may("detection.view_review")),
+                item(_("Decisions"), "history_edu", "admin:detection_review_changelist", may("detection.view_review")),
                 item(
-                    "Bulk decisions",
+                    _("Bulk decisions"),
                     "select_all",
                     "admin:detection_reviewbatch_changelist",
                     may("detection.view_review"),
                 ),
-                item("Reviewers", "groups", "review-figures", may("detection.view_review")),
+                item(_("Reviewers"), "groups", "review-figures", may("detection.view_review")),
                 item(
-                    "Known answers",
+                    _("Known answers"),
                     "verified",
                     "admin:detection_goldvideo_changelist",
                     may("detection.adjudicate_review"),
@@ -78,28 +80,28 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "Learning",
+            "title": _("Learning"),
             "items": [
                 item(
-                    "Training",
+                    _("Training"),
                     "model_training",
                     "admin:detection_trainingrun_changelist",
                     may("detection.view_trainingrun"),
                 ),
                 item(
-                    "Model versions",
+                    _("Model versions"),
                     "network_node",
                     "admin:detection_modelversion_changelist",
                     may("detection.view_modelversion"),
                 ),
                 item(
-                    "Promotions",
+                    _("Promotions"),
                     "workspace_premium",
                     "admin:detection_promotion_changelist",
                     may("detection.view_promotion"),
                 ),
                 item(
-                    "Data sets",
+                    _("Data sets"),
                     "dataset",
                     "admin:detection_datasetvideo_changelist",
                     may("detection.view_datasetvideo"),
@@ -107,10 +109,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "Operation",
+            "title": _("Operation"),
             "items": [
                 item(
-                    "Failed and gave up",
+                    _("Failed and gave up"),
                     "error",
                     "admin:detection_analysis_changelist",
                     may("detection.view_analysis"),
@@ -118,7 +120,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                     "danger",
                 ),
                 item(
-                    "Webhook deliveries",
+                    _("Webhook deliveries"),
                     "webhook",
                     "admin:detection_webhookdelivery_changelist",
                     may("detection.view_webhookdelivery"),
@@ -126,17 +128,17 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "Access",
+            "title": _("Access"),
             "items": [
                 item(
-                    "Audit log",
+                    _("Audit log"),
                     "receipt_long",
                     "admin:detection_auditentry_changelist",
                     may("detection.view_auditentry"),
                 ),
-                item("Users", "person", "admin:auth_user_changelist", may("auth.view_user")),
-                item("Groups", "group", "admin:auth_group_changelist", may("auth.view_group")),
-                item("API tokens", "key", "admin:knox_authtoken_changelist", may("knox.view_authtoken")),
+                item(_("Users"), "person", "admin:auth_user_changelist", may("auth.view_user")),
+                item(_("Groups"), "group", "admin:auth_group_changelist", may("auth.view_group")),
+                item(_("API tokens"), "key", "admin:knox_authtoken_changelist", may("knox.view_authtoken")),
             ],
         },
     ]
@@ -154,7 +156,7 @@ def tabs(request: HttpRequest) -> list[dict[str, Any]]:
 def _tabs(model: str, name: str, view: type[ViewFilter]) -> dict[str, Any]:
     default = view.views[0][0]
 
-    def item(value: str, title: str) -> dict[str, Any]:
+    def item(value: str, title: str | Promise) -> dict[str, Any]:
         url = reverse(name)
         return {
             "title": title,

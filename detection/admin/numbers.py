@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from detection.localized import numeral
 from detection.models import OPEN_STATES, Review, State, Video
 
 LIMIT = 1000
@@ -22,7 +23,7 @@ class Number:
     value: int
 
     def __str__(self) -> str:
-        return f"{LIMIT:,}+" if self.value >= LIMIT else str(self.value)
+        return numeral(f"{LIMIT:,}+") if self.value >= LIMIT else str(self.value)
 
     def __bool__(self) -> bool:
         return self.value > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy
+
 from detection.models import Video
 
 
@@ -11,8 +13,8 @@ class NoFaceVideo(Video):
     class Meta:
         proxy = True
         default_permissions = ()
-        verbose_name = "video without a face"
-        verbose_name_plural = "videos without a face"
+        verbose_name = gettext_lazy("video without a face")
+        verbose_name_plural = gettext_lazy("videos without a face")
 
 
 class Prediction(Video):
@@ -21,5 +23,5 @@ class Prediction(Video):
     class Meta:
         proxy = True
         default_permissions = ()
-        verbose_name = "prediction"
-        verbose_name_plural = "predictions"
+        verbose_name = gettext_lazy("prediction")
+        verbose_name_plural = gettext_lazy("predictions")

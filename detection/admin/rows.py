@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from detection.admin.base import PageChangeList, ReadOnlyAdmin
 from detection.admin.review.evidence import score_level, score_texts
 from detection.admin.review.labelling import LabellingMixin, button_context
-from detection.admin.search import SEARCH_HELP, TOO_MANY, search_videos
+from detection.admin.search import SEARCH_HELP, search_videos, too_many
 from detection.models import FaceFrame, Verdict
 from detection.selectors.blindness import redact_for, withheld_from
 
@@ -92,7 +92,7 @@ class VideoListAdmin(LabellingMixin, ReadOnlyAdmin):
         """Search by id, hash, external id or name (`detection.admin.search`)."""
         found, complete = search_videos(queryset, search_term)
         if not complete:
-            messages.info(request, TOO_MANY)
+            messages.info(request, too_many())
         return found, False
 
     def render(self, name: str, video: Any, **context: Any) -> SafeString:

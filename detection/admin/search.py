@@ -10,18 +10,33 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Lower
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _
 
+from detection.localized import numeral
 from detection.models import Video
 
 NEWEST = 20_000
 """Videos among whose names a part is looked for."""
 MOST = 200
 """Videos that a search finds: few enough that a database looks them up, and does not walk past all others."""
-SEARCH_HELP = (
-    "An id, a SHA-256, or the beginning of a file's name or external id. A later part of"
-    f" a name is looked for among the newest {NEWEST:,} videos."
-)
-TOO_MANY = f"More than {MOST} videos match; not all of them are listed. Type more of the name, or paste an id."
+
+
+def _help() -> str:
+    sentence = _(
+        "An id, a SHA-256, or the beginning of a file's name or external id. A later part of a name is looked for among"
+        " the newest %(newest)s videos."
+    )
+    return sentence % {"newest": numeral(f"{NEWEST:,}")}
+
+
+def too_many() -> str:
+    """Return the sentence of a search that found more than it lists."""
+    sentence = _("More than %(most)s videos match; not all of them are listed. Type more of the name, or paste an id.")
+    return sentence % {"most": MOST}
+
+
+SEARCH_HELP = lazy(_help, str)()
 _HEX = re.compile(r"^[0-9a-f]{8,64}$")
 
 

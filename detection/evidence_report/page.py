@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from detection.admin import texts
 from detection.evidence_report import signing
 
 # No `connect-src`: the page's own policy keeps it from sending anything.
@@ -22,4 +23,6 @@ def verification_page(request: HttpRequest) -> HttpResponse:
         keys = [{"fingerprint": key.fingerprint, "public_key": key.text} for key in signing.known_keys()]
     except (OSError, ValueError):
         keys = []  # the page says that it knows none
-    return render(request, "verify_report.html", {"keys": keys, "fingerprints": [key["fingerprint"] for key in keys]})
+    fingerprints = [key["fingerprint"] for key in keys]
+    context = {"keys": keys, "fingerprints": fingerprints, "texts": texts.address(request)}
+    return render(request, "verify_report.html", context)

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from detection.models.append_only import AppendOnlyError, AppendOnlyModel
 
@@ -16,27 +17,27 @@ BEGINNING = "0" * 64
 class AuditAction(models.TextChoices):
     """What an entry records."""
 
-    LOGGED_IN = "logged_in", "Logged in"
-    LOGIN_FAILED = "login_failed", "Failed to log in"
-    USER_CHANGED = "user_changed", "User or role changed"
-    TOKEN_CREATED = "token_created", "Token created"
-    TOKEN_REVOKED = "token_revoked", "Token revoked"
-    MEDIA_VIEWED = "media_viewed", "Video looked at"
-    MEDIA_DOWNLOADED = "media_downloaded", "Original downloaded"
-    VIDEO_DELETED = "video_deleted", "Video deleted"
-    GOLD_SET = "gold_set", "Known answer set"
-    GOLD_UNSET = "gold_unset", "Known answer taken back"
-    PERSON_LEFT_OUT = "person_left_out", "Person left out of a verdict"
-    PERSON_COUNTED = "person_counted", "Person counted again"
-    MODEL_ACTIVATED = "model_activated", "Model made active"
-    SHADOW_STARTED = "shadow_started", "Model put into shadow"
-    SHADOW_ENDED = "shadow_ended", "Shadow of a model ended"
-    EXPORTED = "exported", "Labels exported"
-    RETENTION = "retention", "Removed by the retention policy"
-    FORGOTTEN = "forgotten", "Video forgotten"
-    ARCHIVED = "archived", "Audit entries archived"
-    REPORT_REQUESTED = "report_requested", "Evidence report requested"
-    REPORT_DOWNLOADED = "report_downloaded", "Evidence report downloaded"
+    LOGGED_IN = "logged_in", gettext_noop("Logged in")
+    LOGIN_FAILED = "login_failed", gettext_noop("Failed to log in")
+    USER_CHANGED = "user_changed", gettext_noop("User or role changed")
+    TOKEN_CREATED = "token_created", gettext_noop("Token created")
+    TOKEN_REVOKED = "token_revoked", gettext_noop("Token revoked")
+    MEDIA_VIEWED = "media_viewed", gettext_noop("Video looked at")
+    MEDIA_DOWNLOADED = "media_downloaded", gettext_noop("Original downloaded")
+    VIDEO_DELETED = "video_deleted", gettext_noop("Video deleted")
+    GOLD_SET = "gold_set", gettext_noop("Known answer set")
+    GOLD_UNSET = "gold_unset", gettext_noop("Known answer taken back")
+    PERSON_LEFT_OUT = "person_left_out", gettext_noop("Person left out of a verdict")
+    PERSON_COUNTED = "person_counted", gettext_noop("Person counted again")
+    MODEL_ACTIVATED = "model_activated", gettext_noop("Model made active")
+    SHADOW_STARTED = "shadow_started", gettext_noop("Model put into shadow")
+    SHADOW_ENDED = "shadow_ended", gettext_noop("Shadow of a model ended")
+    EXPORTED = "exported", gettext_noop("Labels exported")
+    RETENTION = "retention", gettext_noop("Removed by the retention policy")
+    FORGOTTEN = "forgotten", gettext_noop("Video forgotten")
+    ARCHIVED = "archived", gettext_noop("Audit entries archived")
+    REPORT_REQUESTED = "report_requested", gettext_noop("Evidence report requested")
+    REPORT_DOWNLOADED = "report_downloaded", gettext_noop("Evidence report downloaded")
 
 
 class AuditSet(models.QuerySet["AuditEntry"]):

@@ -3,55 +3,56 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_noop
 
 
 class VerdictLabel(models.TextChoices):
     """Labels that a model gives."""
 
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
+    REAL = "real", gettext_noop("Real")
+    FAKE = "fake", gettext_noop("Fake")
 
 
 class Assessment(models.TextChoices):
     """A score in words: `ml.config.Assessment`, held by a test."""
 
-    LIKELY_REAL = "likely_real", "Likely real"
-    UNCLEAR = "unclear", "Unclear"
-    SUSPICIOUS = "suspicious", "Suspicious"
-    LIKELY_FAKE = "likely_fake", "Likely fake"
+    LIKELY_REAL = "likely_real", gettext_noop("Likely real")
+    UNCLEAR = "unclear", gettext_noop("Unclear")
+    SUSPICIOUS = "suspicious", gettext_noop("Suspicious")
+    LIKELY_FAKE = "likely_fake", gettext_noop("Likely fake")
 
 
 class ReviewLabel(models.TextChoices):
     """Labels that a person gives."""
 
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-    NO_FACE = "no_face", "No face"
-    UNSURE = "unsure", "Unsure"
+    REAL = "real", gettext_noop("Real")
+    FAKE = "fake", gettext_noop("Fake")
+    NO_FACE = "no_face", gettext_noop("No face")
+    UNSURE = "unsure", gettext_noop("Unsure")
 
 
 class PersonLabel(models.TextChoices):
     """Labels that a person gives to one of the people in a video."""
 
-    REAL = "real", "Real"
-    FAKE = "fake", "Fake"
-    NOT_A_PERSON = "not_a_person", "Not a person"
-    UNSURE = "unsure", "Cannot tell"
+    REAL = "real", gettext_noop("Real")
+    FAKE = "fake", gettext_noop("Fake")
+    NOT_A_PERSON = "not_a_person", gettext_noop("Not a person")
+    UNSURE = "unsure", gettext_noop("Cannot tell")
 
 
 class ReviewNext(models.TextChoices):
     """Who must answer next, after a first answer."""
 
-    NOBODY = "", "Nobody"
-    SECOND = "second", "A second reader"
-    ADJUDICATE = "adjudicate", "Somebody who settles a disagreement"
+    NOBODY = "", gettext_noop("Nobody")
+    SECOND = "second", gettext_noop("A second reader")
+    ADJUDICATE = "adjudicate", gettext_noop("Somebody who settles a disagreement")
 
 
 class ModelKind(models.TextChoices):
     """What a model version is, and what it looks at."""
 
-    NETWORK = "network", "The program's own network, over the faces of a person"
-    ONNX_FACE = "onnx_face", "An ONNX file of others, a face at a time"
-    ONNX_SEQUENCE = "onnx_sequence", "An ONNX file of others, a person's faces together"
-    ONNX_FRAMES = "onnx_frames", "An ONNX file of others, whole frames with or without a face"
-    ENSEMBLE = "ensemble", "The mean of several versions"
+    NETWORK = "network", gettext_noop("The program's own network, over the faces of a person")
+    ONNX_FACE = "onnx_face", gettext_noop("An ONNX file of others, a face at a time")
+    ONNX_SEQUENCE = "onnx_sequence", gettext_noop("An ONNX file of others, a person's faces together")
+    ONNX_FRAMES = "onnx_frames", gettext_noop("An ONNX file of others, whole frames with or without a face")
+    ENSEMBLE = "ensemble", gettext_noop("The mean of several versions")

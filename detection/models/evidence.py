@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from detection.models.core import Video
 from detection.models.leasing import LeasedJob
@@ -17,9 +18,9 @@ from detection.models.states import State
 class EvidenceKind(models.TextChoices):
     """Kinds of evidence."""
 
-    HEATMAPS = "heatmaps", "Heat maps"
-    PREVIEW = "preview", "Preview"
-    REPORT = "report", "Evidence report"
+    HEATMAPS = "heatmaps", gettext_noop("Heat maps")
+    PREVIEW = "preview", gettext_noop("Preview")
+    REPORT = "report", gettext_noop("Evidence report")
 
 
 class EvidenceJob(LeasedJob):
@@ -73,8 +74,8 @@ class EvidenceJob(LeasedJob):
 class PrintKind(models.TextChoices):
     """What a perceptual hash was computed from."""
 
-    PICTURE = "picture", "Picture"
-    FACE = "face", "Face"
+    PICTURE = "picture", gettext_noop("Picture")
+    FACE = "face", gettext_noop("Face")
 
 
 class Print(models.Model):

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from detection.models.append_only import AppendOnlyModel
 from detection.models.choices import VerdictLabel
@@ -18,28 +19,28 @@ from detection.models.leasing import LeasedJob
 class Split(models.TextChoices):
     """The split of an identity.  `ml.data.splits` has the same names; a test holds them equal."""
 
-    TRAIN = "train", "Training"
-    VAL = "val", "Validation"
-    HOLDOUT = "holdout", "Holdout"
+    TRAIN = "train", gettext_noop("Training")
+    VAL = "val", gettext_noop("Validation")
+    HOLDOUT = "holdout", gettext_noop("Holdout")
 
 
 class RunState(models.TextChoices):
     """States of a training run."""
 
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    SUCCEEDED = "succeeded", "Succeeded"
-    REFUSED = "refused", "Refused"
-    FAILED = "failed", "Failed"
+    QUEUED = "queued", gettext_noop("Queued")
+    RUNNING = "running", gettext_noop("Running")
+    SUCCEEDED = "succeeded", gettext_noop("Succeeded")
+    REFUSED = "refused", gettext_noop("Refused")
+    FAILED = "failed", gettext_noop("Failed")
 
 
 class PromotionKind(models.TextChoices):
     """How a model became active."""
 
-    FIRST = "first", "First model"
-    GATE = "gate", "Passed the gate"
-    FORCED = "forced", "Forced"
-    ROLLBACK = "rollback", "Rolled back"
+    FIRST = "first", gettext_noop("First model")
+    GATE = "gate", gettext_noop("Passed the gate")
+    FORCED = "forced", gettext_noop("Forced")
+    ROLLBACK = "rollback", gettext_noop("Rolled back")
 
 
 class DatasetVideo(models.Model):
@@ -168,9 +169,9 @@ class LocalFigures(models.Model):
 class ShadowState(models.TextChoices):
     """States of a shadow trial."""
 
-    QUEUED = "queued", "On, nobody is at it"
-    RUNNING = "running", "On, a worker is at it"
-    ENDED = "ended", "Off"
+    QUEUED = "queued", gettext_noop("On, nobody is at it")
+    RUNNING = "running", gettext_noop("On, a worker is at it")
+    ENDED = "ended", gettext_noop("Off")
 
 
 class ShadowTrial(LeasedJob):

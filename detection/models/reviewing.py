@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from detection.models.append_only import AppendOnlyModel
 from detection.models.choices import ReviewLabel
@@ -17,14 +18,14 @@ from detection.models.core import ModelVersion, Verdict, Video
 class ReviewRole(models.TextChoices):
     """How an answer came about."""
 
-    LIST = "", "From a list or over REST"
-    OPINION = "opinion", "The owner's opinion"
-    FIRST = "first", "First reading"
-    SECOND = "second", "Second reading"
-    ADJUDICATION = "adjudication", "Adjudication"
-    GOLD = "gold", "Check against a known answer"
-    SHEET = "sheet", "Contact sheet"
-    UNDO = "undo", "Undone"
+    LIST = "", gettext_noop("From a list or over REST")
+    OPINION = "opinion", gettext_noop("The owner's opinion")
+    FIRST = "first", gettext_noop("First reading")
+    SECOND = "second", gettext_noop("Second reading")
+    ADJUDICATION = "adjudication", gettext_noop("Adjudication")
+    GOLD = "gold", gettext_noop("Check against a known answer")
+    SHEET = "sheet", gettext_noop("Contact sheet")
+    UNDO = "undo", gettext_noop("Undone")
 
 
 class ReviewSet(models.QuerySet["Review"]):
@@ -142,7 +143,7 @@ class Review(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.label or 'undone'} by {self.reviewer_id}"
+        return f"{self.label or 'undone'}: {self.reviewer_id}"
 
     def people_of(self, video: Video) -> dict[str, str] | None:
         """Return `people`, or None if the video's people have been found anew since."""

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_noop
 
 
 class State(models.TextChoices):
     """States of an analysis and of its video."""
 
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    SUCCEEDED = "succeeded", "Succeeded"
-    NO_FACE = "no_face", "No face"
-    FAILED = "failed", "Failed"
-    DEAD = "dead", "Gave up"
-    CANCELLED = "cancelled", "Cancelled"
+    QUEUED = "queued", gettext_noop("Queued")
+    RUNNING = "running", gettext_noop("Running")
+    SUCCEEDED = "succeeded", gettext_noop("Succeeded")
+    NO_FACE = "no_face", gettext_noop("No face")
+    FAILED = "failed", gettext_noop("Failed")
+    DEAD = "dead", gettext_noop("Gave up")
+    CANCELLED = "cancelled", gettext_noop("Cancelled")
 
 
 class Stage(models.TextChoices):
     """Stages of an analysis."""
 
-    EXTRACT = "extract", "Finding faces"
-    CLASSIFY = "classify", "Classifying"
-    AWAITING_MODEL = "awaiting_model", "Waiting for a model"
-    DONE = "done", "Done"
+    EXTRACT = "extract", gettext_noop("Finding faces")
+    CLASSIFY = "classify", gettext_noop("Classifying")
+    AWAITING_MODEL = "awaiting_model", gettext_noop("Waiting for a model")
+    DONE = "done", gettext_noop("Done")
 
 
 OPEN_STATES = (State.QUEUED, State.RUNNING)

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from detection.models.leasing import Leased
 
@@ -41,9 +42,9 @@ class Webhook(Leased):
 class DeliveryState(models.TextChoices):
     """States of a delivery."""
 
-    WAITING = "waiting", "Waiting"
-    DELIVERED = "delivered", "Delivered"
-    FAILED = "failed", "Given up"
+    WAITING = "waiting", gettext_noop("Waiting")
+    DELIVERED = "delivered", gettext_noop("Delivered")
+    FAILED = "failed", gettext_noop("Given up")
 
 
 class WebhookDelivery(models.Model):

@@ -10,7 +10,9 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from detection import localized
 from detection.models import HourFigures, ModelVersion, State, WorkerBeat
 from detection.services.ops.hourly_stats import BINS, HOUR, SETTLED, figures, hour_of
 
@@ -65,7 +67,7 @@ def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
     today = timezone.localdate(now)
     found = {day: Day(day) for day in (today - timedelta(days=k) for k in reversed(range(DAYS)))}
     rows = list(HourFigures.objects.filter(hour__gte=now - timedelta(days=DAYS + 1)).values_list("hour", "figures"))
-    counted = max((hour for hour, _ in rows), default=None)
+    counted = max((hour for hour, _figures in rows), default=None)
     until = counted + HOUR if counted else None
     start = max(until or now - LIVE_HOURS * HOUR, hour_of(now) - LIVE_HOURS * HOUR)
     for hour, entry in [*rows, (now, figures(start, now + SETTLED, scores=False))]:
@@ -91,26 +93,31 @@ def drift(*, model: ModelVersion, now: datetime | None = None) -> Drift | None:
     if not sum(this_week):
         return None
     held_out = model.metrics.get("score_bins") if isinstance(model.metrics, Mapping) else None
-    against = "held-out videos of its training"
+    against = _("held-out videos of its training")
     before = _sum(held_out.values()) if isinstance(held_out, Mapping) else [0] * GROUPS
     if not sum(before):
-        against = "its first week here"
+        against = _("its first week here")
         since = model.promoted_at or model.created_at
         if now < since + 2 * WEEK:
-            sentence = "This model's weights do not say what its scores were, and it has not run for two weeks here."
+            sentence = _("This model's weights do not say what its scores were, and it has not run for two weeks here.")
             return Drift(_shares(this_week), (), sum(this_week), 0, against, None, sentence)
         rows = HourFigures.objects.filter(hour__gte=since - HOUR, hour__lt=since + WEEK)
         before = _sum(entry.get("scores", {}).get(key) for entry in rows.values_list("figures", flat=True))
     n_now, n_before = sum(this_week), sum(before)
     index = stability_index(before, this_week) if min(n_now, n_before) >= FEW else None
     if index is None:
-        sentence = f"Too few videos to compare ({n_now} and {n_before}; {FEW} of each are needed)."
+        sentence = _("Too few videos to compare (%(now)s and %(before)s; %(few)s of each are needed).") % {
+            "now": n_now,
+            "before": n_before,
+            "few": FEW,
+        }
     elif index < SMALL:
-        sentence = f"No drift to speak of (index {index:.2f})."
+        sentence = _("No drift to speak of (index %(index)s).") % {"index": localized.numeral(f"{index:.2f}")}
     else:
-        size = "Some" if index < LARGE else "Strong"
-        sentence = (
-            f"{size} drift (index {index:.2f}): other videos come in than before, or more fakes among them."
+        size = _("Some drift (index %(index)s):") if index < LARGE else _("Strong drift (index %(index)s):")
+        sentence = size % {"index": localized.numeral(f"{index:.2f}")} + " "
+        sentence += _(
+            "other videos come in than before, or more fakes among them."
             " Look at the random audit before trusting the verdicts."
         )
     return Drift(_shares(this_week), _shares(before), n_now, n_before, against, index, sentence)

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from detection import localized
 from detection.models import LocalFigures, ModelVersion
 
 
@@ -24,7 +28,7 @@ def here(*, model: ModelVersion) -> Here:
     """Say how good the model is on the random audit, or that there are not enough labels yet."""
     row = LocalFigures.objects.filter(model_version=model, measured_at__isnull=False).first()
     if row is None or not isinstance(row.figures, Mapping) or not row.figures:
-        sentence = (
+        sentence = _(
             "How good it is here is not known yet. A worker of the queue “train” measures it within an hour, once"
             " labels of the random audit are settled."
         )
@@ -32,21 +36,29 @@ def here(*, model: ModelVersion) -> Here:
     figures = row.figures
     n, fakes, reals = figures["n"], figures["n_fake"], figures["n_real"]
     if not figures["enough"]:
-        sentence = (
-            f"Not enough labels yet to say how good it is here: {reals} real and {fakes} fake"
-            f" video{'s' if n != 1 else ''} of the random audit, of {figures['n_groups']} groups of people,"
-            f" are settled; it takes {figures['needs_videos']} of {figures['needs_groups']} groups."
-        )
+        sentence = ngettext(
+            "Not enough labels yet to say how good it is here: %(reals)s real and %(fakes)s fake video of the random"
+            " audit, of %(groups)s groups of people, are settled; it takes %(videos)s of %(needs_groups)s groups.",
+            "Not enough labels yet to say how good it is here: %(reals)s real and %(fakes)s fake videos of the random"
+            " audit, of %(groups)s groups of people, are settled; it takes %(videos)s of %(needs_groups)s groups.",
+            n,
+        ) % {
+            "reals": reals,
+            "fakes": fakes,
+            "groups": figures["n_groups"],
+            "videos": figures["needs_videos"],
+            "needs_groups": figures["needs_groups"],
+        }
         return Here(sentence, False, figures, row.measured_at)
-    sentence = (
-        f"Here it is right about {_share(figures['accuracy'])} of the videos, on {n:,} of the random audit"
-        f" ({reals:,} real, {fakes:,} fake)."
-    )
+    counts = {"n": n, "real": reals, "fake": fakes}
+    sentence = _(
+        "Here it is right about %(share)s of the videos, on %(n)s of the random audit (%(real)s real, %(fake)s fake)."
+    ) % {"share": _share(figures["accuracy"]), **{name: localized.numeral(f"{n:,}") for name, n in counts.items()}}
     recall = figures["recall_fake"]
     if recall["value"] is None:
-        sentence += " No fake is among them, so nothing is known of those that it misses."
+        sentence += " " + _("No fake is among them, so nothing is known of those that it misses.")
     else:
-        sentence += f" Of the fakes it finds {_share(recall)}."
+        sentence += " " + _("Of the fakes it finds %(share)s.") % {"share": _share(recall)}
     return Here(sentence, True, figures, row.measured_at)
 
 
@@ -54,6 +66,11 @@ def _share(metric: Mapping[str, float | None]) -> str:
     """Render a metric in percent with its interval."""
     value, low, high = (metric[part] for part in ("value", "low", "high"))
     assert value is not None
+    percent = localized.numeral(f"{100 * value:.1f}")
     if low is None or high is None:
-        return f"{100 * value:.1f} % (too few people for an interval)"
-    return f"{100 * value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+        return _("%(percent)s %% (too few people for an interval)") % {"percent": percent}
+    return _("%(percent)s %% (95 %% interval %(low)s to %(high)s %%)") % {
+        "percent": percent,
+        "low": localized.numeral(f"{100 * low:.1f}"),
+        "high": localized.numeral(f"{100 * high:.1f}"),
+    }

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from django.utils.translation import gettext_noop
+
 from detection.models import Print, PrintKind, Video
 
-SAME_FILE = "the same file"
-SAME_PICTURE = "the same picture"
-SAME_FACE = "the same face"
+SAME_FILE = gettext_noop("the same file")
+SAME_PICTURE = gettext_noop("the same picture")
+SAME_FACE = gettext_noop("the same face")
 
 NEAR_BITS = {PrintKind.PICTURE: 60, PrintKind.FACE: 50}
 """Different bits, of 256, up to which two hashes show the same footage; see ml.faces.perceptual_hash."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
 from detection.errors import Refused
 from detection.models import Video
@@ -12,12 +13,14 @@ from detection.models import Video
 
 def original_sentence(video: Video) -> str:
     """Return when the original was removed, or an empty string."""
-    return _sentence("The original was", video.original_removed_at)
+    when = video.original_removed_at
+    return _("The original was removed by the retention policy on %(day)s.") % {"day": _day(when)} if when else ""
 
 
 def pictures_sentence(video: Video) -> str:
     """Return when the pictures were removed, or an empty string."""
-    return _sentence("The pictures were", video.pictures_removed_at) if video.extracted_at else ""
+    when = video.pictures_removed_at if video.extracted_at else None
+    return _("The pictures were removed by the retention policy on %(day)s.") % {"day": _day(when)} if when else ""
 
 
 def check_original(video: Video, *, then: str = "", status: int = 410) -> None:
@@ -32,5 +35,5 @@ def check_pictures(video: Video) -> None:
         raise Refused("pictures_expired", sentence, status=410)
 
 
-def _sentence(what: str, when: datetime | None) -> str:
-    return f"{what} removed by the retention policy on {date_format(when, 'j F Y')}." if when else ""
+def _day(when: datetime) -> str:
+    return date_format(when, _("j F Y"))

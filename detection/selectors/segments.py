@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
+from detection.localized import numeral
 from detection.models import Verdict, Video
 from detection.services.jobs.left_out import segment_scores
 
@@ -43,13 +46,16 @@ class Coverage:
     @property
     def text(self) -> str:
         """A sentence for people."""
+        seconds = _seconds(self.seconds)
         if self.share is None or self.duration_s is None:
-            return f"Looked at: {_seconds(self.seconds)}; the file does not say how long it is."
+            return _("Looked at: %(time)s; the file does not say how long it is.") % {"time": seconds}
+        whole = _seconds(self.duration_s)
         if self.share >= WHOLE:
-            return f"Looked at: the whole video, {_seconds(self.duration_s)}."
-        where = "the first" if self.segments == 1 else f"{self.segments} parts, together"
-        percent = max(1, round(100 * self.share))
-        return f"Looked at: {where} {_seconds(self.seconds)} of {_seconds(self.duration_s)} ({percent} %)."
+            return _("Looked at: the whole video, %(time)s.") % {"time": whole}
+        facts = {"time": seconds, "whole": whole, "percent": max(1, round(100 * self.share)), "n": self.segments}
+        if self.segments == 1:
+            return _("Looked at: the first %(time)s of %(whole)s (%(percent)s %%).") % facts
+        return _("Looked at: %(n)s parts, together %(time)s of %(whole)s (%(percent)s %%).") % facts
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, the sentence included."""
@@ -101,6 +107,6 @@ def _person(person: dict[str, Any]) -> dict[str, Any]:
 def _seconds(seconds: float) -> str:
     """As people say it: 4.2 s, 75 s, 10 min, 1 h 3 min."""
     if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return numeral(f"{seconds:.1f}") + " s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

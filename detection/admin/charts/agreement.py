@@ -4,47 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
 from detection.admin.charts.overview import Estimate, IntervalChart, interval_chart
 from detection.admin.metrics import HEADLINE_SECTIONS, is_interval
+from detection.localized import numeral
 from detection.selectors.reviewer_agreement import FEW_PAIRS, Agreement, Kappa, Share
 
 MODEL_FIGURES = (
     ("auc", "AUC"),
-    ("accuracy", "Accuracy"),
-    ("recall_fake", "Fakes found"),
-    ("recall_real", "Reals kept"),
+    ("accuracy", gettext_lazy("Accuracy")),
+    ("recall_fake", gettext_lazy("Fakes found")),
+    ("recall_real", gettext_lazy("Reals kept")),
 )
 
 
 def kappa_row(name: str, kappa: Kappa) -> Estimate:
     """Return a row of an interval chart for Cohen's kappa."""
-    note = f"{kappa.pairs} pairs{', too few' if kappa.few and kappa.pairs else ''}"
+    note = ngettext("%(n)s pair", "%(n)s pairs", kappa.pairs) % {"n": kappa.pairs}
+    if kappa.few and kappa.pairs:
+        note = _("%(pairs)s, too few") % {"pairs": note}
     return Estimate(name, note, kappa.value, kappa.low, kappa.high)
 
 
 def share_row(name: str, share: Share, of: str) -> Estimate:
     """Return a row of an interval chart for a share; `of` names what is counted."""
     low, high = share.interval
-    text = "-" if share.value is None else f"{share.value:.0%}"
-    return Estimate(name, f"{share.hits} of {share.n} {of}", share.value, low, high, text)
+    text = "-" if share.value is None else numeral(f"{share.value:.0%}")
+    return Estimate(
+        name, _("%(hits)s of %(n)s") % {"hits": share.hits, "n": share.n} + f" {of}", share.value, low, high, text
+    )
 
 
 def agreement_chart(found: Agreement, days: int) -> IntervalChart:
     """Chart all reviewers together: kappa, known answers, the model on the random audit, overturned answers."""
     everybody = found.overall
     return interval_chart(
-        "Do people agree?",
-        f"Blind answers of the last {days} days, with 95 % intervals. Kappa counts agreement beyond chance;"
-        f" with fewer than {FEW_PAIRS} pairs it says little.",
+        _("Do people agree?"),
+        _(
+            "Blind answers of the last %(days)s days, with 95 %% intervals. Kappa counts agreement beyond chance;"
+            " with fewer than %(pairs)s pairs it says little."
+        )
+        % {"days": days, "pairs": FEW_PAIRS},
         [
-            kappa_row("Two readers (kappa)", everybody.kappa),
-            share_row("Known answers right", everybody.on_gold, "checks"),
-            share_row("Audit: model right", found.audit, "drawn"),
-            share_row("Overturned", everybody.overturn, "settled"),
+            kappa_row(_("Two readers (kappa)"), everybody.kappa),
+            share_row(_("Known answers right"), everybody.on_gold, _("checks")),
+            share_row(_("Audit: model right"), found.audit, _("drawn")),
+            share_row(_("Overturned"), everybody.overturn, _("settled")),
         ],
         low=0.0,
         high=1.0,
-        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+        marks=((0.0, "0"), (0.5, numeral("0.5")), (1.0, "1")),
     )
 
 
@@ -56,18 +67,18 @@ def model_chart(metrics: Any) -> IntervalChart:
     for key, name in MODEL_FIGURES:
         entry: Any = section.get(key)
         value, low, high = (entry[part] if is_interval(entry) else None for part in ("value", "low", "high"))
-        figures.append(Estimate(name, "", value, low, high))
+        figures.append(Estimate(str(name), "", value, low, high))
     n = next((each["n"] for each in sections if isinstance(each.get("n"), int)), None)
-    sentence = "Nobody has said on how many videos." if section else "It came without figures."
+    sentence = _("Nobody has said on how many videos.") if section else _("It came without figures.")
     if n:
-        sentence = f"On {n:,} held-out videos of people it had not seen."
+        sentence = _("On %(n)s held-out videos of people it had not seen.") % {"n": numeral(f"{n:,}")}
     return interval_chart(
-        "The active model, when it was tried",
+        _("The active model, when it was tried"),
         sentence,
         figures,
         low=0.0,
         high=1.0,
-        marks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+        marks=((0.0, "0"), (0.5, numeral("0.5")), (1.0, "1")),
     )
 
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
+
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from detection.admin.charts.training_history import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, nice
+from detection.localized import numeral
 from detection.selectors.dashboard import OUTCOMES, Day, Drift
 
-OUTCOME_NAMES = {"real": "real", "fake": "fake", "no_face": "no face", "failed": "failed"}
+OUTCOME_NAMES = {
+    "real": gettext_lazy("real"),
+    "fake": gettext_lazy("fake"),
+    "no_face": gettext_lazy("no face"),
+    "failed": gettext_lazy("failed"),
+}
 INNER_W, INNER_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 ROW = 26
 LABEL_W = 118
@@ -98,12 +109,12 @@ def outcomes_chart(days: Sequence[Day]) -> BarChart:
     totals = {name: sum(day.outcomes[name] for day in days) for name in OUTCOMES}
     columns = [[(name, day.outcomes[name]) for name in OUTCOMES] for day in days]
     return _columns(
-        "Videos analysed",
+        _("Videos analysed"),
         days,
         columns,
-        tuple(Key(OUTCOME_NAMES[name], name, f"{totals[name]:,}") for name in OUTCOMES),
-        lambda day, name, n: f"{day:%a %d %b}: {n:,} {OUTCOME_NAMES[name]}",
-        f"{sum(totals.values()):,} in {len(days)} days",
+        tuple(Key(str(OUTCOME_NAMES[name]), name, numeral(f"{totals[name]:,}")) for name in OUTCOMES),
+        lambda day, name, n: f"{_day(day)}: {numeral(f'{n:,}')} {OUTCOME_NAMES[name]}",
+        _in_days(sum(totals.values()), len(days)),
     )
 
 
@@ -111,12 +122,12 @@ def answers_chart(days: Sequence[Day]) -> BarChart:
     """Chart reviewers' decisions a day."""
     total = sum(day.answers for day in days)
     return _columns(
-        "Decisions of people",
+        _("Decisions of people"),
         days,
         [[("answers", day.answers)] for day in days],
-        (Key("decisions", "answers", f"{total:,}"),),
-        lambda day, name, n: f"{day:%a %d %b}: {n:,} decisions",
-        f"{total:,} in {len(days)} days",
+        (Key(_("decisions"), "answers", numeral(f"{total:,}")),),
+        lambda day, name, n: f"{_day(day)}: {_decisions(n)}",
+        _in_days(total, len(days)),
     )
 
 
@@ -132,24 +143,24 @@ def drift_chart(drift: Drift) -> BarChart:
     bars = tuple(
         Bar(
             round(LEFT + k * slot + 1, 1), y_of(share), round(slot - 2, 1), round(HEIGHT - BOTTOM - y_of(share), 1),
-            "now", f"Scores {k / groups:.1f} to {(k + 1) / groups:.1f}: {share:.0%} this week"
-            + (f", {drift.before[k]:.0%} before" if drift.before else ""),
+            "now", between(k, groups) + numeral(f"{share:.0%} ") + _("this week")
+            + (", " + numeral(f"{drift.before[k]:.0%} ") + _("before") if drift.before else ""),
         )
         for k, share in enumerate(drift.now)
     )  # fmt: skip
     outline = " ".join(
         f"{LEFT + (k + side) * slot:.1f},{y_of(share)}" for k, share in enumerate(drift.before) for side in (0, 1)
     )
-    keys = [Key("this week", "now", f"{drift.n_now:,}")]
+    keys = [Key(_("this week"), "now", numeral(f"{drift.n_now:,}"))]
     if drift.before:
-        keys.append(Key(drift.against, "before", f"{drift.n_before:,}"))
+        keys.append(Key(drift.against, "before", numeral(f"{drift.n_before:,}")))
     return BarChart(
-        title="Scores of the active model",
+        title=_("Scores of the active model"),
         sentence=drift.sentence,
         bars=bars,
         keys=tuple(keys),
-        xs=tuple(Tick(round(LEFT + k / 5 * INNER_W, 1), f"{k / 5:.1f}") for k in range(6)),
-        ys=tuple(Tick(y_of(tick), f"{tick:.0%}") for tick in ticks),
+        xs=tuple(Tick(round(LEFT + k / 5 * INNER_W, 1), numeral(f"{k / 5:.1f}")) for k in range(6)),
+        ys=tuple(Tick(y_of(tick), numeral(f"{tick:.0%}")) for tick in ticks),
         outline=outline,
     )
 
@@ -177,7 +188,7 @@ def interval_chart(
             Interval(
                 name=figure.name,
                 note=figure.note,
-                text=figure.text or (f"{figure.value:.2f}" if figure.value is not None else "-"),
+                text=figure.text or (numeral(f"{figure.value:.2f}") if figure.value is not None else "-"),
                 y=TOP + ROW * k + ROW / 2,
                 at=x_of(figure.value) if figure.value is not None else None,
                 low=x_of(figure.low if known and figure.low is not None else figure.value or low),
@@ -191,6 +202,24 @@ def interval_chart(
         marks=tuple(Tick(x_of(at), text) for at, text in marks),
         height=TOP + ROW * len(rows) + 18,
     )
+
+
+def between(k: int, groups: int) -> str:
+    """Return the name of a group of scores, as the beginning of a tooltip."""
+    names = {"low": numeral(f"{k / groups:.1f}"), "high": numeral(f"{(k + 1) / groups:.1f}")}
+    return _("Scores %(low)s to %(high)s:") % names + " "
+
+
+def _day(day: date) -> str:
+    return date_format(day, _("D d M"))
+
+
+def _decisions(n: int) -> str:
+    return ngettext("%(n)s decision", "%(n)s decisions", n) % {"n": numeral(f"{n:,}")}
+
+
+def _in_days(n: int, days: int) -> str:
+    return _("%(n)s in %(days)s days") % {"n": numeral(f"{n:,}"), "days": days}
 
 
 def _columns(
@@ -231,5 +260,5 @@ def short(n: float) -> str:
     """Render a number in short form: 1200 as 1.2k."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if n >= size:
-            return f"{n / size:.3g}{letter}"
+            return numeral(f"{n / size:.3g}{letter}")
     return f"{n:.0f}"

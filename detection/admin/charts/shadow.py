@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from detection.admin.charts.overview import INNER_H, INNER_W, Bar, BarChart, Key
+from django.utils.translation import gettext as _
+
+from detection.admin.charts.overview import INNER_H, INNER_W, Bar, BarChart, Key, between
 from detection.admin.charts.training_history import BOTTOM, HEIGHT, LEFT, TOP, Tick, nice
+from detection.localized import numeral
 from detection.selectors.live_traffic import LiveTraffic
 
 
@@ -19,7 +22,8 @@ def score_chart(live: LiveTraffic) -> BarChart:
     bars = tuple(
         Bar(
             round(LEFT + k * slot + 1, 1), y_of(share), round(slot - 2, 1), round(HEIGHT - BOTTOM - y_of(share), 1),
-            "now", f"Scores {k / len(new):.1f} to {(k + 1) / len(new):.1f}: {share:.0%} in shadow, {old[k]:.0%} active",
+            "now", between(k, len(new)) + numeral(f"{share:.0%} ") + _("in shadow") + ", "
+            + numeral(f"{old[k]:.0%} ") + _("active"),
         )
         for k, share in enumerate(new)
     )  # fmt: skip
@@ -27,11 +31,14 @@ def score_chart(live: LiveTraffic) -> BarChart:
         f"{LEFT + (k + side) * slot:.1f},{y_of(share)}" for k, share in enumerate(old) for side in (0, 1)
     )
     return BarChart(
-        title="Fake probabilities of the same videos",
-        sentence="Bars: the version in shadow. Line: the active model.",
+        title=_("Fake probabilities of the same videos"),
+        sentence=_("Bars: the version in shadow. Line: the active model."),
         bars=bars,
-        keys=(Key("in shadow", "now", f"{live.n:,}"), Key("active model", "before", f"{live.n:,}")),
-        xs=tuple(Tick(round(LEFT + k / 5 * INNER_W, 1), f"{k / 5:.1f}") for k in range(6)),
-        ys=tuple(Tick(y_of(tick), f"{tick:.0%}") for tick in ticks),
+        keys=(
+            Key(_("in shadow"), "now", numeral(f"{live.n:,}")),
+            Key(_("active model"), "before", numeral(f"{live.n:,}")),
+        ),
+        xs=tuple(Tick(round(LEFT + k / 5 * INNER_W, 1), numeral(f"{k / 5:.1f}")) for k in range(6)),
+        ys=tuple(Tick(y_of(tick), numeral(f"{tick:.0%}")) for tick in ticks),
         outline=outline,
     )

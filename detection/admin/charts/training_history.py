@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from detection.localized import numeral
+
 WIDTH, HEIGHT = 320, 160
 LEFT, RIGHT, TOP, BOTTOM = 38, 8, 8, 22
-STAGES = {"frames": "Single frames", "sequence": "Sequences of faces"}
+STAGES = {"frames": gettext_lazy("single frames"), "sequence": gettext_lazy("sequences of faces")}
 FIGURES = (
-    ("Loss", (("train_loss", "training", "train"), ("val_loss", "validation", "val"))),
     (
-        "Accuracy",
+        gettext_lazy("Loss"),
+        (("train_loss", gettext_lazy("training"), "train"), ("val_loss", gettext_lazy("validation"), "val")),
+    ),
+    (
+        gettext_lazy("Accuracy"),
         (
-            ("train_accuracy", "training", "train"),
-            ("val_accuracy", "validation", "val"),
+            ("train_accuracy", gettext_lazy("training"), "train"),
+            ("val_accuracy", gettext_lazy("validation"), "val"),
             ("val_auc", "AUC", "auc"),
         ),
     ),
@@ -78,8 +86,8 @@ def charts(history: Any) -> list[Chart]:
         for title, columns in FIGURES:
             series = {key: _series(rows, key) for key, _, _ in columns}
             if any(series.values()):
-                names = {key: (name, style) for key, name, style in columns if series[key]}
-                found.append(_chart(f"{title}: {stage_title.lower()}", series, names, shares=title == "Accuracy"))
+                names = {key: (str(name), style) for key, name, style in columns if series[key]}
+                found.append(_chart(f"{title}: {stage_title}", series, names, shares="train_accuracy" in series))
     return found
 
 
@@ -111,14 +119,17 @@ def _chart(
 
     lines = []
     for key, (name, style) in names.items():
-        dots = tuple(Dot(x_of(x), y_of(y), f"epoch {x}, {name}: {y:.3f}") for x, y in series[key])
+        dots = tuple(
+            Dot(x_of(x), y_of(y), _("epoch %(epoch)s") % {"epoch": x} + f", {name}: " + numeral(f"{y:.3f}"))
+            for x, y in series[key]
+        )
         path = " ".join(f"{dot.x},{dot.y}" for dot in dots)
-        lines.append(Line(name, style, path, dots, f"{series[key][-1][1]:.3f}"))
+        lines.append(Line(name, style, path, dots, numeral(f"{series[key][-1][1]:.3f}")))
     step = max(1, math.ceil((last - first) / 6))
     return Chart(
         title=title,
         lines=tuple(lines),
-        ys=tuple(Tick(y_of(tick), f"{tick:.3g}") for tick in ticks),
+        ys=tuple(Tick(y_of(tick), numeral(f"{tick:.3g}")) for tick in ticks),
         xs=tuple(Tick(x_of(epoch), str(epoch)) for epoch in range(first, last + 1, step)),
     )
 

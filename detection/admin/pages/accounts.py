@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from knox.models import AuthToken
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -32,7 +34,7 @@ class ExternalIdentityInline(TabularInline):
     model = ExternalIdentity
     fields = ("subject", "issuer")
     extra = 0
-    verbose_name_plural = "Single sign-on"
+    verbose_name_plural = gettext_lazy("Single sign-on")
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """Return the form set; its issuer is the configured one."""
@@ -63,18 +65,23 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
         users = list(objs)
         bound = [str(user) for user in users if user.videos.exists() or user.reviews.exists()]
         if bound:
-            return users, {"users": len(users)}, set(), [f"the videos or decisions of {name}" for name in bound]
+            return (
+                users,
+                {_("users"): len(users)},
+                set(),
+                [_("the videos or decisions of %(name)s") % {"name": name} for name in bound],
+            )
         return super().get_deleted_objects(users, request)
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
         """Show superusers how a user logs in: it may make somebody another person."""
         return [ExternalIdentityInline] if obj and settings.DFD_OIDC_ISSUER and request.user.is_superuser else []
 
-    @display(description="Roles", label=True)
+    @display(description=gettext_lazy("Roles"), label=True)
     def roles(self, user: User) -> list[str]:
         """Show the user's groups."""
         names = [group.name for group in user.groups.all()]
-        return ["superuser", *names] if user.is_superuser else names
+        return [_("superuser"), *names] if user.is_superuser else names
 
 
 @admin.register(Group)
@@ -92,8 +99,8 @@ class TokenAdmin(ReadOnlyAdmin):
     ordering = ("-created",)
     fields = ("begins_with", "user", "validity", "created", "expiry")
     readonly_fields = ("begins_with", "validity")
-    empty_title = "No API token"
-    empty_text = "Run manage.py create_token USER: it makes a token and prints it, once."
+    empty_title = gettext_lazy("No API token")
+    empty_text = gettext_lazy("Run manage.py create_token USER: it makes a token and prints it, once.")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether the user may revoke tokens."""
@@ -104,25 +111,27 @@ class TokenAdmin(ReadOnlyAdmin):
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         """Name the tokens that would be revoked."""
         tokens = list(objs)
-        names = [f"{token.token_key[:8]}… of {token.user}" for token in tokens]
-        return names, {"API tokens": len(tokens)}, set(), []
+        names = [_("%(begin)s… of %(user)s") % {"begin": token.token_key[:8], "user": token.user} for token in tokens]
+        return names, {_("API tokens"): len(tokens)}, set(), []
 
-    @display(description="Begins with")
+    @display(description=gettext_lazy("Begins with"))
     def begins_with(self, token: AuthToken) -> SafeString:
         """Show the token's first eight characters."""
         return format_html('<span class="dfd-mono">{}…</span>', token.token_key[:8])
 
-    @display(description="Created")
+    @display(description=gettext_lazy("Created"))
     def made(self, token: AuthToken) -> SafeString | str:
         """Show when it was created."""
         return moment(token.created)
 
-    @display(description="Expires")
+    @display(description=gettext_lazy("Expires"))
     def expires(self, token: AuthToken) -> SafeString | str:
         """Show when it expires."""
-        return moment(token.expiry) if token.expiry else "never"
+        return moment(token.expiry) if token.expiry else _("never")
 
-    @display(description="Validity", label={"valid": "success", "expired": "danger"})
-    def validity(self, token: AuthToken) -> str:
+    @display(description=gettext_lazy("Validity"), label={"valid": "success", "expired": "danger"})
+    def validity(self, token: AuthToken) -> tuple[str, str]:
         """Show whether it is valid or expired."""
-        return "expired" if token.expiry is not None and token.expiry <= timezone.now() else "valid"
+        if token.expiry is not None and token.expiry <= timezone.now():
+            return "expired", _("expired")
+        return "valid", _("valid")

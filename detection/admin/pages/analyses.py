@@ -14,6 +14,8 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 from unfold.decorators import action, display
 
@@ -22,6 +24,7 @@ from detection.admin.filters import AnalysisStateFilter, AnalysisView, DateRange
 from detection.admin.rows import STATUS_TONES
 from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, Video
+from detection.said import said
 from detection.services.jobs.analyses import queue_analysis
 
 OPERATORS_FIELDS = ("last_error_text", "worker")
@@ -48,9 +51,9 @@ def requeue_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     try:
         requeue(request, video)
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     else:
-        messages.success(request, format_html("<strong>{}</strong> is queued again.", video))
+        messages.success(request, format_html(_("{} is queued again."), format_html("<strong>{}</strong>", video)))
     fallback = reverse("admin:detection_analysis_changelist")
     return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))
 
@@ -66,17 +69,22 @@ class AnalysisAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     search_fields = ("error_code__exact", "id__exact", "video__id__exact")
-    search_help_text = "Error code, task id or video id"
+    search_help_text = gettext_lazy("Error code, task id or video id")
     actions = ["requeue"]
     readonly_fields = ("video_cell", "state_badge", "last_error_text", "timings_table")
     fieldsets = (
         (None, {"fields": ("video_cell", "state_badge", "stage", "progress", "attempts", "worker")}),
-        ("Times", {"fields": ("created_at", "started_at", "finished_at", "not_before", "published_at", "lease_until")}),
-        ("Failure", {"fields": ("error_code", "error_detail", "last_error_text")}),
-        ("Seconds per step", {"fields": ("timings_table",)}),
+        (
+            gettext_lazy("Times"),
+            {"fields": ("created_at", "started_at", "finished_at", "not_before", "published_at", "lease_until")},
+        ),
+        (gettext_lazy("Failure"), {"fields": ("error_code", "error_detail", "last_error_text")}),
+        (gettext_lazy("Seconds per step"), {"fields": ("timings_table",)}),
     )
-    empty_title = "Nothing has failed"
-    empty_text = "An analysis that fails, or gives up after three attempts, is listed here with its reason."
+    empty_title = gettext_lazy("Nothing has failed")
+    empty_text = gettext_lazy(
+        "An analysis that fails, or gives up after three attempts, is listed here with its reason."
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Analysis]:
         """Return the analyses with their videos' names."""
@@ -113,11 +121,11 @@ class AnalysisAdmin(ReadOnlyAdmin):
         """Return whether the user may requeue analyses."""
         return can_requeue(request)
 
-    @action(description="Requeue", permissions=["requeue"], icon="refresh")
+    @action(description=gettext_lazy("Requeue"), permissions=["requeue"], icon="refresh")
     def requeue(self, request: HttpRequest, queryset: QuerySet[Analysis]) -> None:
         """Requeue the ticked rows, each in its own transaction."""
         if request.POST.get("select_across") == "1":
-            messages.error(request, "Nothing was queued: tick the rows to try again.")
+            messages.error(request, _("Nothing was queued: tick the rows to try again."))
             return
         queued = 0
         for video in Video.objects.filter(pk__in=queryset.order_by().values("video")):
@@ -125,12 +133,12 @@ class AnalysisAdmin(ReadOnlyAdmin):
                 requeue(request, video)
                 queued += 1
             except Refused as refusal:
-                messages.error(request, f"{video}: {refusal.detail}")
+                messages.error(request, f"{video}: {said(refusal.detail)}")
         if queued:
-            subject = "1 video is" if queued == 1 else f"{queued} videos are"
-            messages.success(request, f"{subject} queued again.")
+            sentence = ngettext("%(n)s video is queued again.", "%(n)s videos are queued again.", queued)
+            messages.success(request, sentence % {"n": queued})
 
-    @display(description="Video")
+    @display(description=gettext_lazy("Video"))
     def video_cell(self, analysis: Analysis) -> SafeString:
         """Show the video's name as a link."""
         request = getattr(analysis, "page_request", None)
@@ -141,24 +149,24 @@ class AnalysisAdmin(ReadOnlyAdmin):
         )
         return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, analysis.video)
 
-    @display(description="State")
+    @display(description=gettext_lazy("State"))
     def state_badge(self, analysis: Analysis) -> SafeString:
         """Show the state."""
         return badge(STATUS_TONES.get(analysis.state, "grey"), analysis.get_state_display())
 
-    @display(description="What happened")
+    @display(description=gettext_lazy("What happened"))
     def problem(self, analysis: Analysis) -> SafeString:
         """Show the error's code and sentence."""
         return render_to_string("admin/detection/includes/problem_cell.html", {"analysis": analysis})
 
-    @display(description="Last error, for the operator")
+    @display(description=gettext_lazy("Last error, for the operator"))
     def last_error_text(self, analysis: Analysis) -> SafeString | str:
         """Show the traceback of the last error."""
         if not analysis.last_error:
             return NOTHING
         return format_html('<pre class="dfd-pre">{}</pre>', analysis.last_error)
 
-    @display(description="Timings")
+    @display(description=gettext_lazy("Timings"))
     def timings_table(self, analysis: Analysis) -> SafeString:
         """Show the seconds of each step."""
         timings = analysis.timings if isinstance(analysis.timings, dict) else {}

@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
@@ -35,7 +37,7 @@ TONES: dict[str, str] = {
 class ActorFilter(TextFilter):
     """Filter entries by user name."""
 
-    title = "user"
+    title = gettext_lazy("user")
     parameter_name = "actor"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -52,13 +54,15 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = (("action", ChoicesDropdownFilter), ActorFilter, ("at", DateRangeFilter))
     search_fields = ("subject",)  # the placeholder of the box; `get_search_results` says how
-    search_help_text = "A video's id, or video:..., user:..., token:..., model:... in full."
+    search_help_text = gettext_lazy("A video's id, or video:..., user:..., token:..., model:... in full.")
     ordering = ("-at", "-number")
     sortable_by = ()
     actions = ()
     fields = ("number", "at", "action", "actor", "actor_id", "address", "subject", "facts", "previous", "hash")
-    empty_title = "Nothing has been recorded yet"
-    empty_text = "Logins, role changes, looks at other people's videos, deletions and exports are kept here."
+    empty_title = gettext_lazy("Nothing has been recorded yet")
+    empty_text = gettext_lazy(
+        "Logins, role changes, looks at other people's videos, deletions and exports are kept here."
+    )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -69,31 +73,31 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             wanted = f"video:{UUID(wanted)}"
         return (queryset.filter(subject=wanted) if wanted else queryset), False
 
-    @display(description="When")
+    @display(description=gettext_lazy("When"))
     def when(self, row: AuditEntry) -> SafeString:
         """Show the time as a link to the entry."""
         url = reverse("admin:detection_auditentry_change", args=(row.pk,))
         return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, moment(row.at))
 
-    @display(description="What")
+    @display(description=gettext_lazy("What"))
     def action_badge(self, row: AuditEntry) -> SafeString:
         """Show the action."""
         return badge(TONES.get(row.action, "grey"), row.get_action_display())
 
-    @display(description="Who")
+    @display(description=gettext_lazy("Who"))
     def actor_cell(self, row: AuditEntry) -> SafeString:
         """Show user and address."""
-        name = row.actor or "nobody logged in"
+        name = row.actor or _("nobody logged in")
         return format_html(
             '<span class="dfd-stack"><span>{}</span><span class="dfd-subtle">{}</span></span>', name, row.address or ""
         )
 
-    @display(description="Of")
+    @display(description=gettext_lazy("Of"))
     def subject_cell(self, row: AuditEntry) -> SafeString | str:
         """Show what the action was on."""
         return format_html('<span class="dfd-mono">{}</span>', row.subject) if row.subject else NOTHING
 
-    @display(description="Facts")
+    @display(description=gettext_lazy("Facts"))
     def facts_cell(self, row: AuditEntry) -> SafeString | str:
         """Show the entry's facts as one line."""
         said = ", ".join(f"{name} {_text(value)}" for name, value in row.facts.items())

@@ -12,6 +12,8 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -22,6 +24,7 @@ from detection.admin.review.labelling import can_label
 from detection.admin.rows import LABEL_TONES
 from detection.errors import Refused
 from detection.models import Review, ReviewBatch
+from detection.said import said
 from detection.selectors.blindness import withheld_ids
 from detection.services.reviews.workspace import revert_batch
 
@@ -41,8 +44,10 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
     actions = ()
     fields = ("created_at", "summary", "reviewer", "comment", "revert_button", "videos")
     readonly_fields = ("summary", "revert_button", "videos")
-    empty_title = "No decision for many videos yet"
-    empty_text = "Tick videos on a contact sheet (Review, Contact sheet): each such decision is kept here as one event."
+    empty_title = gettext_lazy("No decision for many videos yet")
+    empty_text = gettext_lazy(
+        "Tick videos on a contact sheet (Review, Contact sheet): each such decision is kept here as one event."
+    )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the batches with their reviewers and reversals."""
@@ -61,27 +66,28 @@ class ReviewBatchAdmin(ReadOnlyAdmin):
         revert = self.admin_site.admin_view(revert_view)
         return [path("<uuid:batch_id>/revert/", revert, name="detection_reviewbatch_revert"), *super().get_urls()]
 
-    @display(description="Decision")
+    @display(description=gettext_lazy("Decision"))
     def summary(self, batch: ReviewBatch) -> SafeString:
         """Show the number of videos and the label."""
-        videos = "1 video" if batch.size == 1 else f"{batch.size} videos"
+        videos = ngettext("%(n)s video", "%(n)s videos", batch.size) % {"n": batch.size}
         if batch.undoes:
-            return format_html("{} taken back: {}", videos, batch.undoes.get_label_display())
+            return format_html(_("{} taken back: {}"), videos, batch.undoes.get_label_display())
         return format_html("{} {}", videos, badge(LABEL_TONES.get(batch.label, "grey"), batch.get_label_display()))
 
-    @display(description="Revert")
+    @display(description=gettext_lazy("Revert"))
     def revert_button(self, batch: ReviewBatch) -> SafeString | str:
         """Show the revert button, or when the batch was reverted."""
         if batch.undoes:
-            return "A reversal"
+            return _("A reversal")
         if hasattr(batch, "undone_by"):
-            return f"Reverted {batch.undone_by.created_at:%Y-%m-%d %H:%M}"
+            return _("Reverted %(when)s") % {"when": f"{batch.undone_by.created_at:%Y-%m-%d %H:%M}"}
         return format_html(
-            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">Revert all of it</button>',
+            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">{}</button>',
             reverse("admin:detection_reviewbatch_revert", args=(batch.pk,)),
+            _("Revert all of it"),
         )
 
-    @display(description="Videos")
+    @display(description=gettext_lazy("Videos"))
     def videos(self, batch: ReviewBatch) -> SafeString:
         """List at most `SHOWN` videos of the batch, without those withheld from the user."""
         rows = list(Review.objects.filter(batch=batch).select_related("video").only("video__original_name")[:SHOWN])
@@ -104,7 +110,12 @@ def revert_view(request: HttpRequest, batch_id: uuid.UUID) -> HttpResponse:
     try:
         revert = revert_batch(batch=batch, by=request.user)  # type: ignore[arg-type]
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     else:
-        messages.success(request, f"Reverted: the labels of {revert.size} videos are taken back.")
+        sentence = ngettext(
+            "Reverted: the label of %(n)s video is taken back.",
+            "Reverted: the labels of %(n)s videos are taken back.",
+            revert.size,
+        )
+        messages.success(request, sentence % {"n": revert.size})
     return HttpResponseRedirect(reverse("admin:detection_reviewbatch_changelist"))

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
 
 from detection.admin.base import video_url
 from detection.admin.charts.agreement import agreement_chart, model_chart
@@ -94,8 +95,8 @@ def _running(request: HttpRequest, now: datetime) -> dict[str, Any]:
     running: Number = numbers(request).running
     oldest = min(filter(None, (_first(Video.objects.filter(status=status)) for status in OPEN_STATES)), default=None)
     return {
-        "title": "Queued and running",
-        "why": "Videos that workers have not finished with.",
+        "title": _("Queued and running"),
+        "why": _("Videos that workers have not finished with."),
         "number": running,
         "age": age(oldest, now),
         "symbol": "progress_activity",
@@ -111,4 +112,4 @@ def _first(videos: Any) -> datetime | None:
 
 def age(moment: datetime | None, now: datetime) -> str:
     """Return "oldest 3 hours", or an empty string."""
-    return f"oldest {timesince(moment, now, depth=1)}" if moment else ""
+    return _("oldest %(age)s") % {"age": timesince(moment, now, depth=1)} if moment else ""

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -19,6 +21,7 @@ from detection.admin.base import ReadOnlyAdmin, badge, safe_next, video_link
 from detection.admin.rows import LABEL_TONES
 from detection.errors import Refused
 from detection.models import GoldVideo, Video
+from detection.said import said
 from detection.services.reviews import gold
 
 
@@ -37,8 +40,8 @@ class GoldVideoAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     sortable_by = ("created",)
     actions = ()
-    empty_title = "No known answer yet"
-    empty_text = (
+    empty_title = gettext_lazy("No known answer yet")
+    empty_text = gettext_lazy(
         "Open a video whose answer is certain and make it one, under “Known answer” on its page. It is then shown in"
         " the workspace now and then, to check the readers, who are not told."
     )
@@ -55,12 +58,12 @@ class GoldVideoAdmin(ReadOnlyAdmin):
         """Return whether the user may see known answers."""
         return may_know(request)
 
-    @display(description="Video")
+    @display(description=gettext_lazy("Video"))
     def video_link(self, row: GoldVideo) -> SafeString:
         """Link to the video."""
         return video_link(row)
 
-    @display(description="Answer")
+    @display(description=gettext_lazy("Answer"))
     def known_label(self, row: GoldVideo) -> SafeString:
         """Show the known answer."""
         return badge(LABEL_TONES.get(row.label, "grey"), row.get_label_display())
@@ -79,10 +82,10 @@ def gold_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     try:
         if label:
             gold.set_gold(video=video, label=label, reason=request.POST.get("reason", ""), by=request.user)  # type: ignore[arg-type]
-            messages.success(request, "From now on this video checks its readers.")
+            messages.success(request, _("From now on this video checks its readers."))
         else:
             gold.unset_gold(video=video, by=request.user)  # type: ignore[arg-type]
-            messages.success(request, "This video checks nobody any more; its label stays.")
+            messages.success(request, _("This video checks nobody any more; its label stays."))
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     return HttpResponseRedirect(back)

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
 from detection.admin.filters import DateRangeFilter, NoFaceView, OwnerFilter
@@ -27,8 +28,10 @@ class NoFaceAdmin(VideoListAdmin):
     list_display = ("evidence",)
     list_filter = (NoFaceView, OwnerFilter, ("created_at", DateRangeFilter))
     list_per_page = 10
-    empty_title = "No videos without a face"
-    empty_text = "Videos in which no face is found wait here for a person to look at. There is none right now."
+    empty_title = gettext_lazy("No videos without a face")
+    empty_text = gettext_lazy(
+        "Videos in which no face is found wait here for a person to look at. There is none right now."
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[NoFaceVideo]:
         """Return the videos with their sampled frames, and whether each was rescanned."""
@@ -36,7 +39,7 @@ class NoFaceAdmin(VideoListAdmin):
         looked = Exists(Analysis.objects.filter(video=OuterRef("pk"), sensitive=True, state=State.NO_FACE))
         return videos.filter(status=State.NO_FACE).annotate(rescanned=looked).prefetch_related("sampled_frames")
 
-    @display(description="What the detector saw")
+    @display(description=gettext_lazy("What the detector saw"))
     def evidence(self, video: NoFaceVideo) -> SafeString:
         """Show sampled frames and rejected boxes."""
         frames = frames_of(video, video.sampled_frames.all())

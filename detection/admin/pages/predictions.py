@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -34,8 +35,10 @@ class PredictionAdmin(VideoListAdmin):
         ("created_at", DateRangeFilter),
     )
     list_per_page = 10
-    empty_title = "Nothing waits for review"
-    empty_text = "Verdicts that are uncertain, rest on few faces or come from an experimental model wait here."
+    empty_title = gettext_lazy("Nothing waits for review")
+    empty_text = gettext_lazy(
+        "Verdicts that are uncertain, rest on few faces or come from an experimental model wait here."
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         """Return the videos with a verdict."""
@@ -43,7 +46,7 @@ class PredictionAdmin(VideoListAdmin):
         # Not as `in (real, fake)`: that reads two ranges of an index and sorts them, instead of walking one in order.
         return videos.filter(verdict_label__gt="")
 
-    @display(description="Faces and scores")
+    @display(description=gettext_lazy("Faces and scores"))
     def evidence(self, video: Prediction) -> SafeString:
         """Show the people of the verdict, the one who decides first."""
         verdict = video.current_verdict

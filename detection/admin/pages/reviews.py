@@ -10,23 +10,26 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, TextFilter
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
 from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
+from detection.localized import numeral, within
 from detection.models import PersonLabel, Review, ReviewRole, VerdictLabel
 from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
 from detection.services.jobs.left_out import models_own
 
-WITHHELD = "Shown when you have answered"
+WITHHELD = gettext_lazy("Shown when you have answered")
 
 
 class ReviewerFilter(TextFilter):
     """Filter reviews by the reviewer's name."""
 
-    title = "reviewer"
+    title = gettext_lazy("reviewer")
     parameter_name = "reviewer"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
@@ -38,17 +41,19 @@ class ReviewerFilter(TextFilter):
 def decision_text(review: Review) -> str:
     """Return the label, and those of people by themselves, or that one was undone."""
     if review.undoes:
-        return f"Took back: {review.undoes.get_label_display()}"
+        return _("Took back: %(label)s") % {"label": review.undoes.get_label_display()}
     people = sorted((review.people or {}).items(), key=lambda one: int(one[0]))
-    said = ", ".join(f"{int(track) + 1} {PersonLabel(label).label.lower()}" for track, label in people)
+    said = ", ".join(f"{int(track) + 1} {within(_(PersonLabel(label).label))}" for track, label in people)
     return f"{review.get_label_display()} ({said})" if said else review.get_label_display()
 
 
 def provenance(review: Review, request: HttpRequest) -> str:
     """Return how the answer came about; a check against a known answer is told only to users who may adjudicate."""
     hidden = review.role == ReviewRole.GOLD and not request.user.has_perm("detection.adjudicate_review")
-    role = ReviewRole.FIRST.label if hidden else review.get_role_display()
-    return f"{role}, one of {review.batch.size}" if review.batch and not review.undoes_id else str(role)
+    role = _(ReviewRole.FIRST.label) if hidden else review.get_role_display()
+    if review.batch and not review.undoes_id:
+        return _("%(role)s, one of %(n)s") % {"role": role, "n": review.batch.size}
+    return str(role)
 
 
 class ReviewChangeList(PageChangeList):
@@ -86,34 +91,36 @@ class ReviewAdmin(ReadOnlyAdmin):
         "verdict", "model_version", "model_probability", "created_at",
     )  # fmt: skip
     readonly_fields = ("how",)
-    empty_title = "No decision yet"
-    empty_text = "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
+    empty_title = gettext_lazy("No decision yet")
+    empty_text = gettext_lazy(
+        "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
+    )
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the reviews with videos and reviewers."""
         return super().get_queryset(request).prefetch_related("video", "reviewer").defer("verdict__people")
 
-    @display(description="Video")
+    @display(description=gettext_lazy("Video"))
     def video_link(self, review: Review) -> SafeString:
         """Link to the video."""
         return video_link(review)
 
-    @display(description="Label")
+    @display(description=gettext_lazy("Label"))
     def label_badge(self, review: Review) -> SafeString:
         """Show the label, unless it is withheld."""
         if review.withheld:  # type: ignore[attr-defined]
             return format_html('<span class="dfd-subtle">{}</span>', WITHHELD)
         return badge(LABEL_TONES.get(review.label, "grey"), decision_text(review))
 
-    @display(description="Comment")
+    @display(description=gettext_lazy("Comment"))
     def comment_text(self, review: Review) -> str:
         """Show the comment, unless it is withheld."""
         return NOTHING if review.withheld else review.comment or NOTHING  # type: ignore[attr-defined]
 
-    @display(description="How")
+    @display(description=gettext_lazy("How"))
     def how(self, review: Review) -> str:
         """Show role, batch size and seconds."""
-        seconds = "" if review.seconds is None else f", {review.seconds:.1f} s"
+        seconds = "" if review.seconds is None else ", " + numeral(f"{review.seconds:.1f} s")
         return f"{provenance(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -127,12 +134,12 @@ class ReviewAdmin(ReadOnlyAdmin):
             raise PermissionDenied  # it is told when they have answered themselves
         return review
 
-    @display(description="Model verdict")
+    @display(description=gettext_lazy("Model verdict"))
     def model_verdict(self, review: Review) -> str:
         """Show the label and score that the model gave at the time, and whether the reviewer saw them."""
         if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
             return NOTHING
-        shown = "" if review.score_shown else ", not shown"
+        shown = "" if review.score_shown else _(", not shown")
         own = models_own(review.verdict)
         score = own["fake_probability"] if review.model_probability is None else review.model_probability
-        return f"{VerdictLabel(own['label']).label} ({score:.2f}{shown})"
+        return f"{_(VerdictLabel(own['label']).label)} ({numeral(f'{score:.2f}')}{shown})"

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -34,6 +36,7 @@ from detection.admin.review.rescan import rescan_view
 from detection.admin.review.timeline import timeline_context
 from detection.admin.rows import LABEL_TONES, STATUS_TONES, VideoListAdmin, score_context
 from detection.evidence_report.signing import PublicKey, current_key
+from detection.localized import within
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, VerdictLabel, Video
 from detection.selectors import blindness
 from detection.selectors.report import REPORTABLE, provenance_of
@@ -59,8 +62,8 @@ class VideoAdmin(VideoListAdmin):
         OwnerFilter,
         ("created_at", DateRangeFilter),
     )
-    empty_title = "No videos yet"
-    empty_text = "Send the first one over REST: POST a file to /api/v1/videos/ with your token."
+    empty_title = gettext_lazy("No videos yet")
+    empty_text = gettext_lazy("Send the first one over REST: POST a file to /api/v1/videos/ with your token.")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
         """Return the videos without their large columns."""
@@ -80,32 +83,32 @@ class VideoAdmin(VideoListAdmin):
         ]
 
     # --- the list ---
-    @display(description="Video")
+    @display(description=gettext_lazy("Video"))
     def video_cell(self, video: Video) -> SafeString:
         """Show thumbnail and name."""
         return self.render("clip_cell", video)
 
-    @display(description="Status")
+    @display(description=gettext_lazy("Status"))
     def status_badge(self, video: Video) -> SafeString:
         """Show the status."""
         return self.render("status_cell", video)
 
-    @display(description="Verdict")
+    @display(description=gettext_lazy("Verdict"))
     def score_bar(self, video: Video) -> SafeString:
         """Show verdict and score."""
         return self.render("verdict_cell", video)
 
-    @display(description="Label")
+    @display(description=gettext_lazy("Label"))
     def people_label(self, video: Video) -> SafeString:
         """Show the label that people gave."""
         return self.render("label_cell", video)
 
-    @display(description="Faces")
+    @display(description=gettext_lazy("Faces"))
     def faces(self, video: Video) -> SafeString:
         """Show the number of faces."""
         return self.render("faces_cell", video)
 
-    @display(description="File")
+    @display(description=gettext_lazy("File"))
     def file_facts(self, video: Video) -> SafeString:
         """Show size, codec and duration."""
         return self.render("file_cell", video)
@@ -154,12 +157,12 @@ class VideoAdmin(VideoListAdmin):
         """Count what would be deleted with the videos; Django's own way loads every row."""
         videos = list(objs)
         counts = {
-            "videos": len(videos),
-            "analyses": sum(video.analyses.count() for video in videos),
-            "faces": sum(video.faces.count() for video in videos),
-            "sampled frames": sum(video.sampled_frames.count() for video in videos),
-            "verdicts": sum(video.verdicts.count() for video in videos),
-            "reviews": sum(video.reviews.count() for video in videos),
+            _("videos"): len(videos),
+            _("analyses"): sum(video.analyses.count() for video in videos),
+            _("faces"): sum(video.faces.count() for video in videos),
+            _("sampled frames"): sum(video.sampled_frames.count() for video in videos),
+            _("verdicts"): sum(video.verdicts.count() for video in videos),
+            _("reviews"): sum(video.reviews.count() for video in videos),
         }
         return [str(video) for video in videos], counts, set(), []
 
@@ -232,9 +235,9 @@ def _everybody(verdict: Verdict | None) -> dict[str, Any] | None:
         return None
     own = models_own(verdict)
     return {
-        "label": VerdictLabel(own["label"]).label.lower(),
+        "label": within(_(VerdictLabel(own["label"]).label)),
         "text": score_texts(own["fake_probability"], verdict.threshold)[0],
-        "people": " and ".join(str(track + 1) for track in verdict.left_out or ()),
+        "people": _(" and ").join(str(track + 1) for track in verdict.left_out or ()),
     }
 
 

@@ -14,6 +14,8 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -21,7 +23,9 @@ from unfold.decorators import display
 from detection.admin.base import NOTHING, ReadOnlyAdmin, badge, safe_next, video_url
 from detection.admin.filters import DateRangeFilter
 from detection.errors import Refused
+from detection.localized import numeral
 from detection.models import DeliveryState, WebhookDelivery
+from detection.said import said
 from detection.services.jobs import webhook_deliveries
 
 TONES = {DeliveryState.WAITING: "amber", DeliveryState.DELIVERED: "green", DeliveryState.FAILED: "red"}
@@ -41,10 +45,10 @@ def send_again_view(request: HttpRequest, delivery_id: uuid.UUID) -> HttpRespons
     try:
         webhook_deliveries.send_again(delivery=delivery)
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     else:
         admin.site.get_model_admin(WebhookDelivery).log_change(request, delivery, "Sent again.")
-        messages.success(request, "It is sent again now; this page shows what came of it.")
+        messages.success(request, _("It is sent again now; this page shows what came of it."))
     fallback = reverse("admin:detection_webhookdelivery_changelist")
     return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))
 
@@ -66,13 +70,15 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     fieldsets = (
         (None, {"fields": ("event", "video_link", "task_id", "state_badge", "attempts")}),
-        ("Receiver", {"fields": ("receiver", "owner", "webhook_status")}),
-        ("Times", {"fields": ("created_at", "not_before", "ended_at")}),
-        ("Attempts", {"fields": ("attempt_table",)}),
-        ("What is sent", {"fields": ("body_text",)}),
+        (gettext_lazy("Receiver"), {"fields": ("receiver", "owner", "webhook_status")}),
+        (gettext_lazy("Times"), {"fields": ("created_at", "not_before", "ended_at")}),
+        (gettext_lazy("Attempts"), {"fields": ("attempt_table",)}),
+        (gettext_lazy("What is sent"), {"fields": ("body_text",)}),
     )
-    empty_title = "Nothing was sent yet"
-    empty_text = "Clients that register a webhook over REST are told when a task ends: each delivery is listed here."
+    empty_title = gettext_lazy("Nothing was sent yet")
+    empty_text = gettext_lazy(
+        "Clients that register a webhook over REST are told when a task ends: each delivery is listed here."
+    )
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URL of the button."""
@@ -80,56 +86,62 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         name = "detection_webhookdelivery_send_again"
         return [path("<uuid:delivery_id>/send-again/", again, name=name), *super().get_urls()]
 
-    @display(description="Event")
+    @display(description=gettext_lazy("Event"))
     def summary(self, delivery: WebhookDelivery) -> str:
         """Show the event and the first characters of the task's id."""
         return f"{delivery.event} {str(delivery.task_id)[:8]}"
 
-    @display(description="Video")
+    @display(description=gettext_lazy("Video"))
     def video_link(self, delivery: Any) -> SafeString:
         """Link to the video by its id; the video may be deleted."""
         url = video_url(delivery.page_request, delivery.video_id)
         return format_html('<a class="dfd-link dfd-mono" href="{}">{}</a>', url, delivery.video_id)
 
-    @display(description="Receiver")
+    @display(description=gettext_lazy("Receiver"))
     def receiver(self, delivery: WebhookDelivery) -> str:
         """Show the host only: path and query may hold a key of the client's."""
         return urlsplit(delivery.webhook.url).netloc
 
-    @display(description="Owner")
+    @display(description=gettext_lazy("Owner"))
     def owner(self, delivery: WebhookDelivery) -> str:
         """Show the webhook's owner."""
         return str(delivery.webhook.owner)
 
-    @display(description="State")
+    @display(description=gettext_lazy("State"))
     def state_badge(self, delivery: WebhookDelivery) -> SafeString:
         """Show the state."""
         return badge(TONES[DeliveryState(delivery.state)], delivery.get_state_display())
 
-    @display(description="Outcome")
+    @display(description=gettext_lazy("Outcome"))
     def outcome(self, delivery: WebhookDelivery) -> str:
         """Show status and duration, or the error, of the newest attempt."""
         if not delivery.log:
             return NOTHING
         newest = delivery.log[-1]
-        return str(newest["error"] or f"{newest['status']} in {newest['seconds']:.1f} s")
+        return said(str(newest["error"])) or _("%(status)s in %(seconds)s s") % {
+            "status": newest["status"],
+            "seconds": numeral(f"{newest['seconds']:.1f}"),
+        }
 
-    @display(description="The webhook")
+    @display(description=gettext_lazy("The webhook"))
     def webhook_status(self, delivery: WebhookDelivery) -> str:
         """Show whether the webhook is active, disabled or removed."""
         webhook = delivery.webhook
         if webhook.removed_at:
-            return "Removed by its owner."
+            return _("Removed by its owner.")
         if webhook.disabled_at:
-            return f"{webhook_deliveries.DISABLED} Or send one again."
-        return f"{webhook.failures} failed attempts in a row." if webhook.failures else "In order."
+            return said(webhook_deliveries.DISABLED) + " " + _("Or send one again.")
+        if not webhook.failures:
+            return _("In order.")
+        sentence = ngettext("%(n)s failed attempt in a row.", "%(n)s failed attempts in a row.", webhook.failures)
+        return sentence % {"n": webhook.failures}
 
-    @display(description="Attempts")
+    @display(description=gettext_lazy("Attempts"))
     def attempt_table(self, delivery: WebhookDelivery) -> SafeString:
         """Show every attempt."""
         return render_to_string("admin/detection/includes/attempts.html", {"attempts": delivery.log})
 
-    @display(description="Body")
+    @display(description=gettext_lazy("Body"))
     def body_text(self, delivery: WebhookDelivery) -> SafeString:
         """Show the body as it is sent."""
         return format_html('<pre class="dfd-pre">{}</pre>', delivery.body)
@@ -140,6 +152,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         if delivery.webhook.removed_at or not can_send_again(delivery.page_request):
             return ""
         return format_html(
-            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">Send again</button>',
+            '<button type="submit" form="dfd-row-form" formaction="{}" class="dfd-button">{}</button>',
             reverse("admin:detection_webhookdelivery_send_again", args=(delivery.pk,)),
+            _("Send again"),
         )

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
+from detection.localized import numeral
 from detection.models import FaceFrame, PersonLabel, SampledFrame, Verdict, Video
 from detection.wording import LOOKS_AT, NO_HEATMAPS, REJECTIONS, REVIEW_REASONS
 
@@ -74,7 +76,7 @@ class Person:
     @property
     def said_text(self) -> str:
         """Return what reviewers say of the person, or an empty string."""
-        return PersonLabel(self.said).label if self.said in PersonLabel.values else ""
+        return _(PersonLabel(self.said).label) if self.said in PersonLabel.values else ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def score_level(score: float | None, threshold: float) -> str:
 def score_texts(score: float, threshold: float) -> tuple[str, str]:
     """Return score and threshold as text, with three digits where two would make them look equal."""
     digits = 3 if abs(score - threshold) < 0.01 else 2
-    return f"{score:.{digits}f}", f"{threshold:.{digits}f}"
+    return numeral(f"{score:.{digits}f}"), numeral(f"{threshold:.{digits}f}")
 
 
 def people_of_verdict(verdict: Verdict | None) -> tuple[Person, ...]:
@@ -233,7 +235,7 @@ def boxes_of(raw: Any, *, width: int | None, height: int | None) -> tuple[Box, .
                 height=round(y2 - y1, 1),
                 probability=_probability(entry.get("probability")),
                 reason=reason if reason in REJECTIONS else "other",
-                sentence=REJECTIONS.get(reason, reason or "rejected"),
+                sentence=_(REJECTIONS.get(reason, reason or "rejected")),
             )
         )
     return tuple(boxes)
@@ -259,7 +261,7 @@ def review_sentences(verdict: Verdict | None) -> tuple[str, ...]:
     reasons = verdict.review_reasons if verdict else []
     if not isinstance(reasons, list):
         return ()
-    return tuple(REVIEW_REASONS.get(str(reason), str(reason)[:80]) for reason in reasons)
+    return tuple(_(REVIEW_REASONS.get(str(reason), str(reason)[:80])) for reason in reasons)
 
 
 def whole_frames_of(verdict: Verdict | None) -> tuple[ScoredFrame, ...]:
@@ -275,7 +277,8 @@ def whole_frames_of(verdict: Verdict | None) -> tuple[ScoredFrame, ...]:
 def untold(verdict: Verdict | None) -> tuple[str, str]:
     """Return what a verdict of its model's kind does not tell, and why there are no heat maps; empty where it does."""
     kind = verdict.model_version.kind if verdict else ""
-    return LOOKS_AT.get(kind, ""), NO_HEATMAPS.get(kind, "")
+    looks_at, no_heatmaps = LOOKS_AT.get(kind, ""), NO_HEATMAPS.get(kind, "")
+    return _(looks_at) if looks_at else "", _(no_heatmaps) if no_heatmaps else ""
 
 
 def _person(

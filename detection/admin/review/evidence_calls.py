@@ -9,15 +9,18 @@ from uuid import UUID
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from detection.admin.review.workspace import call, user_of
 from detection.admin.review.workspace_item import media_url
 from detection.errors import Refused
 from detection.models import EvidenceJob, EvidenceKind, State, Video
+from detection.said import said
 from detection.selectors import videos as selectors
 from detection.services.jobs import evidence
 
-SENTENCES = {State.QUEUED: "Waiting for a worker …", State.RUNNING: "A worker is at it …"}
+SENTENCES = {State.QUEUED: gettext_lazy("Waiting for a worker …"), State.RUNNING: gettext_lazy("A worker is at it …")}
 BY_SUFFIX = {".mp4": "H.264", ".webm": "WebM"}
 
 
@@ -59,8 +62,8 @@ def _video(request: HttpRequest, reference: Any) -> Video:
 
 def _sentence(job: EvidenceJob) -> str:
     if job.state == State.FAILED:
-        return job.error_detail
-    return SENTENCES.get(State(job.state), "")
+        return said(job.error_detail)
+    return str(SENTENCES.get(State(job.state), ""))
 
 
 def _heatmaps(video: Video) -> dict[str, str]:
@@ -90,17 +93,16 @@ def _people(video: Video) -> list[dict[str, Any]]:
 
 def _note(video: Video) -> str:
     codec = next((text for suffix, text in BY_SUFFIX.items() if str(video.preview.name).endswith(suffix)), "")
+    copy = _("This is a copy in %(codec)s") % {"codec": codec} if codec else _("This is a copy")
     own = f" ({video.codec})" if video.codec else ""
-    return (
-        f"This is a copy{f' in {codec}' if codec else ''}, made because this browser cannot play the file itself{own}."
-        f" Finer traces may be lost in it: where they count, download the original."
-    )
+    why = _("made because this browser cannot play the file itself")
+    return f"{copy}, {why}{own}. " + _("Finer traces may be lost in it: where they count, download the original.")
 
 
 urlpatterns = [
     path(
         "",
-        admin.site.admin_view(call(evidence_call, may=may_look, otherwise="You may not see videos.")),
+        admin.site.admin_view(call(evidence_call, may=may_look, otherwise=gettext_lazy("You may not see videos."))),
         name="review-evidence",
     ),
 ]

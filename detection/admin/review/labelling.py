@@ -17,12 +17,16 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.decorators import action
 
 from detection.admin.base import safe_next, video_url
 from detection.errors import Refused
+from detection.localized import within
 from detection.models import ReviewLabel, Video
+from detection.said import said
 from detection.services.reviews.reviews import record_review
 
 PERMISSION = "detection.add_review"
@@ -53,18 +57,21 @@ def label_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     try:
         record_review(video=video, reviewer=request.user, label=label, comment=request.POST.get("comment", "").strip())
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     else:
-        sentence = "Recorded: <strong>{}</strong> is labelled <strong>{}</strong>. "
+        sentence = _("Recorded: {} is labelled {}.")
         if video.label != label:
-            sentence = "Recorded, but others say otherwise: <strong>{}</strong> stays <strong>{}</strong>. "
+            sentence = _("Recorded, but others say otherwise: {} stays {}.")
+        strong = "<strong>{}</strong>"
         messages.success(
             request,
             format_html(
-                sentence + '<a class="dfd-link" href="{}">Change it</a>',
-                video,
-                ReviewLabel(video.label).label.lower(),
+                '{} <a class="dfd-link" href="{}">{}</a>',
+                format_html(
+                    sentence, format_html(strong, video), format_html(strong, within(_(ReviewLabel(video.label).label)))
+                ),
                 reverse("admin:detection_video_change", args=(video.pk,)),
+                _("Change it"),
             ),
         )
     return HttpResponseRedirect(back)
@@ -80,11 +87,11 @@ class LabellingMixin:
         """Return whether the user may add reviews."""
         return can_label(request)
 
-    @action(permissions=["label"], description="Label on a contact sheet", icon="grid_view")
+    @action(permissions=["label"], description=gettext_lazy("Label on a contact sheet"), icon="grid_view")
     def contact_sheet(self, request: HttpRequest, queryset: QuerySet[Video]) -> HttpResponse | None:
         """Open a contact sheet of the ticked rows."""
         if request.POST.get("select_across") == "1":
-            messages.error(request, "A contact sheet shows rows that were on the screen: tick those.")
+            messages.error(request, _("A contact sheet shows rows that were on the screen: tick those."))
             return None
         ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: settings.DFD_REVIEW_SHEET_SIZE]]
         return HttpResponseRedirect(f"{reverse('review-sheet')}?{urlencode({'ids': ','.join(ids)})}")
@@ -97,7 +104,7 @@ def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:
         "video_url": video_url(request, video.pk),
         "can_label": can_label(request) and not getattr(video, "withheld", False),
         "buttons": [
-            {"value": label.value, "text": label.label, "symbol": symbol, "current": video.label == label.value}
+            {"value": label.value, "text": _(label.label), "symbol": symbol, "current": video.label == label.value}
             for label, symbol in BUTTONS
         ],
     }

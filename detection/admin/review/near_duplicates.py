@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from detection.admin.base import video_url
 from detection.models import DatasetVideo, Video
@@ -22,7 +23,7 @@ def near_duplicate_context(request: HttpRequest, video: Video, *, blind: bool) -
             {
                 "video": one.video,
                 "name": _name(one.video, blind=blind),
-                "how": one.how,
+                "how": _(one.how),
                 "url": video_url(request, one.video.pk),
                 "dataset": "" if blind else dataset_of(one.video),
             }
@@ -47,7 +48,7 @@ def near_duplicate_payload(request: HttpRequest, video: Video, *, labels: bool) 
                 "name": _name(one.video, blind=not labels),
                 "page_url": video_url(request, one.video.pk),
                 "thumbnail_url": _thumbnail(one.video),
-                "how": one.how,
+                "how": _(one.how),
                 "label_text": one.video.get_label_display() if labels and one.video.label else "",
             }
             for one in near
@@ -72,7 +73,7 @@ def dataset_of(video: Video) -> str:
 
 def _name(video: Video, *, blind: bool) -> str:
     """Return the video's name; `blind` hides a data set's file names, which tell their labels."""
-    return "A data set's video" if blind and dataset_of(video) else str(video)
+    return _("A data set's video") if blind and dataset_of(video) else str(video)
 
 
 def _thumbnail(video: Video) -> str | None:

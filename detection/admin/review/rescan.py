@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from detection.admin.base import safe_next
@@ -17,9 +18,10 @@ from detection.admin.review.labelling import can_label
 from detection.admin.review.workspace import user_of
 from detection.errors import Refused
 from detection.models import Video
+from detection.said import said
 from detection.services.reviews.rescan import request_rescan
 
-LOOKING = "Looking again at {} with lower thresholds; it comes back when it is done."
+LOOKING = gettext_lazy("Looking again at {} with lower thresholds; it comes back when it is done.")
 
 
 @require_POST
@@ -31,8 +33,8 @@ def rescan_view(request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
     try:
         request_rescan(video=video, by=user_of(request))
     except Refused as refusal:
-        messages.error(request, refusal.detail)
+        messages.error(request, said(refusal.detail))
     else:
-        messages.success(request, format_html(LOOKING, format_html("<strong>{}</strong>", video)))
+        messages.success(request, format_html(str(LOOKING), format_html("<strong>{}</strong>", video)))
     fallback = reverse("admin:detection_nofacevideo_changelist")
     return HttpResponseRedirect(safe_next(request, request.POST.get("next"), fallback=fallback))

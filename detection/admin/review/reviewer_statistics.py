@@ -14,11 +14,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET
 
 from detection.admin.charts.agreement import agreement_chart, kappa_row, share_row
 from detection.admin.charts.overview import Estimate, IntervalChart, interval_chart
 from detection.admin.pages.gold import may_know
+from detection.localized import numeral
 from detection.selectors.reviewer_agreement import FEW_PAIRS, MOST_ROWS, Reader, agreement
 
 PERIODS = (7, 30, 90)
@@ -37,7 +40,7 @@ def page(request: HttpRequest) -> HttpResponse:
     readers = [r for r in found.readers if sees_all or r.name == request.user.get_username()][:MOST_READERS]
     context: dict[str, Any] = {
         **admin.site.each_context(request),
-        "title": "Reviewers",
+        "title": _("Reviewers"),
         "days": days,
         "periods": PERIODS,
         "overall": found.overall,
@@ -52,35 +55,35 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _charts(readers: list[Reader]) -> list[IntervalChart]:
-    scale: dict[str, Any] = {"low": 0.0, "high": 1.0, "marks": ((0.0, "0"), (0.5, "0.5"), (1.0, "1"))}
+    scale: dict[str, Any] = {"low": 0.0, "high": 1.0, "marks": ((0.0, "0"), (0.5, numeral("0.5")), (1.0, "1"))}
     paces = [reader.pace for reader in readers if reader.pace is not None]
     longest = max([10.0, *paces])
     return [
         interval_chart(
-            "Agreement with other readers (kappa)",
-            f"0 is chance, 1 is perfect; with fewer than {FEW_PAIRS} pairs it says little.",
+            _("Agreement with other readers (kappa)"),
+            _("0 is chance, 1 is perfect; with fewer than %(pairs)s pairs it says little.") % {"pairs": FEW_PAIRS},
             [kappa_row(reader.name, reader.kappa) for reader in readers],
             **scale,
         ),
         interval_chart(
-            "Right on known answers",
-            "Videos whose answer is certain, shown among the others.",
-            [share_row(reader.name, reader.on_gold, "checks") for reader in readers],
+            _("Right on known answers"),
+            _("Videos whose answer is certain, shown among the others."),
+            [share_row(reader.name, reader.on_gold, _("checks")) for reader in readers],
             **scale,
         ),
         interval_chart(
-            "Overturned",
-            "Of the answers on videos that somebody settled: those that were settled otherwise. Lower is better.",
-            [share_row(reader.name, reader.overturn, "settled") for reader in readers],
+            _("Overturned"),
+            _("Of the answers on videos that somebody settled: those that were settled otherwise. Lower is better."),
+            [share_row(reader.name, reader.overturn, _("settled")) for reader in readers],
             **scale,
         ),
         interval_chart(
-            "Pace",
-            "Median seconds from seeing a video to answering, with the page in sight. Fast is not good by itself.",
+            _("Pace"),
+            _("Median seconds from seeing a video to answering, with the page in sight. Fast is not good by itself."),
             [
                 Estimate(
-                    reader.name, f"{reader.answers:,} answers", reader.pace, None, None,
-                    "-" if reader.pace is None else f"{reader.pace:.1f} s",
+                    reader.name, _answers(reader.answers), reader.pace, None, None,
+                    "-" if reader.pace is None else numeral(f"{reader.pace:.1f} s"),
                 )
                 for reader in readers
             ],
@@ -89,6 +92,10 @@ def _charts(readers: list[Reader]) -> list[IntervalChart]:
             marks=((0.0, "0 s"), (longest, f"{longest:.0f} s")),
         ),
     ]  # fmt: skip
+
+
+def _answers(n: int) -> str:
+    return ngettext("%(n)s answer", "%(n)s answers", n) % {"n": numeral(f"{n:,}")}
 
 
 urlpatterns = [path("figures/", admin.site.admin_view(page), name="review-figures")]

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from detection.admin.base import video_url
@@ -46,14 +47,14 @@ def page(request: HttpRequest) -> HttpResponse:
     data = {
         "urls": {name: reverse(f"review-{name}") for name in CALLS} | {"release": reverse("review-release")}
         | {"beat": reverse("review-beat")},
-        "labels": [{"value": value, "text": text, "key": keys[value]} for value, text in ReviewLabel.choices],
+        "labels": [{"value": value, "text": _(text), "key": keys[value]} for value, text in ReviewLabel.choices],
         "comment_key": keys["comment"],
         "queues": [{"key": key, "title": TITLES[key]} for key in SHEET_QUEUES],
         "queue": CHOSEN if chosen else wanted if wanted in SHEET_QUEUES else SHEET_QUEUES[0],
         "ids": [str(video_id) for video_id in chosen],
         "lease_s": settings.DFD_REVIEW_LEASE_S,
     }  # fmt: skip
-    context = {**admin.site.each_context(request), "title": "Contact sheet", "sheet": data}
+    context = {**admin.site.each_context(request), "title": _("Contact sheet"), "sheet": data}
     request.current_app = admin.site.name
     return TemplateResponse(request, "admin/detection/review/sheet.html", context)
 

@@ -16,6 +16,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from detection.admin.base import USER_HEADER
@@ -24,6 +27,7 @@ from detection.admin.review.labelling import BUTTONS, can_label
 from detection.admin.review.workspace_item import WHY, item, revealed, said_of_people
 from detection.errors import Refused
 from detection.models import PersonLabel, ReviewLabel, Verdict, Video
+from detection.said import said
 from detection.services.reviews import workspace, workspace_keys
 from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.queues import MIXED, QUEUES, queue_parts
@@ -36,12 +40,12 @@ OF_PERSON = {
 }
 """What the same key means for one person."""
 TITLES = {
-    MIXED: "Everything",
-    "uncertain": "Uncertain",
-    "no_face": "No face",
-    "audit": "Random audit",
-    "disagreement": "Disagreements",
-    "failed": "Failed",
+    MIXED: gettext_lazy("Everything"),
+    "uncertain": gettext_lazy("Uncertain"),
+    "no_face": gettext_lazy("No face"),
+    "audit": gettext_lazy("Random audit"),
+    "disagreement": gettext_lazy("Disagreements"),
+    "failed": gettext_lazy("Failed"),
 }
 SKIPPED = "dfd_review_skipped"
 MAX_SKIPPED = 200
@@ -51,7 +55,8 @@ MAX_BODY = 16 * 1024
 MOST_CLAIMS = 200
 """Most claims in one call: those of a contact sheet."""
 
-_OTHER_USER = "{} is logged in now, in another tab. Log in as yourself there, or load this page again."
+ONLY_REVIEWERS = gettext_lazy("Only reviewers may label videos.")
+_OTHER_USER = gettext_lazy("{} is logged in now, in another tab. Log in as yourself there, or load this page again.")
 
 View = Callable[[HttpRequest, dict[str, Any]], dict[str, Any]]
 
@@ -69,10 +74,10 @@ def page(request: HttpRequest) -> HttpResponse:
         "labels": [
             {
                 "value": label.value,
-                "text": label.label,
+                "text": _(label.label),
                 "key": keys[label.value],
                 "symbol": symbol,
-                "person": {"value": OF_PERSON[label].value, "text": OF_PERSON[label].label},
+                "person": {"value": OF_PERSON[label].value, "text": _(OF_PERSON[label].label)},
             }
             for label, symbol in BUTTONS
         ],
@@ -85,7 +90,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "answer_delay_ms": ANSWER_DELAY_MS,
         "decided_today": decided_today(reviewer=user).value,
     }
-    context = {**admin.site.each_context(request), "title": "Review", "workspace": data}
+    context = {**admin.site.each_context(request), "title": _("Review"), "workspace": data}
     request.current_app = admin.site.name
     return TemplateResponse(request, "admin/detection/review/workspace.html", context)
 
@@ -94,7 +99,7 @@ def call(
     view: View,
     *,
     may: Callable[[HttpRequest], bool] | None = None,
-    otherwise: str = "Only reviewers may label videos.",
+    otherwise: str | Promise = ONLY_REVIEWERS,
 ) -> Callable[[HttpRequest], HttpResponse]:
     """Turn `view` into a POST endpoint that takes and returns a JSON object; Refused becomes `{"code", "detail"}`.
 
@@ -106,21 +111,21 @@ def call(
     def answered(request: HttpRequest) -> HttpResponse:
         shown_to = request.headers.get(USER_HEADER)
         if shown_to and shown_to != str(request.user.pk):
-            return _problem("other_user", _OTHER_USER.format(request.user.get_username()), 409)
+            return _problem("other_user", str(_OTHER_USER).format(request.user.get_username()), 409)
         if not (may or may_work)(request):
-            return _problem("permission_denied", otherwise, 403)
+            return _problem("permission_denied", str(otherwise), 403)
         try:
             body = json.loads(request.body[: MAX_BODY + 1] or b"{}")
         except (ValueError, RecursionError):
-            return _problem("invalid_json", "The request is not JSON.", 400)
+            return _problem("invalid_json", _("The request is not JSON."), 400)
         if not isinstance(body, dict):
-            return _problem("invalid_json", "The request is not a JSON object.", 400)
+            return _problem("invalid_json", _("The request is not a JSON object."), 400)
         try:
             return JsonResponse(view(request, body))
         except Refused as refusal:
             if refusal.code == "claim_lost" and _is_deleted(body.get("video")):
-                return _problem("video_deleted", "This video has been deleted.", 410)
-            return _problem(refusal.code, refusal.detail, refusal.status)
+                return _problem("video_deleted", _("This video has been deleted."), 410)
+            return _problem(refusal.code, said(refusal.detail), refusal.status)
 
     return answered
 

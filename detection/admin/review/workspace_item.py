@@ -7,6 +7,8 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from detection.admin.base import video_url
 from detection.admin.review.evidence import (
@@ -21,6 +23,7 @@ from detection.admin.review.evidence import (
 )
 from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.admin.review.timeline import timeline_context
+from detection.localized import within
 from detection.models import Assessment, PersonLabel, Review, ReviewRole, State, Verdict, VerdictLabel, Video
 from detection.selectors.retention_notices import original_sentence
 from detection.services.jobs.left_out import models_own
@@ -30,14 +33,16 @@ from detection.services.reviews.reviews import answers_of
 from detection.services.reviews.workspace import Claimed
 
 WHY = {
-    MIXED: "The queues one after the other.",
-    "uncertain": "The model's score is closest to its threshold, or the model is not to be trusted alone.",
-    "no_face": "No face was found that could be judged.",
-    "audit": "Drawn by lot, whatever the model says, so that its figures can be trusted.",
-    "disagreement": "A second reader is wanted, or two reviewers said different things.",
-    "failed": "The file could not be analysed.",
+    MIXED: gettext_lazy("The queues one after the other."),
+    "uncertain": gettext_lazy(
+        "The model's score is closest to its threshold, or the model is not to be trusted alone."
+    ),
+    "no_face": gettext_lazy("No face was found that could be judged."),
+    "audit": gettext_lazy("Drawn by lot, whatever the model says, so that its figures can be trusted."),
+    "disagreement": gettext_lazy("A second reader is wanted, or two reviewers said different things."),
+    "failed": gettext_lazy("The file could not be analysed."),
 }
-RESCANNED = "Looked at twice, the second time with lower thresholds: no face either."
+RESCANNED = gettext_lazy("Looked at twice, the second time with lower thresholds: no face either.")
 
 
 def item(request: HttpRequest, claimed: Claimed, *, known: Review | None = None) -> dict[str, Any]:
@@ -121,7 +126,7 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
         "label": own["label"],
         "score": score,
         "threshold": threshold,
-        "assessment": Assessment(own["assessment"]).label if own["assessment"] else "",
+        "assessment": _(Assessment(own["assessment"]).label) if own["assessment"] else "",
         "without": {
             "people": [track + 1 for track in verdict.left_out or ()],
             "label": verdict.label,
@@ -138,13 +143,13 @@ def revealed(verdict: Verdict | None, mine: str) -> dict[str, Any] | None:
 
 def _why(claimed: Claimed) -> str:
     if claimed.role == ReviewRole.ADJUDICATION:
-        return "Two reviewers said different things: your answer settles it."
+        return _("Two reviewers said different things: your answer settles it.")
     if claimed.role == ReviewRole.SECOND:
-        return "A second reading: somebody else has answered already, and you are not told what."
+        return _("A second reading: somebody else has answered already, and you are not told what.")
     if claimed.queue == "uncertain":
         reasons = review_sentences(claimed.video.current_verdict)
-        return " ".join(reasons) or WHY["uncertain"]
-    return WHY.get(claimed.queue, "")
+        return " ".join(reasons) or str(WHY["uncertain"])
+    return str(WHY.get(claimed.queue, ""))
 
 
 def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
@@ -160,7 +165,7 @@ def _shown(person: Person, verdict: Verdict) -> dict[str, Any]:
 def said_of_people(people: Mapping[str, str] | None) -> list[dict[str, Any]]:
     """Return what was said of people by themselves, as words, by person."""
     ordered = sorted((people or {}).items(), key=lambda one: int(one[0]))
-    return [{"number": int(track) + 1, "text": PersonLabel(label).label.lower()} for track, label in ordered]
+    return [{"number": int(track) + 1, "text": within(_(PersonLabel(label).label))} for track, label in ordered]
 
 
 def media_url(video: Video, kind: str) -> str:

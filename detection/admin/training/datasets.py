@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 
@@ -20,13 +22,13 @@ from detection.admin.search import beginning
 from detection.models import DatasetVideo, IdentitySide, Split
 from detection.selectors.videos import dataset_names
 
-SPLITS = (("train", "Training"), ("val", "Validation"), ("test", "Test"))
+SPLITS = (("train", gettext_lazy("Training")), ("val", gettext_lazy("Validation")), ("test", gettext_lazy("Test")))
 
 
 class DatasetFilter(DropdownFilter):
     """Filter by data set."""
 
-    title = "data set"
+    title = gettext_lazy("data set")
     parameter_name = "dataset"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
@@ -42,12 +44,12 @@ class DatasetFilter(DropdownFilter):
 class SplitFilter(DropdownFilter):
     """Filter by the data set's own split."""
 
-    title = "split of the data set"
+    title = gettext_lazy("split of the data set")
     parameter_name = "split"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
         """Offer the splits, and none."""
-        return [*SPLITS, ("none", "Says nothing")]
+        return [*((value, str(text)) for value, text in SPLITS), ("none", _("Says nothing"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the videos in that split."""
@@ -88,10 +90,12 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
     ordering = ("dataset", "path")
     sortable_by = ()
     search_fields = ("path",)  # shows the box; `get_search_results` decides
-    search_help_text = "Beginning of the path"
+    search_help_text = gettext_lazy("Beginning of the path")
     actions = ()
-    empty_title = "No data set has been imported"
-    empty_text = "manage.py import_dataset FOLDER brings in FaceForensics++, Celeb-DF, DFDC or a folder of your own."
+    empty_title = gettext_lazy("No data set has been imported")
+    empty_text = gettext_lazy(
+        "manage.py import_dataset FOLDER brings in FaceForensics++, Celeb-DF, DFDC or a folder of your own."
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list that looks up splits."""
@@ -104,7 +108,7 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
             return queryset, False
         return queryset.filter(beginning("path", term)), False
 
-    @display(description="Path")
+    @display(description=gettext_lazy("Path"))
     def path_cell(self, row: DatasetVideo) -> SafeString:
         """Show the path, as a link for users who may view videos."""
         request = getattr(row, "page_request", None)
@@ -113,28 +117,28 @@ class DatasetVideoAdmin(ReadOnlyAdmin):
         url = video_url(request, row.video_id)
         return format_html('<a class="dfd-link dfd-wrap" href="{}">{}</a>', url, row.path)
 
-    @display(description="Label")
+    @display(description=gettext_lazy("Label"))
     def label_badge(self, row: DatasetVideo) -> SafeString:
         """Show the label."""
         return badge(LABEL_TONES.get(row.label, "grey"), row.get_label_display())
 
-    @display(description="Identity")
+    @display(description=gettext_lazy("Identity"))
     def identity_text(self, row: DatasetVideo) -> SafeString:
         """Show who is seen."""
         return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.identity)
 
-    @display(description="Donor")
+    @display(description=gettext_lazy("Donor"))
     def donor_text(self, row: DatasetVideo) -> SafeString | str:
         """Show whose face was put in."""
         return format_html('<span class="dfd-mono dfd-wrap">{}</span>', row.donor) if row.donor else NOTHING
 
-    @display(description="Its own split")
+    @display(description=gettext_lazy("Its own split"))
     def split(self, row: DatasetVideo) -> str:
         """Show the data set's own split."""
-        return dict(SPLITS).get(row.official_split, row.official_split) or NOTHING
+        return str(dict(SPLITS).get(row.official_split, row.official_split) or NOTHING)
 
-    @display(description="Split here")
+    @display(description=gettext_lazy("Split here"))
     def split_here(self, row: Any) -> str:
         """Show the split of the identity in this installation."""
         split = getattr(row, "split_here", "")
-        return Split(split).label if split in Split.values else NOTHING
+        return _(Split(split).label) if split in Split.values else NOTHING

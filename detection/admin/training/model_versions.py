@@ -10,6 +10,8 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.decorators import display
 
 from detection.admin.base import NOTHING, ReadOnlyAdmin, moment
@@ -19,6 +21,7 @@ from detection.admin.training.promotions import KIND_TONES
 from detection.admin.training.recalibrating import can_recalibrate, recalibrate_view
 from detection.admin.training.run_page import RUN_TONES, promotion_check
 from detection.admin.training.shadowing import sees_shadow, shadow_view
+from detection.localized import numeral
 from detection.models import ModelVersion
 from detection.selectors.local_figures import here
 from detection.selectors.videos import active_model, newest_judged_run
@@ -54,15 +57,17 @@ class ModelVersionAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Held-out figures", {"fields": ("metrics_table",)}),
-        ("Its life", {"fields": ("promotions_table", "runs_table")}),
+        (gettext_lazy("Held-out figures"), {"fields": ("metrics_table",)}),
+        (gettext_lazy("Its life"), {"fields": ("promotions_table", "runs_table")}),
         (
-            "Where it comes from",
+            gettext_lazy("Where it comes from"),
             {"fields": ("kind", "source", "license", "sha256", "training_data_sha256", "parent", "config_table")},
         ),
     )
-    empty_title = "No model is registered"
-    empty_text = "Videos wait until one is: manage.py up registers the weights that come with the project."
+    empty_title = gettext_lazy("No model is registered")
+    empty_text = gettext_lazy(
+        "Videos wait until one is: manage.py up registers the weights that come with the project."
+    )
 
     def get_urls(self) -> list[URLPattern]:
         """Add the URLs of promotion and rollback."""
@@ -81,7 +86,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         response: HttpResponse = super().changelist_view(request, extra)
         return response
 
-    @display(description="Name")
+    @display(description=gettext_lazy("Name"))
     def name_link(self, model: ModelVersion) -> SafeString:
         """Show name and hash as a link."""
         url = reverse("admin:detection_modelversion_change", args=(model.pk,))
@@ -92,44 +97,44 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             model.sha256[:8],
         )
 
-    @display(description="Status")
+    @display(description=gettext_lazy("Status"))
     def status(self, model: ModelVersion) -> SafeString:
         """Show whether it is active and experimental."""
         return render_to_string("admin/detection/includes/model_status.html", {"model": model})
 
-    @display(description="Held-out AUC (95 % interval)")
+    @display(description=gettext_lazy("Held-out AUC (95 % interval)"))
     def auc(self, model: ModelVersion) -> str:
         """Show the held-out AUC with its interval."""
         return headline(model.metrics) or NOTHING
 
-    @display(description="Fake from")
+    @display(description=gettext_lazy("Fake from"))
     def fake_from(self, model: ModelVersion) -> str:
         """Show the threshold."""
-        return f"{model.threshold:.3f}"
+        return numeral(f"{model.threshold:.3f}")
 
-    @display(description="Promoted")
+    @display(description=gettext_lazy("Promoted"))
     def promoted(self, model: ModelVersion) -> SafeString | str:
         """Show when it was promoted."""
         return moment(model.promoted_at)
 
-    @display(description="Metrics")
+    @display(description=gettext_lazy("Metrics"))
     def metrics_table(self, model: ModelVersion) -> SafeString:
         """Show all metrics."""
         return render_to_string("admin/detection/includes/metrics.html", {"sections": sections(model.metrics)})
 
-    @display(description="Configuration")
+    @display(description=gettext_lazy("Configuration"))
     def config_table(self, model: ModelVersion) -> SafeString:
         """Show the configuration."""
         return render_to_string("admin/detection/includes/pairs.html", {"pairs": flatten(model.config)})
 
-    @display(description="Gate")
+    @display(description=gettext_lazy("Gate"))
     def decision(self, model: Any) -> SafeString:
         """Show whether the gate allows its promotion, and why."""
         allowed, sentence = promotion_check(model, active_model(), newest_judged_run(model=model))
         context = {"model": model, "allowed": allowed, "sentence": sentence, "may_promote": _may(model)}
         return render_to_string("admin/detection/includes/decision.html", context)
 
-    @display(description="Here")
+    @display(description=gettext_lazy("Here"))
     def here(self, model: Any) -> SafeString:
         """Show how good it is on the random audit, and the way to recalibrate it."""
         request = getattr(model, "page_request", None)
@@ -142,14 +147,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         }
         return render_to_string("admin/detection/includes/here.html", context)
 
-    @display(description="Promotions")
+    @display(description=gettext_lazy("Promotions"))
     def promotions_table(self, model: ModelVersion) -> SafeString:
         """Show its newest promotions."""
         rows = model.promotions.select_related("by").order_by("-created_at", "-id")[:HISTORY_LIMIT]
         context = {"rows": [{"row": row, "tone": KIND_TONES.get(row.kind, "grey")} for row in rows]}
         return render_to_string("admin/detection/includes/promotions.html", context)
 
-    @display(description="Training runs")
+    @display(description=gettext_lazy("Training runs"))
     def runs_table(self, model: ModelVersion) -> SafeString:
         """Show its newest training runs."""
         rows = model.runs.select_related("snapshot").defer("history", "metrics", "last_error")
@@ -163,7 +168,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if model.active or not _may(model):
             return ""
         url = reverse("admin:detection_modelversion_promote", args=(model.pk,))
-        return format_html('<a class="dfd-button" href="{}">Promote …</a>', url)
+        return format_html('<a class="dfd-button" href="{}">{}</a>', url, _("Promote …"))
 
 
 def _may(model: Any) -> bool:

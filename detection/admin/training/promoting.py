@@ -15,11 +15,13 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from detection.admin.training.run_page import gate_context, promotion_check
 from detection.errors import Refused
 from detection.models import ModelVersion
+from detection.said import said
 from detection.selectors.videos import active_model, model_before, newest_judged_run
 from detection.services.learning.gate_record import GateRecord
 from detection.services.learning.registry import promote, rollback
@@ -57,13 +59,15 @@ def promote_view(request: HttpRequest, model_id: uuid.UUID) -> HttpResponse:
                 reason=reason,
             )
         except Refused as refusal:
-            error = refusal.detail
+            error = said(refusal.detail)
         else:
             _log(request, model, f"Promoted by force: {reason}" if force else "Promoted: it passed the gate.")
-            messages.success(request, format_html("<strong>{}</strong> is active. New analyses use it.", model))
+            messages.success(
+                request, format_html(_("{} is active. New analyses use it."), format_html("<strong>{}</strong>", model))
+            )
             return HttpResponseRedirect(reverse("admin:detection_modelversion_change", args=(model.pk,)))
     context = {
-        "title": f"Promote {model}",
+        "title": _("Promote %(model)s") % {"model": model},
         "model": model,
         "active": active,
         "run": run,
@@ -89,13 +93,13 @@ def rollback_view(request: HttpRequest) -> HttpResponse:
             _check_reason(reason)
             model = rollback(by=request.user, reason=reason)
         except Refused as refusal:
-            error = refusal.detail
+            error = said(refusal.detail)
         else:
             _log(request, model, f"Rolled back to this model: {reason}" if reason else "Rolled back to this model.")
-            messages.success(request, format_html("<strong>{}</strong> is active again.", model))
+            messages.success(request, format_html(_("{} is active again."), format_html("<strong>{}</strong>", model)))
             return HttpResponseRedirect(back)
     context = {
-        "title": "Roll back",
+        "title": _("Roll back"),
         "active": active_model(),
         "before": model_before(),
         "error": error,
@@ -107,7 +111,7 @@ def rollback_view(request: HttpRequest) -> HttpResponse:
 
 def _check_reason(reason: str) -> None:
     if len(reason) > MAX_REASON or not is_storable(reason):
-        raise Refused("invalid_reason", f"A reason has at most {MAX_REASON} characters and no NUL.")
+        raise Refused("invalid_reason", _("A reason has at most %(n)s characters and no NUL.") % {"n": MAX_REASON})
 
 
 def _log(request: HttpRequest, model: ModelVersion, message: str) -> None:

@@ -10,6 +10,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -17,6 +19,7 @@ from detection.admin.base import NOTHING, ReadOnlyAdmin, badge
 from detection.admin.filters import DateRangeFilter
 from detection.admin.training.run_page import gate_context
 from detection.models import ModelVersion, Promotion
+from detection.said import said
 
 KIND_TONES = {"first": "blue", "gate": "green", "forced": "amber", "rollback": "violet"}
 
@@ -40,8 +43,8 @@ class PromotionAdmin(ReadOnlyAdmin):
     actions = ()
     readonly_fields = ("model_cell", "kind_badge", "by_whom", "gate_table")
     fields = ("created_at", "model_cell", "kind_badge", "by_whom", "reason", "gate_table")
-    empty_title = "No model has been made active yet"
-    empty_text = "Each change of the active model is kept here: promoted, forced, or rolled back."
+    empty_title = gettext_lazy("No model has been made active yet")
+    empty_text = gettext_lazy("Each change of the active model is kept here: promoted, forced, or rolled back.")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the promotions without the models' large columns."""
@@ -49,34 +52,35 @@ class PromotionAdmin(ReadOnlyAdmin):
         rows = super().get_queryset(request)
         return rows.defer(*(f"{model}__{field}" for model in ("model_version", "previous") for field in large))
 
-    @display(description="Model")
+    @display(description=gettext_lazy("Model"))
     def model_cell(self, row: Promotion) -> SafeString:
         """Show the model and its predecessor."""
-        after = format_html('<span class="dfd-subtle">after {}</span>', row.previous) if row.previous else ""
+        after_text = _("after %(model)s") % {"model": row.previous}
+        after = format_html('<span class="dfd-subtle">{}</span>', after_text) if row.previous else ""
         return format_html('<span class="dfd-stack">{}{}</span>', model_link(row.model_version), after)
 
-    @display(description="Kind")
+    @display(description=gettext_lazy("Kind"))
     def kind_badge(self, row: Promotion) -> SafeString:
         """Show how it came about."""
         return badge(KIND_TONES.get(row.kind, "grey"), row.get_kind_display())
 
-    @display(description="By")
+    @display(description=gettext_lazy("By"))
     def by_whom(self, row: Promotion) -> str:
         """Show who decided."""
-        return str(row.by or "the terminal")
+        return str(row.by or _("the terminal"))
 
-    @display(description="Reason")
+    @display(description=gettext_lazy("Reason"))
     def reason_text(self, row: Promotion) -> SafeString | str:
         """Show the reason."""
-        return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', row.reason) if row.reason else NOTHING
+        return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', said(row.reason)) if row.reason else NOTHING
 
-    @display(description="Gate")
+    @display(description=gettext_lazy("Gate"))
     def gate_sentence(self, row: Promotion) -> SafeString | str:
         """Show the gate's sentence."""
         gate = gate_context(row.gate)
         return format_html('<div class="dfd-wrap dfd-sentence">{}</div>', gate["sentence"]) if gate else NOTHING
 
-    @display(description="Gate")
+    @display(description=gettext_lazy("Gate"))
     def gate_table(self, row: Promotion) -> SafeString | str:
         """Show the gate's metrics."""
         gate = gate_context(row.gate)

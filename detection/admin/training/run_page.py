@@ -8,40 +8,44 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from detection.admin.charts.training_history import charts
 from detection.admin.metrics import headline, sections
-from detection.models import ModelVersion, RunState, Snapshot, Split, TrainingRun
+from detection.localized import numeral, within
+from detection.models import ModelVersion, PersonLabel, RunState, Snapshot, Split, TrainingRun
+from detection.said import said
 from detection.services.jobs.training_runs import OPEN_RUNS
 from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
 
 RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
 GATE_NAMES = {
     "auc": "AUC",
-    "balanced_accuracy": "Balanced accuracy",
-    "accuracy": "Accuracy",
-    "recall_fake": "Fake recall",
-    "brier": "Brier score (lower is better)",
+    "balanced_accuracy": gettext_lazy("Balanced accuracy"),
+    "accuracy": gettext_lazy("Accuracy"),
+    "recall_fake": gettext_lazy("Fake recall"),
+    "brier": gettext_lazy("Brier score (lower is better)"),
 }
 OPTION_NAMES = {
-    "name": "Name of the candidate",
-    "full": "Backbone learns too",
-    "seed": "Seed",
-    "epochs": "Epochs of the heads, at most",
-    "crops": "Faces to train on (full)",
-    "batch_size": "Batch size",
-    "lr": "Learning rate (full)",
-    "input_size": "Side of the picture (new start)",
-    "start": "Start",
-    "backbone": "Backbone (new start)",
-    "imagenet": "ImageNet weights",
-    "fake_recall": "Fakes to catch",
-    "shuffle_labels": "Labels shuffled (check for leaks)",
-    "promote": "Promoted if it wins",
-    "workers": "Loading processes",
-    "foreground": "In a terminal",
-    "recalibrate": "Recalibrates the version",
-    "false_alarms": "Reals that may be called fake",
+    "name": gettext_lazy("Name of the candidate"),
+    "full": gettext_lazy("Backbone learns too"),
+    "seed": gettext_lazy("Seed"),
+    "epochs": gettext_lazy("Epochs of the heads, at most"),
+    "crops": gettext_lazy("Faces to train on (full)"),
+    "batch_size": gettext_lazy("Batch size"),
+    "lr": gettext_lazy("Learning rate (full)"),
+    "input_size": gettext_lazy("Side of the picture (new start)"),
+    "start": gettext_lazy("Start"),
+    "backbone": gettext_lazy("Backbone (new start)"),
+    "imagenet": gettext_lazy("ImageNet weights"),
+    "fake_recall": gettext_lazy("Fakes to catch"),
+    "shuffle_labels": gettext_lazy("Labels shuffled (check for leaks)"),
+    "promote": gettext_lazy("Promoted if it wins"),
+    "workers": gettext_lazy("Loading processes"),
+    "foreground": gettext_lazy("In a terminal"),
+    "recalibrate": gettext_lazy("Recalibrates the version"),
+    "false_alarms": gettext_lazy("Reals that may be called fake"),
 }
 
 
@@ -49,9 +53,9 @@ def mode(run: TrainingRun) -> str:
     """Return "Full", "Frozen" or "Recalibration", and whether labels were shuffled."""
     options = _dict(run.options)
     if "recalibrate" in options:
-        return "Recalibration"
-    name = "Full" if options.get("full") else "Frozen"
-    return f"{name}, labels shuffled" if options.get("shuffle_labels") else name
+        return _("Recalibration")
+    name = _("Full") if options.get("full") else _("Frozen")
+    return _("%(mode)s, labels shuffled") % {"mode": name} if options.get("shuffle_labels") else name
 
 
 def sees_errors(request: HttpRequest) -> bool:
@@ -79,8 +83,8 @@ def live_state(run: TrainingRun, *, with_charts: bool = False) -> dict[str, Any]
 def phase(run: TrainingRun) -> str:
     """Return what the run is doing, in words."""
     if run.state == RunState.QUEUED:
-        return "Waits for a worker" if not run.attempts else "Waits for a worker, to go on where it stopped"
-    return run.phase or ("Begins" if run.state == RunState.RUNNING else "")
+        return _("Waits for a worker") if not run.attempts else _("Waits for a worker, to go on where it stopped")
+    return said(run.phase) or (_("Begins") if run.state == RunState.RUNNING else "")
 
 
 def live_context(run: TrainingRun) -> dict[str, Any]:
@@ -100,10 +104,11 @@ def run_context(request: HttpRequest, run: TrainingRun) -> dict[str, Any]:
     return {
         **live_context(run),
         "mode": mode(run),
+        "full": options.get("full") is True,
         "recalibrates": "recalibrate" in options,
         "took": duration(seconds) if seconds is not None else None,
         "auc": headline(run.metrics),
-        "options": [(OPTION_NAMES.get(key, str(key)), option_text(value)) for key, value in options.items()],
+        "options": [(str(OPTION_NAMES.get(key, key)), option_text(value)) for key, value in options.items()],
         "charts": charts(run.history),
         "epochs": len(run.history) if isinstance(run.history, list) else 0,
         "snapshot_tables": snapshot_tables(run.snapshot),
@@ -124,7 +129,7 @@ def duration(seconds: float) -> str:
 def option_text(value: Any) -> str:
     """Render an option's value."""
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     return str(value)[:200] if value not in ("", None) else "–"  # noqa: RUF001
 
 
@@ -136,13 +141,13 @@ def snapshot_tables(snapshot: Snapshot | None) -> dict[str, Any] | None:
     splits, sets = _dict(summary.get("sides")), _dict(summary.get("datasets"))
     return {
         "snapshot": snapshot,
-        "splits": [(title, *_counts(splits.get(name))) for name, title in Split.choices],
+        "splits": [(_(title), *_counts(splits.get(name))) for name, title in Split.choices],
         "datasets": [(str(name), *_counts(counts)) for name, counts in sorted(sets.items())],
         "reviewers": _pairs(summary.get("reviewers")),
-        "left_out": _pairs(summary.get("left_out")),
+        "left_out": [(said(name), count) for name, count in _pairs(summary.get("left_out"))],
         "by_review": _count(summary.get("by_review")),
         "by_dataset": _count(summary.get("by_dataset")),
-        "by_person": _pairs(summary.get("by_person")),
+        "by_person": [(_person(name), count) for name, count in _pairs(summary.get("by_person"))],
         "components": _count(summary.get("components")),
     }
 
@@ -157,7 +162,7 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
         values = _dict(values)
         rows.append(
             {
-                "name": GATE_NAMES.get(name, str(name)),
+                "name": str(GATE_NAMES.get(name, name)),
                 "champion": number(values.get("champion")),
                 "challenger": number(values.get("challenger")),
                 "own": span(values.get("challenger_low"), values.get("challenger_high")),
@@ -166,17 +171,17 @@ def gate_context(gate: Any) -> dict[str, Any] | None:
             }
         )
     facts = [
-        ("Held-out videos", gate.get("n_videos")),
-        ("Real", gate.get("n_real")),
-        ("Fake", gate.get("n_fake")),
-        ("Groups of people", gate.get("n_components")),
-        ("Look at this holdout", gate.get("look")),
-        ("Left out, seen in training", gate.get("excluded_seen_in_training")),
-        ("Left out, the file is gone", gate.get("excluded_without_file")),
+        (_("Held-out videos"), gate.get("n_videos")),
+        (_("Real"), gate.get("n_real")),
+        (_("Fake"), gate.get("n_fake")),
+        (_("Groups of people"), gate.get("n_components")),
+        (_("Look at this holdout"), gate.get("look")),
+        (_("Left out, seen in training"), gate.get("excluded_seen_in_training")),
+        (_("Left out, the file is gone"), gate.get("excluded_without_file")),
     ]
     return {
         "passed": record.passed,
-        "sentence": record.sentence,
+        "sentence": said(record.sentence),
         "rows": rows,
         "facts": [(name, value) for name, value in facts if isinstance(value, int)],
     }
@@ -186,26 +191,30 @@ def promotion_check(model: ModelVersion, active: ModelVersion | None, run: Train
     """Return whether the gate allows this promotion now, and why (not); `run` is the model's newest judged run."""
     gate = GateRecord.from_json(run.gate) if run else None
     if model.active:
-        return False, "It is the active model."
+        return False, _("It is the active model.")
     if run is None or gate is None:
-        return False, NOT_JUDGED
+        return False, said(NOT_JUDGED)
     if gate.passed and _dict(run.options).get("shuffle_labels"):
-        return False, "It was trained on shuffled labels, to check for leaks; it is not meant to be used."
+        return False, _("It was trained on shuffled labels, to check for leaks; it is not meant to be used.")
     refusal = gate.refusal(active)
-    return (False, refusal[1]) if refusal else (True, gate.sentence)
+    return (False, said(refusal[1])) if refusal else (True, said(gate.sentence))
 
 
 def number(value: Any, *, sign: bool = False) -> str:
     """Render a number with three digits, or a dash."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"  # noqa: RUF001
-    return f"{value:+.3f}" if sign else f"{value:.3f}"
+    return numeral(f"{value:+.3f}" if sign else f"{value:.3f}")
 
 
 def span(low: Any, high: Any, *, sign: bool = False) -> str:
     """Render an interval, or an empty string."""
     texts = number(low, sign=sign), number(high, sign=sign)
-    return "" if "–" in texts else f"{texts[0]} to {texts[1]}"  # noqa: RUF001
+    return "" if "–" in texts else _("%(low)s to %(high)s") % {"low": texts[0], "high": texts[1]}  # noqa: RUF001
+
+
+def _person(label: str) -> str:
+    return within(_(PersonLabel(label).label)) if label in PersonLabel.values else label
 
 
 def _dict(value: Any) -> dict[str, Any]:

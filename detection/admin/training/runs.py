@@ -27,6 +27,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_safe
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -43,6 +45,7 @@ from detection.admin.metrics import headline
 from detection.admin.training.run_page import gate_context, live_context, live_state, mode, run_context
 from detection.errors import Refused
 from detection.models import TrainingRun
+from detection.said import said
 from detection.services.jobs.training_runs import request_run
 
 # The report brings its styles and pictures with it, and may do nothing else, whatever the videos in it are called.
@@ -56,39 +59,42 @@ class RunForm(forms.Form):
     """The options a user may choose; `manage.py retrain` has more."""
 
     mode = forms.ChoiceField(
-        label="What learns",
-        choices=(("frozen", "The heads only: minutes, also without a GPU"), ("full", "Everything: needs a GPU")),
+        label=gettext_lazy("What learns"),
+        choices=(
+            ("frozen", gettext_lazy("The heads only: minutes, also without a GPU")),
+            ("full", gettext_lazy("Everything: needs a GPU")),
+        ),
         initial="frozen",
         widget=UnfoldAdminRadioSelectWidget(radio_style=1),
     )
     name = forms.CharField(
-        label="Name of the candidate",
+        label=gettext_lazy("Name of the candidate"),
         max_length=100,
         required=False,
-        help_text="Empty: named by the time of the run.",
+        help_text=gettext_lazy("Empty: named by the time of the run."),
         widget=UnfoldAdminTextInputWidget,
     )
     seed = forms.IntegerField(
-        label="Seed",
+        label=gettext_lazy("Seed"),
         min_value=0,
         max_value=2**31 - 1,
         initial=0,
-        help_text="The same seed and the same labels train the same model.",
+        help_text=gettext_lazy("The same seed and the same labels train the same model."),
         widget=UnfoldAdminIntegerFieldWidget,
     )
     fake_recall = forms.FloatField(
-        label="Share of fakes to catch",
+        label=gettext_lazy("Share of fakes to catch"),
         min_value=0.01,
         max_value=1.0,
         initial=0.8,
-        help_text="The threshold is set on validation so that this share of the fakes is found.",
+        help_text=gettext_lazy("The threshold is set on validation so that this share of the fakes is found."),
         widget=UnfoldAdminIntegerFieldWidget(attrs={"step": "0.01"}),
     )
     promote = forms.BooleanField(
-        label="Promote it if it wins",
+        label=gettext_lazy("Promote it if it wins"),
         initial=True,
         required=False,
-        help_text="Only a candidate that beats the active model on the frozen holdout becomes active.",
+        help_text=gettext_lazy("Only a candidate that beats the active model on the frozen holdout becomes active."),
         widget=UnfoldBooleanSwitchWidget,
     )
 
@@ -115,19 +121,19 @@ def start_view(request: HttpRequest) -> HttpResponse:
         # Who may not promote must not do it by way of a run either.
         form.fields["promote"].disabled = True
         form.fields["promote"].initial = False
-        form.fields["promote"].help_text = "Your account may not promote; somebody who may decides afterwards."
+        form.fields["promote"].help_text = _("Your account may not promote; somebody who may decides afterwards.")
     if request.method == "POST" and form.is_valid():
         try:
             run = request_run(options=form.options(), by=request.user)
         except Refused as refusal:
-            form.add_error(None, refusal.detail)
+            form.add_error(None, said(refusal.detail))
         else:
             admin.site.get_model_admin(TrainingRun).log_addition(request, run, "Retraining started.")
-            messages.success(request, "The retraining is queued. This page follows it.")
+            messages.success(request, _("The retraining is queued. This page follows it."))
             return HttpResponseRedirect(reverse("admin:detection_trainingrun_change", args=(run.pk,)))
     context = {
         **admin.site.each_context(request),
-        "title": "Start a retraining",
+        "title": _("Start a retraining"),
         "opts": TrainingRun._meta,
         "form": form,
         "back": reverse("admin:detection_trainingrun_changelist"),
@@ -158,7 +164,7 @@ def report_view(request: HttpRequest, run_id: uuid.UUID, kind: str) -> HttpRespo
     except OSError:
         file = None
     if file is None:
-        raise Http404("There is no such report.")
+        raise Http404(_("There is no such report."))
     response = FileResponse(
         file,
         content_type="application/json" if kind == "json" else "text/html; charset=utf-8",
@@ -189,8 +195,8 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     sortable_by = ("when",)
     actions = ()
-    empty_title = "Nothing has been trained here yet"
-    empty_text = (
+    empty_title = gettext_lazy("Nothing has been trained here yet")
+    empty_text = gettext_lazy(
         "Label videos in the admin or import a data set (manage.py import_dataset), then start a retraining here or"
         " with manage.py retrain."
     )
@@ -218,51 +224,52 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         ]
 
     # --- the list ---
-    @display(description="When", ordering="created_at")
+    @display(description=gettext_lazy("When"), ordering="created_at")
     def when(self, run: TrainingRun) -> SafeString:
         """Show when it was requested, as a link."""
         url = reverse("admin:detection_trainingrun_change", args=(run.pk,))
         return format_html('<a class="dfd-link dfd-strong" href="{}">{}</a>', url, moment(run.created_at))
 
-    @display(description="State")
+    @display(description=gettext_lazy("State"))
     def progress_cell(self, run: TrainingRun) -> SafeString:
         """Show state and progress, updated while the run is open."""
         return render_to_string("admin/detection/includes/run_live.html", live_context(run))
 
-    @display(description="Asked for by")
+    @display(description=gettext_lazy("Asked for by"))
     def asked_by(self, run: TrainingRun) -> str:
         """Show who requested it."""
-        return str(run.requested_by or "the terminal")
+        return str(run.requested_by or _("the terminal"))
 
-    @display(description="Mode")
+    @display(description=gettext_lazy("Mode"))
     def mode_text(self, run: TrainingRun) -> str:
         """Show what it trains."""
         return mode(run)
 
-    @display(description="Held-out AUC")
+    @display(description=gettext_lazy("Held-out AUC"))
     def auc(self, run: TrainingRun) -> SafeString | str:
         """Show the held-out AUC with its interval."""
-        value, _, interval = (headline(run.metrics) or NOTHING).partition(" ")
+        value, __, interval = (headline(run.metrics) or NOTHING).partition(" ")
         return format_html(
-            '<span class="dfd-stack" title="95 % interval"><strong>{}</strong>'
+            '<span class="dfd-stack" title="{}"><strong>{}</strong>'
             '<span class="dfd-subtle dfd-nowrap">{}</span></span>',
+            _("95 % interval"),
             value,
             interval,
         )
 
-    @display(description="Outcome")
+    @display(description=gettext_lazy("Outcome"))
     def gate_cell(self, run: TrainingRun) -> SafeString:
         """Show the gate's outcome."""
         gate = gate_context(run.gate)
         return render_to_string("admin/detection/includes/gate_cell.html", {"run": run, "gate": gate})
 
-    @display(description="Report")
+    @display(description=gettext_lazy("Report"))
     def report_link(self, run: TrainingRun) -> SafeString | str:
         """Link to the report."""
         if not run.report:
             return NOTHING
         url = reverse("admin:detection_trainingrun_report", args=(run.pk,))
-        return format_html('<a class="dfd-link" href="{}" target="_blank" rel="noopener">Open</a>', url)
+        return format_html('<a class="dfd-link" href="{}" target="_blank" rel="noopener">{}</a>', url, _("Open"))
 
     # --- one run ---
     def change_view(
@@ -279,7 +286,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             **run_context(request, run),
-            "title": f"Training of {moment_text(run)}",
+            "title": _("Training of %(when)s") % {"when": moment_text(run)},
             "opts": self.opts,
             "original": run,
             "back": reverse("admin:detection_trainingrun_changelist"),

@@ -2,7 +2,7 @@
 // On every page of the admin: icons are not read aloud by their names, and paper is white.
 document.addEventListener("DOMContentLoaded", () => {
   const ICON = ".material-symbols-outlined";
-  const NAMES = { account_circle: "Account", close: "Close", contrast: "Theme", dark_mode: "Theme", light_mode: "Theme", menu: "Menu", more_vert: "More", unfold_more: "Choose" };
+  const NAMES = { account_circle: gettext("Account"), close: gettext("Close"), contrast: gettext("Theme"), dark_mode: gettext("Theme"), light_mode: gettext("Theme"), menu: gettext("Menu"), more_vert: gettext("More"), unfold_more: gettext("Choose") };
 
   // What a control is called without its icons; with an icon alone it needs a name of its own.
   const words = (control) => {

@@ -18,13 +18,13 @@ window.dfdPost = async (url, body, options = {}) => {
     body: JSON.stringify(body),
     ...options,
   }).catch(() => {
-    throw fault("The server cannot be reached.");
+    throw fault(gettext("The server cannot be reached."));
   });
-  if (answer.redirected) throw fault("You are logged out. Log in again in another tab, then go on here.", { loggedOut: true });
+  if (answer.redirected) throw fault(gettext("You are logged out. Log in again in another tab, then go on here."), { loggedOut: true });
   const data = await answer.json().catch(() => ({}));
   if (answer.ok) return data;
   // Without its cookies a page is refused before anybody asks who sent it.
-  if (answer.status === 403 && !data.code) throw fault("You are logged out. Log in again in another tab, then go on here.", { loggedOut: true });
+  if (answer.status === 403 && !data.code) throw fault(gettext("You are logged out. Log in again in another tab, then go on here."), { loggedOut: true });
   if (data.code === "other_user") throw fault(data.detail, { loggedOut: true });
-  throw fault(data.detail || "The server did not answer as it should; try again.", { code: data.code, status: answer.status });
+  throw fault(data.detail || gettext("The server did not answer as it should; try again."), { code: data.code, status: answer.status });
 };

@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!button) return;
   button.addEventListener("click", async () => {
     button.disabled = true;
-    said.textContent = "Waiting for a worker …";
+    said.textContent = gettext("Waiting for a worker …");
     const tell = (sentence) => {
       said.textContent = sentence;
     };

@@ -1,7 +1,8 @@
 "use strict";
 // The contact sheet: tick, choose a label, type the number of videos, and all of them have it.
 document.addEventListener("DOMContentLoaded", () => {
-  const { make } = window.dfdWorkspaceView;
+  const view = window.dfdWorkspaceView;
+  const { make } = view;
   const setup = JSON.parse(document.getElementById("dfd-sheet").textContent);
   const byId = (name) => document.getElementById(`dfd-sheet-${name}`);
   const [grid, said, errorLine, comment, queueBox, confirm, count, yes] = ["grid", "said", "error", "comment", "queue", "confirm", "count", "yes"].map(byId);
@@ -15,7 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
     errorLine.textContent = text;
     errorLine.hidden = !text;
   };
-  const videos = (n) => (n === 1 ? "1 video" : `${n} videos`);
+  const videos = (n) => interpolate(ngettext("%(n)s video", "%(n)s videos", n), { n }, true);
 
   // --- the grid ---
   const mark = (card, on) => {
@@ -36,9 +37,9 @@ document.addEventListener("DOMContentLoaded", () => {
         { type: "button", class: "dfd-sheet__card", "data-claim": item.claim, "aria-pressed": "false" },
         make("span", { class: "dfd-sheet__pictures" }, ...pictures.map((src) => make("img", { src, alt: "", decoding: "async" }))),
         make("span", { class: "dfd-sheet__name", text: item.name }),
-        item.label_text ? make("span", { class: "dfd-subtle", text: `labelled ${item.label_text.toLowerCase()}` }) : null,
+        item.label_text ? make("span", { class: "dfd-subtle", text: interpolate(gettext("labelled %(label)s"), { label: view.within(item.label_text) }, true) }) : null,
       ),
-      make("a", { class: "dfd-link dfd-subtle", href: item.page_url, "aria-label": `All about ${item.name}`, text: "All about it" }),
+      make("a", { class: "dfd-link dfd-subtle", href: item.page_url, "aria-label": interpolate(gettext("All about %(name)s"), { name: item.name }, true), text: gettext("All about it") }),
     );
   };
 
@@ -49,8 +50,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const told = await post("sheet-open", { held: held(), ...(queue === "chosen" ? { ids: setup.ids } : { queue }) });
       items = told.items;
       grid.replaceChildren(...items.map(card));
-      if (!items.length) grid.replaceChildren(make("li", { class: "dfd-subtle", text: "Nothing waits here. Choose another queue above." }));
-      fault(told.left_out ? `${videos(told.left_out)} left out: somebody else is looking at them just now, or they are gone.` : "");
+      if (!items.length) grid.replaceChildren(make("li", { class: "dfd-subtle", text: gettext("Nothing waits here. Choose another queue above.") }));
+      fault(told.left_out ? interpolate(gettext("%(videos)s left out: somebody else is looking at them just now, or they are gone."), { videos: videos(told.left_out) }, true) : "");
     } catch (error) {
       fault(error.message);
     }
@@ -80,9 +81,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const ask = (label) => {
     if (!marked.size) return;
     wanted = { label: label.value, claims: [...marked], batch: crypto.randomUUID ? crypto.randomUUID() : uuid() };
-    byId("title").textContent = `Label ${videos(marked.size)} as ${label.text.toLowerCase()}?`;
-    byId("ask").textContent = `Type ${marked.size} to confirm.`;
-    yes.textContent = `Label ${videos(marked.size)}`;
+    byId("title").textContent = interpolate(gettext("Label %(videos)s as %(label)s?"), { videos: videos(marked.size), label: view.within(label.text) }, true);
+    byId("ask").textContent = interpolate(gettext("Type %(n)s to confirm."), { n: marked.size }, true);
+    yes.textContent = interpolate(gettext("Label %(videos)s"), { videos: videos(marked.size) }, true);
     yes.disabled = true;
     count.value = "";
     byId("small").replaceChildren(
@@ -108,31 +109,31 @@ document.addEventListener("DOMContentLoaded", () => {
     const doing = wanted;
     wanted = null;
     if (confirm.returnValue !== "yes" || !doing || yes.disabled) return;
-    said.textContent = "Recording …";
+    said.textContent = gettext("Recording …");
     try {
       const told = await post("sheet-label", { ...doing, confirmed: Number(count.value), comment: comment.value });
-      const text = setup.labels.find((one) => one.value === told.label).text.toLowerCase();
-      const revert = Object.assign(make("button", { type: "button", class: "dfd-button", text: "Revert" }), { onclick: () => undo(told.batch, revert) });
-      said.replaceChildren(make("strong", { text: `Recorded: ${videos(told.size)} labelled ${text}.` }), " ", revert);
+      const text = setup.labels.find((one) => one.value === told.label).text;
+      const revert = Object.assign(make("button", { type: "button", class: "dfd-button", text: gettext("Revert") }), { onclick: () => undo(told.batch, revert) });
+      said.replaceChildren(make("strong", { text: interpolate(gettext("Recorded: %(videos)s labelled %(label)s."), { videos: videos(told.size), label: view.within(text) }, true) }), " ", revert);
       comment.value = "";
       setup.ids = setup.ids.filter((id) => !items.some((item) => item.id === id && doing.claims.includes(item.claim)));
       if (queue === "chosen" && !setup.ids.length) {
         items = [];
         marked.clear();
-        grid.replaceChildren(make("li", { class: "dfd-subtle", text: "All of them are labelled." }));
+        grid.replaceChildren(make("li", { class: "dfd-subtle", text: gettext("All of them are labelled.") }));
         tell();
         document.documentElement.dataset.ready = String(Number(document.documentElement.dataset.ready || 0) + 1);
       } else await open();
     } catch (error) {
       said.textContent = "";
-      fault(`Not stored: ${error.message}`);
+      fault(interpolate(gettext("Not stored: %(why)s"), { why: error.message }, true));
     }
   });
   const undo = async (batch, button) => {
     button.disabled = true;
     try {
       const { reverted } = await post("sheet-revert", { batch });
-      said.textContent = `Reverted: the labels of ${videos(reverted)} are taken back.`;
+      said.textContent = interpolate(gettext("Reverted: the labels of %(videos)s are taken back."), { videos: videos(reverted) }, true);
       if (queue !== "chosen") await open();
     } catch (error) {
       button.disabled = false;
@@ -141,7 +142,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   // --- queues, keys, leaving ---
-  if (queue === "chosen") queueBox.append(make("option", { value: "chosen", selected: true, text: "Chosen by you" }));
+  if (queue === "chosen") queueBox.append(make("option", { value: "chosen", selected: true, text: gettext("Chosen by you") }));
   queueBox.append(...setup.queues.map((entry) => make("option", { value: entry.key, selected: entry.key === queue, text: entry.title })));
   queueBox.addEventListener("change", () => {
     queue = queueBox.value;
@@ -174,7 +175,7 @@ document.addEventListener("DOMContentLoaded", () => {
   window.setInterval(async () => {
     if (!items.length) return;
     const { lost } = await post("beat", { claims: held() }).catch(() => ({ lost: [] }));
-    if (lost.length) fault(`${videos(lost.length)} no longer with this page: it was silent too long, or they were deleted. Open the sheet again.`);
+    if (lost.length) fault(interpolate(gettext("%(videos)s no longer with this page: it was silent too long, or they were deleted. Open the sheet again."), { videos: videos(lost.length) }, true));
   }, (setup.lease_s * 1000) / 3);
   window.addEventListener("pagehide", () => {
     if (items.length) post("release", { claims: held() }, { keepalive: true }).catch(() => {});

@@ -11,8 +11,8 @@ window.dfdTimeline = (() => {
   };
 
   const people = (part) => {
-    if (part.people.length) return `${part.people.length > 1 ? "people" : "person"} ${part.people.join(", ")}`;
-    return part.score === null && part.level === "" ? "" : "nobody";
+    if (part.people.length) return interpolate(ngettext("person %(numbers)s", "people %(numbers)s", part.people.length), { numbers: part.people.join(", ") }, true);
+    return part.score === null && part.level === "" ? "" : gettext("nobody");
   };
 
   // `show` is called with the seconds where a part begins.
@@ -20,8 +20,9 @@ window.dfdTimeline = (() => {
     const { make } = window.dfdWorkspaceView;
     const bar = make("div", { class: "dfd-tl__bar" });
     for (const part of data.segments) {
-      const said = [part.text ? `score ${part.text}` : "", people(part)].filter(Boolean).join(", ");
-      const label = `${at(part.start_s)} to ${at(part.end_s)}${said ? `, ${said}` : ""}`;
+      const said = [part.text ? interpolate(gettext("score %(score)s"), { score: part.text }, true) : "", people(part)].filter(Boolean).join(", ");
+      const span = interpolate(gettext("%(begin)s to %(end)s"), { begin: at(part.start_s), end: at(part.end_s) }, true);
+      const label = `${span}${said ? `, ${said}` : ""}`;
       const fill = make("span", { class: "dfd-tl__fill", "aria-hidden": "true" });
       fill.style.height = `${part.score === null ? 0 : Math.max(4, 100 * part.score)}%`;
       const button = make("button", { type: "button", class: `dfd-tl__part dfd-tl__part--${part.level || "none"}`, "aria-label": label, title: label }, fill);
@@ -34,7 +35,7 @@ window.dfdTimeline = (() => {
     }
     return make(
       "div",
-      { class: "dfd-tl", role: "group", "aria-label": "Where the video was looked at" },
+      { class: "dfd-tl", role: "group", "aria-label": gettext("Where the video was looked at") },
       bar,
       make("div", { class: "dfd-tl__ends dfd-subtle" }, make("span", { text: at(0) }), make("span", { text: at(data.duration_s) })),
     );

@@ -9,6 +9,9 @@ document.addEventListener("DOMContentLoaded", () => {
   let file = null;
   let round = 0;
 
+  const IN_WORDS = new Map([["Likely real", gettext("Likely real")], ["Unclear", gettext("Unclear")], ["Suspicious", gettext("Suspicious")], ["Likely fake", gettext("Likely fake")]]);
+  const LABELS = new Map([["real", gettext("real")], ["fake", gettext("fake")], ["no_face", gettext("no face")], ["unsure", gettext("unsure")]]);
+
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
   const show = (kind, title, ...rest) => {
     result.className = kind;
@@ -29,12 +32,12 @@ document.addEventListener("DOMContentLoaded", () => {
     const list = document.createElement("dl");
     const verdict = told && told.verdict;
     const rows = {
-      "Verdict of the model": verdict ? verdict.in_words : "none",
-      "Label of people": (told && told.label) || "none",
-      Video: (told && told.video && told.video.name) || "",
-      "Its SHA-256": manifest.video.sha256,
-      Made: manifest.made_at,
-      "Signed with": known.includes(fingerprint) ? `${fingerprint} (this installation)` : `${fingerprint} (the fingerprint you gave)`,
+      [gettext("Verdict of the model")]: verdict ? (IN_WORDS.get(verdict.in_words) ?? verdict.in_words) : gettext("none"),
+      [gettext("Label of people")]: (told && (LABELS.get(told.label) ?? told.label)) || gettext("none"),
+      [gettext("Video")]: (told && told.video && told.video.name) || "",
+      [gettext("Its SHA-256")]: manifest.video.sha256,
+      [gettext("Made")]: manifest.made_at,
+      [gettext("Signed with")]: known.includes(fingerprint) ? `${fingerprint} (${gettext("this installation")})` : `${fingerprint} (${gettext("the fingerprint you gave")})`,
     };
     for (const [name, text] of Object.entries(rows)) if (text) list.append(make("dt", name), make("dd", String(text)));
     return list;
@@ -45,26 +48,26 @@ document.addEventListener("DOMContentLoaded", () => {
     round += 1;
     const mine = round;
     if (file.size > MAX_BYTES) {
-      show("bad", "Not to be trusted", make("p", "The file is larger than any report."));
+      show("bad", gettext("Not to be trusted"), make("p", gettext("The file is larger than any report.")));
       return;
     }
-    show("", "Checking …");
+    show("", gettext("Checking …"));
     const trusted = [...known, typed.value.toLowerCase().replace(/[^0-9a-f]/g, "")];
     try {
       const video = original.files[0];
-      const hash = video ? await hashOf(video, (share) => show("", `Reading the video, ${Math.floor(100 * share)} % …`)) : null;
+      const hash = video ? await hashOf(video, (share) => show("", interpolate(gettext("Reading the video, %(percent)s % …"), { percent: Math.floor(100 * share) }, true))) : null;
       const data = new Uint8Array(await file.arrayBuffer());
       const checked = await window.dfdVerify.check(data, trusted, hash);
       if (mine !== round) return;
       if (checked.problems.length) {
         const list = document.createElement("ul");
         list.append(...checked.problems.map((sentence) => make("li", sentence)));
-        show("bad", "Not to be trusted", list);
+        show("bad", gettext("Not to be trusted"), list);
       } else {
-        show("good", "As it was signed", ...(hash ? [make("p", "It is of the video that you chose.")] : []), facts(checked));
+        show("good", gettext("As it was signed"), ...(hash ? [make("p", gettext("It is of the video that you chose."))] : []), facts(checked));
       }
     } catch {
-      if (mine === round) show("bad", "Not to be trusted", make("p", "The file cannot be read."));
+      if (mine === round) show("bad", gettext("Not to be trusted"), make("p", gettext("The file cannot be read.")));
     }
   };
 

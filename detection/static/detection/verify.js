@@ -20,6 +20,7 @@ window.dfdVerify = (() => {
     return (value ^ 0xffffffff) >>> 0;
   };
 
+  const filled = (sentence, facts) => interpolate(sentence, facts, true);
   const shown = (name) => name.slice(0, MAX_NAME).replace(/[^ -~]/gu, "?");
   const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
   const object = (bytes) => {
@@ -45,20 +46,20 @@ window.dfdVerify = (() => {
     const files = new Map();
     let at = 0;
     while (at + 4 <= data.length && view.getUint32(at, true) === 0x04034b50) {
-      if (at + LOCAL_BYTES > data.length) throw new Error("The archive breaks off: a part of the file is missing.");
+      if (at + LOCAL_BYTES > data.length) throw new Error(gettext("The archive breaks off: a part of the file is missing."));
       const [flags, method] = [view.getUint16(at + 6, true), view.getUint16(at + 8, true)];
       const [stored, size] = [view.getUint32(at + 18, true), view.getUint32(at + 22, true)];
       const [nameSize, extraSize] = [view.getUint16(at + 26, true), view.getUint16(at + 28, true)];
       const begin = at + LOCAL_BYTES + nameSize + extraSize;
-      if (flags || method || stored !== size) throw new Error("The archive was packed anew: a report is stored without compression.");
-      if (begin + stored > data.length) throw new Error("The archive breaks off: a part of the file is missing.");
+      if (flags || method || stored !== size) throw new Error(gettext("The archive was packed anew: a report is stored without compression."));
+      if (begin + stored > data.length) throw new Error(gettext("The archive breaks off: a part of the file is missing."));
       const name = [...data.subarray(at + LOCAL_BYTES, at + LOCAL_BYTES + nameSize)].map((byte) => (byte < 128 ? String.fromCharCode(byte) : "\ufffd")).join("");
-      if (files.has(name)) throw new Error(`The archive has two files of the name ${shown(name)}.`);
-      if (files.size === MAX_FILES) throw new Error(`The archive has more than ${MAX_FILES} files.`);
+      if (files.has(name)) throw new Error(filled(gettext("The archive has two files of the name %(name)s."), { name: shown(name) }));
+      if (files.size === MAX_FILES) throw new Error(filled(gettext("The archive has more than %(n)s files."), { n: MAX_FILES }));
       at = begin + stored;
       files.set(name, data.subarray(begin, at));
     }
-    if (!files.size) throw new Error("This is no evidence report: it does not begin as a zip archive does.");
+    if (!files.size) throw new Error(gettext("This is no evidence report: it does not begin as a zip archive does."));
     return files;
   };
 
@@ -119,21 +120,21 @@ window.dfdVerify = (() => {
     const { entries: numbers, last } = stated;
     const sound = Array.isArray(entries) && entries.every((entry) => isObject(entry) && Number.isInteger(entry.number)) &&
       Array.isArray(hashes) && Array.isArray(numbers) && Number.isInteger(first) && Number.isInteger(last);
-    if (!sound) return ["audit.json holds no entries of an audit log."];
+    if (!sound) return [gettext("audit.json holds no entries of an audit log.")];
     const problems = [];
     const there = new Set(entries.map((entry) => entry.number));
-    for (const number of numbers) if (!there.has(number)) problems.push(`Entry ${number} of the audit log is missing.`);
+    for (const number of numbers) if (!there.has(number)) problems.push(filled(gettext("Entry %(number)s of the audit log is missing."), { number }));
     if (hashes.length !== Math.max(0, last - first + 1) || (hashes.length && hashes[hashes.length - 1] !== stated.head)) {
-      problems.push("The chain of the audit log is not whole: hashes are missing from it.");
+      problems.push(gettext("The chain of the audit log is not whole: hashes are missing from it."));
     }
     for (const entry of entries) {
       const { number } = entry;
-      const say = (what) => problems.push(`Entry ${number} of the audit log ${what}`);
-      if (!numbers.includes(number)) say("was added after the signing.");
-      if (entry.hash !== entryHash(entry)) say("is not as it was written.");
+      const say = (sentence) => problems.push(filled(sentence, { number }));
+      if (!numbers.includes(number)) say(gettext("Entry %(number)s of the audit log was added after the signing."));
+      if (entry.hash !== entryHash(entry)) say(gettext("Entry %(number)s of the audit log is not as it was written."));
       const place = number - first;
-      if (place >= 0 && place < hashes.length && hashes[place] !== entry.hash) say("is not the one that the chain has in its place.");
-      if (place > 0 && place <= hashes.length && hashes[place - 1] !== entry.previous) say("does not follow from the one before it.");
+      if (place >= 0 && place < hashes.length && hashes[place] !== entry.hash) say(gettext("Entry %(number)s of the audit log is not the one that the chain has in its place."));
+      if (place > 0 && place <= hashes.length && hashes[place - 1] !== entry.previous) say(gettext("Entry %(number)s of the audit log does not follow from the one before it."));
     }
     return problems;
   };
@@ -158,13 +159,15 @@ window.dfdVerify = (() => {
     const manifest = object(files.get(MANIFEST));
     const signed = signatureOf(object(files.get(SIGNATURE)));
     const fingerprint = signed ? sha256(signed.key) : "";
-    if (!files.has(SIGNATURE)) problems.push("signature.json is missing: nobody has signed this report.");
-    else if (!signed) problems.push("signature.json holds no Ed25519 signature.");
+    if (!files.has(SIGNATURE)) problems.push(gettext("signature.json is missing: nobody has signed this report."));
+    else if (!signed) problems.push(gettext("signature.json holds no Ed25519 signature."));
     else {
       if (!fingerprints.includes(fingerprint)) {
         problems.push(
-          `It is signed by a key that is not known here, with the fingerprint ${fingerprint}.` +
-            " Whoever sent it can tell you theirs by another way.",
+          filled(
+            gettext("It is signed by a key that is not known here, with the fingerprint %(fingerprint)s. Whoever sent it can tell you theirs by another way."),
+            { fingerprint },
+          ),
         );
       }
       const bytes = files.get(MANIFEST);
@@ -173,46 +176,46 @@ window.dfdVerify = (() => {
         message.set(CONTEXT);
         message.set(bytes, CONTEXT.length);
         if (!(await verify(signed.key, signed.signature, message))) {
-          problems.push("The signature does not match: manifest.json is not as it was signed.");
+          problems.push(gettext("The signature does not match: manifest.json is not as it was signed."));
         }
       }
     }
-    if (!files.has(MANIFEST)) problems.push("manifest.json is missing: nothing says what belongs to this report.");
-    else if (!manifest || manifest.format !== FORMAT) problems.push("manifest.json is not that of an evidence report.");
-    else if (manifest.version !== 1) problems.push(`The report is of version ${shown(String(manifest.version ?? "None"))}, which is not known here.`);
+    if (!files.has(MANIFEST)) problems.push(gettext("manifest.json is missing: nothing says what belongs to this report."));
+    else if (!manifest || manifest.format !== FORMAT) problems.push(gettext("manifest.json is not that of an evidence report."));
+    else if (manifest.version !== 1) problems.push(filled(gettext("The report is of version %(version)s, which is not known here."), { version: shown(String(manifest.version ?? "None")) }));
     if (manifest) {
       const listed = new Map();
       for (const entry of Array.isArray(manifest.files) ? manifest.files : []) {
         if (isObject(entry) && typeof entry.name === "string") listed.set(entry.name, entry);
       }
-      if (!listed.size) problems.push("The manifest names no files.");
+      if (!listed.size) problems.push(gettext("The manifest names no files."));
       for (const [name, entry] of listed) {
         const content = files.get(name);
-        if (!content) problems.push(`${shown(name)} is missing.`);
-        else if (content.length !== entry.bytes || sha256(content) !== entry.sha256) problems.push(`${shown(name)} is not as it was signed.`);
+        if (!content) problems.push(filled(gettext("%(name)s is missing."), { name: shown(name) }));
+        else if (content.length !== entry.bytes || sha256(content) !== entry.sha256) problems.push(filled(gettext("%(name)s is not as it was signed."), { name: shown(name) }));
       }
       for (const name of files.keys()) {
-        if (!listed.has(name) && name !== MANIFEST && name !== SIGNATURE) problems.push(`${shown(name)} was added after the signing.`);
+        if (!listed.has(name) && name !== MANIFEST && name !== SIGNATURE) problems.push(filled(gettext("%(name)s was added after the signing."), { name: shown(name) }));
       }
     }
     const [audit, stated] = [object(files.get(AUDIT)), manifest ? manifest.audit : null];
     if (files.has(AUDIT) && manifest) {
-      if (!audit || !isObject(stated)) problems.push("audit.json holds no entries of an audit log.");
+      if (!audit || !isObject(stated)) problems.push(gettext("audit.json holds no entries of an audit log."));
       else problems.push(...brokenEntries(audit, stated));
     }
     const report = object(files.get(REPORT));
     if (manifest) {
       const [ours, theirs] = [isObject(manifest.video) ? manifest.video : null, report && isObject(report.video) ? report.video : null];
       if (files.has(REPORT) && !(ours && theirs && ours.id === theirs.id && ours.sha256 === theirs.sha256)) {
-        problems.push("report.json is about another video than the manifest.");
+        problems.push(gettext("report.json is about another video than the manifest."));
       }
       if (originalSha256 !== null && !(ours && ours.sha256 === originalSha256)) {
-        problems.push("The video is not the one that this report is of: its SHA-256 is another.");
+        problems.push(gettext("The video is not the one that this report is of: its SHA-256 is another."));
       }
     }
-    if (!problems.length && !isAsPacked(data, files)) problems.push("The archive was changed outside of its files.");
+    if (!problems.length && !isAsPacked(data, files)) problems.push(gettext("The archive was changed outside of its files."));
     const more = problems.length - MAX_SENTENCES;
-    if (more > 0) problems.splice(MAX_SENTENCES, more, `And ${more} more.`);
+    if (more > 0) problems.splice(MAX_SENTENCES, more, filled(gettext("And %(n)s more."), { n: more }));
     return { problems, fingerprint, manifest, report };
   };
 

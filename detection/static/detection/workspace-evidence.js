@@ -2,7 +2,7 @@
 // Evidence on demand: a copy of a clip that the browser can play, and heat maps in a dialog.  Both are asked for, and
 // then asked about each second for as long as somebody waits for them.
 window.dfdEvidence = (() => {
-  const { make } = window.dfdWorkspaceView;
+  const { make, personName, seconds } = window.dfdWorkspaceView;
   const byId = (name) => document.getElementById(`dfd-heat-${name}`);
   const box = () => document.getElementById("dfd-heat");
   const EVERY_MS = 1000;
@@ -26,7 +26,7 @@ window.dfdEvidence = (() => {
       } catch (error) {
         silent += 1;
         if (silent > PATIENCE || error.loggedOut) {
-          return { state: "failed", sentence: error.loggedOut ? error.message : "The server cannot be reached." };
+          return { state: "failed", sentence: error.loggedOut ? error.message : gettext("The server cannot be reached.") };
         }
       }
       await new Promise((resolve) => window.setTimeout(resolve, EVERY_MS));
@@ -42,7 +42,7 @@ window.dfdEvidence = (() => {
     if (tried.has(film)) return;
     tried.add(film);
     const words = [...note.childNodes];
-    note.replaceChildren("Making a copy that this browser can play …");
+    note.replaceChildren(gettext("Making a copy that this browser can play …"));
     const made = await follow(video, "preview", { waits: () => film.isConnected });
     if (!made) return;
     if (made.state !== "succeeded") {
@@ -76,17 +76,17 @@ window.dfdEvidence = (() => {
         "data-plain": data.image_url,
         width: "224",
         height: "224",
-        alt: `Heat map over face ${index + 1} of person ${person.number}, ${data.timestamp_s.toFixed(1)} s`,
+        alt: interpolate(gettext("Heat map over face %(face)s of person %(person)s, %(time)s"), { face: index + 1, person: person.number, time: seconds(data.timestamp_s) }, true),
       }),
-      make("span", { class: "dfd-face__time dfd-subtle", text: `${data.timestamp_s.toFixed(1)} s` }),
+      make("span", { class: "dfd-face__time dfd-subtle", text: seconds(data.timestamp_s) }),
     );
 
   const people = (data) =>
     data.people.map((person) =>
       make(
         "section",
-        { class: "dfd-person", "aria-label": `Person ${person.number}` },
-        data.people.length > 1 ? make("h3", { text: `Person ${person.number}` }) : null,
+        { class: "dfd-person", "aria-label": personName(person) },
+        data.people.length > 1 ? make("h3", { text: personName(person) }) : null,
         make("ol", { class: "dfd-strip" }, ...person.faces.map((one, index) => face(one, person, index, data.heatmaps))),
       ),
     );
@@ -101,7 +101,7 @@ window.dfdEvidence = (() => {
   const show = async (video, again = false) => {
     shown = video.id;
     byId("name").textContent = video.name || "";
-    byId("said").textContent = "Asking for the heat maps …";
+    byId("said").textContent = gettext("Asking for the heat maps …");
     byId("people").replaceChildren();
     byId("plain").hidden = byId("again").hidden = true;
     plain(false);
@@ -121,7 +121,7 @@ window.dfdEvidence = (() => {
 
   const button = (video) =>
     Object.assign(
-      make("button", { type: "button", class: "dfd-button", "data-heat": true }, "Heat maps", make("kbd", { "data-key": "heatmaps", "aria-hidden": "true" })),
+      make("button", { type: "button", class: "dfd-button", "data-heat": true }, gettext("Heat maps"), make("kbd", { "data-key": "heatmaps", "aria-hidden": "true" })),
       { onclick: () => show({ id: video.id, name: video.name }) },
     );
 

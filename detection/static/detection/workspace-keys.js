@@ -48,15 +48,15 @@ window.dfdKeys = (() => {
           continue;
         }
         const button = old || row.parentElement.appendChild(make("button", { type: "button", class: "dfd-key", "data-choose-key": action }));
-        button.textContent = asked === action ? "press a key" : draft[action] || "none";
-        button.setAttribute("aria-label", `Key of ${title(action)}: ${button.textContent}`);
+        button.textContent = asked === action ? gettext("press a key") : draft[action] || gettext("none");
+        button.setAttribute("aria-label", interpolate(gettext("Key of %(action)s: %(key)s"), { action: title(action), key: button.textContent }, true));
         button.classList.toggle("is-twice", Boolean(draft[action]) && Object.keys(draft).some((other) => other !== action && draft[other] === draft[action]));
       }
       const conflict = draft && twice();
       part("save").disabled = Boolean(conflict);
       if (conflict && !words) {
         const both = Object.keys(draft).filter((one) => draft[one] === draft[conflict]);
-        say(`The key ${draft[conflict]} cannot mean two things: ${both.map(title).join(" and ")}.`);
+        say(interpolate(gettext("The key %(key)s cannot mean two things: %(actions)s."), { key: draft[conflict], actions: both.map(title).join(gettext(" and ")) }, true));
       }
     };
     const stop = (words = "") => {
@@ -76,7 +76,7 @@ window.dfdKeys = (() => {
       const chosen = event.target.closest("[data-choose-key]");
       if (!chosen) return;
       asked = chosen.dataset.chooseKey;
-      show("Press the key that it is to have.");
+      show(gettext("Press the key that it is to have."));
     });
     dialog.addEventListener("keydown", (event) => {
       if (!asked || event.repeat || ["Shift", "AltGraph", "CapsLock", "Tab"].includes(event.key)) return;
@@ -85,23 +85,23 @@ window.dfdKeys = (() => {
       const key = event.key === "Escape" ? null : window.dfdKey(event, (one) => one.length === 1);
       const action = asked;
       if (key === null && event.key !== "Escape") {
-        say("A key is one letter, digit or sign.");
+        say(gettext("A key is one letter, digit or sign."));
         return;
       }
       asked = null;
       const stays = key !== null && setup.fixed_keys.includes(key);
       if (key !== null && !stays) draft[action] = key;
-      show(stays ? `The key ${key === " " ? "space" : key} has a meaning that stays.` : "");
+      show(stays ? interpolate(gettext("The key %(key)s has a meaning that stays."), { key: key === " " ? gettext("space") : key }, true) : "");
       dialog.querySelector(`[data-choose-key="${action}"]`).focus();
     });
     dialog.addEventListener("close", () => stop());
     part("change").addEventListener("click", () => {
       draft = { ...keys };
-      show("Choose what is to have another key.");
+      show(gettext("Choose what is to have another key."));
     });
     part("leave").addEventListener("click", () => stop());
-    part("save").addEventListener("click", () => store(draft, "Your keys are stored."));
-    part("defaults").addEventListener("click", () => store({}, "The keys are those of before."));
+    part("save").addEventListener("click", () => store(draft, gettext("Your keys are stored.")));
+    part("defaults").addEventListener("click", () => store({}, gettext("The keys are those of before.")));
     use(setup.keys);
     show();
   };

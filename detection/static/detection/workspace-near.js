@@ -25,16 +25,16 @@ window.dfdNear = (() => {
   // Null where nothing looks the same.
   const strip = (data) => {
     if (!data.near.length) return null;
-    const count = data.near.length === 1 ? "1 video" : `${data.near.length} videos`;
+    const n = data.near.length;
     return make(
       "section",
-      { class: "dfd-ws__near", "data-near": true, "aria-label": "Looks the same" },
+      { class: "dfd-ws__near", "data-near": true, "aria-label": gettext("Looks the same") },
       make(
         "p",
         { class: "dfd-ws__head" },
-        make("strong", { text: `Looks the same: ${count}` }),
+        make("strong", { text: interpolate(ngettext("Looks the same: %(n)s video", "Looks the same: %(n)s videos", n), { n }, true) }),
         data.near_sheet_url
-          ? make("a", { class: "dfd-button", href: data.near_sheet_url, "data-near-sheet": true }, "Label them together", make("kbd", { "data-key": "near", "aria-hidden": "true" }))
+          ? make("a", { class: "dfd-button", href: data.near_sheet_url, "data-near-sheet": true }, gettext("Label them together"), make("kbd", { "data-key": "near", "aria-hidden": "true" }))
           : null,
       ),
       make("ul", { class: "dfd-near" }, ...data.near.map(one)),

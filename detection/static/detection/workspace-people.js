@@ -24,7 +24,7 @@ window.dfdPeople = (() => {
         badge.className = `dfd-badge dfd-badge--${mark ? { fake: "red", real: "green" }[mark.answer.person.value] || "grey" : "grey"}`;
       }
       line.hidden = !chosen;
-      line.textContent = chosen ? `The keys answer for person ${chosen.number} of ${people.length}. Esc: for the whole video.` : "";
+      line.textContent = chosen ? interpolate(gettext("The keys answer for person %(number)s of %(n)s. Esc: for the whole video."), { number: chosen.number, n: people.length }, true) : "";
       changed(Boolean(chosen));
     };
 
@@ -73,7 +73,7 @@ window.dfdPeople = (() => {
   };
 
   // "person 1 fake, person 2 not a person"; empty without.
-  const words = (people) => people.map((one) => `person ${one.number} ${one.text}`).join(", ");
+  const words = (people) => people.map((one) => interpolate(gettext("person %(number)s %(label)s"), { number: one.number, label: one.text }, true)).join(", ");
 
   return { create, words };
 })();

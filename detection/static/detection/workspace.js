@@ -32,11 +32,16 @@ document.addEventListener("DOMContentLoaded", () => {
   let sending = false;
   let unreachable = false;
 
+  const filled = (sentence, facts) => interpolate(sentence, facts, true);
+  const decidedToday = (n) => filled(ngettext("%(n)s decided by you today", "%(n)s decided by you today", n), { n });
+  const named = (label) => view.within(setup.labels.find((one) => one.value === label).text);
+  const inWords = (model) => model && { ...model, label_text: named(model.label), without: model.without && { ...model.without, label_text: named(model.without.label) } };
+
   // --- calls ---
   const post = async (name, body, options = {}) => {
     const data = await window.dfdPost(setup.urls[name], body, options);
     if (data.counts) showCounts(data.counts);
-    if (data.decided_today !== undefined) byId("today").textContent = `${data.decided_today} decided by you today`;
+    if (data.decided_today !== undefined) byId("today").textContent = decidedToday(data.decided_today);
     return data;
   };
 
@@ -58,7 +63,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   queueBox.append(...setup.queues.map((entry) => view.make("option", { value: entry.key, selected: entry.key === queue, text: entry.title })));
   showCounts(setup.counts);
-  byId("today").textContent = `${setup.decided_today} decided by you today`;
+  byId("today").textContent = decidedToday(setup.decided_today);
   queueBox.addEventListener("change", () => {
     queue = queueBox.value;
     history.replaceState(null, "", `?queue=${encodeURIComponent(queue)}`); // the way back from a video's page
@@ -106,7 +111,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const film = player(); // none where the clip is gone
     if (film) {
       film.addEventListener("timeupdate", () => {
-        section.querySelector("[data-clock]").textContent = `${(film.currentTime + window.dfdFilm.offset(film)).toFixed(2)} s`;
+        section.querySelector("[data-clock]").textContent = `${view.figure(film.currentTime + window.dfdFilm.offset(film), 2)} s`;
       });
       if (item.timeline) {
         window.dfdFilm.setParts(film, item.timeline.segments);
@@ -117,7 +122,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     section.querySelector("h2").focus({ preventScroll: true });
     window.scrollTo({ top: 0 });
-    if (item.revealed) said.replaceChildren(...view.said(null, item.revealed));
+    if (item.revealed) said.replaceChildren(...view.said(null, inWords(item.revealed)));
     done();
   };
 
@@ -132,9 +137,9 @@ document.addEventListener("DOMContentLoaded", () => {
     view.make(
       "div",
       { class: "dfd-empty" },
-      view.make("h2", { text: "Nothing waits in this queue" }),
-      view.make("p", { class: "dfd-subtle", text: "Choose another queue above, or look again: new videos come in all the time." }),
-      Object.assign(view.make("button", { type: "button", class: "dfd-button", text: "Look again" }), { onclick: () => advance() }),
+      view.make("h2", { text: gettext("Nothing waits in this queue") }),
+      view.make("p", { class: "dfd-subtle", text: gettext("Choose another queue above, or look again: new videos come in all the time.") }),
+      Object.assign(view.make("button", { type: "button", class: "dfd-button", text: gettext("Look again") }), { onclick: () => advance() }),
     );
 
   const prefetch = () => {
@@ -167,7 +172,7 @@ document.addEventListener("DOMContentLoaded", () => {
     comment.value = "";
     // The video that was answered is done with: it must not look for long as if it waited for an answer.
     const late = window.setTimeout(() => {
-      if (!shown) stage.replaceChildren(view.make("p", { class: "dfd-subtle", "data-waiting": true, text: "Waiting for the server, and the next video …" }));
+      if (!shown) stage.replaceChildren(view.make("p", { class: "dfd-subtle", "data-waiting": true, text: gettext("Waiting for the server, and the next video …") }));
     }, 300);
     try {
       if (fetching) await fetching;
@@ -181,7 +186,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (!shown) show(ahead.shift() || null);
     } catch (error) {
       unreachable = !error.code;
-      fault(error.code || error.loggedOut ? error.message : "The server cannot be reached. Trying again …");
+      fault(error.code || error.loggedOut ? error.message : gettext("The server cannot be reached. Trying again …"));
       if (unreachable) window.setTimeout(advance, 3000);
       else show(null);
     } finally {
@@ -195,7 +200,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!unreachable) fault("");
     const body = { claim: shown.claim, video: shown.video.id, label, people: of, people_version: shown.people_version, seconds: clock() / 1000, comment: comment.value };
     outbox.push({ video: shown.video, name: shown.video.name, body });
-    said.textContent = `Recording: ${label || "each person"} …`;
+    said.textContent = filled(gettext("Recording: %(answer)s …"), { answer: label ? named(label) : gettext("each person") });
     send();
     advance();
   };
@@ -205,7 +210,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const showUnsaved = () => {
     unsaved.hidden = outbox.length < 2;
-    unsaved.textContent = `Not saved yet: ${outbox.length}`;
+    unsaved.textContent = filled(gettext("Not saved yet: %(n)s"), { n: outbox.length });
   };
 
   const send = async () => {
@@ -217,9 +222,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const { video, name, body } = outbox[0];
       try {
         const told = await post("answer", body);
-        const mine = setup.labels.find((one) => one.value === told.mine).text;
         const each = told.people.length ? ` (${window.dfdPeople.words(told.people)})` : "";
-        said.replaceChildren(...view.said(`${name} is ${mine.toLowerCase()}${each}`, told.model));
+        said.replaceChildren(...view.said(filled(gettext("%(name)s is %(label)s"), { name, label: named(told.mine) }) + each, inWords(told.model)));
         if (told.model) said.append(evidence.button(video));
         window.dfdKeys.paint(said);
         outbox.shift();
@@ -227,10 +231,11 @@ document.addEventListener("DOMContentLoaded", () => {
       } catch (error) {
         if (error.code && error.status < 500) {
           const lost = body.comment.trim();
-          fault(`Your answer to ${name} was not stored. ${error.message}${lost ? ` Your comment was: ${lost}` : ""}`);
+          const kept = lost ? ` ${filled(gettext("Your comment was: %(comment)s"), { comment: lost })}` : "";
+          fault(`${filled(gettext("Your answer to %(name)s was not stored."), { name })} ${error.message}${kept}`);
           outbox.shift();
         } else {
-          fault(`Not saved yet: ${outbox.length}. ${error.loggedOut ? error.message : "The server cannot be reached; trying again."}`);
+          fault(`${filled(gettext("Not saved yet: %(n)s"), { n: outbox.length })}. ${error.loggedOut ? error.message : gettext("The server cannot be reached; trying again.")}`);
           await new Promise((resolve) => window.setTimeout(resolve, wait));
           wait = Math.min(8000, wait * 2);
           if (outbox.length) fault("");
@@ -260,10 +265,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (shown === item) advance();
   };
   const skip = () => {
-    if (seen()) giveUp("skip", "Skipped.");
+    if (seen()) giveUp("skip", gettext("Skipped."));
   };
   const rescanButton = () => {
-    if (seen() && shown.can_rescan) giveUp("rescan", "Looking again with lower thresholds; it comes back when it is done.");
+    if (seen() && shown.can_rescan) giveUp("rescan", gettext("Looking again with lower thresholds; it comes back when it is done."));
   };
 
   const undo = async () => {
@@ -276,7 +281,7 @@ document.addEventListener("DOMContentLoaded", () => {
         if (shown) ahead.unshift(shown);
         show(item);
       }
-      if (!item || !item.revealed) said.textContent = `Taken back: ${undone}.${item ? "" : " Somebody else has the video now."}`;
+      if (!item || !item.revealed) said.textContent = `${filled(gettext("Taken back: %(label)s."), { label: named(undone) })}${item ? "" : ` ${gettext("Somebody else has the video now.")}`}`;
     } catch (error) {
       fault(error.message);
     }
@@ -292,7 +297,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const loop = () => {
     const film = player();
-    if (film) said.textContent = `Loop ${(film.loop = !film.loop) ? "on" : "off"}.`;
+    if (film) said.textContent = (film.loop = !film.loop) ? gettext("Loop on.") : gettext("Loop off.");
   };
   const speed = (direction) => {
     const box = stage.querySelector("[data-act=speed]");
@@ -364,16 +369,16 @@ document.addEventListener("DOMContentLoaded", () => {
     );
   byId("buttons").append(
     ...setup.labels.map((label) => button(label.text, label.value, label.value, label.symbol, label.person.text)),
-    button("Skip", "skip"),
-    button("Undo", "undo"),
-    button("Help", "help"),
+    button(gettext("Skip"), "skip"),
+    button(gettext("Undo"), "undo"),
+    button(gettext("Help"), "help"),
   );
   window.dfdKeys.create({
     dialog: help,
     setup,
     save: async (mapping) => (await post("keys", { keys: mapping })).keys,
     changed: () => {
-      comment.placeholder = window.dfdKeys.of("comment") ? `Comment (${window.dfdKeys.of("comment")})` : "Comment";
+      comment.placeholder = window.dfdKeys.of("comment") ? filled(gettext("Comment (%(key)s)"), { key: window.dfdKeys.of("comment") }) : gettext("Comment");
       for (const node of byId("buttons").children) node.setAttribute("aria-keyshortcuts", window.dfdKeys.of(node.dataset.actOf));
     },
   });
@@ -403,7 +408,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const { lost } = await post("beat", { claims }).catch(() => ({ lost: [] }));
     ahead = ahead.filter((item) => !lost.includes(item.claim));
     if (shown && lost.includes(shown.claim) && !outbox.some((one) => one.body.claim === shown.claim)) {
-      fault("This video is no longer with this page: it was silent too long, or the video was deleted. Here is the next one.");
+      fault(gettext("This video is no longer with this page: it was silent too long, or the video was deleted. Here is the next one."));
       advance();
     }
   }, (setup.lease_s * 1000) / 3);
