@@ -117,7 +117,7 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "review-sheet-revert": ("json", REVIEWERS, 409),
     "review-figures": ("get", STAFF, 200),
 }
-FOR_ALL = {"admin:login", "admin:logout", "sign-on", "sign-on-callback"}
+FOR_ALL = {"admin:login", "admin:logout", "set_language", "sign-on", "sign-on-callback"}
 
 
 def table() -> dict[str, tuple[str, str, int]]:
