@@ -83,7 +83,7 @@ def frame_shown(tab: Any, selector: str, number: int) -> int:
         return frame > {number} + 0.05 && frame < {number + 1};
     }}"""
     tab.wait_for_function(there)
-    return stands(tab, selector)
+    return stands(tab, selector, number)
 
 
 def test_a_part_and_a_face_of_it_are_shown_from_the_timeline(
