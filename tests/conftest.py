@@ -7,11 +7,12 @@ they compute, but more than two products at once would starve each other.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Leave the level of the log as it was: a command that a test runs in this process may quieten it for good."""
+    root = logging.getLogger()
+    level, disabled = root.level, root.manager.disable
+    try:
+        return (yield)
+    finally:
+        root.setLevel(level)
+        logging.disable(disabled)
 
 
 # --- who runs where --------------------------------------------------------------------------------------------------
