@@ -32,6 +32,7 @@ from ml.data.splits import subsample
 from ml.model.network import FaceSequenceClassifier
 from ml.model.preprocessing import crops_to_tensor, normalise
 from ml.progress import ProgressBar, ProgressCallback
+from ml.training.depthwise import slow_depthwise_in_float32
 
 EpochCallback = Callable[[dict[str, Any]], None]
 
@@ -205,6 +206,8 @@ class FrameTrainer:
         self.config, self.seed = config, schedule.seed
         self.device = next(model.parameters()).device
         network = TwoHeadNetwork(model, config.head_weights)
+        if self.device.type == "cpu":
+            slow_depthwise_in_float32(network)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Each process has batch norms of its own; those of the first are kept.
         self.replica = DistributedDataParallel(network, broadcast_buffers=False) if world_size() > 1 else network
