@@ -52,7 +52,7 @@ def score_holdout(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateAnswer:
     """The gate's answer as it is kept with a run or a promotion, and the challenger's scores behind it."""
 
     gate: GateRecord
@@ -66,7 +66,7 @@ def judge(
     *,
     snapshot: Snapshot,
     on_progress: ProgressCallback | None = None,
-) -> Judgement:
+) -> GateAnswer:
     """Ask the gate: both models on the snapshot's holdout, less the people that either was trained on.
 
     Videos without a face are among them where both look at whole frames, or the only one does.  Where one of two does,
@@ -98,7 +98,7 @@ def judge(
     if beyond:
         facts["without_face"] = beyond.facts
     if champion is None and not clean:
-        return Judgement(GateRecord(True, FIRST, against, facts | {"code": "first"}), [])
+        return GateAnswer(GateRecord(True, FIRST, against, facts | {"code": "first"}), [])
     if not clean:
         sentence = (
             "Refused: there is no held-out video of people that neither model was trained on."
@@ -115,7 +115,7 @@ def judge(
                 " one of the two models needs a face."
             )
         sentence += beyond.sentence if beyond else ""
-        return Judgement(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
+        return GateAnswer(GateRecord(False, sentence, against, facts | {"code": TOO_SMALL}), [])
     mine = score_holdout(candidate, clean, on_progress=on_progress)
     look = 1
     if enough(mine):
@@ -125,7 +125,7 @@ def judge(
         result = compare_alone(mine, threshold=candidate.threshold, look=look)
         if result.code == TOO_SMALL:
             facts |= result.to_dict() | {"code": "first"}
-            return Judgement(_record(True, FIRST, against, facts), mine)
+            return GateAnswer(_record(True, FIRST, against, facts), mine)
     else:
         theirs = {video.key: video for video in score_holdout(champion, clean, on_progress=on_progress)}
         result = compare(
@@ -136,7 +136,7 @@ def judge(
             look=look,
         )
     sentence = result.sentence + (beyond.sentence if beyond else "")
-    return Judgement(_record(result.passed, sentence, against, facts | result.to_dict()), mine)
+    return GateAnswer(_record(result.passed, sentence, against, facts | result.to_dict()), mine)
 
 
 @dataclass(frozen=True)

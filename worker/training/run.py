@@ -330,7 +330,7 @@ def _report(
     candidate: ModelVersion,
     champion: ModelVersion | None,
     fitted: Fitted,
-    judgement: judging.Judgement,
+    judgement: judging.GateAnswer,
     pack: Pack,
     options: RunOptions,
     start: str,
