@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -26,6 +27,18 @@ class OneLineARequest(logging.Filter):
         return not (isinstance(record.msg, dict) and record.msg.get("event") == "request_started")
 
 
+class SweepsAreQuiet(logging.Filter):
+    """Leaves out that a sweep was sent, received and has succeeded: that is so every few seconds, day and night.
+
+    What a sweep did, and what went wrong in it, has lines of its own.  The level DEBUG shows all.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return False for Celery's routine lines of the task `worker.tasks.sweep`."""
+        args = record.args.values() if isinstance(record.args, Mapping) else record.args or ()
+        return record.levelno > logging.INFO or "worker.tasks.sweep" not in args
+
+
 def configured(*, as_json: bool, level: str) -> dict[str, Any]:
     """Django's LOGGING; structlog itself is set up on the way."""
     structlog.configure(
@@ -46,6 +59,7 @@ def configured(*, as_json: bool, level: str) -> dict[str, Any]:
         if as_json
         else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
     )
+    quiet = level != "DEBUG"
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -58,9 +72,13 @@ def configured(*, as_json: bool, level: str) -> dict[str, Any]:
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level},
-        "filters": {"one_line_a_request": {"()": OneLineARequest}},
+        "filters": {"one_line_a_request": {"()": OneLineARequest}, "sweeps_are_quiet": {"()": SweepsAreQuiet}},
         "loggers": {
             "django.server": {"handlers": ["console"], "propagate": False},
-            "django_structlog.middlewares.request": {"filters": [] if level == "DEBUG" else ["one_line_a_request"]},
+            "django_structlog.middlewares.request": {"filters": ["one_line_a_request"] if quiet else []},
+            **{
+                name: {"filters": ["sweeps_are_quiet"] if quiet else []}
+                for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")
+            },
         },
     }
