@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +90,30 @@ def with_shorter_chain(audit: Any) -> None:
     del audit["hashes"][1]
 
 
+def respelled(old: bytes, new: bytes) -> Callable[[Files], object]:
+    """signature.json with something written in another way."""
+
+    def change(files: Files) -> None:
+        assert old in files["signature.json"]
+        files["signature.json"] = files["signature.json"].replace(old, new)
+
+    return change
+
+
+def with_unused_bit(name: str) -> Callable[[Files], object]:
+    """Other base64 for the same bytes: its last digit has bits that say nothing."""
+
+    def change(value: Any) -> None:
+        text = value[name].rstrip("=")
+        digits = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+        other = text[:-1] + digits[digits.index(text[-1]) ^ 1] + "=" * (len(value[name]) - len(text))
+        assert base64.b64decode(other, validate=True) == base64.b64decode(value[name])
+        value[name] = other
+
+    return edited("signature.json", change)
+
+
+NOT_THE_FORM = "signature.json is not in its one form: an Ed25519 signature, its public key, and nothing else."
 MANIPULATED: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     "a changed byte": (set_to("faces/1-00.png", b"onf"), ["faces/1-00.png is not as it was signed."]),
     "a missing crop": (lambda files: files.pop("faces/1-01.png"), ["faces/1-01.png is missing."]),
@@ -136,8 +162,27 @@ MANIPULATED: dict[str, tuple[Callable[[Files], object], list[str]]] = {
     ),
     "nonsense for a signature": (
         set_to("signature.json", b'{"algorithm": "Ed25519", "public_key": "x", "signature": "y"}'),
-        ["signature.json holds no Ed25519 signature."],
+        [NOT_THE_FORM],
     ),
+    "a statement beside the signature": (
+        edited("signature.json", lambda signature: signature.update(statement="Certified genuine")), [NOT_THE_FORM],
+    ),
+    "a signature laid out otherwise": (respelled(b"\n", b"\r\n"), [NOT_THE_FORM]),
+    "a name twice": (respelled(b"{", b'{"signature": "Certified genuine",'), [NOT_THE_FORM]),
+    "a signature with escapes": (respelled(b"Ed25519", b"\\u0045d25519"), [NOT_THE_FORM]),
+    "a key in a list": (
+        edited("signature.json", lambda signature: signature.update(public_key=[signature["public_key"]])),
+        [NOT_THE_FORM],
+    ),
+    "a key without its padding": (respelled(b'=",', b'",'), [NOT_THE_FORM]),
+    "an unused bit of the key": (with_unused_bit("public_key"), [NOT_THE_FORM]),
+    "an unused bit of the signature": (with_unused_bit("signature"), [NOT_THE_FORM]),
+    "a longer signature": (
+        edited("signature.json", lambda signature: signature.update(signature="AAAA" + signature["signature"])),
+        [NOT_THE_FORM],
+    ),
+    "an algorithm of another name": (respelled(b"Ed25519", b"ed25519"), [NOT_THE_FORM]),
+    "nothing for a signature": (set_to("signature.json", b""), [NOT_THE_FORM]),
     "nonsense for a manifest": (
         set_to("manifest.json", b"[" * 100_000),
         ["The signature does not match: manifest.json is not as it was signed.",

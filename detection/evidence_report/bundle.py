@@ -7,7 +7,8 @@
     faces/, heatmaps/, frames/   pictures
 
 Local headers and central directory have fixed fields, so that `pack(unpack(data)) == data` holds for every bundle: no
-byte of it can be changed without being noticed.  `verify.js` holds the same in a browser.
+byte of it can be changed without being noticed; signature.json has one form as well.  `verify.js` holds the same in a
+browser.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from detection.evidence_report.signing import public_key_of
+from detection.evidence_report.signing import PublicKey, public_key_of
 
 FORMAT = "deepfake-desk evidence report"
 VERSION = 1
@@ -60,12 +61,14 @@ def build(files: Mapping[str, bytes], *, facts: Mapping[str, Any], key: Ed25519P
             ],
         }
     )
-    signature = {
-        "algorithm": ALGORITHM,
-        "public_key": public_key_of(key).text,
-        "signature": base64.b64encode(key.sign(CONTEXT + manifest)).decode(),
-    }
-    return pack({MANIFEST: manifest, SIGNATURE: to_json(signature), **dict(sorted(files.items()))})
+    signature = signature_file(public_key_of(key), key.sign(CONTEXT + manifest))
+    return pack({MANIFEST: manifest, SIGNATURE: signature, **dict(sorted(files.items()))})
+
+
+def signature_file(key: PublicKey, signature: bytes) -> bytes:
+    """Return signature.json, which no hash and no signature protects: these bytes are the only ones accepted."""
+    value = {"algorithm": ALGORITHM, "public_key": key.text, "signature": base64.b64encode(signature).decode()}
+    return to_json(value)
 
 
 def to_json(value: Any) -> bytes:

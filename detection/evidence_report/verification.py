@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from detection.evidence_report.bundle import (
-    ALGORITHM,
     AUDIT,
     CONTEXT,
     FORMAT,
@@ -21,12 +20,14 @@ from detection.evidence_report.bundle import (
     NoBundleError,
     is_as_packed,
     shown,
+    signature_file,
     unpack,
 )
 from detection.evidence_report.chain import broken_entries
 from detection.evidence_report.signing import PublicKey
 
 MAX_SENTENCES = 50
+SIGNATURE_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def check(data: bytes, *, known: Collection[PublicKey], original_sha256: str | N
     except NoBundleError as error:
         return Checked((str(error),))
     manifest = _object(files.get(MANIFEST))
-    key, signature = _signature(_object(files.get(SIGNATURE)))
+    key, signature = _signature(files.get(SIGNATURE))
     problems = [
         *_about_signature(files, key, signature, known),
         *_about_manifest(files, manifest),
@@ -69,7 +70,7 @@ def _about_signature(
     if SIGNATURE not in files:
         yield "signature.json is missing: nobody has signed this report."
     elif key is None:
-        yield "signature.json holds no Ed25519 signature."
+        yield "signature.json is not in its one form: an Ed25519 signature, its public key, and nothing else."
     else:
         if key not in known:
             yield (
@@ -146,11 +147,14 @@ def _object(content: bytes | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _signature(stated: dict[str, Any] | None) -> tuple[PublicKey | None, bytes]:
-    if stated is None or stated.get("algorithm") != ALGORITHM:
-        return None, b""
+def _signature(content: bytes | None) -> tuple[PublicKey | None, bytes]:
+    """Return key and signature, or None and nothing where the file differs in a byte from what they are written as."""
+    stated = _object(content) or {}
     try:
         key = PublicKey.from_text(str(stated.get("public_key")))
-        return key, base64.b64decode(str(stated.get("signature")), validate=True)
+        signature = base64.b64decode(str(stated.get("signature")), validate=True)
     except ValueError:
         return None, b""
+    if len(signature) != SIGNATURE_BYTES or signature_file(key, signature) != content:
+        return None, b""
+    return key, signature

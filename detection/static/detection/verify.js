@@ -140,10 +140,15 @@ window.dfdVerify = (() => {
   };
 
   // --- all of it ---
-  const signatureOf = (stated) => {
-    if (!stated || stated.algorithm !== "Ed25519") return null;
+  // Null where the file differs in a byte from what the two are written as: nothing signs this file itself.
+  const signatureOf = (bytes) => {
+    const stated = object(bytes) || {};
     const [key, signature] = [base64(String(stated.public_key)), base64(String(stated.signature))];
-    return key && key.length === 32 && signature ? { key, signature } : null;
+    if (!key || key.length !== 32 || !signature || signature.length !== 64) return null;
+    const written = (raw) => btoa(String.fromCharCode(...raw));
+    const form = `{\n "algorithm": "Ed25519",\n "public_key": "${written(key)}",\n "signature": "${written(signature)}"\n}\n`;
+    const same = bytes.length === form.length && bytes.every((byte, index) => byte === form.charCodeAt(index));
+    return same ? { key, signature } : null;
   };
 
   // `fingerprints`: of the keys that are known here; `originalSha256`: of a video that the report is said to be of.
@@ -157,10 +162,10 @@ window.dfdVerify = (() => {
     }
     const problems = [];
     const manifest = object(files.get(MANIFEST));
-    const signed = signatureOf(object(files.get(SIGNATURE)));
+    const signed = signatureOf(files.get(SIGNATURE));
     const fingerprint = signed ? sha256(signed.key) : "";
     if (!files.has(SIGNATURE)) problems.push(gettext("signature.json is missing: nobody has signed this report."));
-    else if (!signed) problems.push(gettext("signature.json holds no Ed25519 signature."));
+    else if (!signed) problems.push(gettext("signature.json is not in its one form: an Ed25519 signature, its public key, and nothing else."));
     else {
       if (!fingerprints.includes(fingerprint)) {
         problems.push(
