@@ -63,6 +63,8 @@ class CropRow:
     """Longer side of the face's box, pixels of the full frame; 0 where unknown."""
     component: str = ""
     """People who are linked, where whoever made the pack knows more than `group` and `donor` say."""
+    segment: int = 0
+    """Of a long video; its verdict is made from those of its segments (`ml.model.decision`)."""
 
 
 def decode_crop(encoded: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from ml.evaluation.metrics import evaluate_draws
 from ml.evaluation.promotion_gate import GateResult
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import AssessmentBorders, choose_borders, choose_threshold
-from ml.model.decision import CLOSEST, FEW_SEGMENTS_PENALTY, combine
+from ml.model.decision import CLOSEST, combine, means_and_penalties
 
 FOLDS = 5
 N_BOOTSTRAP = 2000
@@ -93,7 +93,7 @@ def fit(videos: Sequence[JudgedVideo]) -> Fit:
     Raises:
         CannotRecalibrate: where higher scores are not more often fake.
     """
-    means, penalties = _subsets(videos)
+    means, penalties = means_and_penalties([_log_odds(video.segments) for video in videos])
     labels = _labels(videos)
     n_fake, n_real = int((labels == Label.FAKE).sum()), int((labels == Label.REAL).sum())
     target = np.where(labels == Label.FAKE, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
@@ -248,16 +248,6 @@ def _labels(videos: Sequence[JudgedVideo]) -> Ints:
     return np.array([video.label for video in videos], dtype=np.int64)
 
 
-def _subsets(videos: Sequence[JudgedVideo]) -> tuple[Floats, Floats]:
-    """Return mean log-odds of the k most fake segments and what is taken off for it, (N, K) each; see `combine`.
-
-    Where a video has no k segments, infinitely much is taken off.
-    """
-    most = max(len(video.segments) for video in videos)
-    means, penalties = np.zeros((len(videos), most)), np.full((len(videos), most), np.inf)
-    for row, video in enumerate(videos):
-        values = np.clip(np.sort(np.array(video.segments, dtype=np.float64))[::-1], CLOSEST, 1 - CLOSEST)
-        count = np.arange(1, len(values) + 1)
-        means[row, : len(values)] = np.cumsum(np.log(values / (1 - values))) / count
-        penalties[row, : len(values)] = FEW_SEGMENTS_PENALTY * np.log(len(values) / count)
-    return means, penalties
+def _log_odds(fake: Sequence[float]) -> list[float]:
+    values = np.clip(np.asarray(fake, dtype=np.float64), CLOSEST, 1 - CLOSEST)
+    return [float(x) for x in np.log(values / (1 - values))]

@@ -14,7 +14,7 @@ class ScoredVideo:
     label: int
     """ml.config.Label."""
     score: float
-    """Calibrated fake probability, that of the most suspicious person."""
+    """Calibrated fake probability, by the rule of the verdict (`ml.model.decision.combine`)."""
     component: str
     """People who are linked; bootstraps draw whole components."""
     name: str = ""
@@ -26,4 +26,4 @@ class ScoredVideo:
     height: int | None = None
     """Height of the frame in pixels."""
     face_px: float | None = None
-    """Median of the longer side of the scored person's face boxes, pixels of the full frame."""
+    """Median of the longer side of the most suspicious person's face boxes, pixels of the full frame."""

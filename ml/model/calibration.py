@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,31 +20,26 @@ def probabilities(margins: Floats, temperature: float, shift: float = 0.0) -> Fl
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(margins / temperature + shift, -60, 60))), dtype=np.float64)
 
 
-def highest_per_video(margins: Floats, labels: Sequence[int], videos: Sequence[str]) -> tuple[Floats, Ints]:
-    """Return each video's highest margin and its label, (V,) each, from those of its people, (N,) each.
-
-    A video's score is that of its most suspicious person: the more people, the more chances of a false alarm.
-    """
-    highest: dict[str, tuple[float, int]] = {}
-    for video, margin, label in zip(videos, margins.tolist(), labels, strict=True):
-        if video not in highest or margin > highest[video][0]:
-            highest[video] = (margin, int(label))
-    return (
-        np.array([margin for margin, _ in highest.values()], dtype=np.float64),
-        np.array([label for _, label in highest.values()], dtype=np.int64),
-    )
-
-
-def fit_temperature(margins: Floats, labels: Ints) -> float:
+def fit_temperature(means: Floats, penalties: Floats, labels: Ints) -> float:
     """Return the temperature with the least negative log likelihood, classes weighted equally (Guo et al. 2017).
 
     A grid from 0.1 to 20 is searched, so that perfectly or not at all separated sets give a usable one.
+
+    Args:
+        means: (V, K) logit differences FAKE minus REAL, as `ml.model.decision.means_and_penalties` has them of videos.
+        penalties: (V, K), as there.
+        labels: (V,), 1 is FAKE.
     """
     weight = np.where(labels == 1, 1 / max(1, (labels == 1).sum()), 1 / max(1, (labels == 0).sum()))
     sign = np.where(labels == 1, -1.0, 1.0)
     grid = np.exp(np.linspace(np.log(0.1), np.log(20.0), 400))
-    losses = [float((weight * np.logaddexp(0, sign * margins / t)).sum()) for t in grid]
+    losses = [float((weight * np.logaddexp(0, sign * tempered(means, penalties, t))).sum()) for t in grid]
     return float(grid[int(np.argmin(losses))])
+
+
+def tempered(means: Floats, penalties: Floats, temperature: float = 1.0) -> Floats:
+    """Return the log-odds of videos, (V,); see `fit_temperature`."""
+    return np.asarray((means / temperature - penalties).max(axis=1), dtype=np.float64)
 
 
 def choose_threshold(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ml.config import DecisionConfig, Label, ReviewReason
-from ml.model.calibration import AssessmentBorders
+from ml.model.calibration import AssessmentBorders, Floats
 from ml.model.inference import TrackScore
 from ml.model.weights import WeightsInfo
 
@@ -103,6 +103,23 @@ def combine(probabilities: Sequence[float]) -> float:
     means = np.cumsum(np.log(values / (1 - values))) / count
     best = float(np.max(means - FEW_SEGMENTS_PENALTY * np.log(len(values) / count)))
     return 1 / (1 + math.exp(-best))
+
+
+def means_and_penalties(videos: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
+    """Return what `combine` compares, for many videos at once, from the log-odds of each one's segments.
+
+    Returns:
+        The mean log-odds of the k most fake segments, and what is taken off for having looked at n, (V, K) each.  Where
+        a video has no k segments, infinitely much is taken off.
+    """
+    most = max(map(len, videos), default=0)
+    means, penalties = np.zeros((len(videos), most)), np.full((len(videos), most), np.inf)
+    for row, log_odds in enumerate(videos):
+        values = np.sort(np.asarray(log_odds, dtype=np.float64))[::-1]
+        count = np.arange(1, len(values) + 1)
+        means[row, : len(values)] = np.cumsum(values) / count
+        penalties[row, : len(values)] = FEW_SEGMENTS_PENALTY * np.log(len(values) / count)
+    return means, penalties
 
 
 def decide(

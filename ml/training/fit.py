@@ -30,9 +30,10 @@ from ml.model.calibration import (
     choose_borders,
     choose_threshold,
     fit_temperature,
-    highest_per_video,
     probabilities,
+    tempered,
 )
+from ml.model.decision import means_and_penalties
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, save_weights, strictest
 from ml.progress import ProgressCallback
@@ -49,6 +50,7 @@ from ml.training.scoring import frame_report, scored_videos
 from ml.training.sequence_stage import (
     FeatureSequence,
     SequenceStageConfig,
+    margins_by_video,
     pseudo_sequences,
     sequence_margins,
     train_sequence_head,
@@ -365,23 +367,23 @@ def calibrate(
 ) -> tuple[float, float, AssessmentBorders | None]:
     """Return temperature, threshold and borders, fitted on validation; (1.0, 0.5, None) where that lacks a class.
 
-    Fitted as they are used: on videos, whose score is that of their most suspicious person.  Without validation videos
+    Fitted as they are used: on videos, each with the rule of `ml.model.decision.combine`.  Without validation videos
     of both labels single crops stand in, one by one: ten crops of ten clips agree less than ten moments of one video.
     """
     items = video_sequences(pack, _names(pack, splits[VAL]), features, blend=False, on_progress=on_progress)
-    keys = [item.row.video or item.row.sequence if item.row else "" for item in items]
     if {item.label for item in items} != set(Label):
         singles = subsample([i for i in splits[VAL] if not pack.rows[i].sequence], options.held_crops)
         found = single_features(pack, singles, features, on_progress)
         items = [
             FeatureSequence(found[k : k + 1], pack.rows[i].label, pack.rows[i].source) for k, i in enumerate(singles)
         ]
-        keys = [str(i) for i in singles]
     if {item.label for item in items} != set(Label):
         return 1.0, 0.5, None
     margins, _ = sequence_margins(model, items)
-    video_margins, labels = highest_per_video(margins, [item.label for item in items], keys)
-    temperature = fit_temperature(video_margins, labels)
-    scores = probabilities(video_margins, temperature)
+    videos = margins_by_video(items, margins)
+    labels = np.array([video.label for video in videos], dtype=np.int64)
+    means, penalties = means_and_penalties([list(video.segments.values()) for video in videos])
+    temperature = fit_temperature(means, penalties, labels)
+    scores = probabilities(tempered(means, penalties, temperature), 1.0)
     threshold = choose_threshold(scores, labels, fake_recall=options.fake_recall, false_alarms=options.false_alarms)
     return temperature, threshold, choose_borders(scores, labels, threshold)

@@ -13,9 +13,10 @@ from ml.data.splits import row_components
 from ml.evaluation.metrics import evaluate_scores
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import probabilities
+from ml.model.decision import combine
 from ml.model.network import FaceSequenceClassifier
 from ml.training.frame_stage import frame_scores
-from ml.training.sequence_stage import FeatureSequence, sequence_margins
+from ml.training.sequence_stage import FeatureSequence, margins_by_video, sequence_margins
 
 
 def scored_videos(
@@ -26,32 +27,26 @@ def scored_videos(
     temperature: float,
     shift: float = 0.0,
 ) -> list[ScoredVideo]:
-    """Return one entry per video, with the score of its most suspicious person."""
-    margins, _ = sequence_margins(model, sequences)
-    scores = probabilities(margins, temperature, shift)
-    best: dict[str, int] = {}
-    for k, item in enumerate(sequences):
-        if item.row is None or item.blended:
-            continue
-        name = item.row.video or item.row.sequence
-        if name not in best or scores[k] > scores[best[name]]:
-            best[name] = k
+    """Return one entry per video, scored as an upload would be (`ml.model.decision.combine`)."""
+    judged = [item for item in sequences if item.row is not None and not item.blended]
+    margins, _ = sequence_margins(model, judged)
     found = []
-    for name, k in best.items():
-        item = sequences[k]
-        assert item.row is not None
+    for video in margins_by_video(judged, margins):
+        row = video.worst.row
+        assert row is not None
+        fake = probabilities(np.array(list(video.segments.values())), temperature, shift)
         found.append(
             ScoredVideo(
-                key=name,
-                label=item.label,
-                score=float(scores[k]),
-                component=component_of(item),
-                name=item.row.origin,
-                dataset=item.source,
-                method=item.row.method,
-                compression=item.row.compression,
-                height=item.row.height or None,
-                face_px=item.row.face_px or None,
+                key=row.video or row.sequence,
+                label=video.label,
+                score=combine(fake.tolist()),
+                component=component_of(video.worst),
+                name=row.origin,
+                dataset=video.worst.source,
+                method=row.method,
+                compression=row.compression,
+                height=row.height or None,
+                face_px=row.face_px or None,
             )
         )
     return found

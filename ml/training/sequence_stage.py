@@ -23,6 +23,8 @@ from ml.config import FaceConfig, Label
 from ml.data.crop_pack import CropRow, Pack
 from ml.data.self_blend import self_blend
 from ml.data.splits import class_weights, subsample
+from ml.model.calibration import tempered
+from ml.model.decision import means_and_penalties
 from ml.model.network import FaceSequenceClassifier
 from ml.progress import ProgressCallback
 from ml.training.feature_cache import Crops, FeatureCache
@@ -253,10 +255,12 @@ def _heads(model: FaceSequenceClassifier) -> dict[str, Tensor]:
 def _validate(model: FaceSequenceClassifier, val: Sequence[FeatureSequence]) -> dict[str, float]:
     """Return loss (classes weighted equally) and accuracy on validation sequences."""
     margins, _ = sequence_margins(model, val)
-    labels = np.array([item.label for item in val])
-    losses = np.logaddexp(0, np.where(labels == Label.FAKE, -margins, margins))
+    videos = margins_by_video(val, margins)
+    labels = np.array([video.label for video in videos])
+    log_odds = tempered(*means_and_penalties([list(video.segments.values()) for video in videos]))
+    losses = np.logaddexp(0, np.where(labels == Label.FAKE, -log_odds, log_odds))
     loss = np.mean([losses[labels == label].mean() for label in Label])
-    return {"val_loss": float(loss), "val_accuracy": float(((margins >= 0) == labels).mean())}
+    return {"val_loss": float(loss), "val_accuracy": float(((log_odds >= 0) == labels).mean())}
 
 
 @torch.inference_mode()
@@ -275,3 +279,35 @@ def sequence_margins(
         differences = (frame_logits[:, :, Label.FAKE] - frame_logits[:, :, Label.REAL]).cpu()
         frames += [float(row[:length].mean()) for row, length in zip(differences, lengths.tolist(), strict=True)]
     return np.array(sequence), np.array(frames)
+
+
+@dataclass
+class VideoMargins:
+    """A video's logit differences FAKE minus REAL: the highest of each segment, and whose is the highest of all."""
+
+    worst: FeatureSequence
+    segments: dict[int, float]
+
+    @property
+    def label(self) -> int:
+        """The label of its most suspicious person."""
+        return self.worst.label
+
+
+def margins_by_video(sequences: Sequence[FeatureSequence], margins: NDArray[np.float64]) -> list[VideoMargins]:
+    """Put together what belongs to one video; a sequence without a row is one by itself.
+
+    A segment is as fake as its most fake person (`ml.model.decision`): the more people, the more chances of a false
+    alarm.
+    """
+    found: dict[str, VideoMargins] = {}
+    highest: dict[str, float] = {}
+    for k, (item, margin) in enumerate(zip(sequences, margins.tolist(), strict=True)):
+        name, segment = f"sequence {k}", 0
+        if item.row is not None:
+            name, segment = item.row.video or item.row.sequence, item.row.segment
+        video = found.setdefault(name, VideoMargins(item, {}))
+        video.segments[segment] = max(margin, video.segments.get(segment, margin))
+        if margin > highest.setdefault(name, margin):
+            highest[name], video.worst = margin, item
+    return list(found.values())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from ml.config import Label, ModelConfig
 from ml.data.crop_pack import CropRow, Pack, PackWriter
@@ -20,12 +23,14 @@ from ml.model.calibration import (
     choose_borders,
     choose_threshold,
     fit_temperature,
-    highest_per_video,
     probabilities,
+    tempered,
 )
+from ml.model.decision import FEW_SEGMENTS_PENALTY, combine, means_and_penalties
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, load_weights, save_weights, strictest
+from ml.training import scoring
 from ml.training.__main__ import main
 from ml.training.fit import FitOptions, splits_of
 from ml.training.frame_stage import (
@@ -38,6 +43,7 @@ from ml.training.frame_stage import (
     train_frames,
     two_head_loss,
 )
+from ml.training.sequence_stage import FeatureSequence, margins_by_video
 from tests.ml.packs import drawn_face, small_pack
 
 SMALL = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
@@ -231,33 +237,73 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert rates[-1] < 0.001
 
 
+def alone(margins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Videos of one segment each."""
+    return means_and_penalties([[margin] for margin in margins])
+
+
 def test_temperature_softens_overconfident_margins_and_sharpens_timid_ones() -> None:
     rng = np.random.default_rng(0)
     margins = rng.normal(0, 2, size=4000)
     labels = (rng.random(4000) < 1 / (1 + np.exp(-margins))).astype(np.int64)
-    assert fit_temperature(margins, labels) == pytest.approx(1.0, abs=0.15)
-    assert fit_temperature(margins * 5, labels) == pytest.approx(5.0, rel=0.15)
-    assert fit_temperature(margins / 4, labels) == pytest.approx(0.25, rel=0.15)
+    assert fit_temperature(*alone(margins), labels) == pytest.approx(1.0, abs=0.15)
+    assert fit_temperature(*alone(margins * 5), labels) == pytest.approx(5.0, rel=0.15)
+    assert fit_temperature(*alone(margins / 4), labels) == pytest.approx(0.25, rel=0.15)
     assert probabilities(np.array([0.0, 2.0]), 2.0).tolist() == pytest.approx([0.5, 0.731], abs=1e-3)
 
 
-def test_a_video_counts_once_with_its_most_suspicious_person() -> None:
-    margins = np.array([-3.0, 1.0, -1.0, 2.0, 4.0, -2.0])
-    labels, videos = [0, 0, 0, 1, 1, 0], ["a", "a", "b", "c", "c", "a"]
-    highest, of = highest_per_video(margins, labels, videos)
-    assert highest.tolist() == [1.0, -1.0, 4.0]
-    assert of.tolist() == [0, 0, 1]
+def judged(margins: Sequence[float], labels: Sequence[int], videos: Sequence[str], segments: Sequence[int]) -> Any:
+    rows = [CropRow(label, "a", "b", video=v, segment=s) for label, v, s in zip(labels, videos, segments, strict=True)]
+    items = [FeatureSequence(torch.zeros(1, 1), row.label, "b", row) for row in rows]
+    return margins_by_video(items, np.array(margins))
+
+
+def test_a_video_counts_once_and_each_segment_with_its_most_suspicious_person() -> None:
+    found = judged([-3.0, 1.0, -1.0, 2.0, 4.0, -2.0], [0, 0, 0, 1, 1, 0], list("aabcca"), [0, 0, 0, 0, 2, 1])
+    assert [video.segments for video in found] == [{0: 1.0, 1: -2.0}, {0: -1.0}, {0: 2.0, 2: 4.0}]
+    assert [video.label for video in found] == [0, 0, 1]
     rng = np.random.default_rng(0)
     people = rng.normal(-1.5, 1.0, (2000, 3))  # three people in each real video, and one fake more in the others
     fakes = np.maximum(people.max(axis=1), rng.normal(1.5, 1.0, 2000))
     names = [str(k // 3) for k in range(6000)]
-    reals, zero = highest_per_video(people.ravel(), [0] * 6000, names)
-    both, truth = np.concatenate([reals, fakes]), np.concatenate([zero, np.ones(2000, dtype=np.int64)])
-    level = choose_threshold(probabilities(both, 1.0), truth)
-    alone = choose_threshold(
-        probabilities(np.concatenate([people[:, 0], fakes]), 1.0), np.concatenate([zero, np.ones(2000, dtype=np.int64)])
-    )
-    assert level > alone + 0.05, "fitted on single people, a video of three would be called fake too often"
+    reals = [max(video.segments.values()) for video in judged(people.ravel().tolist(), [0] * 6000, names, [0] * 6000)]
+    truth = np.concatenate([np.zeros(2000, dtype=np.int64), np.ones(2000, dtype=np.int64)])
+    level = choose_threshold(probabilities(np.concatenate([reals, fakes]), 1.0), truth)
+    of_one = choose_threshold(probabilities(np.concatenate([people[:, 0], fakes]), 1.0), truth)
+    assert level > of_one + 0.05, "fitted on single people, a video of three would be called fake too often"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_many_videos_at_once_score_as_each_by_itself(temperature: float) -> None:
+    rng = np.random.default_rng(2)
+    margins = [rng.normal(0, 3, count).tolist() for count in (1, 2, 8, 5)]
+    log_odds = tempered(*means_and_penalties(margins), temperature)
+    expected = [combine(probabilities(np.array(one), temperature).tolist()) for one in margins]
+    assert (1 / (1 + np.exp(-log_odds))).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_held_out_video_is_scored_as_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One segment of eight at 0.65 is what chance gives: it is no fake."""
+    fake = np.array([0.65, *[0.2] * 7, 0.65])
+    monkeypatch.setattr(scoring, "sequence_margins", lambda *_: (np.log(fake / (1 - fake)) * 2, None))
+    rows = [CropRow(0, "a", "b", video="long", segment=k) for k in range(8)] + [CropRow(0, "a", "b", video="short")]
+    items = [FeatureSequence(torch.zeros(1, 1), 0, "b", row) for row in rows]
+    model = FaceSequenceClassifier(SMALL)
+    long, short = scoring.scored_videos(model, items, lambda item: "a", temperature=2.0)
+    assert long.score == pytest.approx(combine(fake[:8].tolist()))
+    assert long.score < 0.3
+    assert short.score == pytest.approx(0.65)
+
+
+def test_the_temperature_of_long_videos_counts_what_is_taken_off_for_looking_often() -> None:
+    rng = np.random.default_rng(3)
+    log_odds = rng.normal(0, 2, size=3000)
+    labels = (rng.random(3000) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
+    passage = log_odds[:1500] + FEW_SEGMENTS_PENALTY * np.log(6)  # one of six segments decides
+    videos = [[x, *[-20.0] * 5] for x in passage] + [[x] * 6 for x in log_odds[1500:]]
+    means, penalties = means_and_penalties([[2.5 * x for x in video] for video in videos])
+    assert tempered(means, penalties, 2.5).tolist() == pytest.approx(log_odds.tolist())
+    assert fit_temperature(means, penalties, labels) == pytest.approx(2.5, rel=0.15)
 
 
 def test_threshold_parts_the_classes_where_it_can() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 
 from detection.models import DatasetVideo, FaceFrame, Snapshot, TrainingRun, Verdict, Video
-from detection.services.learning.people_taught import PersonFaces, sequences_of, taught
+from detection.services.learning.people_taught import PersonFaces, Taught, sequences_of, taught
 from detection.services.learning.snapshots import SnapshotItem, read_snapshot
 from detection.services.reviews.people import PeopleAnswer
 from detection.services.reviews.reviews import record_review
 from ml.config import Label
 from ml.data.crop_pack import Pack
+from ml.training.sequence_stage import FeatureSequence, margins_by_video
 from tests.learning import FACES, add_person, dataset, register_blind, stored_video
 from worker.training import snapshot_pack
 
@@ -154,6 +157,47 @@ def test_what_no_verdict_tells_apart_teaches_as_before() -> None:
     assert len(taught(unjudged, "fake", {"0": "fake"}, "train").tracks) == 2
 
 
+def names(found: Taught) -> list[str]:
+    return [faces[0][0].removesuffix(".png") for faces in found.tracks]
+
+
+def test_validation_has_all_segments_of_who_is_forged_and_the_holdout_everybody() -> None:
+    sequences = long(0, -0.5, -0.4, -0.2) + long(1, -0.3, 0.1, 0.3)
+    for people, kept in (({}, "0/0 0/1 0/2"), ({"1": "fake", "0": "real"}, "1/0 1/1 1/2")):
+        found = taught(sequences, "fake", people, "val")
+        assert names(found) == kept.split()
+        assert (found.segments, set(found.labels)) == ((0, 1, 2), {"fake"})
+    everybody = taught(sequences, "fake", {"1": "fake"}, "holdout")
+    assert everybody.segments == (0, 1, 2, 0, 1, 2)
+
+
+def test_a_still_picture_is_judged_only_where_nobody_is_beside_it() -> None:
+    poster, alive = PersonFaces("0", (("poster.png", 40.0),), still=True), ONE
+    for split in ("val", "holdout"):
+        assert names(taught((poster, alive), "real", {}, split)) == ["0"]
+        assert names(taught((poster,), "real", {}, split)) == ["poster"]
+    assert len(taught((poster, alive), "real", {}, "train").tracks) == 2
+
+
+def test_the_holdout_scores_a_long_video_as_the_verdict_does(reviewer: User) -> None:
+    video = stored_video(1, fake=False)
+    late = video.faces.order_by("position")[FACES // 2 :]
+    FaceFrame.objects.filter(pk__in=[face.pk for face in late]).update(segment=3)
+    item = SnapshotItem(
+        video=str(video.pk), sha256="s", label="real", split="holdout", component="c", identity="i", donor="",
+        dataset="uploads", path="p", method="", compression="", height=1, labelled_by=(),
+        tracks=(one := taught(sequences_of([video])[video.pk], "real", {}, "holdout")).tracks, segments=one.segments,
+    )  # fmt: skip
+    assert one.segments == (0, 3)
+    pack = snapshot_pack.pack_of([item])
+    assert {row.sequence[-2:]: row.segment for row in pack.rows} == {"#0": 0, "#1": 3}
+    items = [
+        FeatureSequence(torch.zeros(1, 1), 0, "uploads", pack.rows[indices[0]]) for indices in pack.sequences().values()
+    ]
+    (judged,) = margins_by_video(items, np.array([2.0, -1.0]))
+    assert judged.segments == {0: 2.0, 3: -1.0}
+
+
 def test_a_retraining_takes_the_faces_of_the_later_segment(reviewer: User, tmp_path: Path) -> None:
     video = stored_video(1, fake=True)
     calm, forged = {"track": 0, "fake_probability": 0.1}, {"track": 0, "fake_probability": 0.9}
@@ -172,7 +216,7 @@ def test_a_retraining_takes_the_faces_of_the_later_segment(reviewer: User, tmp_p
     named(video, 1, "fake")
     snapshot = snapshot_pack.freeze(seed=0, seen=())
     (item,) = read_snapshot(snapshot=snapshot)
-    if item.split != "holdout":
+    if item.split == "train":
         assert [[name for name, _ in faces] for faces in item.tracks] == [[str(face.crop.name) for face in late]]
     assert sequences_of([video])[video.pk][1].margin == pytest.approx(0.4)
 
@@ -196,3 +240,7 @@ def test_a_line_without_people_is_as_it_was_before_there_were_any() -> None:
     apart = SnapshotItem(**{**item.__dict__, "people": ("real",)})
     assert SnapshotItem.from_line(apart.to_line()) == apart
     assert (item.label_of(0), apart.label_of(0)) == ("fake", "real")
+    assert "segments" not in item.to_line()
+    later = SnapshotItem(**{**item.__dict__, "segments": (3,)})
+    assert SnapshotItem.from_line(later.to_line()) == later
+    assert (item.segment_of(0), later.segment_of(0)) == (0, 3)

@@ -144,9 +144,10 @@ def shown_to(
 
 
 def _packed(item: SnapshotItem) -> tuple[object, ...]:
-    """What of an item is in its pack; without labels of people it is named as before there were any."""
+    """What of an item is in its pack; without labels of people, and segments, it is named as before there were any."""
     whole = (item.video, item.label, item.split, item.component, item.tracks)
-    return (*whole, item.people) if item.people else whole
+    later = tuple(one for one in (item.people, item.segments) if one)
+    return (*whole, *later)
 
 
 def drop_outdated_packs() -> None:
@@ -173,7 +174,14 @@ def _add(writer: PackWriter, item: SnapshotItem) -> None:
                 raise PackError(
                     f"A face of video {item.video} is gone from storage; analyse the video again, or delete it."
                 ) from error
-            row = _row(item, label, sequence=f"{item.video}#{track}", order=order, face_px=size)
+            row = _row(
+                item,
+                label,
+                sequence=f"{item.video}#{track}",
+                order=order,
+                face_px=size,
+                segment=item.segment_of(track),
+            )
             writer.add_encoded(image, row)
 
 
@@ -190,11 +198,18 @@ def _add_frames(writer: PackWriter, item: SnapshotItem, video: Video | None, vie
     label = Label[item.label.upper()]
     for part, pictures in zip(shown.frames, shown.pictures, strict=True):
         for (frame_number, _), picture in zip(part.frames, pictures, strict=True):
-            row = _row(item, label, sequence=f"{item.video}#frames{part.segment}", order=frame_number, face_px=0.0)
+            row = _row(
+                item,
+                label,
+                sequence=f"{item.video}#frames{part.segment}",
+                order=frame_number,
+                face_px=0.0,
+                segment=part.segment,
+            )
             writer.add_crop(picture, row)
 
 
-def _row(item: SnapshotItem, label: Label, *, sequence: str, order: int, face_px: float) -> CropRow:
+def _row(item: SnapshotItem, label: Label, *, sequence: str, order: int, face_px: float, segment: int) -> CropRow:
     return CropRow(
         label=int(label),
         group=item.identity,
@@ -210,6 +225,7 @@ def _row(item: SnapshotItem, label: Label, *, sequence: str, order: int, face_px
         height=item.height,
         face_px=face_px,
         component=item.component,
+        segment=segment,
     )
 
 

@@ -5,7 +5,7 @@ they only spoke of the video, everybody in a real one is real, and of a fake onl
 else is in the picture is not forged.
 
 Of a long video a passage may be forged and the rest as it was.  Nobody labels segments; the timeline that reviewers
-answer by shows which of them look forged.  So whom they call forged teaches as that in these segments only, or in the
+answer by shows which of them look forged.  So whom they call forged trains as that in these segments only, or in the
 most suspicious one where none is over the threshold; and of a fake of which nothing more is said, who is most present
 in the most suspicious segment.
 """
@@ -34,31 +34,43 @@ class PersonFaces:
     segment: int = 0
     margin: float | None = None
     """How far above the threshold the verdict has this person here; None in a video of one segment, and unjudged."""
+    still: bool = False
+    """A still picture, which decides nothing while somebody alive is in the video."""
 
 
 @dataclass(frozen=True)
 class Taught:
-    """Sequences that teach, with the label of each."""
+    """Sequences that teach, with the label and the segment of each."""
 
     tracks: tuple[Faces, ...]
     labels: tuple[str, ...]
+    segments: tuple[int, ...]
 
 
 def sequences_of(videos: Sequence[Video]) -> dict[Any, list[PersonFaces]]:
     """Return each video's people by segment, the most present person first; two queries."""
     wanted = {video.id for video in videos}
     found: dict[Any, dict[tuple[int, int], list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    still: set[tuple[Any, int, int]] = set()
     rows = FaceFrame.objects.order_by("video_id", "track", "position")
-    for face in rows.values_list("video_id", "track", "segment", "crop", "x1", "y1", "x2", "y2").iterator(
+    for face in rows.values_list("video_id", "track", "segment", "still", "crop", "x1", "y1", "x2", "y2").iterator(
         chunk_size=2000
     ):
-        video_id, track, segment, crop, x1, y1, x2, y2 = face
+        video_id, track, segment, is_still, crop, x1, y1, x2, y2 = face
         if video_id in wanted:
             found[video_id][track, segment or 0].append((crop, round(max(x2 - x1, y2 - y1), 1)))
+            if is_still:
+                still.add((video_id, track, segment or 0))
     margins = _margins(wanted)
     return {
         video_id: [
-            PersonFaces(str(track), tuple(faces), segment, margins.get((video_id, track, segment)))
+            PersonFaces(
+                str(track),
+                tuple(faces),
+                segment,
+                margins.get((video_id, track, segment)),
+                still=(video_id, track, segment) in still,
+            )
             for (track, segment), faces in sorted(tracks.items())
         ]
         for video_id, tracks in found.items()
@@ -80,24 +92,37 @@ def _margins(wanted: Container[Any]) -> dict[tuple[Any, int, int], float]:
 def taught(sequences: Sequence[PersonFaces], label: str, people: Mapping[str, str], split: str) -> Taught:
     """Return whose faces teach in a split.
 
-    A holdout is judged as any upload is, by everybody in it.  Validation judges videos, too: of them only who has the
-    video's `label` is kept, since a video's score is that of its most suspicious person.
+    A holdout is judged as any upload is, by everybody in it but still pictures beside them.  Validation judges videos,
+    too: of them only who has the video's `label` is kept, since a segment's score is that of its most suspicious
+    person, but in all segments, since a video's score is made from all of them.
     """
+    if split != Split.TRAIN:
+        sequences = [one for one in sequences if not one.still] or sequences
     if split == Split.HOLDOUT:
         kept = [(one, label) for one in sequences]
+    elif not people and label == ReviewLabel.FAKE:
+        suspects = _most_suspicious(sequences)
+        if split == Split.VAL:
+            suspects = [one for one in sequences if one.track in {suspect.track for suspect in suspects}]
+        kept = [(one, label) for one in suspects]
     elif not people:
-        kept = [(one, label) for one in (_most_suspicious(sequences) if label == ReviewLabel.FAKE else sequences)]
+        kept = [(one, label) for one in sequences]
     else:
         said = _completed(people, label, {one.track for one in sequences})
         wanted = (PersonLabel.REAL, PersonLabel.FAKE) if split == Split.TRAIN else (label,)
         kept = [
             (one, said[one.track])
             for one in sequences
-            if said.get(one.track) in wanted and (said[one.track] != PersonLabel.FAKE or _is_suspect(one, sequences))
+            if said.get(one.track) in wanted
+            and (split == Split.VAL or said[one.track] != PersonLabel.FAKE or _is_suspect(one, sequences))
         ]
         if not any(own == label for _, own in kept):
             kept = []
-    return Taught(tuple(one.faces for one, _ in kept), tuple(own for _, own in kept))
+    return Taught(
+        tuple(one.faces for one, _ in kept),
+        tuple(own for _, own in kept),
+        tuple(one.segment for one, _ in kept),
+    )
 
 
 def _most_suspicious(sequences: Sequence[PersonFaces]) -> Sequence[PersonFaces]:

@@ -44,7 +44,7 @@ from detection.services.learning.identity_splits import (
     components,
 )
 from detection.services.learning.linked_videos import near_duplicates, same_faces
-from detection.services.learning.people_taught import Faces, sequences_of, taught
+from detection.services.learning.people_taught import Taught, sequences_of, taught
 from detection.services.reviews.consensus import TEACHING, Answer, Consensus, settle
 from detection.services.stored_files import StoredFiles
 
@@ -75,17 +75,24 @@ class SnapshotItem:
     are stored."""
     people: tuple[str, ...] = ()
     """Labels as `tracks`, where reviewers answered for people by themselves; empty: all have the video's."""
+    segments: tuple[int, ...] = ()
+    """The segment of each of `tracks`; empty: the video has one."""
 
     def label_of(self, sequence: int) -> str:
         """Return the label of one of `tracks`."""
         return self.people[sequence] if self.people else self.label
 
+    def segment_of(self, sequence: int) -> int:
+        """Return the segment that one of `tracks` is of."""
+        return self.segments[sequence] if self.segments else 0
+
     def to_line(self) -> str:
         """Return the manifest's line, a JSON object with sorted keys."""
         body = asdict(self)
         body["side"] = body.pop("split")
-        if not self.people:  # as it was written before there were any: the same labels are the same snapshot
-            del body["people"]
+        for later in ("people", "segments"):
+            if not body[later]:  # as it was written before there were any: the same labels are the same snapshot
+                del body[later]
         return json.dumps(body, sort_keys=True) + "\n"
 
     @classmethod
@@ -96,6 +103,7 @@ class SnapshotItem:
         body["labelled_by"] = tuple(body["labelled_by"])
         body["tracks"] = tuple(tuple((name, float(size)) for name, size in track) for track in body["tracks"])
         body["people"] = tuple(body.get("people", ()))
+        body["segments"] = tuple(body.get("segments", ()))
         return cls(**body)
 
 
@@ -266,8 +274,8 @@ def _assign(
         if not teaches.tracks:
             left_out["nobody says which person is forged"] += 1
             continue
-        people = teaches.labels if c.people and splits[k] != Split.HOLDOUT else ()
-        items.append(_item(c, str(splits[k]), component[c.identity], teaches.tracks, people))
+        people = c.people and splits[k] != Split.HOLDOUT
+        items.append(_item(c, str(splits[k]), component[c.identity], teaches, of_people=bool(people)))
     left_out["joins people of two sides, or a test video of someone who trains"] += len(videos) - len(kept)
     return items
 
@@ -328,7 +336,7 @@ def _splits(videos: Sequence[LinkedVideo], assign: SplitAssigner, seen: set[str]
 
 
 def _item(
-    c: _Candidate, split: str, component: str, tracks: tuple[Faces, ...] = (), people: tuple[str, ...] = ()
+    c: _Candidate, split: str, component: str, teaches: Taught | None = None, *, of_people: bool = False
 ) -> SnapshotItem:
     row = c.dataset
     return SnapshotItem(
@@ -345,8 +353,9 @@ def _item(
         compression=row.compression if row else "",
         height=c.video.height or 0,
         labelled_by=c.reviewers,
-        tracks=tracks,
-        people=people,
+        tracks=teaches.tracks if teaches else (),
+        people=teaches.labels if teaches and of_people else (),
+        segments=teaches.segments if teaches and any(teaches.segments) else (),
     )
 
 
