@@ -175,9 +175,11 @@ def run(out: IO[str]) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dfdsite.settings")
     from django.conf import settings
 
+    from dfdsite import environment
+
     paths = videos_to_analyse(os.environ.get("VIDEOS", ""))
     log = Path(settings.VAR_DIR) / "logs" / "up.log"
-    wanted = int(os.environ.get("DFD_PORT") or 8000)
+    wanted = environment.whole("DFD_PORT", 8000, most=65535)
     port = free_port(wanted)
     if port != wanted:
         say(out, f"Port {wanted} is busy; using {port}.")

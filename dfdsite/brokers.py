@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-SCHEMES = ("redis://", "rediss://", "amqp://", "amqps://")
-
-
-def is_known(url: str) -> bool:
-    """Whether the product has been tried with brokers of such an address."""
-    return url.startswith(SCHEMES)
+REDIS = ("redis", "rediss")
+SCHEMES = (*REDIS, "amqp", "amqps")
+"""Of addresses with which the product has been tried."""
 
 
 def is_amqp(url: str) -> bool:

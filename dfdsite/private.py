@@ -14,8 +14,11 @@ KEY_BYTES = 32
 
 
 def private_dir(path: Path) -> Path:
-    """Make the folder where it is missing, for its owner only."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make the folder where it is missing, for its owner only.  Raises ImproperlyConfigured: it is below DFD_VAR."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ImproperlyConfigured(f"DFD_VAR must name a folder that can be used: {error}.") from None
     return path
 
 

@@ -12,63 +12,36 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from detection import languages
 from dfdsite import admin_theme, brokers, csp, logs, proxies, s3, sign_on
+from dfdsite import environment as env
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
-if (BASE_DIR / ".env").is_file():
-    env.read_env(str(BASE_DIR / ".env"))
-
-
-def _positive(name: str, default: int, *, least: int = 1) -> int:
-    """A whole number of at least 1, or of at least `least`."""
-    raw = env.str(name, default=str(default))
-    try:
-        value = int(raw)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {raw!r}.")
-    return value
-
-
-def _share(name: str, default: float) -> float:
-    """A number from 0 to 1."""
-    raw = env.str(name, default=str(default))
-    try:
-        value = float(raw)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise ImproperlyConfigured(f"{name} must be a number from 0 to 1, not {raw!r}.")
-    return value
-
+env.read_file(BASE_DIR / ".env")
 
 # --- where state lives ---------------------------------------------------------------------------------------------
-VAR_DIR = private_dir(Path(env.str("DFD_VAR", default=str(BASE_DIR / "var"))).resolve())
+VAR_DIR = private_dir(Path(env.text("DFD_VAR", str(BASE_DIR / "var"))).resolve())
 MEDIA_ROOT = str(VAR_DIR / "media")
 STATIC_ROOT = str(VAR_DIR / "static")
 STATIC_URL = "/static/"
 
-DEBUG = env.bool("DFD_DEBUG", default=False)
-SECRET_KEY = env.str("DFD_SECRET_KEY", default="") or stored_secret(VAR_DIR / "secret_key")
+DEBUG = env.flag("DFD_DEBUG", default=False)
+SECRET_KEY = env.text("DFD_SECRET_KEY") or stored_secret(VAR_DIR / "secret_key")
 if len(SECRET_KEY) < 32:
     raise ImproperlyConfigured("DFD_SECRET_KEY must have at least 32 characters.")
-ALLOWED_HOSTS = env.list("DFD_ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("DFD_CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = env.hosts("DFD_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.origins("DFD_CSRF_TRUSTED_ORIGINS")
 # Behind a TLS proxy: secure cookies, HSTS and the redirect to https.
-HTTPS = env.bool("DFD_HTTPS", default=False)
+HTTPS = env.flag("DFD_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
-DFD_TRUSTED_PROXIES = proxies.networks(env.list("DFD_TRUSTED_PROXIES", default=[]), "DFD_TRUSTED_PROXIES")
+DFD_TRUSTED_PROXIES = proxies.networks(env.entries("DFD_TRUSTED_PROXIES"), "DFD_TRUSTED_PROXIES")
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -139,7 +112,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- database ------------------------------------------------------------------------------------------------------
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'db.sqlite3'}"),
+    "default": env.database("DATABASE_URL", f"sqlite:///{VAR_DIR / 'db.sqlite3'}"),
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -162,10 +135,10 @@ else:
         DATABASES["default"]["OPTIONS"] = unheard | DATABASES["default"].get("OPTIONS", {})
 
 # --- files: private storage, never served by path ------------------------------------------------------------------
-S3_BUCKET = env.str("DFD_S3_BUCKET", default="")
+S3_BUCKET = env.text("DFD_S3_BUCKET")
 _default_storage: dict[str, Any] = {"BACKEND": "dfdsite.durable_storage.DurableFileSystemStorage"}
 if S3_BUCKET:
-    _default_storage = s3.storage(bucket=S3_BUCKET, endpoint=env.str("DFD_S3_ENDPOINT", default=""))
+    _default_storage = s3.storage(bucket=S3_BUCKET, endpoint=env.address("DFD_S3_ENDPOINT", ("https", "http")))
 STORAGES = {
     "default": _default_storage,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -180,72 +153,70 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 DATA_UPLOAD_MAX_NUMBER_FILES = 4
 
 # --- limits on what comes in ---------------------------------------------------------------------------------------
-DFD_MAX_UPLOAD_BYTES = _positive("DFD_MAX_UPLOAD_BYTES", 2 * 1024**3)
-DFD_MAX_SEGMENTS = _positive("DFD_MAX_SEGMENTS", 8)
-DFD_MAX_DURATION_S = _positive("DFD_MAX_DURATION_S", 4 * 3600)
-DFD_MAX_FRAME_PIXELS = _positive("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
-DFD_MAX_VIDEOS_IN_FLIGHT = _positive("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
-DFD_MAX_OPEN_UPLOADS = _positive("DFD_MAX_OPEN_UPLOADS", 20)
-DFD_MAX_BYTES_A_DAY = _positive("DFD_MAX_BYTES_A_DAY", 200 * 1024**3)
-DFD_MAX_REQUESTS_A_MINUTE = _positive("DFD_MAX_REQUESTS_A_MINUTE", 1200)
-DFD_MAX_WAITING = _positive("DFD_MAX_WAITING", 4, least=0)
-DFD_MAX_QUEUE = _positive("DFD_MAX_QUEUE", 100_000, least=0)
-DFD_WEBHOOK_ALLOW_HTTP = env.bool("DFD_WEBHOOK_ALLOW_HTTP", default=False)
-DFD_WEBHOOK_TRUSTED = env.list("DFD_WEBHOOK_TRUSTED", default=[])
+DFD_MAX_UPLOAD_BYTES = env.whole("DFD_MAX_UPLOAD_BYTES", 2 * 1024**3, most=env.BYTES)
+DFD_MAX_SEGMENTS = env.whole("DFD_MAX_SEGMENTS", 8)
+DFD_MAX_DURATION_S = env.whole("DFD_MAX_DURATION_S", 4 * 3600)
+DFD_MAX_FRAME_PIXELS = env.whole("DFD_MAX_FRAME_PIXELS", 7680 * 4320)
+DFD_MAX_VIDEOS_IN_FLIGHT = env.whole("DFD_MAX_VIDEOS_IN_FLIGHT", 1000)
+DFD_MAX_OPEN_UPLOADS = env.whole("DFD_MAX_OPEN_UPLOADS", 20)
+DFD_MAX_BYTES_A_DAY = env.whole("DFD_MAX_BYTES_A_DAY", 200 * 1024**3, most=env.BYTES)
+DFD_MAX_REQUESTS_A_MINUTE = env.whole("DFD_MAX_REQUESTS_A_MINUTE", 1200)
+DFD_MAX_WAITING = env.whole("DFD_MAX_WAITING", 4, least=0)
+DFD_MAX_QUEUE = env.whole("DFD_MAX_QUEUE", 100_000, least=0)
+DFD_WEBHOOK_ALLOW_HTTP = env.flag("DFD_WEBHOOK_ALLOW_HTTP", default=False)
+DFD_WEBHOOK_TRUSTED = env.entries("DFD_WEBHOOK_TRUSTED")
 if not all(re.fullmatch(r"[^\s:]+:\d+|[0-9a-f:]+:\d+", entry) for entry in DFD_WEBHOOK_TRUSTED):
     raise ImproperlyConfigured("DFD_WEBHOOK_TRUSTED must list HOST:PORT, separated by commas.")
 DFD_MAX_METADATA_BYTES = 16 * 1024
 
 # --- the job protocol ----------------------------------------------------------------------------------------------
-DFD_MAX_ATTEMPTS = _positive("DFD_MAX_ATTEMPTS", 3)
-DFD_LEASE_S = _positive("DFD_LEASE_S", 60)
-DFD_BACKOFF_S = _positive("DFD_BACKOFF_S", 10)
-DFD_SWEEP_S = _positive("DFD_SWEEP_S", 30)
-DFD_REPUBLISH_S = _positive("DFD_REPUBLISH_S", 120)
-DFD_TASK_SOFT_LIMIT_S = _positive("DFD_TASK_SOFT_LIMIT_S", 300)
+DFD_MAX_ATTEMPTS = env.whole("DFD_MAX_ATTEMPTS", 3, most=1000)
+DFD_LEASE_S = env.whole("DFD_LEASE_S", 60)
+DFD_BACKOFF_S = env.whole("DFD_BACKOFF_S", 10)
+DFD_SWEEP_S = env.whole("DFD_SWEEP_S", 30)
+DFD_REPUBLISH_S = env.whole("DFD_REPUBLISH_S", 120)
+DFD_TASK_SOFT_LIMIT_S = env.whole("DFD_TASK_SOFT_LIMIT_S", 300)
 DFD_TASK_HARD_LIMIT_S = DFD_TASK_SOFT_LIMIT_S + 30
-DFD_TASK_CPU_S = _positive("DFD_TASK_CPU_S", 900)
-DFD_TASK_MEMORY_BYTES = _positive("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=1024**3)
-DFD_DEVICE = env.str("DFD_DEVICE", default="auto")
-if DFD_DEVICE not in ("auto", "cpu") and not DFD_DEVICE.startswith("cuda"):
-    raise ImproperlyConfigured(f"DFD_DEVICE must be auto, cpu, cuda or cuda:N, not {DFD_DEVICE!r}.")
+DFD_TASK_CPU_S = env.whole("DFD_TASK_CPU_S", 900)
+DFD_TASK_MEMORY_BYTES = env.whole("DFD_TASK_MEMORY_BYTES", 4 * 1024**3, least=1024**3, most=env.BYTES)
+DFD_DEVICE = env.device("DFD_DEVICE")
 
 # --- evidence reports ------------------------------------------------------------------------------------------------
 # The private key that reports are signed with; without it one is made at the first report and kept under VAR_DIR.
-DFD_SIGNING_KEY = (*ed25519_keys(env.list("DFD_SIGNING_KEY", default=[]), "DFD_SIGNING_KEY"), "")[0]
+DFD_SIGNING_KEY = (*ed25519_keys(env.entries("DFD_SIGNING_KEY"), "DFD_SIGNING_KEY"), "")[0]
 # For names and comments in Chinese, Japanese and Korean: their signs are said by number without it.
-DFD_REPORT_FONT = env.str("DFD_REPORT_FONT", default="")
+DFD_REPORT_FONT = env.text("DFD_REPORT_FONT")
 if DFD_REPORT_FONT and not Path(DFD_REPORT_FONT).is_file():
     raise ImproperlyConfigured(f"DFD_REPORT_FONT must name a font (.ttf or .ttc); there is no {DFD_REPORT_FONT}.")
 # Whom C2PA manifests in videos are trusted from: certificates (PEM).  Nothing is ever fetched.
-DFD_C2PA_TRUST = env.str("DFD_C2PA_TRUST", default="")
+DFD_C2PA_TRUST = env.text("DFD_C2PA_TRUST")
 if DFD_C2PA_TRUST and not Path(DFD_C2PA_TRUST).is_file():
     raise ImproperlyConfigured(f"DFD_C2PA_TRUST must name a file of certificates; there is no {DFD_C2PA_TRUST}.")
 # Public keys of before: reports that they signed stay verifiable.
-DFD_SIGNING_OLD_KEYS = ed25519_keys(env.list("DFD_SIGNING_OLD_KEYS", default=[]), "DFD_SIGNING_OLD_KEYS")
+DFD_SIGNING_OLD_KEYS = ed25519_keys(env.entries("DFD_SIGNING_OLD_KEYS"), "DFD_SIGNING_OLD_KEYS")
 
 # --- review ----------------------------------------------------------------------------------------------------------
-DFD_REVIEW_LEASE_S = _positive("DFD_REVIEW_LEASE_S", 300)
-DFD_REVIEW_AUDIT_SHARE = _share("DFD_REVIEW_AUDIT_SHARE", 0.02)
-DFD_REVIEW_SECOND_SHARE = _share("DFD_REVIEW_SECOND_SHARE", 0.1)
-DFD_REVIEW_GOLD_SHARE = _share("DFD_REVIEW_GOLD_SHARE", 0.03)
-DFD_REVIEW_SHEET_SIZE = _positive("DFD_REVIEW_SHEET_SIZE", 24)
-DFD_REVIEW_ORDER = env.list("DFD_REVIEW_ORDER", default=["disagreement", "audit", "uncertain", "no_face"])
+DFD_REVIEW_LEASE_S = env.whole("DFD_REVIEW_LEASE_S", 300)
+DFD_REVIEW_AUDIT_SHARE = env.share("DFD_REVIEW_AUDIT_SHARE", 0.02)
+DFD_REVIEW_SECOND_SHARE = env.share("DFD_REVIEW_SECOND_SHARE", 0.1)
+DFD_REVIEW_GOLD_SHARE = env.share("DFD_REVIEW_GOLD_SHARE", 0.03)
+DFD_REVIEW_SHEET_SIZE = env.whole("DFD_REVIEW_SHEET_SIZE", 24)
+DFD_REVIEW_ORDER = env.entries("DFD_REVIEW_ORDER", ["disagreement", "audit", "uncertain", "no_face"])
 _queues = {"disagreement", "audit", "uncertain", "no_face", "failed"}
 if not DFD_REVIEW_ORDER or not set(DFD_REVIEW_ORDER) <= _queues or len(set(DFD_REVIEW_ORDER)) < len(DFD_REVIEW_ORDER):
     raise ImproperlyConfigured(f"DFD_REVIEW_ORDER must list some of {', '.join(sorted(_queues))}, each once.")
 
 # --- retention: days after the upload; 0 is for ever ------------------------------------------------------------------
-DFD_KEEP_ORIGINALS_DAYS = _positive("DFD_KEEP_ORIGINALS_DAYS", 0, least=0)
-DFD_KEEP_CROPS_DAYS = _positive("DFD_KEEP_CROPS_DAYS", 0, least=0)
-DFD_KEEP_VIDEOS_DAYS = _positive("DFD_KEEP_VIDEOS_DAYS", 0, least=0)
-DFD_KEEP_LABELLED = env.bool("DFD_KEEP_LABELLED", default=True)
+DFD_KEEP_ORIGINALS_DAYS = env.whole("DFD_KEEP_ORIGINALS_DAYS", 0, least=0, most=env.DAYS)
+DFD_KEEP_CROPS_DAYS = env.whole("DFD_KEEP_CROPS_DAYS", 0, least=0, most=env.DAYS)
+DFD_KEEP_VIDEOS_DAYS = env.whole("DFD_KEEP_VIDEOS_DAYS", 0, least=0, most=env.DAYS)
+DFD_KEEP_LABELLED = env.flag("DFD_KEEP_LABELLED", default=True)
 # Entries of the audit log that are older go from the table into files of the storage; 0: none do.
-DFD_AUDIT_DAYS = _positive("DFD_AUDIT_DAYS", 365, least=0)
+DFD_AUDIT_DAYS = env.whole("DFD_AUDIT_DAYS", 365, least=0, most=env.DAYS)
 DFD_RETENTION_S = 3600
 
 # --- broker and Celery ---------------------------------------------------------------------------------------------
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.address("REDIS_URL", brokers.REDIS)
 
 
 def _broker_socket() -> Path:
@@ -260,9 +231,7 @@ def _broker_socket() -> Path:
 EMBEDDED_BROKER_DIR = VAR_DIR / "broker"
 EMBEDDED_BROKER_SOCKET = _broker_socket()
 # RabbitMQ, or another Redis than the one that counts requests.
-DFD_BROKER_URL = env.str("DFD_BROKER_URL", default="")
-if DFD_BROKER_URL and not brokers.is_known(DFD_BROKER_URL):
-    raise ImproperlyConfigured(f"DFD_BROKER_URL must begin with {', '.join(brokers.SCHEMES)}.")
+DFD_BROKER_URL = env.address("DFD_BROKER_URL", brokers.SCHEMES)
 EMBEDDED_BROKER = not (DFD_BROKER_URL or REDIS_URL)
 # Requests are counted where all web processes see the count; without REDIS_URL, those of this machine.
 CACHES: dict[str, dict[str, Any]] = {
@@ -293,7 +262,7 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_TASK_SOFT_TIME_LIMIT = DFD_TASK_SOFT_LIMIT_S
 CELERY_TASK_TIME_LIMIT = DFD_TASK_HARD_LIMIT_S
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_CONCURRENCY = _positive("DFD_CONCURRENCY", min(4, os.cpu_count() or 1))
+CELERY_WORKER_CONCURRENCY = env.whole("DFD_CONCURRENCY", min(4, os.cpu_count() or 1))
 # A child that has grown beyond this (KiB) is replaced after its task.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 4 * 1024 * 1024
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
@@ -378,16 +347,16 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- single sign-on -------------------------------------------------------------------------------------------------
-DFD_OIDC_ISSUER = sign_on.issuer(env)
-DFD_OIDC_CLIENT_ID = env.str("DFD_OIDC_CLIENT_ID", default="")
-DFD_OIDC_CLIENT_SECRET = env.str("DFD_OIDC_CLIENT_SECRET", default="")
-DFD_OIDC_NAME = env.str("DFD_OIDC_NAME", default="single sign-on")
-DFD_OIDC_SCOPES = env.str("DFD_OIDC_SCOPES", default="openid profile email")
-DFD_OIDC_NAME_CLAIM = env.str("DFD_OIDC_NAME_CLAIM", default="preferred_username")
-DFD_OIDC_GROUPS_CLAIM = env.str("DFD_OIDC_GROUPS_CLAIM", default="groups")
-DFD_OIDC_ROLES = sign_on.roles(env)
-DFD_OIDC_SESSION_S = _positive("DFD_OIDC_SESSION_S", 12 * 3600)
-DFD_LOCAL_LOGIN = env.bool("DFD_LOCAL_LOGIN", default=True)
+DFD_OIDC_ISSUER = sign_on.issuer()
+DFD_OIDC_CLIENT_ID = env.text("DFD_OIDC_CLIENT_ID")
+DFD_OIDC_CLIENT_SECRET = env.text("DFD_OIDC_CLIENT_SECRET")
+DFD_OIDC_NAME = env.text("DFD_OIDC_NAME", "single sign-on")
+DFD_OIDC_SCOPES = env.text("DFD_OIDC_SCOPES", "openid profile email")
+DFD_OIDC_NAME_CLAIM = env.text("DFD_OIDC_NAME_CLAIM", "preferred_username")
+DFD_OIDC_GROUPS_CLAIM = env.text("DFD_OIDC_GROUPS_CLAIM", "groups")
+DFD_OIDC_ROLES = sign_on.roles()
+DFD_OIDC_SESSION_S = env.whole("DFD_OIDC_SESSION_S", 12 * 3600)
+DFD_LOCAL_LOGIN = env.flag("DFD_LOCAL_LOGIN", default=True)
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "detection.sign_on.backend.ProviderBackend"]
 
 # --- admin ---------------------------------------------------------------------------------------------------------
@@ -396,5 +365,5 @@ LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 UNFOLD = admin_theme.UNFOLD
 
 # --- logs ----------------------------------------------------------------------------------------------------------
-LOG_JSON = env.bool("DFD_LOG_JSON", default=False)
-LOGGING = logs.configured(as_json=LOG_JSON, level=env.str("DFD_LOG_LEVEL", default="INFO"))
+LOG_JSON = env.flag("DFD_LOG_JSON", default=False)
+LOGGING = logs.configured(as_json=LOG_JSON, level=env.log_level("DFD_LOG_LEVEL"))

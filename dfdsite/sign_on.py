@@ -5,33 +5,33 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from dfdsite import environment as env
 
 ROLES = ("reviewer", "senior_reviewer", "model_owner", "operator", "admin")
 """What a provider's group may stand for.  Client programs (`uploader`) have tokens, and log in nowhere."""
 
 
-def issuer(env: environ.Env) -> str:
+def issuer() -> str:
     """Return the provider's address as its tokens state it, or an empty string.  Raises ImproperlyConfigured."""
-    address: str = env.str("DFD_OIDC_ISSUER", default="")
+    address = env.address("DFD_OIDC_ISSUER", ("https", "http"))
     parts = urlsplit(address)
-    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
-    if address and not ((parts.scheme == "https" or local) and parts.hostname):
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost"):
         raise ImproperlyConfigured("DFD_OIDC_ISSUER must begin with https://.")
     missing = [
-        name for name in ("DFD_OIDC_CLIENT_ID", "DFD_OIDC_CLIENT_SECRET", "DFD_OIDC_ROLES") if not env.str(name, "")
+        name for name in ("DFD_OIDC_CLIENT_ID", "DFD_OIDC_CLIENT_SECRET", "DFD_OIDC_ROLES") if not env.text(name)
     ]
     if address and missing:
         raise ImproperlyConfigured(f"DFD_OIDC_ISSUER is set, and {', '.join(missing)} not.")
-    if not address and not env.bool("DFD_LOCAL_LOGIN", default=True):
+    if not address and not env.flag("DFD_LOCAL_LOGIN", default=True):
         raise ImproperlyConfigured("DFD_LOCAL_LOGIN=false needs DFD_OIDC_ISSUER, or nobody could log in.")
     return address
 
 
-def roles(env: environ.Env) -> dict[str, str]:
+def roles() -> dict[str, str]:
     """Return the role of each group.  Raises ImproperlyConfigured."""
-    text = env.str("DFD_OIDC_ROLES", default="")
+    text = env.text("DFD_OIDC_ROLES")
     try:
         mapping = json.loads(text or "{}")
     except ValueError:

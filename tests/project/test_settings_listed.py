@@ -41,7 +41,7 @@ def test_every_variable_that_the_program_reads_is_listed_and_no_other() -> None:
         for path in (ROOT / package).rglob("*.py"):
             read |= set(
                 re.findall(
-                    r"(?:env(?:\.\w+)?\(|_positive\(|_share\(|environ\.get\(|getenv\(|environ\[)\s*"
+                    r"(?:env(?:\.\w+)?\(|environ\.get\(|getenv\(|environ\[)\s*"
                     r'"((?:DFD_|DATABASE_URL|REDIS_URL)\w*)"',
                     path.read_text(),
                 )

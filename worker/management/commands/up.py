@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import sys
 import time
@@ -17,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from dfdsite import environment as env
 from worker.process import embedded_broker
 from worker.process.host import cores
 from worker.process.supervisor import Child, ChildKeepsDyingError, Supervisor
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--port", type=int, default=int(os.environ.get("DFD_PORT", "8000")), help="of the web server (DFD_PORT)"
+            "--port", type=int, default=env.whole("DFD_PORT", 8000, most=65535), help="of the web server (DFD_PORT)"
         )
 
     def handle(self, *args: Any, port: int, **options: Any) -> None:
