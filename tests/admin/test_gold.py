@@ -13,7 +13,8 @@ from django.urls import reverse
 from detection.errors import Refused
 from detection.models import GoldVideo, Review, State, Video
 from detection.services.learning import snapshots
-from detection.services.reviews import gold, workspace
+from detection.services.reviews import gold, reviews, workspace
+from detection.services.reviews.reviews import Reading
 from tests.admin.conftest import Rows
 from tests.admin.test_workspace import _no_lots, call  # noqa: F401
 
@@ -65,6 +66,32 @@ def test_it_is_asked_once_and_comes_back_after_an_undo(known: Video, review_clie
         ("real", True),
         ("fake", False),
     ]
+
+
+def test_the_workspace_takes_back_nothing_that_was_said_elsewhere(
+    known: Video, rows: Rows, senior: User, reviewer: User
+) -> None:
+    """A known answer and a senior's button in a list are adjudications, as answers to a disagreement are."""
+    model = rows.model("m2", active=False)
+    settled, answered = rows.with_verdict("settled", model=model), rows.with_verdict("answered", model=model)
+    reviews.record_review(
+        video=settled, reviewer=senior, label="fake", reading=Reading(role="adjudication", queue="disagreement")
+    )
+    given = workspace.next_item(reviewer=senior, queue="uncertain")
+    assert given is not None
+    assert given.video == answered
+    mine = workspace.answer(reviewer=senior, token=given.token, label="fake")
+    assert reviews.record_review(video=settled, reviewer=senior, label="real").role == "adjudication"  # from a list
+    other = rows.with_verdict("other", model=model)
+    gold.set_gold(video=other, label="fake", reason="Made by ourselves.", by=senior)
+    assert [workspace.undo(reviewer=senior)[0].pk, workspace.undo(reviewer=senior)[0].queue] == [
+        mine.pk,
+        "disagreement",
+    ]
+    with pytest.raises(Refused, match="no answer of yours"):
+        workspace.undo(reviewer=senior)
+    labels = dict(Video.objects.values_list("original_name", "label"))
+    assert labels == {"known": "real", "settled": "real", "answered": "", "other": "fake"}
 
 
 def test_no_face_ones_come_in_their_own_queue_and_whoever_set_one_is_not_asked(

@@ -249,8 +249,9 @@ def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
     """
     with transaction.atomic():
         rows = Review.objects.not_undone().filter(reviewer=reviewer, batch=None)
-        rows = rows.exclude(role__in=(ReviewRole.LIST, ReviewRole.OPINION))
-        last = rows.order_by("-created_at", "-id").first()
+        # Every claim has a queue, and nothing that is said elsewhere: a known answer and a senior's button in a list
+        # are adjudications just as one given here is.
+        last = rows.exclude(queue="").order_by("-created_at", "-id").first()
         if last is None:
             raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)
         undo_review(review=last, by=reviewer)
