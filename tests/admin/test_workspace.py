@@ -338,6 +338,29 @@ def test_where_model_and_person_disagree_somebody_else_reads_it_too(rows: Rows, 
     assert (video.label, video.review_next) == ("real", "")
 
 
+@pytest.mark.parametrize("again", ["real", "fake", "unsure", "no_face"])
+def test_the_first_reader_does_not_call_the_second_reading_off_by_another_answer(
+    rows: Rows, reviewer: User, again: str
+) -> None:
+    """Not from a list either, where they see by now what the model says; what was undone counts no longer."""
+    model = rows.model()
+    video = rows.with_verdict(model=model, score=0.62)
+    first = workspace.answer(reviewer=reviewer, token=claim(reviewer).token, label="real")
+    reviews.record_review(video=video, reviewer=reviewer, label=again)
+    video.refresh_from_db()
+    assert (video.label, video.review_next) == (again, ReviewNext.SECOND)
+    second = rows.user("second", "reviewer", staff=True)
+    assert claim(second, "disagreement").video == video
+    reviews.undo_review(review=first, by=reviewer)
+    video.refresh_from_db()
+    assert (video.label, video.review_next) == (again, ReviewNext.NOBODY)
+    listed = rows.with_verdict(model=model, score=0.62)
+    for label in ("real", again):
+        reviews.record_review(video=listed, reviewer=reviewer, label=label)
+    listed.refresh_from_db()
+    assert listed.review_next == ReviewNext.NOBODY
+
+
 # --- who may, and what is refused -------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,8 @@ from detection.models import PersonLabel, ReviewLabel, ReviewRole
 
 TEACHING = (ReviewLabel.REAL, ReviewLabel.FAKE)
 """Labels that a model can learn from."""
+FIRST_READINGS = (ReviewRole.FIRST, ReviewRole.SHEET)
+"""Roles of answers that may call for a second reader."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Consensus:
-    """`label` is a ReviewLabel, or empty without answers; `answers` are those it rests on; `people` as an Answer's."""
+    """`label` is a ReviewLabel, or empty without answers; `answers` are those it rests on; `people` as an Answer's.
+
+    `first_read` are the labels of first readings, also of those whose reader has answered again since.
+    """
 
     label: str
     disputed: bool
     adjudicated: bool
     answers: tuple[Answer, ...]
     people: dict[str, str] = field(default_factory=dict)
+    first_read: frozenset[str] = frozenset()
 
 
 def video_label(people: Mapping[str, str], present: Iterable[str]) -> str:
@@ -63,11 +69,14 @@ def settle(answers: Iterable[Answer], *, dataset_label: str = "") -> Consensus:
     """
     newest: dict[Hashable, Answer] = {}
     adjudication: Answer | None = None
+    first_read: set[str] = set()
     for answer in answers:
         newest.pop(answer.reviewer, None)
         newest[answer.reviewer] = answer
         if answer.role == ReviewRole.ADJUDICATION:
             adjudication = answer
+        if answer.role in FIRST_READINGS:
+            first_read.add(answer.label)
     if adjudication is not None:
         return Consensus(
             adjudication.label,
@@ -82,7 +91,12 @@ def settle(answers: Iterable[Answer], *, dataset_label: str = "") -> Consensus:
     label = labels.pop() if len(labels) == 1 else ReviewLabel.UNSURE.value if newest else ""
     people, differ = _settle_people(newest.values())
     return Consensus(
-        label, disputed=disputed or differ, adjudicated=False, answers=tuple(newest.values()), people=people
+        label,
+        disputed=disputed or differ,
+        adjudicated=False,
+        answers=tuple(newest.values()),
+        people=people,
+        first_read=frozenset(first_read),
     )
 
 

@@ -251,19 +251,20 @@ def _turned(verdict: Verdict | None) -> str:
 
 
 def _whose_turn(video: Video, consensus: Consensus) -> ReviewNext:
-    """Ask for a second reader where the model disagrees, and for a random share of the videos."""
+    """Ask for a second reader where the model disagrees, and for a random share of the videos.
+
+    Of a first reading alone: its reader, who has been told what the model says, does not call it off by another answer.
+    """
     if consensus.adjudicated:
         return ReviewNext.NOBODY
     if consensus.disputed:
         return ReviewNext.ADJUDICATE
+    if len(consensus.answers) != 1 or not consensus.first_read:
+        return ReviewNext.NOBODY
     verdict = video.current_verdict
     turned = bool(_turned(verdict))
-    if len(consensus.answers) == 1 and (turned or consensus.label != ReviewLabel.UNSURE):
-        if consensus.answers[0].role not in (ReviewRole.FIRST, ReviewRole.SHEET):
-            return ReviewNext.NOBODY
-        said_by_model = models_own(verdict)["label"] if verdict is not None else ""
-        against = turned or (consensus.label in VerdictLabel.values and said_by_model not in ("", consensus.label))
-        drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
-        if against or drawn:
-            return ReviewNext.SECOND
-    return ReviewNext.NOBODY
+    said = {consensus.label, *consensus.first_read} - {ReviewLabel.UNSURE}
+    said_by_model = models_own(verdict)["label"] if verdict is not None else ""
+    against = turned or (said_by_model and said & set(VerdictLabel.values) - {said_by_model})
+    drawn = AUDIT_RANKS - 1 - video.audit_rank < settings.DFD_REVIEW_SECOND_SHARE * AUDIT_RANKS
+    return ReviewNext.SECOND if against or (said and drawn) else ReviewNext.NOBODY
