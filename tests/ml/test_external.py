@@ -128,6 +128,8 @@ def marked(model: onnx.ModelProto) -> None:
         (function, {}, "custom_operators"),
         (node("NonZero"), {}, "refused_operator"),
         (node("RandomNormalLike"), {}, "refused_operator"),
+        (node("NonMaxSuppression"), {}, "refused_operator"),
+        (node("StringSplit"), {}, "refused_operator"),
         (opset, {}, "unsupported_opset"),
         (marked, {}, "manifest_inside"),
         (second_input, {}, "too_many_inputs"),

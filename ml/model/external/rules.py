@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ml.model.external.sizes import sized_by_content
+
 MEMORY_BYTES = 4 * 1024**3
 """Address space beyond what the libraries take."""
 CPU_S = 120
@@ -28,7 +30,9 @@ REFUSED_OPERATORS = frozenset(
     (
         "Loop", "Scan", "If", "SequenceMap",  # may never end, or do another thing once it is trusted
         "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli",
-        "NonZero", "Compress", "Unique",  # how much memory they take is up to the picture
+        # How much memory they take is up to the picture.
+        "NonZero", "Compress", "Unique", "NonMaxSuppression", "ImageDecoder",
+        "StringConcat", "StringNormalizer", "StringSplit",
     )
 )  # fmt: skip
 
@@ -82,6 +86,7 @@ def check(path: Path, manifest: dict[str, Any]) -> None:
         _check_operators(model)
         _check_tensors(model)
         _check_ports(model, manifest)
+        _check_sizes(model, manifest)
     except TypeError as error:  # a name that is no text comes as bytes
         raise Refusal("unreadable", "The file is no ONNX model: it has names that are no text.") from error
     del model
@@ -191,6 +196,16 @@ def _check_ports(model: Any, manifest: dict[str, Any]) -> None:
         raise Refusal(
             "wrong_input",
             f"The model's input is {shape or 'unknown'}; the manifest says {said}.{_hint(dims, manifest)}",
+        )
+
+
+def _check_sizes(model: Any, manifest: dict[str, Any]) -> None:
+    name = sized_by_content(_graphs(model.graph), manifest["input"])
+    if name is not None:
+        raise Refusal(
+            "refused_operator",
+            f"The model gives {name} a size that it computes from what the picture shows;"
+            " only sizes that follow from the shape of its input are run.",
         )
 
 
