@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
 import re
 import unicodedata
@@ -113,13 +116,47 @@ def test_a_name_is_found_however_it_is_composed_and_capitalised(rows: Rows, stor
 
 
 @pytest.mark.parametrize(
-    "text", ["x;=1+1", "x;=1+1;y", "a\t=1", "a\n@sum", "x|-1", "x;'=1", "=1;=2", "'", ";'", "a;b", "\t=1"]
+    "text",
+    [
+        "x;=1+1",
+        "x;=1+1;y",
+        "a\t=1",
+        "a\n@sum",
+        "x|-1",
+        "x;'=1",
+        "=1;=2",
+        "'",
+        ";'",
+        "a;b",
+        "\t=1",
+        'x;"=1+1;y',
+        'x\n"=1',
+        'x;""\'=1',
+        '"=1',
+        'x|"""@sum',
+        ';"\t"=1',
+        "x;'\"=1",
+        ';"',
+        'a;"b"',
+    ],
 )
 def test_no_part_of_a_cell_is_a_formula_wherever_a_table_is_split(text: str) -> None:
     cell = labels.defused(text)
     assert labels.restored(cell) == text
-    parts = re.split(r"[;|\t\n]", cell)
+    parts = [part.lstrip('"') for part in re.split(r"[;|\t\n]", cell)]
     assert not any(part.startswith(("=", "+", "-", "@")) for part in parts)
+
+
+def test_no_cell_is_a_formula_to_a_reader_of_any_separator_and_every_text_comes_back() -> None:
+    for letters in itertools.product(";,\"'=x\n", repeat=5):
+        text = "".join(letters)
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow(["first", labels.defused(text), "last"])
+        for separator in ",;":
+            rows = list(csv.reader(io.StringIO(out.getvalue(), newline=""), delimiter=separator))
+            assert not any(cell.startswith("=") for row in rows for cell in row), (text, separator)
+            if separator == ",":
+                assert [labels.restored(cell) for cell in rows[0]] == ["first", text, "last"]
 
 
 def test_traces_are_for_who_can_do_something_about_them(

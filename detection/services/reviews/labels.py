@@ -48,7 +48,7 @@ CHUNK = 500
 """Rows fetched at once."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (some spreadsheets take the wide ones)
 """A cell that begins like this is run as a formula by spreadsheets."""
-_BEGINS = rf"[{re.escape(''.join(FORMULA))}']"
+_BEGINS = rf"\"*[{re.escape(''.join(FORMULA))}']"
 _RISKY = re.compile(rf"(\A|[;,|\t\r\n])(?={_BEGINS})")
 _DEFUSED = re.compile(rf"(\A|[;,|\t\r\n])'(?={_BEGINS})")
 WRITTEN = {"0": ReviewLabel.REAL, "1": ReviewLabel.FAKE} | {label.value: label for label in ReviewLabel}
@@ -197,7 +197,8 @@ def _of_verdict(verdict: Any) -> dict[str, Any]:
 def defused(value: Any) -> str:
     """Escape a cell so that no spreadsheet runs it as a formula; `restored` inverts it.
 
-    Escapes every place where a spreadsheet that splits at another separator, such as `;`, would see a cell begin.
+    Escapes every place where a spreadsheet that splits at another separator, such as `;`, would see a cell begin;
+    quotes in between do not count, as it strips them.
     """
     return _RISKY.sub(r"\1'", "" if value is None else str(value))
 
