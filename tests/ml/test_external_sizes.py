@@ -106,6 +106,36 @@ def test_sizes_that_follow_from_shapes_and_content_that_is_no_size_are_run(tmp_p
     assert refused(steps, tmp_path) is None
 
 
+def test_a_length_between_the_least_and_the_greatest_that_takes_more_is_found(tmp_path: Path) -> None:
+    """It makes a table of no entries, except where it is shown four faces."""
+    text = """
+        <ir_version: 8, opset_import: ["": 18]>
+        by_hand (float[1, t, 3, 16, 16] pixels) => (float[1, 2] logits) {
+            zero = Constant <value_ints = [0]> ()
+            two = Constant <value_ints = [2]> ()
+            four = Constant <value_ints = [4]> ()
+            large = Constant <value_ints = [LARGE]> ()
+            axes = Constant <value_ints = [1, 3, 4]> ()
+            length = Shape <start = 1, end = 2> (pixels)
+            same = Equal (length, four)
+            count = Where (same, large, zero)
+            table = ConstantOfShape (count)
+            sum = ReduceSum (table)
+            means = ReduceMean <keepdims = 0> (pixels, axes)
+            some = Slice (means, zero, two, one)
+            one = Constant <value_ints = [1]> ()
+            logits = Add (some, sum)
+        }
+    """
+    path = tmp_path / "m.onnx"
+    said = {**json.loads(MANIFEST.to_json()), "looks_at": "sequence", "shape": "BTCHW", "pictures": None}
+    path.write_bytes(onnx.parser.parse_model(text.replace("LARGE", "1000")).SerializeToString())
+    check(path, said)
+    path.write_bytes(onnx.parser.parse_model(text.replace("LARGE", str(2**55))).SerializeToString())
+    with pytest.raises(MemoryError):
+        check(path, said)
+
+
 def test_every_whole_number_that_an_operator_of_the_standard_takes_is_known_as_a_size_or_none() -> None:
     unknown = {
         f"{schema.name} {place} ({port.name}) of opset {schema.since_version}"

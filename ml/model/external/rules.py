@@ -23,7 +23,7 @@ MAX_NODES = 20_000
 MAX_DEPTH = 8
 MAX_WEIGHT_BYTES = 1024**3
 """That all tensors in the file together may claim."""
-LENGTHS = (1, 10)
+LENGTHS = range(1, 11)
 """Of sequences, where a model takes any: one face, and as many as a person has at most."""
 KEY = "dfd_manifest"
 REFUSED_OPERATORS = frozenset(
@@ -223,19 +223,26 @@ def _hint(dims: list[int | None], manifest: dict[str, Any]) -> str:
 
 
 def _run(path: Path, manifest: dict[str, Any]) -> None:
-    """Ask for an answer to three pictures, or sequences of each length that it may be shown, twice."""
+    """Ask for an answer to three pictures, or sequences of the least and greatest length that it may be shown, twice.
+
+    To those of each length in between once: what memory a model takes may depend on the length in any way.
+    """
     import numpy as np
 
     from ml.faces.mtcnn.networks import open_session
 
-    shapes = [[want or many for _, want in _wanted(manifest)] for many in LENGTHS]
+    wanted = _wanted(manifest)
+    any_length = any(want is None for _, want in wanted)
+    shapes = [[want or many for _, want in wanted] for many in (LENGTHS if any_length else LENGTHS[:1])]
     try:
         session = open_session(path)
         inputs: list[Any] = []
-        for shape in shapes if shapes[0] != shapes[1] else shapes[:1]:
+        for shape in shapes[:: max(1, len(shapes) - 1)]:
             noise = np.random.default_rng(0).normal(size=shape).astype(np.float32)
             inputs += [np.zeros_like(noise), np.ones_like(noise), noise]
         answers = [session.run([manifest["output"]], {manifest["input"]: one})[0] for one in (*inputs, *inputs)]
+        between = [np.zeros(shape, np.float32) for shape in shapes[1:-1]]
+        others = [session.run([manifest["output"]], {manifest["input"]: one})[0] for one in between]
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime has an exception for each way in which a model may be wrong
@@ -243,9 +250,9 @@ def _run(path: Path, manifest: dict[str, Any]) -> None:
             raise MemoryError from error
         what = "a picture of this size"
         if "T" in manifest["shape"]:
-            what = f"{manifest['pictures'] or ' and '.join(map(str, LENGTHS))} pictures of this size together"
+            what = f"{manifest['pictures'] or f'{LENGTHS[0]} to {LENGTHS[-1]}'} pictures of this size together"
         raise Refusal("cannot_run", f"ONNX Runtime cannot run the model on {what}.") from error
-    for answer in answers:
+    for answer in (*answers, *others):
         _check_answer(answer, manifest)
     if any(not np.array_equal(a, b) for a, b in zip(answers[: len(inputs)], answers[len(inputs) :], strict=True)):
         raise Refusal("not_reproducible", "The model gives two answers to one picture, or to one sequence of them.")
