@@ -9,9 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import GoldVideo, Review, State, Video
+from detection.models import GoldVideo, Review, ReviewClaim, State, Video
 from detection.services.learning import snapshots
 from detection.services.reviews import gold, reviews, workspace
 from detection.services.reviews.reviews import Reading
@@ -107,6 +108,18 @@ def test_no_face_ones_come_in_their_own_queue_and_whoever_set_one_is_not_asked(
     assert found.video == empty
     # One at a time: a video can be before one person only.
     assert workspace.next_item(reviewer=rows.user("other", "reviewer", staff=True), queue="no_face") is None
+
+
+def test_one_whose_pictures_are_gone_is_shown_to_nobody(known: Video, reviewer: User, settings: Any) -> None:
+    """Nobody can tell what is not there to be seen, and it would count against them."""
+    given = workspace.next_item(reviewer=reviewer)
+    assert given is not None
+    Video.objects.filter(pk=known.pk).update(pictures_removed_at=timezone.now())
+    for share in (1.0, 0.0):  # the page was closed: what it had is given again first
+        settings.DFD_REVIEW_GOLD_SHARE = share
+        ReviewClaim.objects.update(until=timezone.now())
+        assert workspace.next_item(reviewer=reviewer) is None
+        assert not gold.is_open_for(video_id=known.pk, reviewer=reviewer)
 
 
 def test_answers_to_known_ones_neither_teach_nor_show_over_rest(

@@ -78,7 +78,8 @@ def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) 
     """Yield known answers that the reviewer was not asked yet, each with a queue that it may pretend to come from."""
     asked = Review.objects.filter(video=OuterRef("video"), reviewer=reviewer)
     taken = ReviewClaim.objects.filter(video=OuterRef("video"), until__gte=timezone.now())
-    rows = GoldVideo.objects.filter(~Exists(asked), ~Exists(taken)).exclude(video__in=skipped)
+    rows = GoldVideo.objects.filter(~Exists(asked), ~Exists(taken), video__pictures_removed_at=None)
+    rows = rows.exclude(video__in=skipped)
     for row in rows.select_related("video").order_by("created_at")[:LOOK_AT]:
         fitting = ("no_face",) if row.video.status == State.NO_FACE else ("uncertain", "audit")
         queue = next((name for name in fitting if name in queues), None)
@@ -89,7 +90,8 @@ def unseen(*, reviewer: User, queues: Sequence[str], skipped: Collection[UUID]) 
 def is_open_for(*, video_id: UUID, reviewer: User) -> bool:
     """Return whether the video is a known answer without an answer of this reviewer that was not undone."""
     asked = Review.objects.not_undone().filter(video_id=video_id, reviewer=reviewer)
-    return GoldVideo.objects.filter(video_id=video_id).exists() and not asked.exists()
+    known = GoldVideo.objects.filter(video_id=video_id, video__pictures_removed_at=None)
+    return known.exists() and not asked.exists()
 
 
 def _may(by: User) -> None:

@@ -312,7 +312,7 @@ def _take(
 
 def _still_waiting(video_id: UUID, reviewer: User, queue: str, role: str) -> Video | None:
     video = Video.objects.select_related("current_verdict__model_version").filter(pk=video_id).first()
-    if video is None:
+    if video is None or (video.pictures_removed_at is not None and queue != CHOSEN):
         return None
     turn = _TURNS.get(ReviewRole(role))
     if turn is not None:
