@@ -12,11 +12,12 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from detection.admin.base import PageChangeList, ReadOnlyAdmin
+from detection.admin.filters import ViewFilter
 from detection.admin.review.evidence import score_level, score_texts
 from detection.admin.review.labelling import LabellingMixin, button_context
 from detection.admin.search import SEARCH_HELP, search_videos, too_many
 from detection.models import FaceFrame, Verdict
-from detection.selectors.blindness import redact_for, withheld_from
+from detection.selectors.blindness import redact_for, without_withheld
 
 STATUS_TONES = {
     "queued": "grey",
@@ -27,7 +28,7 @@ STATUS_TONES = {
     "dead": "red",
     "cancelled": "grey",
 }
-TELLING = {"verdict_label", "label", "needs_review", "view"}
+TELLING = {"verdict_label", "label", "needs_review"}
 """Filters by what may be withheld from the reader."""
 LABEL_TONES = {"real": "green", "fake": "red", "no_face": "violet", "unsure": "amber"}
 
@@ -38,10 +39,11 @@ class VideoChangeList(PageChangeList):
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Leave out withheld videos when the list is filtered by what is withheld."""
         rows = super().get_queryset(request, *args, **kwargs)
-        if not TELLING & {name.split("__", 1)[0] for name in request.GET}:
-            return rows
-        # A list that is filtered by it would tell it.
-        return rows.exclude(pk__in=withheld_from(request.user).order_by().values("pk"))
+        # A list that is filtered by it would tell it; one with views always is, whichever is the default.
+        viewed = any(isinstance(one, ViewFilter) for one in self.filter_specs)
+        if viewed or TELLING & {name.split("__", 1)[0] for name in request.GET}:
+            return without_withheld(rows, request.user)
+        return rows
 
     def get_results(self, request: HttpRequest) -> None:
         """Set `faces_found` and `withheld` on each row of the page."""

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from detection.models import EvidenceJob, EvidenceKind, Review, ReviewNext, State, Video
 from detection.selectors import blindness
-from detection.services.reviews import reviews, workspace
+from detection.services.reviews import gold, reviews, workspace
 from detection.services.reviews.reviews import Reading
 from tests.admin.conftest import Rows
 from tests.admin.test_near import alike
@@ -81,6 +81,16 @@ def narrowed(client: Client, video: Video) -> list[str]:
     for query in ("label__exact=fake", "label__exact=real"):
         page = client.get(f"{reverse('admin:detection_review_changelist')}?{query}").content.decode()
         found += [f"reviews {query}"] if f"video/{video.pk}/change" in page else []
+    # Those that show a part of all as they open, or show a row where somebody has answered.
+    for path in (
+        "",
+        *(f"detection/prediction/{query}" for query in ("", f"?q={video.pk}", "?view=waiting", "?view=nonsense")),
+        *(f"detection/nofacevideo/{query}" for query in ("", f"?q={video.pk}")),
+        *(f"detection/review/{query}" for query in ("", f"?video={video.pk}")),
+    ):
+        response = client.get(f"/admin/{path}")
+        assert response.status_code == 200
+        found += [path or "first page"] if f"video/{video.pk}/change" in response.content.decode() else []
     return found
 
 
@@ -110,7 +120,7 @@ def test_a_first_reader_is_told_nowhere_and_everybody_else_is(
     assert others.get(f"/api/v1/videos/{video.pk}/").json()["verdict"]["fake_probability"] == SCORE
     assert others.get(f"/api/v1/faces/{face.pk}/heatmap").status_code == 200
     assert len(telling(others, video)) >= 6  # so this test can fail
-    assert "API verdict=fake" in narrowed(others, video)
+    assert {"API verdict=fake", "first page", "detection/prediction/"} <= set(narrowed(others, video))
     call(mine, "answer", claim=claimed["claim"], label="fake")
     shown = mine.get(f"/api/v1/videos/{video.pk}/").json()
     assert (shown["withheld"], shown["verdict"]["fake_probability"], shown["label"]) == (False, SCORE, "fake")
@@ -138,12 +148,32 @@ def test_a_second_reader_is_told_nowhere_before_during_and_after_having_it(
     first = as_user(reviewer)
     assert len(telling(first, video)) >= 6
     assert first.get(f"/api/v1/videos/{video.pk}/").json()["label"] == "fake"
-    assert "list label=fake" in narrowed(first, video)
+    assert {"list label=fake", "detection/review/", f"detection/review/?video={video.pk}"} <= set(
+        narrowed(first, video)
+    )
     given = call(second, "next", queue="disagreement")["item"]
     call(second, "answer", claim=given["claim"], label="fake")
     assert second.get(f"/api/v1/videos/{video.pk}/").json()["label"] == "fake"
     answers = second.get(f"/api/v1/videos/{video.pk}/reviews/").json()["results"]
     assert [answer["comment"] for answer in answers] == ["", "chin"]
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_no_list_tells_which_video_is_a_known_answer(
+    rows: Rows, reviewer: User, as_user: Login, settings: Any, faces: bool
+) -> None:
+    """Its label takes it out of what waits, and it has an answer: among the others that would stand out."""
+    settings.DFD_REVIEW_GOLD_SHARE = 1.0
+    video = rows.with_verdict("known.mp4", model=rows.model(), score=SCORE) if faces else rows.no_face("known.mp4")
+    senior = rows.user("senior", "senior_reviewer", staff=True)
+    gold.set_gold(video=video, label="fake", reason="Made by ourselves.", by=senior)
+    mine = as_user(reviewer)
+    claimed = call(mine, "next")["item"]
+    assert claimed["video"]["id"] == str(video.pk)
+    unlike = rows.with_verdict("u.mp4", model=rows.model("b", active=False)) if faces else rows.no_face("u.mp4")
+    assert call(mine, "next", held=[claimed["claim"]])["item"]["video"]["id"] == str(unlike.pk)
+    assert narrowed(mine, video) == narrowed(mine, unlike) == []
+    assert "detection/review/" in narrowed(as_user(senior), video)
 
 
 def test_many_decisions_name_no_video_that_is_still_to_be_read(

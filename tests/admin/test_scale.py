@@ -19,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 from knox.models import AuthToken
 
+from detection.admin.proxies import NoFaceVideo, Prediction
 from detection.management.benchmark import pages, rows, timing
 from detection.management.benchmark.pages import Page
 from detection.management.benchmark.rows import Made
@@ -137,6 +138,17 @@ def test_a_list_walks_an_index_in_its_order_whatever_it_is_filtered_by(made: Mad
         assert "FOR ORDER BY" not in plan, (page, plan)
         looked_at += 1
     assert looked_at > 100
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")
+@pytest.mark.parametrize("model", [Prediction, NoFaceVideo, Review])
+def test_what_is_withheld_is_found_by_indexes(made: Made, model: type[Any]) -> None:
+    request = RequestFactory().get("/")
+    request.user = made.reviewers[0]
+    plan = admin.site._registry[model].get_changelist_instance(request).queryset[:25].explain()
+    assert re.search(r"SEARCH \w+ USING INDEX \w*reviewer_id\w* \(reviewer_id=\?\)", plan), plan
+    assert re.search(r"SEARCH \w+ USING (COVERING )?INDEX video_review_next \(review_next=\?\)", plan), plan
+    assert not re.search(r"SCAN [UVW]\d", plan), plan
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's words for a plan")

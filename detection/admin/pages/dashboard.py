@@ -20,6 +20,7 @@ from detection.admin.review.workspace import TITLES, waiting_in
 from detection.admin.review.workspace_item import WHY
 from detection.models import OPEN_STATES, ModelVersion, Video
 from detection.selectors import dashboard as overview
+from detection.selectors.blindness import without_withheld
 from detection.selectors.chores import sweep_health
 from detection.selectors.local_figures import here
 from detection.selectors.reviewer_agreement import agreement
@@ -49,7 +50,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     drift = overview.drift(model=model, now=now) if model else None
     sees_answers = request.user.has_perm("detection.view_review")
     people = agreement(since=now - PERIOD, most=MOST_ANSWERS) if sees_answers else None
-    waiting = waiting_videos().only("id", "original_name", "thumbnail")[:NEXT_UP]
+    waiting = without_withheld(waiting_videos(), request.user).only("id", "original_name", "thumbnail")[:NEXT_UP]
     return {
         **context,
         "may_see": True,

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -20,10 +19,8 @@ from detection.admin.filters import DateRangeFilter, of_user
 from detection.admin.rows import LABEL_TONES
 from detection.localized import numeral, within
 from detection.models import PersonLabel, Review, ReviewRole, VerdictLabel
-from detection.selectors.blindness import is_withheld, withheld_from, withheld_ids
+from detection.selectors.blindness import is_withheld, without_withheld
 from detection.services.jobs.left_out import models_own
-
-WITHHELD = gettext_lazy("Shown when you have answered")
 
 
 class ReviewerFilter(TextFilter):
@@ -57,22 +54,11 @@ def provenance(review: Review, request: HttpRequest) -> str:
 
 
 class ReviewChangeList(PageChangeList):
-    """Mark answers on videos that are withheld from the user; a list filtered by label leaves them out."""
+    """Leave out answers on videos that are withheld from the user: that there is one tells, too."""
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Leave out withheld videos when the list is filtered by label."""
-        rows = super().get_queryset(request, *args, **kwargs)
-        if not any(name.startswith("label") for name in request.GET):
-            return rows
-        return rows.exclude(video__in=withheld_from(request.user).order_by().values("pk"))
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Set `withheld` on each row of the page."""
-        super().get_results(request)
-        rows: Any = self.result_list
-        withheld = withheld_ids(request.user, {row.video_id for row in rows})
-        for row in rows:
-            row.withheld = row.video_id in withheld
+        """Return the rows without those of withheld videos."""
+        return without_withheld(super().get_queryset(request, *args, **kwargs), request.user, video="video")
 
 
 @admin.register(Review)
@@ -107,15 +93,13 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     @display(description=gettext_lazy("Label"))
     def label_badge(self, review: Review) -> SafeString:
-        """Show the label, unless it is withheld."""
-        if review.withheld:  # type: ignore[attr-defined]
-            return format_html('<span class="dfd-subtle">{}</span>', WITHHELD)
+        """Show the label."""
         return badge(LABEL_TONES.get(review.label, "grey"), decision_text(review))
 
     @display(description=gettext_lazy("Comment"))
     def comment_text(self, review: Review) -> str:
-        """Show the comment, unless it is withheld."""
-        return NOTHING if review.withheld else review.comment or NOTHING  # type: ignore[attr-defined]
+        """Show the comment."""
+        return review.comment or NOTHING
 
     @display(description=gettext_lazy("How"))
     def how(self, review: Review) -> str:
@@ -124,7 +108,7 @@ class ReviewAdmin(ReadOnlyAdmin):
         return f"{provenance(review, review.page_request)}{seconds}"  # type: ignore[attr-defined]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the change list that marks withheld rows."""
+        """Return the change list that leaves withheld rows out."""
         return ReviewChangeList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
@@ -137,7 +121,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("Model verdict"))
     def model_verdict(self, review: Review) -> str:
         """Show the label and score that the model gave at the time, and whether the reviewer saw them."""
-        if review.verdict is None or review.withheld:  # type: ignore[attr-defined]
+        if review.verdict is None:
             return NOTHING
         shown = "" if review.score_shown else _(", not shown")
         own = models_own(review.verdict)
