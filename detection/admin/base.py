@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
 from django.db.models import Model
+from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -92,6 +94,20 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list that fetches keys before rows."""
         return PageChangeList
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow the list's own filters, and rows by their id or video.
+
+        Of every other column an address could ask which rows have what value, also where the value is not shown.
+        """
+        name = lookup.split(LOOKUP_SEP, 1)[0]
+        try:
+            self.opts.get_field(name)
+        except FieldDoesNotExist:
+            return super().lookup_allowed(lookup, value, request)
+        filters = [getattr(one, "parameter_name", one) for one in self.get_list_filter(request)]
+        offered = {(one[0] if isinstance(one, tuple) else one).split(LOOKUP_SEP, 1)[0] for one in filters}
+        return name in offered | {"id", "video"} and super().lookup_allowed(lookup, value, request)
 
     @display(description=gettext_lazy("Created"), ordering="created_at")
     def created(self, row: Any) -> SafeString | str:

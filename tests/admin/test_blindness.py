@@ -176,6 +176,33 @@ def test_no_list_tells_which_video_is_a_known_answer(
     assert "detection/review/" in narrowed(as_user(senior), video)
 
 
+def test_a_column_that_a_list_has_no_filter_for_is_no_question_to_it(
+    video: Video, rows: Rows, reviewer: User, as_user: Login
+) -> None:
+    """Which videos are known answers, or have which score, would be told by the rows that are left."""
+    client = as_user(reviewer)
+    gold.set_gold(video=video, label="fake", reason="x", by=rows.user("senior", "senior_reviewer", staff=True))
+    for address in (
+        "video/?gold__isnull=False",
+        "video/?gold__label=fake",
+        "prediction/?view=all&gold__isnull=False",
+        "video/?fake_probability__gt=0.9",
+        "video/?margin__lt=0.5",
+        "video/?review_next=second",
+        "video/?reviews__isnull=False",
+        "video/?current_verdict__isnull=False",
+        "video/?claim__isnull=True",
+        "review/?role=adjudication",
+        "review/?role__in=gold,first",
+        "review/?model_probability__gt=0.9",
+        "review/?verdict__isnull=False",
+        "analysis/?view=all&verdict__isnull=False",
+    ):
+        assert client.get(f"/admin/detection/{address}").status_code == 400, address
+    for address in (f"video/?id={video.pk}", f"review/?video={video.pk}", f"review/?video__id__exact={video.pk}"):
+        assert str(video.pk) in client.get(f"/admin/detection/{address}").content.decode(), address
+
+
 def test_many_decisions_name_no_video_that_is_still_to_be_read(
     video: Video, rows: Rows, reviewer: User, as_user: Login
 ) -> None:
