@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
-from detection.models import Review, ReviewBatch
+from detection.models import Review, ReviewBatch, ReviewClaim
 from tests.admin import test_browser
 from tests.admin.conftest import Rows
 from tests.admin.test_workspace_browser import log_in, press, shown
@@ -63,6 +63,64 @@ def test_many_are_labelled_by_keyboard_with_a_counted_confirmation_and_reverted(
     assert not Review.objects.not_undone().exists()
     assert ReviewBatch.objects.count() == 2
     assert not faults
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_decision_whose_answer_is_lost_is_sent_again_as_the_same_one(
+    live_server: LiveServer, page: Any, rows: Rows, arrives: bool
+) -> None:
+    """The network is gone before the answer comes, or before anything arrives: only the server knows which."""
+    sent: list[dict[str, Any]] = []
+    gone = [True]
+
+    def cut(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        if gone[0]:
+            if arrives:
+                assert route.fetch().status == 200
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/admin/review/sheet-label/", cut)
+    log_in(page, live_server, "maria", "/admin/review/sheet/?queue=uncertain")
+    page.get_by_role("button", name="clip 5").wait_for()
+    page.keyboard.press("a")
+    page.get_by_role("button", name="Fake: 6 videos").wait_for()
+    page.keyboard.press("f")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("alert")
+    alert.get_by_text("Not known yet whether it was stored (6 videos labelled fake).").wait_for()
+    assert Review.objects.count() == (6 if arrives else 0)
+    assert page.get_by_role("button", name="Fake: 6 videos").is_disabled()
+    page.keyboard.press("r")  # another decision has to wait
+    assert page.get_by_role("dialog").count() == 0
+    gone[0] = False
+    page.get_by_text("Recorded: 6 videos labelled fake.").wait_for()
+    assert not page.get_by_text("Not known yet").is_visible()
+    assert len(sent) > 1
+    assert all(one == sent[0] for one in sent)
+    assert (ReviewBatch.objects.count(), Review.objects.count()) == (1, 6)
+
+
+def test_a_decision_that_is_refused_is_not_stored_and_not_sent_again(
+    live_server: LiveServer, page: Any, rows: Rows
+) -> None:
+    sent: list[str] = []
+    page.on("request", lambda one: sent.append(one.url) if "sheet-label" in one.url else None)
+    log_in(page, live_server, "maria", "/admin/review/sheet/?queue=uncertain")
+    page.get_by_role("button", name="clip 5").wait_for()
+    ReviewClaim.objects.all().delete()
+    page.keyboard.press("a")
+    page.get_by_role("button", name="Fake: 6 videos").wait_for()
+    page.keyboard.press("f")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").get_by_text("Not stored: 6 of them went to somebody else").wait_for()
+    assert page.get_by_role("button", name="Fake: 6 videos").is_enabled()
+    assert len(sent) == 1
+    assert not Review.objects.exists()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

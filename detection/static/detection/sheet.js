@@ -9,6 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let queue = setup.queue;
   let items = [];
   let wanted = null; // {label, claims, batch} while the dialog asks
+  let sending = false; // a decision of which the server has not said yet whether it is stored
   const marked = new Set(); // claims
 
   const post = (name, body, options) => window.dfdPost(setup.urls[name], body, options);
@@ -74,12 +75,13 @@ document.addEventListener("DOMContentLoaded", () => {
   const tell = () => {
     setup.labels.forEach((label, index) => {
       buttons[index].replaceChildren(`${label.text}: ${videos(marked.size)}`, make("kbd", { text: label.key, "aria-hidden": "true" }));
-      buttons[index].disabled = !marked.size;
+      buttons[index].disabled = sending || !marked.size;
     });
+    queueBox.disabled = sending;
   };
 
   const ask = (label) => {
-    if (!marked.size) return;
+    if (sending || !marked.size) return;
     wanted = { label: label.value, claims: [...marked], batch: crypto.randomUUID ? crypto.randomUUID() : uuid() };
     byId("title").textContent = interpolate(gettext("Label %(videos)s as %(label)s?"), { videos: videos(marked.size), label: view.within(label.text) }, true);
     byId("ask").textContent = interpolate(gettext("Type %(n)s to confirm."), { n: marked.size }, true);
@@ -105,13 +107,31 @@ document.addEventListener("DOMContentLoaded", () => {
   count.addEventListener("input", () => {
     yes.disabled = count.value.trim() !== String(wanted.claims.length);
   });
+  // Sent until the server says what became of it: a batch that it has stored already it only tells again.
+  const send = async (body) => {
+    const label = view.within(setup.labels.find((one) => one.value === body.label).text);
+    for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
+      try {
+        return await post("sheet-label", body);
+      } catch (error) {
+        if (error.code && error.status < 500) throw error;
+        const why = error.loggedOut ? error.message : gettext("The server cannot be reached; trying again.");
+        fault(interpolate(gettext("Not known yet whether it was stored (%(videos)s labelled %(label)s). %(why)s"), { videos: videos(body.confirmed), label, why }, true));
+        await new Promise((resolve) => window.setTimeout(resolve, wait));
+      }
+    }
+  };
   confirm.addEventListener("close", async () => {
     const doing = wanted;
     wanted = null;
     if (confirm.returnValue !== "yes" || !doing || yes.disabled) return;
     said.textContent = gettext("Recording …");
+    sending = true;
+    tell();
     try {
-      const told = await post("sheet-label", { ...doing, confirmed: Number(count.value), comment: comment.value });
+      const told = await send({ ...doing, confirmed: Number(count.value), comment: comment.value });
+      sending = false;
+      fault("");
       const text = setup.labels.find((one) => one.value === told.label).text;
       const revert = Object.assign(make("button", { type: "button", class: "dfd-button", text: gettext("Revert") }), { onclick: () => undo(told.batch, revert) });
       said.replaceChildren(make("strong", { text: interpolate(gettext("Recorded: %(videos)s labelled %(label)s."), { videos: videos(told.size), label: view.within(text) }, true) }), " ", revert);
@@ -125,6 +145,8 @@ document.addEventListener("DOMContentLoaded", () => {
         document.documentElement.dataset.ready = String(Number(document.documentElement.dataset.ready || 0) + 1);
       } else await open();
     } catch (error) {
+      sending = false;
+      tell();
       said.textContent = "";
       fault(interpolate(gettext("Not stored: %(why)s"), { why: error.message }, true));
     }
@@ -175,8 +197,12 @@ document.addEventListener("DOMContentLoaded", () => {
   window.setInterval(async () => {
     if (!items.length) return;
     const { lost } = await post("beat", { claims: held() }).catch(() => ({ lost: [] }));
-    if (lost.length) fault(interpolate(gettext("%(videos)s no longer with this page: it was silent too long, or they were deleted. Open the sheet again."), { videos: videos(lost.length) }, true));
+    // Of what is being sent, those that were stored are gone as well.
+    if (lost.length && !sending) fault(interpolate(gettext("%(videos)s no longer with this page: it was silent too long, or they were deleted. Open the sheet again."), { videos: videos(lost.length) }, true));
   }, (setup.lease_s * 1000) / 3);
+  window.addEventListener("beforeunload", (event) => {
+    if (sending) event.preventDefault();
+  });
   window.addEventListener("pagehide", () => {
     if (items.length) post("release", { claims: held() }, { keepalive: true }).catch(() => {});
   });
