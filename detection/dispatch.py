@@ -21,7 +21,7 @@ from celery import Celery
 from django.db import connection
 from django.utils import timezone
 
-from detection.models import Analysis, EvidenceJob, EvidenceKind, ShadowTrial, Stage, TrainingRun
+from detection.models import Analysis, EvidenceJob, EvidenceKind, ShadowTrial, Stage, TrainingRun, Webhook
 from detection.models.leasing import LeasedJob
 
 log = structlog.get_logger(__name__)
@@ -81,9 +81,9 @@ def wake_evidence(*, job_id: UUID, kind: str) -> bool:
     return _submit(partial(_publish_job, EvidenceJob, job_id, EVIDENCE_TASKS[EvidenceKind(kind)]))
 
 
-def wake_webhook(*, webhook_id: UUID) -> bool:
-    """Tell a worker that a delivery waits.  Never raises; the sweeper repeats it."""
-    return _submit(partial(_publish, WEBHOOK_TASK, [str(webhook_id)]))
+def wake_webhook(*, webhook_id: UUID, doorbell: UUID) -> bool:
+    """Tell a worker that a delivery waits; `doorbell` is the webhook's.  Never raises; the sweeper repeats it."""
+    return _submit(partial(_publish_webhook, webhook_id, doorbell))
 
 
 def backlog(*, stage: str) -> int | None:
@@ -158,6 +158,16 @@ def _publish_job(model: type[LeasedJob], job_id: UUID, task: str) -> bool:
     except Exception as error:  # a worker has been told; the sweeper telling it again does no harm
         log.warning("publish_not_recorded", task=task, job=str(job_id), error=str(error))
     return True
+
+
+def _publish_webhook(webhook_id: UUID, doorbell: UUID) -> bool:
+    if _publish(WEBHOOK_TASK, [str(webhook_id), str(doorbell)]):
+        return True
+    try:
+        Webhook.objects.filter(pk=webhook_id, doorbell=doorbell).update(doorbell=None, told_at=None)
+    except Exception as error:  # it then counts as told until DFD_REPUBLISH_S are over
+        log.warning("publish_not_recorded", task=WEBHOOK_TASK, job=str(webhook_id), error=str(error))
+    return False
 
 
 def _submit(publish: partial[bool]) -> bool:

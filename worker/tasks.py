@@ -109,9 +109,9 @@ def measure_here(model_id: str) -> None:
 
 
 @shared_task(name="worker.tasks.send_webhooks")
-def send_webhooks(webhook_id: str) -> None:
-    """Send what waits for a webhook."""
-    webhook_delivery.send(webhook_id)
+def send_webhooks(webhook_id: str, doorbell: str | None = None) -> None:
+    """Send what waits for a webhook; messages of earlier releases have no `doorbell`."""
+    webhook_delivery.send(webhook_id, doorbell)
 
 
 # Acknowledged at once: the row, its lease and the sweeper bring a lost run back, and the broker would deliver a message

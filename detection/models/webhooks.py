@@ -26,6 +26,10 @@ class Webhook(Leased):
     failures = models.PositiveSmallIntegerField(default=0, help_text="Attempts in a row that failed.")
     last_error = models.CharField(max_length=300, blank=True, help_text="Empty once an attempt has succeeded.")
     not_before = models.DateTimeField(default=timezone.now, help_text="Backoff: nothing is sent before this.")
+    doorbell = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="What the message carries that is on its way to a worker."
+    )
+    told_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When that message was last sent.")
     disabled_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(
         null=True, blank=True, help_text="Removed by its owner; the row goes once no transaction can refer to it."

@@ -24,7 +24,7 @@ Login = Callable[[User], Client]
 @pytest.fixture
 def bell(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     rung: list[str] = []
-    monkeypatch.setattr(dispatch, "wake_webhook", lambda *, webhook_id: rung.append(str(webhook_id)))
+    monkeypatch.setattr(dispatch, "wake_webhook", lambda *, webhook_id, doorbell: rung.append(str(webhook_id)))
     return rung
 
 

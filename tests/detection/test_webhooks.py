@@ -81,6 +81,16 @@ def try_once(hook: Webhook, error: str = "") -> bool:
     return go_on
 
 
+def told(doorbell: Doorbell) -> list[UUID]:
+    """The webhooks of which workers were told."""
+    return [UUID(args[0]) for task, args in doorbell.rung if task == SEND]
+
+
+def rings(doorbell: Doorbell) -> list[UUID]:
+    """What those messages carry."""
+    return [UUID(args[1]) for task, args in doorbell.rung if task == SEND]
+
+
 # --- who is told what ------------------------------------------------------------------------------------------------
 
 
@@ -98,8 +108,8 @@ def test_a_verdict_is_told_with_ids_label_and_probability(
     assert not WebhookDelivery.objects.exists()  # that was no end
     with django_capture_on_commit_callbacks(execute=True):
         analyses.finish_classification(claim=claimed(analysis, Stage.CLASSIFY), result=verdict(model))
-        assert (SEND, [str(hook.id)]) not in doorbell.rung
-    assert (SEND, [str(hook.id)]) in doorbell.rung
+        assert told(doorbell) == []
+    assert told(doorbell) == [hook.id]
     body = json.loads(waiting(hook).body)
     assert body.keys() == {"type", "timestamp", "data"}
     assert body["type"] == "task.finished"
@@ -325,11 +335,11 @@ def test_what_comes_in_while_a_worker_sends_is_told_when_it_is_done(make_video: 
     finished(video)
     doorbell.rung.clear()
     webhook_deliveries.release(claim=claim)
-    assert doorbell.rung == [(SEND, [str(hook.id)])]
+    assert told(doorbell) == [hook.id]
     try_once(hook)
     doorbell.rung.clear()
     webhook_deliveries.release(claim=claim)
-    assert doorbell.rung == []
+    assert told(doorbell) == []
 
 
 # --- the sweeper and the operator ------------------------------------------------------------------------------------
@@ -339,7 +349,7 @@ def test_the_sweeper_tells_workers_of_what_is_due(video: Video, hook: Webhook, d
     finished(video)
     doorbell.rung.clear()
     assert webhook_deliveries.sweep() == 1
-    assert doorbell.rung == [(SEND, [str(hook.id)])]
+    assert told(doorbell) == [hook.id]
     take(hook)
     assert webhook_deliveries.sweep() == 0  # a worker is at it
     Webhook.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -347,9 +357,74 @@ def test_the_sweeper_tells_workers_of_what_is_due(video: Video, hook: Webhook, d
     try_once(hook, "The receiver answered 500.")
     assert webhook_deliveries.sweep() == 0  # it pauses
     make_due(hook)
-    assert webhook_deliveries.sweep() == 1
     doorbell.down = True
     assert webhook_deliveries.sweep() == 0
+    doorbell.down = False
+    assert webhook_deliveries.sweep() == 1
+
+
+def test_a_webhook_has_one_message_on_its_way_however_much_waits(
+    make_video: MakeVideo, doorbell: Doorbell, django_capture_on_commit_callbacks: Committed, settings: Any
+) -> None:
+    video = make_video()
+    hook = webhook_deliveries.register(owner=video.owner, url="https://example.org/")
+    for _ in range(3):
+        with django_capture_on_commit_callbacks(execute=True):
+            finished(make_video())
+    assert WebhookDelivery.objects.count() == 3
+    assert [webhook_deliveries.sweep() for _ in range(3)] == [0, 0, 0]  # no worker there
+    (first,) = rings(doorbell)
+    Webhook.objects.update(told_at=timezone.now() - timedelta(seconds=settings.DFD_REPUBLISH_S + 1))
+    assert [webhook_deliveries.sweep() for _ in range(3)] == [1, 0, 0]
+    assert rings(doorbell) == [first, first]
+    doorbell.rung.clear()
+    claim = webhook_deliveries.claim(webhook_id=hook.id, doorbell=first)
+    assert claim is not None
+    with django_capture_on_commit_callbacks(execute=True):
+        finished(make_video())
+    assert rings(doorbell) == []  # who is at it looks again
+    webhook_deliveries.release(claim=claim)
+    (second,) = rings(doorbell)
+    assert webhook_deliveries.claim(webhook_id=hook.id, doorbell=first) is None  # its copy has no turn of its own
+    assert webhook_deliveries.claim(webhook_id=hook.id, doorbell=second) is not None
+
+
+def test_a_message_that_was_not_sent_or_came_in_vain_keeps_no_other_back(
+    video: Video, hook: Webhook, doorbell: Doorbell, django_capture_on_commit_callbacks: Committed
+) -> None:
+    doorbell.down = True
+    with django_capture_on_commit_callbacks(execute=True):
+        finished(video)
+    doorbell.down = False
+    assert webhook_deliveries.sweep() == 1
+    (first,) = rings(doorbell)
+    claim = take(hook)  # by a message of an earlier release, which has no doorbell
+    Webhook.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert webhook_deliveries.sweep() == 1  # the worker was silent for so long
+    second = rings(doorbell)[-1]
+    assert webhook_deliveries.next_due(claim=claim) is not None  # and goes on
+    assert webhook_deliveries.claim(webhook_id=hook.id, doorbell=first) is None
+    assert webhook_deliveries.claim(webhook_id=hook.id, doorbell=second) is None
+    webhook_deliveries.release(claim=claim)
+    third = rings(doorbell)[2:]
+    assert len(third) == 1
+    assert webhook_deliveries.claim(webhook_id=hook.id, doorbell=third[0]) is not None
+
+
+def test_a_webhook_that_pauses_is_told_of_when_the_pause_is_over(
+    make_video: MakeVideo, doorbell: Doorbell, django_capture_on_commit_callbacks: Committed
+) -> None:
+    video = make_video()
+    hook = webhook_deliveries.register(owner=video.owner, url="https://example.org/")
+    finished(video)
+    try_once(hook, "No answer within 10 s.")
+    with django_capture_on_commit_callbacks(execute=True):
+        finished(make_video())
+    assert webhook_deliveries.sweep() == 0
+    assert told(doorbell) == []
+    make_due(hook)
+    assert webhook_deliveries.sweep() == 1
+    assert told(doorbell) == [hook.id]
 
 
 def test_what_has_ended_is_forgotten_after_a_week(video: Video, hook: Webhook) -> None:

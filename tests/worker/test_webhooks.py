@@ -107,6 +107,7 @@ def test_a_signed_body_arrives_once_and_is_taken_for_delivered(settings: Any) ->
         hook = hook_to(receiver.server_port)
         webhook_delivery.send(str(hook.id))
         webhook_delivery.send(str(hook.id))  # a duplicate message
+        webhook_delivery.send(str(hook.id), str(uuid4()))  # one whose copy came before
     ((path, headers, body),) = receiver.seen
     delivery = WebhookDelivery.objects.get()
     assert path == "/hook?key=1"

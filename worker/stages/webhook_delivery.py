@@ -36,9 +36,9 @@ BUDGET_S = 10.0
 USER_AGENT = "deepfake-desk-webhook/1"
 
 
-def send(webhook_id: str) -> None:
+def send(webhook_id: str, doorbell: str | None = None) -> None:
     """Send what is due to the webhook, until something fails or the time is up."""
-    claim = webhook_deliveries.claim(webhook_id=UUID(webhook_id))
+    claim = webhook_deliveries.claim(webhook_id=UUID(webhook_id), doorbell=UUID(doorbell) if doorbell else None)
     if claim is None:
         return
     started = time.monotonic()

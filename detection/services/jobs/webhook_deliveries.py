@@ -7,7 +7,12 @@
 
 The unit of work is the webhook, not the delivery: one worker at a time sends to it, and after a failure the whole of
 it pauses.  So a receiver that is dead or slow costs one attempt a pause, however much waits for it.  After
-MAX_FAILURES failures in a row it is disabled.  Rows are the truth; a message is a doorbell.
+MAX_FAILURES failures in a row it is disabled.
+
+Rows are the truth; a message is a doorbell, and a webhook has one at a time.  With one a delivery, whoever has many
+slow ones would fill the queue, and everybody else's would wait behind them.  The row knows the doorbell that is on its
+way (`_ring`); only the message that carries it gets a turn, so the copies that are sent where none has come for long
+count as one.
 """
 
 from __future__ import annotations
@@ -23,9 +28,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
@@ -55,6 +61,7 @@ SETTLED = timedelta(hours=1)
 """No transaction takes this long: a webhook that was removed before can be deleted."""
 LOG_ENTRIES = 2 * MAX_FAILURES
 BATCH = 1000
+UNTOLD: dict[str, Any] = {"doorbell": None, "told_at": None}
 PREFIX = "whsec_"
 DISABLED = f"Disabled after {MAX_FAILURES} failed attempts in a row. Delete it, and create it anew when it answers."
 
@@ -183,7 +190,7 @@ def _deliver(
         for key in webhook_ids
     )
     for webhook_id in webhook_ids:
-        transaction.on_commit(partial(_wake, webhook_id), robust=True)
+        transaction.on_commit(partial(_ring, webhook_id), robust=True)
 
 
 def _ids(analysis: Analysis) -> dict[str, Any]:
@@ -216,17 +223,46 @@ def _outcome(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _wake(webhook_id: UUID) -> None:
-    dispatch.wake_webhook(webhook_id=webhook_id)
+def _ring(webhook_id: UUID) -> bool:
+    """Tell a worker of the webhook, unless one is at it or knows already; false where the broker is known to be away.
+
+    Nothing is lost.  A delivery is committed before this is called, so
+    - where a doorbell is on its way, the worker to whom it comes looks for deliveries later than this;
+    - where a worker is at the webhook, it ends its turn later than this, and then looks for deliveries (`release`);
+    - where the webhook pauses, the worker or the message died, or both of the above met in one moment, the sweeper
+      finds what is due, within its period or, if the row says that a doorbell is on its way, DFD_REPUBLISH_S.
+    """
+    now, doorbell = timezone.now(), uuid4()
+    free = _free(now).filter(id=webhook_id)
+    if not free.filter(doorbell=None).update(doorbell=doorbell, told_at=now):
+        # The same again, not a new one: the first that comes is to count, and it stands further ahead in the queue.
+        silent = free.filter(told_at__lt=now - _patience())
+        known = silent.values_list("doorbell", flat=True).first()
+        if known is None or not silent.filter(doorbell=known).update(told_at=now):
+            return True
+        doorbell = known
+    return dispatch.wake_webhook(webhook_id=webhook_id, doorbell=doorbell)
+
+
+def _patience() -> timedelta:
+    return timedelta(seconds=settings.DFD_REPUBLISH_S)
 
 
 # --- a worker's side -------------------------------------------------------------------------------------------------
 
 
-def claim(*, webhook_id: UUID) -> WebhookClaim | None:
-    """Claim the webhook, or return None: claimed, paused after a failure, disabled or deleted."""
-    taken = _leases.take(webhook_id, _free(timezone.now()))
+def claim(*, webhook_id: UUID, doorbell: UUID | None = None) -> WebhookClaim | None:
+    """Claim the webhook, or return None: claimed, paused after a failure, disabled or deleted.
+
+    Also None where another message had the same `doorbell`, and came before.  Messages of earlier releases have none.
+    """
+    free = _free(timezone.now())
+    if doorbell is not None:
+        free = free.filter(doorbell=doorbell)
+    taken = _leases.take(webhook_id, free, **UNTOLD)
     if taken is None:
+        if doorbell is not None:  # it has come, and was of no use
+            Webhook.objects.filter(id=webhook_id, doorbell=doorbell).update(**UNTOLD)
         return None
     row, token = taken
     return WebhookClaim(row.id, token, row.url, row.secret)
@@ -266,12 +302,10 @@ def record(*, claim: WebhookClaim, delivery: WebhookDelivery, attempt: Attempt) 
 
 
 def release(*, claim: WebhookClaim) -> None:
-    """Release the webhook, and tell a worker of what came in meanwhile."""
+    """Release the webhook, and tell a worker of what came in meanwhile: `_ring` relies on this order."""
     _leases.held(claim).update(**FREED)
-    now = timezone.now()
-    waiting = _due(now).filter(webhook_id=claim.id)
-    if _free(now).filter(id=claim.id).exists() and waiting.exists():
-        _wake(claim.id)
+    if _due(timezone.now()).filter(webhook_id=claim.id).exists():
+        _ring(claim.id)
 
 
 def pause(failures: int) -> timedelta:
@@ -288,23 +322,24 @@ def send_again(*, delivery: WebhookDelivery) -> None:
     now = timezone.now()
     with transaction.atomic():
         standing = Webhook.objects.filter(id=delivery.webhook_id, removed_at=None, owner__is_active=True)
-        if not standing.update(not_before=now, disabled_at=None, failures=0):
+        if not standing.update(not_before=now, disabled_at=None, failures=0, **UNTOLD):
             raise Refused("webhook_removed", "Its owner has removed this webhook, or is deactivated.", status=409)
         WebhookDelivery.objects.filter(id=delivery.id).update(
             state=DeliveryState.WAITING, ended_at=None, attempts=0, not_before=now
         )
-        transaction.on_commit(partial(_wake, delivery.webhook_id), robust=True)
+        transaction.on_commit(partial(_ring, delivery.webhook_id), robust=True)
 
 
 def sweep() -> int:
     """Tell workers of what is due and delete old deliveries; return how many webhooks were told of."""
     now = timezone.now()
     due = _free(now).filter(Exists(_due(now).filter(webhook=OuterRef("pk"))))
+    untold = due.filter(Q(doorbell=None) | Q(told_at__lt=now - _patience()))
     _give_up(WebhookDelivery.objects.filter(webhook__disabled_at__isnull=False), now)  # came in as it was disabled
     _give_up(WebhookDelivery.objects.filter(webhook__owner__is_active=False), now)
     told = 0
-    for webhook_id in due.order_by("not_before").values_list("id", flat=True)[:BATCH]:
-        if not dispatch.wake_webhook(webhook_id=webhook_id):
+    for webhook_id in untold.order_by("not_before").values_list("id", flat=True)[:BATCH]:
+        if not _ring(webhook_id):
             break  # the broker is away; the next sweep tries again
         told += 1
     old = WebhookDelivery.objects.filter(ended_at__lt=now - KEPT).order_by("ended_at").values_list("id", flat=True)
@@ -316,23 +351,27 @@ def sweep() -> int:
 # --- inside ----------------------------------------------------------------------------------------------------------
 
 
+def _standing() -> QuerySet[Webhook]:
+    """Return the webhooks that their owner wants, and may have.
+
+    The owner is no join: an UPDATE would find its rows by a subquery, and Postgres does not look again at what is
+    within one when it has waited for a row, so two workers could claim the same.
+    """
+    active = get_user_model().objects.filter(pk=OuterRef("owner"), is_active=True)
+    return Webhook.objects.filter(Exists(active), removed_at=None)
+
+
 def _free(now: datetime) -> QuerySet[Webhook]:
     """Return the webhooks that may be claimed."""
     unclaimed = Q(lease_until=None) | Q(lease_until__lt=now)
-    return Webhook.objects.filter(
-        unclaimed, removed_at=None, disabled_at=None, owner__is_active=True, not_before__lte=now
-    )
+    return _standing().filter(unclaimed, disabled_at=None, not_before__lte=now)
 
 
 def _due(now: datetime) -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(state=DeliveryState.WAITING, not_before__lte=now)
 
 
-def _holdable() -> QuerySet[Webhook]:
-    return Webhook.objects.filter(removed_at=None, owner__is_active=True)
-
-
-_leases = Leases(_holdable, length=lambda: LEASE)
+_leases = Leases(_standing, length=lambda: LEASE)
 
 
 def _give_up(rows: QuerySet[WebhookDelivery], now: datetime) -> None:
