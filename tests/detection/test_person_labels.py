@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import AuditEntry, ModelVersion, Review, ReviewRole, Stage, Verdict, Video, WebhookDelivery
@@ -16,6 +18,7 @@ from detection.selectors.people import are_the_same
 from detection.services.jobs import analyses, webhook_deliveries
 from detection.services.jobs.results import ClassificationResult
 from detection.services.learning import rescoring
+from detection.services.ops import retention
 from detection.services.reviews import gold
 from detection.services.reviews.consensus import Answer, settle, video_label
 from detection.services.reviews.people import PeopleAnswer
@@ -258,6 +261,21 @@ def test_where_the_people_are_others_nothing_was_said_of_them(
         record_review(video=judged, reviewer=people["ada"], people=PeopleAnswer({0: "fake"}, version=0))
     answer = PeopleAnswer({0: "fake"}, version=1)
     assert record_review(video=judged, reviewer=people["ada"], people=answer).people_version == 1
+
+
+def test_of_people_whose_pictures_were_removed_nothing_holds_for_those_of_a_new_look(
+    judged: Video, model: ModelVersion, people: dict[str, User], tmp_path: Path, settings: Any
+) -> None:
+    row = say(people["ada"], judged, of=POSTER)
+    settings.DFD_KEEP_CROPS_DAYS, settings.DFD_KEEP_LABELLED = 5, False
+    Video.objects.update(created_at=timezone.now() - timedelta(days=10))
+    assert retention.apply().crops == 1
+    assert stands(judged)[3:] == ("real", 0.2)  # the verdict stays as it was, and so does what it was told
+    analysed(judged, model, tmp_path, 0.2, 0.9)  # the other way round: now 1 is the poster
+    assert stands(judged) == ("real", None, "", "fake", 0.9)
+    assert (judged.people_version, row.people_of(judged)) == (1, None)
+    with pytest.raises(Refused, match="looked for anew"):
+        record_review(video=judged, reviewer=people["ada"], people=PeopleAnswer({0: "fake"}, version=0))
 
 
 def test_faces_are_the_same_peoples_by_number_and_place(judged: Video) -> None:

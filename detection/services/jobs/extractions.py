@@ -36,8 +36,9 @@ def store_extraction(
         now = timezone.now()
         with files.transaction():
             settle(now)
-            if Video.objects.filter(id=video_id).exclude(thumbnail="").exists():
-                orphan_files.watch(video_id=video_id)  # who dies before `prune` would leave the old pictures
+            # Not the first time, though retention may have removed what was found then.
+            if Video.objects.filter(id=video_id, extracted_at__isnull=False).exists():
+                orphan_files.watch(video_id=video_id)  # who dies before `prune` would leave the old files
                 _count_people_anew(video_id, faces)
             FaceFrame.objects.filter(video_id=video_id).delete()
             SampledFrame.objects.filter(video_id=video_id).delete()
@@ -60,7 +61,10 @@ def store_extraction(
 
 
 def _count_people_anew(video_id: UUID, faces: Sequence[FaceFrame]) -> None:
-    """Before faces replace older ones: what was said of people holds for the same ones only."""
+    """Before faces replace older ones: what was said of people holds for the same ones only.
+
+    Where the older ones are gone, nobody can tell who they were.
+    """
     if not people.are_the_same(FaceFrame.objects.filter(video_id=video_id), faces):
         version = Coalesce(F("people_version"), 0) + 1
         Video.objects.filter(id=video_id).update(people_version=version, person_labels=None)
