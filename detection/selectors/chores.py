@@ -20,7 +20,8 @@ LATE_PERIODS = 2
 class SweepHealth:
     """When a whole round last ended, and how long ago that is.
 
-    A round is `due` at the next turn of beat, and `late` when none ended within the last two periods.
+    A round is `due` at the next turn of beat, and `late` when none ended within the last two periods.  One that ended
+    in the future is none: the clock was put back since, by nobody knows how much.
     """
 
     last_at: datetime | None
@@ -41,4 +42,5 @@ def sweep_health(*, now: datetime | None = None) -> SweepHealth:
     whole = rows.pop(SWEEP, None)
     last_at = whole.ran_at if whole else None
     periods = (now - last_at) / timedelta(seconds=settings.DFD_SWEEP_S) if last_at else float("inf")
-    return SweepHealth(last_at, periods > DUE_PERIODS, periods > LATE_PERIODS, tuple(rows.values()))
+    due, late = (not 0 <= periods <= most for most in (DUE_PERIODS, LATE_PERIODS))
+    return SweepHealth(last_at, due, late, tuple(rows.values()))

@@ -90,6 +90,19 @@ def test_a_sweep_is_late_after_two_periods_and_when_there_was_none(settings: obj
     assert sweep_health(now=now + timedelta(seconds=61)).late
 
 
+def test_after_the_clock_was_put_back_a_sweep_is_late_and_made_at_the_next_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds: list[bool] = []
+    monkeypatch.setattr(tasks, "CHORES", [Chore("counts", lambda: rounds.append(True))])
+    ChoreRun.objects.create(name=chores.SWEEP, ran_at=timezone.now() + timedelta(hours=6))
+    assert (sweep_health().due, sweep_health().late) == (True, True)
+    for _ in range(2):
+        tasks.sweep.apply(kwargs={"if_due": True}, throw=True)
+    assert rounds == [True]
+    assert (sweep_health().due, sweep_health().late) == (False, False)
+
+
 def test_of_beats_turns_one_in_a_period_sweeps_and_a_lost_one_costs_a_third(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.models import Analysis, EvidenceJob, EvidenceKind, TrainingRun, Video
 from detection.models.leasing import LeasedJob
-from detection.services.jobs import analyses, evidence, training_runs
+from detection.services.jobs import analyses, evidence, sweeper, training_runs
 from detection.services.jobs.leases import JobClaim, LeaseLost
 from tests.detection.conftest import Doorbell
 
@@ -117,3 +117,23 @@ def test_who_tells_a_worker_writes_down_when(job: Job, doorbell: Doorbell) -> No
     doorbell.down = False
     assert job.wake()
     assert job.row.published_at is not None
+
+
+def test_what_was_held_or_made_before_the_clock_was_put_back_waits_for_no_time_to_come_again(
+    job: Job, doorbell: Doorbell
+) -> None:
+    later = timezone.now() + timedelta(hours=6)
+    claim = job.claim()
+    job.change(lease_until=later)
+    sweeper.clamp_future_timestamps()
+    assert job.row.token == claim.token  # its worker may be alive, and has a lease's time to say so
+    assert job.row.lease_until < timezone.now() + timedelta(minutes=2)
+    job.module.release(claim=claim, error="x", counts=False)
+    for told in (None, later):
+        job.change(created_at=later, published_at=told)
+        doorbell.rung.clear()
+        sweeper.clamp_future_timestamps()
+        if told is None:
+            (sweeper if job.model is Analysis else job.module).sweep()
+            assert len(doorbell.rung) == 1
+        assert job.row.published_at <= timezone.now()

@@ -5,13 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import Analysis, ModelVersion, Stage, State, Video
+from detection.models import (
+    Analysis,
+    ModelVersion,
+    ResumableUpload,
+    ReviewClaim,
+    ShadowTrial,
+    Stage,
+    State,
+    Video,
+    Webhook,
+    WebhookDelivery,
+)
 from detection.services.jobs import analyses as jobs
 from detection.services.jobs import sweeper
 from tests.detection.conftest import Doorbell, MakeVideo, claimed, extraction
@@ -152,6 +164,28 @@ def test_after_the_clock_was_put_back_nothing_waits_for_the_old_time_to_come_aga
     assert paused.published_at is not None  # published by this very sweep
     assert told.published_at is not None
     assert told.published_at <= timezone.now()
+    assert sweeper.clamp_future_timestamps() == 0
+
+
+def test_what_others_than_analyses_hold_ends_in_time_too_after_the_clock_was_put_back(video: Video) -> None:
+    now = timezone.now()
+    later, owner = now + 6 * LONG_AGO, video.owner
+    model = ModelVersion.objects.create(name="m", sha256="b" * 64, file="m", threshold=0.5)
+    trial = ShadowTrial.objects.create(model_version=model, state=State.RUNNING, token=uuid4(), lease_until=later)
+    hook = Webhook.objects.create(
+        owner=owner, url="https://a.test/", token=uuid4(), lease_until=later, not_before=later
+    )
+    delivery = WebhookDelivery.objects.create(webhook=hook, video_id=video.pk, task_id=uuid4(), not_before=later)
+    claim = ReviewClaim.objects.create(video=video, token=uuid4(), reviewer=owner, until=later)
+    upload = ResumableUpload.objects.create(owner=owner, length=1, holder=uuid4(), held_until=later)
+    assert sweeper.clamp_future_timestamps() == 6
+    for row in (trial, hook, delivery, claim, upload):
+        row.refresh_from_db()
+    assert hook.not_before < now + LONG_AGO
+    assert delivery.not_before < now + LONG_AGO
+    for until in (trial.lease_until, hook.lease_until, claim.until, upload.held_until):
+        assert until is not None
+        assert now < until < now + LONG_AGO
     assert sweeper.clamp_future_timestamps() == 0
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID, uuid4
 
@@ -156,9 +156,14 @@ class JobLeases(Leases[J]):
     def unheard(self) -> QuerySet[J]:
         """Queued jobs that no worker was told of, or was told of in vain; oldest first."""
         now = timezone.now()
-        untold = Q(published_at=None, created_at__lt=now - GRACE)
+        untold = Q(published_at=None) & ~young(now)
         stale = Q(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
         return self._jobs.filter(untold | stale, state=State.QUEUED).order_by("created_at")
+
+
+def young(now: datetime) -> Q:
+    """Jobs that whoever made them is about to publish; not those of a time before the clock was put back."""
+    return Q(created_at__range=(now - GRACE, now + GRACE))
 
 
 def on_commit(call: Callable[[], object]) -> None:

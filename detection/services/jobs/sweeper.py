@@ -6,16 +6,32 @@ Runs every DFD_SWEEP_S seconds, in batches, and reads open rows only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import Analysis, ModelVersion, Stage, State
-from detection.services.jobs import analyses
-from detection.services.jobs.leases import GRACE
+from detection.models import (
+    Analysis,
+    DeliveryState,
+    EvidenceJob,
+    ModelVersion,
+    ResumableUpload,
+    ReviewClaim,
+    ShadowTrial,
+    Stage,
+    State,
+    TrainingRun,
+    Webhook,
+    WebhookDelivery,
+)
+from detection.services.jobs import analyses, webhook_deliveries
+from detection.services.jobs.leases import job_lease, young
+from detection.services.uploads import holds
 
 log = structlog.get_logger(__name__)
 
@@ -52,16 +68,31 @@ def clamp_future_timestamps() -> int:
 
     They count from now on: a live worker renews its lease, a dead one loses it in time.
     """
-    now = timezone.now()
-    lease = timedelta(seconds=settings.DFD_LEASE_S)
+    now, changed = timezone.now(), 0
     pause = timedelta(seconds=max(analyses.DISK_FULL_WAIT_S, analyses.backoff_s(settings.DFD_MAX_ATTEMPTS)))
-    leases = Analysis.objects.filter(state=State.RUNNING, lease_until__gt=now + 2 * lease)
-    pauses = Analysis.objects.filter(state=State.QUEUED, not_before__gt=now + 2 * pause)
-    told = Analysis.objects.filter(state=State.QUEUED, published_at__gt=now + pause)
-    changed = leases.update(lease_until=now + lease) + pauses.update(not_before=now) + told.update(published_at=now)
+    jobs: list[QuerySet[Any]] = [
+        Analysis.objects.all(), EvidenceJob.objects.all(), TrainingRun.objects.all(), ShadowTrial.objects.all()
+    ]  # fmt: skip
+    for rows in jobs:
+        changed += _clamp(rows.filter(state=State.RUNNING), "lease_until", job_lease(), now)
+        changed += rows.filter(state=State.QUEUED, published_at__gt=now + pause).update(published_at=now)
+    changed += _clamp(Webhook.objects.all(), "lease_until", webhook_deliveries.LEASE, now)
+    changed += _clamp(ReviewClaim.objects.all(), "until", timedelta(seconds=settings.DFD_REVIEW_LEASE_S), now)
+    changed += _clamp(ResumableUpload.objects.all(), "held_until", holds.HELD, now)
+
+    waiting = WebhookDelivery.objects.filter(webhook__in=Webhook.objects.all(), state=DeliveryState.WAITING)
+    longest = timedelta(seconds=webhook_deliveries.LONGEST_PAUSE_S)
+    pauses = (Analysis.objects.filter(state=State.QUEUED), pause), (Webhook.objects.all(), longest), (waiting, longest)
+    for paused, most in pauses:
+        changed += paused.filter(not_before__gt=now + 2 * most).update(not_before=now)
     if changed:
-        log.warning("clock_was_put_back", analyses=changed)
+        log.warning("clock_was_put_back", rows=changed)
     return changed
+
+
+def _clamp(held: QuerySet[Any], until: str, length: timedelta, now: datetime) -> int:
+    """Let leases of this length end from now on, where they end later than any would; return how many."""
+    return held.filter(**{f"{until}__gt": now + 2 * length}).update(**{until: now + length})
 
 
 def wake_waiting() -> int:
@@ -79,7 +110,7 @@ def _publish() -> tuple[int, bool]:
     for stage in (Stage.EXTRACT, Stage.CLASSIFY):
         now = timezone.now()
         due = Analysis.objects.filter(state=State.QUEUED, stage=stage, not_before__lte=now).order_by("not_before")
-        untold = due.filter(published_at=None).exclude(created_at__gt=now - GRACE)
+        untold = due.filter(published_at=None).exclude(young(now))
         stale = due.filter(published_at__lt=now - timedelta(seconds=settings.DFD_REPUBLISH_S))
         rows = list(untold.values_list("id", flat=True)[:BATCH])
         more |= len(rows) == BATCH
