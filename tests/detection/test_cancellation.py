@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import (
@@ -22,6 +26,7 @@ from detection.models import (
     WebhookDelivery,
 )
 from detection.services.jobs import analyses, attempt_files, sweeper
+from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.jobs.cancellation import cancel_analysis
 from detection.services.jobs.leases import LeaseLost
 from detection.services.jobs.webhook_deliveries import register
@@ -115,9 +120,35 @@ def test_faces_that_are_stored_stay_whole_and_a_new_task_scores_them(
     assert (video.status, video.verdict_label) == (State.SUCCEEDED, "fake")
 
 
+def _cancel(claim: AnalysisClaim) -> None:
+    cancel_analysis(analysis_id=claim.id)
+
+
+def _fail(claim: AnalysisClaim) -> None:
+    analyses.finish_failed(claim=claim, code="corrupt_video", detail="It is.")
+
+
+def _give_up(claim: AnalysisClaim) -> None:
+    analyses.release(claim=replace(claim, attempt=1000), error="x")
+
+
+def _die(claim: AnalysisClaim) -> None:
+    Analysis.objects.filter(pk=claim.id).update(attempts=1000, lease_until=timezone.now() - timedelta(hours=1))
+    sweeper.sweep()
+
+
 @pytest.mark.parametrize("replaced", [False, True], ids=["faces as before", "faces replaced"])
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [(_cancel, State.CANCELLED), (_fail, State.FAILED), (_give_up, State.DEAD), (_die, State.DEAD)],
+)
 def test_a_verdict_stays_unless_the_faces_that_it_was_on_are_gone(
-    video: Video, model: ModelVersion, tmp_path: Path, replaced: bool
+    end: Callable[[AnalysisClaim], None],
+    state: State,
+    replaced: bool,
+    video: Video,
+    model: ModelVersion,
+    tmp_path: Path,
 ) -> None:
     first = analyses.queue_analysis(video=video)
     analyses.finish_extraction(claim=claimed(first), result=extraction(tmp_path))
@@ -126,9 +157,10 @@ def test_a_verdict_stays_unless_the_faces_that_it_was_on_are_gone(
     claim = claimed(again)
     if replaced:
         analyses.finish_extraction(claim=claim, result=extraction(tmp_path))
-    cancel_analysis(analysis_id=again.id)
+        claim = claimed(again, Stage.CLASSIFY)
+    end(claim)
     video.refresh_from_db()
-    assert video.status == State.CANCELLED
+    assert video.status == state
     assert (video.verdict_label, video.needs_review) == (("", False) if replaced else ("fake", True))
     assert (video.current_verdict is None) == replaced
 

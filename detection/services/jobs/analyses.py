@@ -37,7 +37,7 @@ from detection.services.jobs import attempt_files, orphan_files, webhook_deliver
 from detection.services.jobs.extractions import store_extraction
 from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
-from detection.services.jobs.verdicts import NO_VERDICT, mirrored, verdict_fields, without_no_persons
+from detection.services.jobs.verdicts import NO_VERDICT, mirrored, take_off_outdated, verdict_fields, without_no_persons
 
 log = structlog.get_logger(__name__)
 
@@ -381,6 +381,9 @@ def _settle(claim: AnalysisClaim, **changes: Any) -> None:
 
 def _mirror(claim: AnalysisClaim, **changes: Any) -> None:
     """Write into the video what its lists show of the analysis."""
-    Video.objects.filter(id=claim.video_id, current_analysis_id=claim.id).update(updated_at=timezone.now(), **changes)
+    video = Video.objects.filter(id=claim.video_id, current_analysis_id=claim.id)
+    if changes.get("status") in (State.FAILED, State.DEAD):
+        take_off_outdated(video)
+    video.update(updated_at=timezone.now(), **changes)
     if changes.get("status") in TERMINAL_STATES:  # every end comes by here, within its transaction
         webhook_deliveries.announce(analysis_id=claim.id)

@@ -7,14 +7,13 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, Stage, State, Video
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
 from detection.services.jobs.leases import lock_video
-from detection.services.jobs.verdicts import NO_VERDICT
+from detection.services.jobs.verdicts import take_off_outdated
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +47,7 @@ def cancel_analysis(*, analysis_id: UUID) -> Analysis:
             update_fields=["state", "finished_at", "error_code", "error_detail", "token", "lease_until"],
         )
         video = Video.objects.filter(id=analysis.video_id, current_analysis=analysis)
-        video.filter(current_verdict__created_at__lt=F("extracted_at")).update(needs_review=False, **NO_VERDICT)
+        take_off_outdated(video)
         video.update(status=State.CANCELLED, updated_at=now)
         if was_running and analysis.stage == Stage.EXTRACT:
             orphan_files.watch(video_id=analysis.video_id)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import F, OuterRef, QuerySet, Subquery
 
 from detection.models import State, Verdict, Video
 from detection.services.jobs import left_out
@@ -77,3 +77,8 @@ def catch_up() -> int:
     model = Subquery(Verdict.objects.filter(id=OuterRef("current_verdict")).values("model_version"))
     missing = Video.objects.filter(current_verdict__isnull=False, verdict_model=None)
     return missing.update(verdict_model=model)
+
+
+def take_off_outdated(videos: QuerySet[Video]) -> None:
+    """Take a verdict off these videos where it is on faces that were replaced since; for an end without another."""
+    videos.filter(current_verdict__created_at__lt=F("extracted_at")).update(needs_review=False, **NO_VERDICT)
