@@ -143,7 +143,7 @@ class Review(AppendOnlyModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.label or 'undone'}: {self.reviewer_id}"
+        return str(self.get_label_display() or self.get_role_display())
 
     def people_of(self, video: Video) -> dict[str, str] | None:
         """Return `people`, or None if the video's people have been found anew since."""

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from detection.models import Review, ReviewNext, Video
 from detection.services.reviews.people import PeopleAnswer
-from detection.services.reviews.reviews import Reading, record_review
+from detection.services.reviews.reviews import Reading, record_review, undo_review
 from tests.admin.conftest import Rows
 
 POSTER = {0: "not_a_person", 1: "real"}
@@ -84,3 +84,37 @@ def test_the_pages_show_people_and_both_verdicts_but_not_to_a_second_reader(
     assert item["role"] == "second"
     assert "not_a_person" not in json.dumps(item)
     assert "not a person" not in json.dumps(item).lower()
+
+
+@pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("en", ("Real (1 not a person, 2 real)", "Uncertain", "Fake (0.80, not shown)", "Took back: Real", "Chosen")),
+        (
+            "de",
+            (
+                "Echt (1 keine Person, 2 echt)",
+                "Unsicher",
+                "Gefälscht (0,80, nicht gezeigt)",
+                "Zurückgenommen: Echt",
+                "In einer Liste gewählt",
+            ),
+        ),
+    ],
+)
+def test_the_page_of_a_decision_says_in_words_what_was_said_and_why_it_was_shown(
+    judged: Video, reviewer: User, review_client: Client, language: str, texts: tuple[str, ...]
+) -> None:
+    reading = Reading(role="first", queue="uncertain", score_shown=False, seconds=3.25)
+    one = record_review(video=judged, reviewer=reviewer, people=PeopleAnswer(POSTER), reading=reading)
+    two = undo_review(review=one, by=reviewer)
+    three = record_review(video=judged, reviewer=reviewer, label="fake", reading=Reading(role="sheet", queue="chosen"))
+    addresses = [reverse("admin:detection_review_change", args=(review.pk,)) for review in (one, two, three)]
+    pages = [review_client.get(address, HTTP_ACCEPT_LANGUAGE=language).content.decode() for address in addresses]
+    assert not any(f"real: {reviewer.pk}" in page for page in pages)  # as its name, above
+    bodies = [page.split('id="content"')[1] for page in pages]
+    first, second, third, fourth, fifth = texts
+    assert all(text in bodies[0] for text in (first, second, third)), bodies[0]
+    assert fourth in bodies[1]
+    assert fifth in bodies[2]
+    assert not any(raw in body for body in bodies for raw in ("not_a_person", "uncertain<", "fake 0."))

@@ -16,11 +16,13 @@ from unfold.decorators import display
 
 from detection.admin.base import NOTHING, PageChangeList, ReadOnlyAdmin, badge, video_link
 from detection.admin.filters import DateRangeFilter, of_user
+from detection.admin.review.workspace import TITLES
 from detection.admin.rows import LABEL_TONES
 from detection.localized import numeral, within
 from detection.models import PersonLabel, Review, ReviewRole, VerdictLabel
 from detection.selectors.blindness import is_withheld, without_withheld
 from detection.services.jobs.left_out import models_own
+from detection.services.reviews.queues import CHOSEN
 
 
 class ReviewerFilter(TextFilter):
@@ -73,10 +75,10 @@ class ReviewAdmin(ReadOnlyAdmin):
     sortable_by = ("created",)
     actions = ()
     fields = (
-        "video", "label", "people", "undoes", "reviewer", "how", "queue", "seconds", "comment", "score_shown",
-        "verdict", "model_version", "model_probability", "created_at",
+        "video", "decision", "reviewer", "how", "in_queue", "comment", "score_shown", "model_verdict", "model_version",
+        "created_at",
     )  # fmt: skip
-    readonly_fields = ("how",)
+    readonly_fields = ("decision", "how", "in_queue", "model_verdict")
     empty_title = gettext_lazy("No decision yet")
     empty_text = gettext_lazy(
         "Label a video under No face or Predictions: each decision is kept here, and none is ever changed."
@@ -95,6 +97,18 @@ class ReviewAdmin(ReadOnlyAdmin):
     def label_badge(self, review: Review) -> SafeString:
         """Show the label."""
         return badge(LABEL_TONES.get(review.label, "grey"), decision_text(review))
+
+    @display(description=gettext_lazy("Decision"))
+    def decision(self, review: Review) -> str:
+        """Say the label, and those of people by themselves, or that one was undone."""
+        return decision_text(review)
+
+    @display(description=gettext_lazy("Queue"))
+    def in_queue(self, review: Review) -> str:
+        """Name the queue of the workspace or sheet that the video was shown in."""
+        if review.queue == CHOSEN:
+            return _("Chosen in a list")
+        return str(TITLES.get(review.queue, NOTHING))
 
     @display(description=gettext_lazy("Comment"))
     def comment_text(self, review: Review) -> str:
