@@ -40,15 +40,20 @@ log = structlog.get_logger(__name__)
 
 
 def problem(*, status: int, code: str, detail: str, instance: str, **more: Any) -> dict[str, Any]:
-    """Return the body of a problem."""
+    """Return the body of a problem; what cannot be said in UTF-8 of the request that it quotes is escaped."""
     return {
         "type": "about:blank",
         "title": TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _encodable(detail),
         "code": code,
         "instance": instance,
     } | more
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def problem_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
@@ -127,7 +132,8 @@ def _field_errors(field: str, detail: Any) -> Iterator[dict[str, str]]:
         for inner in detail:
             yield from _field_errors(field, inner)
     else:
-        yield {"field": field, "code": str(getattr(detail, "code", "invalid")), "detail": str(detail)}
+        code = str(getattr(detail, "code", "invalid"))
+        yield {"field": _encodable(field), "code": code, "detail": _encodable(str(detail))}
 
 
 # --- outside of REST framework: no route, a malfunction --------------------------------------------------------------

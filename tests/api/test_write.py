@@ -119,6 +119,22 @@ def test_a_review_that_cannot_be_is_refused(owner: Caller, factory: Factory, pro
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b'{"label": "\\ud800"}', b'{"label": {"\\ud800": 1}}', b'{"people": [{"track": 0, "label": "\\ud800"}]}',
+        b'{"label": "real", "comment": "\\ud800"}', b'{"label": "real", "people": {"\\ud800": 1}}',
+    ],
+)  # fmt: skip
+def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
+    owner: Caller, factory: Factory, problem: Problem, body: bytes
+) -> None:
+    path = f"/api/v1/videos/{factory.video(owner.user).pk}/reviews/"
+    answer = owner.request("post", path, data=body, content_type="application/json")
+    assert problem(answer, 400, "validation_error")["errors"]
+    assert Review.objects.count() == 0
+
+
+@pytest.mark.parametrize(
     ("content", "status", "code"),
     [
         (b"{", 400, "parse_error"), (b"\xff", 400, "parse_error"), (b"[" * 20_000, 400, "parse_error"),
