@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.core.files.storage import default_storage
@@ -20,6 +20,7 @@ from django.db import IntegrityError
 from django.test import Client
 
 from detection.models import Analysis, UploadKey, Video
+from detection.services.jobs import leases
 from detection.services.uploads import uploads
 from tests.api.conftest import UUID_PATTERN, Caller, mp4
 
@@ -388,6 +389,66 @@ def test_deleting_a_video_frees_its_content_and_its_key(owner: Caller) -> None:
     again = owner.upload(content, key="k")
     assert again.status_code == 202
     assert again.json()["id"] != first
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+@pytest.mark.parametrize("repeated", [False, True])
+def test_an_upload_whose_video_is_deleted_before_it_is_answered_is_told_so(
+    owner: Caller, problem: Any, monkeypatch: pytest.MonkeyPatch, repeated: bool, key: str
+) -> None:
+    content = mp4()
+    if repeated:
+        assert owner.upload(content, key=key).status_code == 202
+
+    def and_delete(**parts: Any) -> uploads.Submission:
+        submission = uploads.submit_video(**parts)
+        assert submission.created != repeated
+        uploads.delete_video(video=Video.objects.get(pk=submission.video.pk))
+        return submission
+
+    with monkeypatch.context() as between:
+        between.setattr("detection.api.views.videos.submit_video", and_delete)
+        problem(owner.upload(content, key=key), 404, "not_found")
+    assert owner.upload(content, key=key).status_code == 202
+
+
+def test_two_at_once_of_which_the_first_is_deleted_before_the_second_finds_it(
+    owner: Caller, problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, look = mp4(), uploads._existing
+    assert owner.upload(content).status_code == 202
+    looks: list[bool] = []
+
+    def late(*who: Any) -> Video | None:
+        looks.append(True)
+        if len(looks) == 1:
+            return None  # the first is not there yet
+        Video.objects.all().delete()
+        return look(*who)
+
+    with monkeypatch.context() as between:
+        between.setattr(uploads, "_existing", late)
+        problem(owner.upload(content), 404, "not_found")
+    assert owner.upload(content).status_code == 202
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_video_that_is_deleted_before_a_new_key_is_noted_for_it_is_stored_again(
+    owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = mp4()
+    first = owner.upload(content).json()["id"]
+    lock = leases.lock_video
+
+    def too_late(video_id: UUID) -> bool:
+        monkeypatch.setattr(uploads, "lock_video", lock)
+        Video.objects.filter(pk=video_id).delete()
+        return lock(video_id)
+
+    monkeypatch.setattr(uploads, "lock_video", too_late)
+    again = owner.upload(content, key="k")
+    assert (again.status_code, again.json()["id"] == first) == (202, False)
+    assert str(UploadKey.objects.get().video_id) == again.json()["id"]
 
 
 def test_a_body_without_a_length_is_refused_as_such(owner: Caller, problem: Any) -> None:

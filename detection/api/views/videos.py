@@ -35,7 +35,13 @@ from detection.errors import Refused
 from detection.models import FaceFrame, ModelVersion, Review, Video
 from detection.selectors import permissions, videos
 from detection.services.reviews.reviews import record_review
-from detection.services.uploads.uploads import MAX_KEY, analyze_again, delete_video, submit_video
+from detection.services.uploads.uploads import (
+    MAX_KEY,
+    analyze_again,
+    delete_video,
+    deleted_meanwhile,
+    submit_video,
+)
 
 LOCATION = OpenApiParameter(
     "Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[202], description="The task."
@@ -104,7 +110,7 @@ class VideosView(ListAPIView[Video]):
             202: OpenApiResponse(VideoSerializer, description="Stored, and queued for analysis."),
             200: OpenApiResponse(VideoSerializer, description="This content is here already."),
         }
-        | problems(400, 401, 403, 413, 415, 422, 503, 507),
+        | problems(400, 401, 403, 404, 413, 415, 422, 503, 507),
     )
     def post(self, request: Request) -> Response:
         form = UploadSerializer(data=request.data)
@@ -117,7 +123,9 @@ class VideosView(ListAPIView[Video]):
             idempotency_key=request.headers.get("Idempotency-Key", ""),
         )
         # Read again: a worker may have been quick, and what is there already may have a verdict.
-        video = videos.videos_with_answers(user=request.user).get(pk=submission.video.pk)
+        video = videos.videos_with_answers(user=request.user).filter(pk=submission.video.pk).first()
+        if video is None:
+            raise deleted_meanwhile()
         return Response(
             self.get_serializer(video).data,
             status=status.HTTP_202_ACCEPTED if submission.created else status.HTTP_200_OK,

@@ -31,6 +31,7 @@ from detection.selectors.videos import has_open_analysis
 from detection.services.jobs import orphan_files
 from detection.services.jobs.analyses import queue_analysis
 from detection.services.jobs.attempt_files import remove_tree
+from detection.services.jobs.leases import lock_video
 from detection.services.ops import audit, pending_deletions
 from detection.services.stored_files import StoredFiles
 from detection.services.uploads.quotas import check_queue, check_quota, check_upload, lock_owner
@@ -101,9 +102,11 @@ def submit_video(
 
     try:
         store_video(video=video, upload=upload, kind=kind, write=write)
-    except IntegrityError:
+    except IntegrityError as error:
         # The same content or key arrived twice at once, and the other was first.
         existing = _existing(owner, sha256, idempotency_key)
+        if existing is None and "unique" in str(error).lower():  # so both databases say
+            raise deleted_meanwhile() from error
         if existing is None:
             raise
         return Submission(video=existing, created=False)
@@ -305,8 +308,16 @@ def _existing(owner: AbstractBaseUser, sha256: str, key: str) -> Video | None:
             raise _key_reused()
     video = Video.objects.filter(owner_id=owner.pk, sha256=sha256).first()
     if video is not None and key:
-        UploadKey.objects.get_or_create(owner_id=owner.pk, key=key, defaults={"video": video})
+        with transaction.atomic():
+            if not lock_video(video.pk):  # its owner has deleted it just now
+                return None
+            UploadKey.objects.get_or_create(owner_id=owner.pk, key=key, defaults={"video": video})
     return video
+
+
+def deleted_meanwhile() -> Refused:
+    """Return the refusal of an upload whose video its owner deleted before it was answered."""
+    return Refused("not_found", "The video of this content was deleted meanwhile; send the file again.", status=404)
 
 
 def _key_reused() -> Refused:
