@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "detection.client_address.BelieveProxies",
     "django.middleware.security.SecurityMiddleware",
     "detection.api.middleware.LengthRequired",
+    "detection.api.middleware.Utf8Only",
     "dfdsite.csp.PagePolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

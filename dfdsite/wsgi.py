@@ -10,9 +10,11 @@ application = get_wsgi_application()
 
 from detection import dispatch  # noqa: E402 (it needs Django to be set up)
 from detection.api import waiting  # noqa: E402
+from detection.api.middleware import WsgiRequest  # noqa: E402
 from detection.services.uploads import uploads  # noqa: E402
 from dfdsite import urls  # noqa: E402, F401 (with every page, or the first request would wait for them)
 
+application.request_class = WsgiRequest
 dispatch.publish_in_background()  # a request never waits for the broker
 waiting.stop_waiting_at_sigterm()
 uploads.remove_abandoned_uploads()  # of web processes that were killed
