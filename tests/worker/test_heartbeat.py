@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.db import DatabaseError, connection
 
 from detection.models import WorkerBeat
 from worker import alive
-from worker.process import heartbeat
+from worker.process import heartbeat, work_files
 
 pytestmark = pytest.mark.django_db
 
@@ -58,6 +59,39 @@ def test_a_database_that_is_gone_does_not_stop_a_worker(monkeypatch: pytest.Monk
     heartbeat.register(worker())
     heartbeat.send()
     assert heartbeat._sent_at > 0  # it tried, and waits for its next turn
+
+
+def test_what_killed_attempts_left_goes_while_the_worker_lives(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    settings.VAR_DIR = tmp_path
+    heartbeat.register(worker())
+
+    def left(name: str, age_s: float) -> Path:
+        folder = tmp_path / "work" / name
+        folder.mkdir(parents=True)
+        (folder / "original.mp4").write_bytes(b"somebody's video")
+        os.utime(folder, (time.time() - age_s,) * 2)
+        return folder
+
+    def turn(after_s: float) -> None:
+        monkeypatch.setattr(work_files, "_tidied_at", work_files._tidied_at - after_s)
+        monkeypatch.setattr(heartbeat, "_sent_at", -heartbeat.EVERY_S)
+        heartbeat.send()
+
+    turn(2 * work_files.TIDY_EVERY_S)
+    old, young = left("old", 2 * work_files.LEFTOVER_AGE_S), left("young", 60)
+    turn(0)  # too soon
+    assert old.exists()
+    turn(2 * work_files.TIDY_EVERY_S)
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_a_work_folder_that_cannot_be_tidied_stops_no_worker(settings: Any, tmp_path: Path) -> None:
+    settings.VAR_DIR = tmp_path / "file"
+    settings.VAR_DIR.write_bytes(b"")
+    work_files.remove_leftovers()
 
 
 def test_a_probe_sees_the_loop_turn_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from detection.models import WorkerBeat
 from worker import alive
+from worker.process import work_files
 from worker.stages import erasure
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,10 @@ def register(worker: Any) -> None:
 
 
 def send() -> None:
-    """Write the sign of life, at most every `EVERY_S` seconds.  Never raises: the work goes on without it."""
+    """Write the sign of life, at most every `EVERY_S` seconds, and tidy the work folder each hour.
+
+    Never raises: the work goes on without it.
+    """
     global _sent_at
     if not _facts:
         return
@@ -50,6 +54,7 @@ def send() -> None:
     if time.monotonic() - _sent_at < EVERY_S:
         return
     _sent_at = time.monotonic()
+    work_files.tidy_now_and_then()  # of children that were killed; this process lives for months
     facts = dict(_facts)
     try:
         WorkerBeat.objects.update_or_create(name=facts.pop("name"), defaults={**facts, "seen_at": timezone.now()})

@@ -6,11 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
 
@@ -19,7 +20,10 @@ from detection.services.stored_files import read_range
 if TYPE_CHECKING:
     from ml.video.ranged_file import VideoFile
 
+log = structlog.get_logger(__name__)
+
 LEFTOVER_AGE_S = 24 * 3600
+TIDY_EVERY_S = 3600.0
 
 
 @contextmanager
@@ -50,10 +54,25 @@ def stored_file(name: str, folder: Path) -> Iterator[VideoFile]:
 
 
 def remove_leftovers() -> None:
-    """What processes that were killed have left in the work folder."""
-    for path in _work_root().iterdir():
-        if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
-            shutil.rmtree(path, ignore_errors=True)
+    """What processes that were killed have left in the work folder.  Never raises."""
+    try:
+        for path in _work_root().iterdir():
+            with suppress(FileNotFoundError):  # its process, or another's tidying, was quicker
+                if time.time() - path.stat().st_mtime > LEFTOVER_AGE_S:
+                    shutil.rmtree(path, ignore_errors=True)
+    except OSError as error:
+        log.warning("leftovers_not_removed", error=str(error))
+
+
+_tidied_at = -TIDY_EVERY_S
+
+
+def tidy_now_and_then() -> None:
+    """Call `remove_leftovers` at most once an hour per process, where work is done."""
+    global _tidied_at
+    if time.monotonic() - _tidied_at > TIDY_EVERY_S:
+        _tidied_at = time.monotonic()
+        remove_leftovers()
 
 
 def _work_root() -> Path:

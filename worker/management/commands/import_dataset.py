@@ -135,7 +135,12 @@ class Command(BaseCommand):
         name = report.found.name
         ids = [pk for pk, video in datasets.open_extractions(dataset=name) if video in report.videos]
         with _bar("extracted", len(ids)) as progress:
-            extract_all(ids=ids, workers=workers, ended=progress.step, waiting=lambda n: progress.wait(_waiting(n)))
+
+            def ended() -> None:
+                progress.step()
+                work_files.tidy_now_and_then()  # it may take days
+
+            extract_all(ids=ids, workers=workers, ended=ended, waiting=lambda n: progress.wait(_waiting(n)))
         report.statuses = [row for row in datasets.import_statuses(dataset=name) if row.video_id in report.videos]
 
 
