@@ -176,13 +176,16 @@ def test_what_others_than_analyses_hold_ends_in_time_too_after_the_clock_was_put
         owner=owner, url="https://a.test/", token=uuid4(), lease_until=later, not_before=later
     )
     delivery = WebhookDelivery.objects.create(webhook=hook, video_id=video.pk, task_id=uuid4(), not_before=later)
+    told = Webhook.objects.create(owner=owner, url="https://b.test/", doorbell=uuid4(), told_at=later)
     claim = ReviewClaim.objects.create(video=video, token=uuid4(), reviewer=owner, until=later)
     upload = ResumableUpload.objects.create(owner=owner, length=1, holder=uuid4(), held_until=later)
-    assert sweeper.clamp_future_timestamps() == 6
-    for row in (trial, hook, delivery, claim, upload):
+    assert sweeper.clamp_future_timestamps() == 7
+    for row in (trial, hook, told, delivery, claim, upload):
         row.refresh_from_db()
     assert hook.not_before < now + LONG_AGO
     assert delivery.not_before < now + LONG_AGO
+    assert told.told_at is not None
+    assert told.told_at < now + LONG_AGO
     for until in (trial.lease_until, hook.lease_until, claim.until, upload.held_until):
         assert until is not None
         assert now < until < now + LONG_AGO

@@ -77,6 +77,7 @@ def clamp_future_timestamps() -> int:
         changed += _clamp(rows.filter(state=State.RUNNING), "lease_until", job_lease(), now)
         changed += rows.filter(state=State.QUEUED, published_at__gt=now + pause).update(published_at=now)
     changed += _clamp(Webhook.objects.all(), "lease_until", webhook_deliveries.LEASE, now)
+    changed += Webhook.objects.filter(told_at__gt=now + pause).update(told_at=now)
     changed += _clamp(ReviewClaim.objects.all(), "until", timedelta(seconds=settings.DFD_REVIEW_LEASE_S), now)
     changed += _clamp(ResumableUpload.objects.all(), "held_until", holds.HELD, now)
 
