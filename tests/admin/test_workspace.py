@@ -268,6 +268,22 @@ def test_undo_is_a_row_and_the_video_stands_there_again_with_the_score_that_is_k
         reviews.undo_review(review=three, by=rows.owner)
 
 
+def test_an_undo_that_is_sent_again_takes_back_no_other_answer(rows: Rows, review_client: Client) -> None:
+    for score in (0.62, 0.64):
+        rows.with_verdict(model=rows.model(), score=score)
+    told = []
+    for _ in range(2):
+        given = call(review_client, "next")["item"]
+        told.append(call(review_client, "answer", claim=given["claim"], label="real", seconds=1)["review"])
+    undone, again = (call(review_client, "undo", review=told[1]) for _ in range(2))  # the first reply was lost
+    assert again["item"]["video"] == undone["item"]["video"]
+    assert [str(row.pk) for row in Review.objects.not_undone()] == [told[0]]
+    assert Review.objects.filter(role="undo").count() == 1
+    assert call(review_client, "undo", review=told[0])["undone"] == "real"
+    assert call(review_client, "undo")["code"] == "nothing_to_undo"
+    assert call(review_client, "undo", review=str(rows.owner.pk))["status"] == 409
+
+
 def test_after_an_undo_the_label_of_before_stands_again(rows: Rows, reviewer: User) -> None:
     video = rows.with_verdict(model=rows.model())
     other = rows.user("other", "reviewer", staff=True)

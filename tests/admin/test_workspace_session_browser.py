@@ -78,6 +78,32 @@ def test_without_a_network_nothing_is_said_to_be_done(live_server: LiveServer, p
     assert answers() == [("clip 0", "fake"), ("clip 1", "real")]
 
 
+def test_an_undo_whose_reply_is_lost_is_asked_again_for_the_same_answer(
+    live_server: LiveServer, page: Any, rows: Rows
+) -> None:
+    log_in(page, live_server, "maria")
+    wait_for(page, "clip 0")
+    page.keyboard.press("f")
+    wait_for(page, "clip 1")
+    page.keyboard.press("r")
+    page.get_by_text("clip 1 is real").wait_for()
+
+    def lost(route: Any) -> None:
+        route.fetch()  # the server hears of it
+        route.abort()
+
+    page.route("**/undo/", lost, times=1)
+    page.keyboard.press("z")
+    page.get_by_role("alert").get_by_text("The server cannot be reached.").wait_for()
+    assert answers() == [("clip 0", "fake")]
+    page.keyboard.press("z")
+    wait_for(page, "clip 1")
+    assert answers() == [("clip 0", "fake")]
+    page.keyboard.press("z")
+    wait_for(page, "clip 0")
+    assert answers() == []
+
+
 def test_an_answer_waits_for_its_own_reviewer_to_be_logged_in(live_server: LiveServer, page: Any, rows: Rows) -> None:
     maria, ben = User.objects.get(username="maria"), rows.reader("ben")
     log_in(page, live_server, "maria")

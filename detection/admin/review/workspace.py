@@ -185,8 +185,9 @@ def rescan_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
 
 @call
 def undo_call(request: HttpRequest, body: dict[str, Any]) -> dict[str, Any]:
-    """Undo the reviewer's newest answer and claim its video again."""
-    undone, found = workspace.undo(reviewer=user_of(request))
+    """Undo the answer `review` of the reviewer, or the newest, and claim its video again."""
+    named = body.get("review")
+    undone, found = workspace.undo(reviewer=user_of(request), review_id=uuid_of(named) if named else None)
     return {
         "item": item(request, found, known=undone) if found else None,
         "undone": undone.label,
@@ -245,7 +246,7 @@ def user_of(request: HttpRequest) -> User:
 
 
 def uuid_of(value: Any) -> UUID:
-    """Parse a claim's token.  Raises Refused `claim_lost`."""
+    """Parse a claim's token, or an answer's id.  Raises Refused `claim_lost`."""
     try:
         return UUID(str(value))
     except ValueError as error:

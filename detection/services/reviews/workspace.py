@@ -242,19 +242,22 @@ def extend_claims(*, reviewer: User, tokens: Collection[UUID]) -> list[UUID]:
     return [token for token in tokens if token not in alive]
 
 
-def undo(*, reviewer: User) -> tuple[Review, Claimed | None]:
-    """Undo the reviewer's newest answer in the workspace, and claim its video again unless somebody else has it.
+def undo(*, reviewer: User, review_id: UUID | None = None) -> tuple[Review, Claimed | None]:
+    """Undo an answer of the reviewer's in the workspace, and claim its video again unless somebody else has it.
 
+    `review_id` names it, so that who asks again because no response came does not undo another; else it is the newest.
     Raises Refused `nothing_to_undo`.
     """
     with transaction.atomic():
-        rows = Review.objects.not_undone().filter(reviewer=reviewer, batch=None)
         # Every claim has a queue, and nothing that is said elsewhere: a known answer and a senior's button in a list
         # are adjudications just as one given here is.
-        last = rows.exclude(queue="").order_by("-created_at", "-id").first()
+        rows = Review.objects.answers().filter(reviewer=reviewer, batch=None).exclude(queue="")
+        named = rows.filter(pk=review_id) if review_id else rows.not_undone().order_by("-created_at", "-id")
+        last = named.first()
         if last is None:
             raise Refused("nothing_to_undo", "There is no answer of yours to take back.", status=409)
-        undo_review(review=last, by=reviewer)
+        if review_id is None or named.not_undone().exists():
+            undo_review(review=last, by=reviewer)
         return last, _take(last.video_id, reviewer, last.queue, last.role, own=True)
 
 

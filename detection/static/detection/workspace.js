@@ -205,6 +205,7 @@ document.addEventListener("DOMContentLoaded", () => {
     advance();
   };
 
+  const answered = []; // ids, of this page
   const waiting = [];
   const stored = () => (outbox.length ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve());
 
@@ -225,6 +226,7 @@ document.addEventListener("DOMContentLoaded", () => {
         const each = told.people.length ? ` (${window.dfdPeople.words(told.people)})` : "";
         said.replaceChildren(...view.said(filled(gettext("%(name)s is %(label)s"), { name, label: named(told.mine) }) + each, inWords(told.model)));
         if (told.model) said.append(evidence.button(video));
+        answered.push(told.review);
         window.dfdKeys.paint(said);
         outbox.shift();
         wait = 500;
@@ -276,13 +278,16 @@ document.addEventListener("DOMContentLoaded", () => {
     await stored();
     if (fetching) await fetching; // asked for before, it does not name what comes back now as held
     try {
-      const { item, undone } = await post("undo", {});
+      // Named, so that it is not another one that is taken back where the response was lost and z is pressed again.
+      const { item, undone } = await post("undo", { review: answered.at(-1) });
+      answered.pop();
       if (item) {
         if (shown) ahead.unshift(shown);
         show(item);
       }
       if (!item || !item.revealed) said.textContent = `${filled(gettext("Taken back: %(label)s."), { label: named(undone) })}${item ? "" : ` ${gettext("Somebody else has the video now.")}`}`;
     } catch (error) {
+      if (error.code && error.status < 500) answered.pop();
       fault(error.message);
     }
   };
