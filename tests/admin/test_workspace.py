@@ -269,8 +269,9 @@ def test_undo_is_a_row_and_the_video_stands_there_again_with_the_score_that_is_k
 
 
 def test_an_undo_that_is_sent_again_takes_back_no_other_answer(rows: Rows, review_client: Client) -> None:
+    model = rows.model()
     for score in (0.62, 0.64):
-        rows.with_verdict(model=rows.model(), score=score)
+        rows.with_verdict(model=model, score=score)
     told = []
     for _ in range(2):
         given = call(review_client, "next")["item"]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.models import (
     Analysis,
+    ChoreRun,
     ModelVersion,
     ResumableUpload,
     ReviewClaim,
@@ -179,6 +180,11 @@ def test_what_others_than_analyses_hold_ends_in_time_too_after_the_clock_was_put
     told = Webhook.objects.create(owner=owner, url="https://b.test/", doorbell=uuid4(), told_at=later)
     claim = ReviewClaim.objects.create(video=video, token=uuid4(), reviewer=owner, until=later)
     upload = ResumableUpload.objects.create(owner=owner, length=1, holder=uuid4(), held_until=later)
+    assert sweeper.clamp_future_timestamps(everywhere=False) == 0
+    ChoreRun.objects.create(name="sweep", ran_at=now)
+    sweeper.sweep()
+    claim.refresh_from_db()
+    assert claim.until == later, "the last sweep does not lie ahead: nothing was put back"
     assert sweeper.clamp_future_timestamps() == 7
     for row in (trial, hook, told, delivery, claim, upload):
         row.refresh_from_db()
@@ -190,6 +196,11 @@ def test_what_others_than_analyses_hold_ends_in_time_too_after_the_clock_was_put
         assert until is not None
         assert now < until < now + LONG_AGO
     assert sweeper.clamp_future_timestamps() == 0
+    ReviewClaim.objects.update(until=later)
+    ChoreRun.objects.update(ran_at=later)
+    sweeper.sweep()
+    claim.refresh_from_db()
+    assert claim.until < now + LONG_AGO
 
 
 def test_times_that_are_set_in_earnest_are_left_alone(video: Video) -> None:

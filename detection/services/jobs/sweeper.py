@@ -17,6 +17,7 @@ from django.utils import timezone
 from detection import dispatch
 from detection.models import (
     Analysis,
+    ChoreRun,
     DeliveryState,
     EvidenceJob,
     ModelVersion,
@@ -31,6 +32,7 @@ from detection.models import (
 )
 from detection.services.jobs import analyses, webhook_deliveries
 from detection.services.jobs.leases import job_lease, young
+from detection.services.ops.chores import SWEEP
 from detection.services.uploads import holds
 
 log = structlog.get_logger(__name__)
@@ -51,7 +53,7 @@ class SweepReport:
 
 def sweep() -> SweepReport:
     """Requeue expired analyses, wake those that waited for a model, and republish lost messages."""
-    clamp_future_timestamps()
+    clamp_future_timestamps(everywhere=_last_sweep_lies_ahead())
     ended = analyses.give_back_expired()
     given_back, given_up = ended[State.QUEUED], ended[State.DEAD]
     models_found = wake_waiting()
@@ -63,32 +65,45 @@ def sweep() -> SweepReport:
     return report
 
 
-def clamp_future_timestamps() -> int:
+def clamp_future_timestamps(*, everywhere: bool = True) -> int:
     """Reset timestamps that lie further ahead than any that is ever set (the clock was set back); return how many.
 
-    They count from now on: a live worker renews its lease, a dead one loses it in time.
+    They count from now on: a live worker renews its lease, a dead one loses it in time.  Without `everywhere` those of
+    analyses only, which indexes find.
     """
-    now, changed = timezone.now(), 0
+    now = timezone.now()
     pause = timedelta(seconds=max(analyses.DISK_FULL_WAIT_S, analyses.backoff_s(settings.DFD_MAX_ATTEMPTS)))
-    jobs: list[QuerySet[Any]] = [
-        Analysis.objects.all(), EvidenceJob.objects.all(), TrainingRun.objects.all(), ShadowTrial.objects.all()
-    ]  # fmt: skip
-    for rows in jobs:
-        changed += _clamp(rows.filter(state=State.RUNNING), "lease_until", job_lease(), now)
-        changed += rows.filter(state=State.QUEUED, published_at__gt=now + pause).update(published_at=now)
+    changed = _clamp_jobs(Analysis.objects.all(), now, pause)
+    changed += _clamp_pauses(Analysis.objects.filter(state=State.QUEUED), now, pause)
+    if everywhere:
+        changed += _clamp_others(now, pause)
+    if changed:
+        log.warning("clock_was_put_back", rows=changed)
+    return changed
+
+
+def _last_sweep_lies_ahead() -> bool:
+    return ChoreRun.objects.filter(name=SWEEP, ran_at__gt=timezone.now()).exists()
+
+
+def _clamp_others(now: datetime, pause: timedelta) -> int:
+    changed = sum(_clamp_jobs(kind.objects.all(), now, pause) for kind in (EvidenceJob, TrainingRun, ShadowTrial))
     changed += _clamp(Webhook.objects.all(), "lease_until", webhook_deliveries.LEASE, now)
     changed += Webhook.objects.filter(told_at__gt=now + pause).update(told_at=now)
     changed += _clamp(ReviewClaim.objects.all(), "until", timedelta(seconds=settings.DFD_REVIEW_LEASE_S), now)
     changed += _clamp(ResumableUpload.objects.all(), "held_until", holds.HELD, now)
-
-    waiting = WebhookDelivery.objects.filter(webhook__in=Webhook.objects.all(), state=DeliveryState.WAITING)
     longest = timedelta(seconds=webhook_deliveries.LONGEST_PAUSE_S)
-    pauses = (Analysis.objects.filter(state=State.QUEUED), pause), (Webhook.objects.all(), longest), (waiting, longest)
-    for paused, most in pauses:
-        changed += paused.filter(not_before__gt=now + 2 * most).update(not_before=now)
-    if changed:
-        log.warning("clock_was_put_back", rows=changed)
-    return changed
+    waiting = WebhookDelivery.objects.filter(webhook__in=Webhook.objects.all(), state=DeliveryState.WAITING)
+    return changed + _clamp_pauses(Webhook.objects.all(), now, longest) + _clamp_pauses(waiting, now, longest)
+
+
+def _clamp_jobs(rows: QuerySet[Any], now: datetime, pause: timedelta) -> int:
+    told = rows.filter(state=State.QUEUED, published_at__gt=now + pause).update(published_at=now)
+    return told + _clamp(rows.filter(state=State.RUNNING), "lease_until", job_lease(), now)
+
+
+def _clamp_pauses(rows: QuerySet[Any], now: datetime, longest: timedelta) -> int:
+    return rows.filter(not_before__gt=now + 2 * longest).update(not_before=now)
 
 
 def _clamp(held: QuerySet[Any], until: str, length: timedelta, now: datetime) -> int:
