@@ -100,6 +100,17 @@ def test_names_in_a_report_are_text(verifier: Any, live_server: LiveServer) -> N
     assert faults == []
 
 
+def test_a_file_that_was_chosen_before_the_script_came_is_checked(live_server: LiveServer, page: Any) -> None:
+    held: list[Any] = []
+    page.route("**/verify-page*.js", lambda route: held.append(route))
+    page.goto(f"{live_server.url}/verify/", wait_until="commit")
+    page.locator("#report").set_input_files({"name": "a.zip", "mimeType": "application/zip", "buffer": b"no archive"})
+    while not held:  # asked for by now, or soon
+        page.wait_for_timeout(50)
+    held.pop().continue_()
+    page.locator("#result.bad").wait_for()
+
+
 def test_the_button_has_a_report_made_and_the_page_accepts_it(
     live_server: LiveServer, page: Any, rows: Rows, tmp_path: Path
 ) -> None:

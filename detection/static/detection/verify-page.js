@@ -87,4 +87,6 @@ document.addEventListener("DOMContentLoaded", () => {
     [file] = event.dataTransfer.files;
     check();
   });
+  [file] = report.files; // chosen before this script was there, or kept by the browser over a reload
+  check();
 });
