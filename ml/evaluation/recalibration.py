@@ -22,7 +22,7 @@ from ml.evaluation.metrics import evaluate_draws
 from ml.evaluation.promotion_gate import GateResult
 from ml.evaluation.scored_video import ScoredVideo
 from ml.model.calibration import AssessmentBorders, choose_borders, choose_threshold
-from ml.model.decision import CLOSEST, combine, means_and_penalties
+from ml.model.decision import combine, log_odds, means_and_penalties
 
 FOLDS = 5
 N_BOOTSTRAP = 2000
@@ -56,8 +56,8 @@ class Fit:
 
     def apply(self, probability: float) -> float:
         """Return the new fake probability of a person, from the present one."""
-        p = min(max(probability, CLOSEST), 1 - CLOSEST)
-        return float(1 / (1 + np.exp(-(self.scale * np.log(p / (1 - p)) + self.shift))))
+        (before,) = log_odds([probability])
+        return float(1 / (1 + np.exp(-(self.scale * before + self.shift))))
 
     def scores(self, videos: Sequence[JudgedVideo]) -> Floats:
         """Return the videos' new fake probabilities, (N,)."""
@@ -93,7 +93,7 @@ def fit(videos: Sequence[JudgedVideo]) -> Fit:
     Raises:
         CannotRecalibrate: where higher scores are not more often fake.
     """
-    means, penalties = means_and_penalties([_log_odds(video.segments) for video in videos])
+    means, penalties = means_and_penalties([log_odds(video.segments) for video in videos])
     labels = _labels(videos)
     n_fake, n_real = int((labels == Label.FAKE).sum()), int((labels == Label.REAL).sum())
     target = np.where(labels == Label.FAKE, (n_fake + 1) / (n_fake + 2), 1 / (n_real + 2))
@@ -246,8 +246,3 @@ def present_scores(videos: Sequence[JudgedVideo]) -> Floats:
 
 def _labels(videos: Sequence[JudgedVideo]) -> Ints:
     return np.array([video.label for video in videos], dtype=np.int64)
-
-
-def _log_odds(fake: Sequence[float]) -> list[float]:
-    values = np.clip(np.asarray(fake, dtype=np.float64), CLOSEST, 1 - CLOSEST)
-    return [float(x) for x in np.log(values / (1 - values))]

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ml.config import DecisionConfig, Label, ReviewReason
-from ml.model.calibration import AssessmentBorders, Floats
+from ml.model.calibration import AssessmentBorders, Floats, tempered
 from ml.model.inference import TrackScore
 from ml.model.weights import WeightsInfo
 
@@ -98,14 +98,17 @@ def combine(probabilities: Sequence[float]) -> float:
     """The calibrated probability that some of these segments are forged, from each one's; see the module's rule."""
     if len(probabilities) == 1:
         return probabilities[0]
-    values = np.clip(np.sort(np.asarray(probabilities, dtype=float))[::-1], CLOSEST, 1 - CLOSEST)
-    count = np.arange(1, len(values) + 1)
-    means = np.cumsum(np.log(values / (1 - values))) / count
-    best = float(np.max(means - FEW_SEGMENTS_PENALTY * np.log(len(values) / count)))
+    (best,) = tempered(*means_and_penalties([log_odds(probabilities)]))
     return 1 / (1 + math.exp(-best))
 
 
-def means_and_penalties(videos: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
+def log_odds(probabilities: Sequence[float]) -> Floats:
+    """Return the log-odds of probabilities, (N,); those nearer to 0 or 1 than CLOSEST are taken for that."""
+    values = np.clip(np.asarray(probabilities, dtype=np.float64), CLOSEST, 1 - CLOSEST)
+    return np.asarray(np.log(values / (1 - values)), dtype=np.float64)
+
+
+def means_and_penalties(videos: Sequence[Sequence[float] | Floats]) -> tuple[Floats, Floats]:
     """Return what `combine` compares, for many videos at once, from the log-odds of each one's segments.
 
     Returns:
@@ -114,8 +117,8 @@ def means_and_penalties(videos: Sequence[Sequence[float]]) -> tuple[Floats, Floa
     """
     most = max(map(len, videos), default=0)
     means, penalties = np.zeros((len(videos), most)), np.full((len(videos), most), np.inf)
-    for row, log_odds in enumerate(videos):
-        values = np.sort(np.asarray(log_odds, dtype=np.float64))[::-1]
+    for row, segments in enumerate(videos):
+        values = np.sort(np.asarray(segments, dtype=np.float64))[::-1]
         count = np.arange(1, len(values) + 1)
         means[row, : len(values)] = np.cumsum(values) / count
         penalties[row, : len(values)] = FEW_SEGMENTS_PENALTY * np.log(len(values) / count)

@@ -301,13 +301,12 @@ def margins_by_video(sequences: Sequence[FeatureSequence], margins: NDArray[np.f
     alarm.
     """
     found: dict[str, VideoMargins] = {}
-    highest: dict[str, float] = {}
     for k, (item, margin) in enumerate(zip(sequences, margins.tolist(), strict=True)):
         name, segment = f"sequence {k}", 0
         if item.row is not None:
             name, segment = item.row.video or item.row.sequence, item.row.segment
         video = found.setdefault(name, VideoMargins(item, {}))
+        if margin > max(video.segments.values(), default=margin):
+            video.worst = item
         video.segments[segment] = max(margin, video.segments.get(segment, margin))
-        if margin > highest.setdefault(name, margin):
-            highest[name], video.worst = margin, item
     return list(found.values())

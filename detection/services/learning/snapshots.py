@@ -274,8 +274,8 @@ def _assign(
         if not teaches.tracks:
             left_out["nobody says which person is forged"] += 1
             continue
-        people = c.people and splits[k] != Split.HOLDOUT
-        items.append(_item(c, str(splits[k]), component[c.identity], teaches, of_people=bool(people)))
+        of_people = bool(c.people) and splits[k] != Split.HOLDOUT
+        items.append(_item(c, str(splits[k]), component[c.identity], teaches, of_people=of_people))
     left_out["joins people of two sides, or a test video of someone who trains"] += len(videos) - len(kept)
     return items
 
