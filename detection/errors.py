@@ -30,3 +30,11 @@ def storage_full() -> Refused:
     return Refused(
         "storage_full", "There is no room for the file; try again later.", status=507, headers={"Retry-After": "60"}
     )
+
+
+def storage_unavailable() -> Refused:
+    """Return the refusal while storage as a whole does not answer (see `stored_files.is_away`)."""
+    return Refused(
+        "storage_unavailable", "The storage does not answer; try again later.", status=503,
+        headers={"Retry-After": "30"},
+    )  # fmt: skip

@@ -30,7 +30,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from detection.errors import Refused
+from detection.errors import Refused, storage_unavailable
+from detection.services.stored_files import is_away
 
 TITLES = {460: "Checksum Mismatch"}
 """Titles of statuses that Python does not know; 460 is the tus protocol's."""
@@ -99,6 +100,9 @@ def _as_api_exception(exc: Exception) -> exceptions.APIException | Refused | Non
             return exceptions.ParseError()
         case UnreadablePostError():
             return Refused("upload_interrupted", "The request ended before its body was complete.")
+        case _ if is_away(exc):
+            log.error("storage_away", error=str(exc))
+            return storage_unavailable()
     return None
 
 

@@ -24,6 +24,7 @@ from detection.errors import Refused
 from detection.evidence_report import signing
 from detection.models import OPEN_STATES, Analysis, ModelVersion, Stage, State
 from detection.services.learning import registry
+from detection.services.stored_files import is_away
 from dfdsite import brokers
 
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
@@ -59,6 +60,22 @@ def examine() -> Iterator[Finding]:
             yield from check()
         except DatabaseError as error:
             yield Finding(Level.PROBLEM, f"The database cannot be read: {error}.", "Run `make setup`.")
+        except Exception as error:
+            yield _broken(error)
+
+
+def _broken(error: Exception) -> Finding:
+    if is_away(error):
+        return Finding(
+            Level.PROBLEM,
+            f"Storage does not answer: {error}",
+            "Start it or mount it, or correct DFD_S3_BUCKET, DFD_S3_ENDPOINT or the credentials.",
+        )
+    return Finding(
+        Level.PROBLEM,
+        f"A check failed: {type(error).__name__}: {error}",
+        "Put right what it names; if it names nothing, this is a fault of the program.",
+    )
 
 
 def _versions() -> Iterator[Finding]:
@@ -151,6 +168,8 @@ def _model() -> Iterator[Finding]:
     try:
         registry.local_weights(model=model)
     except (OSError, Refused) as error:
+        if is_away(error):
+            raise
         yield Finding(
             Level.PROBLEM,
             f"The weights of the active model {model} cannot be had: {error}",

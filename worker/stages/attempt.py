@@ -17,6 +17,7 @@ from detection.errors import has_no_room
 from detection.services.jobs import analyses
 from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.jobs.leases import JobClaim, LeaseLost
+from detection.services.stored_files import is_away
 from ml.resource_limits import OverLimit
 from worker.process import stop_signal
 from worker.process.lease_heartbeat import ExtendsLease, LeaseHeartbeat
@@ -102,6 +103,9 @@ def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol, 
             case BadInput():
                 log.info("bad_input", code=error.code)
                 jobs.finish_failed(claim=claim, code=error.code, detail=error.detail)
+            case Exception() if is_away(error):  # as a full disk: or an outage would end all that waits for good
+                log.error("storage_away", error=str(error))
+                jobs.release(claim=claim, error=trace, counts=False, wait_s=analyses.STORAGE_WAIT_S)
             case NotNow():
                 jobs.release(claim=claim, error=trace, detail=str(error))
             case SoftTimeLimitExceeded():
@@ -114,7 +118,7 @@ def _settle_exception(claim: JobClaim, error: BaseException, jobs: JobProtocol, 
                 jobs.release(claim=claim, error=trace, detail="It needed more memory than there is.")
             case OSError() if has_no_room(error):  # not the file's fault, and all files' trouble: none may end by it
                 log.error("disk_full", path=error.filename)
-                jobs.release(claim=claim, error=trace, counts=False, wait_s=analyses.DISK_FULL_WAIT_S)
+                jobs.release(claim=claim, error=trace, counts=False, wait_s=analyses.STORAGE_WAIT_S)
             case Exception():
                 log.error("stage_broke", exc_info=error)
                 jobs.release(claim=claim, error=trace, detail="An unexpected error occurred each time.")

@@ -15,6 +15,7 @@ from detection.services.learning import local_figures, shadow
 from detection.services.learning.rescoring import sequences_of
 from detection.services.learning.shadow import Scored, ShadowClaim
 from detection.services.reviews.rescan import found_by_rescan
+from detection.services.stored_files import is_away
 from worker.process import runtime
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt
@@ -68,7 +69,7 @@ def _turn(claim: ShadowClaim, heartbeat: LeaseHeartbeat) -> None:
 def _score(version: ModelVersion, classifier: Classifier, analysis: Analysis) -> Scored:
     """What the version says of the stored faces, or clips.
 
-    Whatever goes wrong is the version's failure, and nobody else's.
+    Whatever goes wrong is the version's failure, and nobody else's; but where storage is away, that is raised.
     """
     started = time.perf_counter()
     try:
@@ -82,6 +83,8 @@ def _score(version: ModelVersion, classifier: Classifier, analysis: Analysis) ->
     except LeaseLost:
         raise
     except Exception as error:
+        if is_away(error):
+            raise
         log.warning("shadow_failed", video=str(analysis.video_id), model=version.name, error=str(error))
         return Scored(analysis)
     segments = [segment["fake_probability"] for segment in result.segments] if result.segments else None

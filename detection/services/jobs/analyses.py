@@ -45,7 +45,7 @@ EXTRACTED_PERCENT = 80
 GAVE_UP = "gave_up"
 DIED_SILENTLY = "Each time the process that analysed this file ended without a word."
 EXPIRED_AT_ONCE = 500
-LONGEST_BACKOFF_S, DISK_FULL_WAIT_S = 3600.0, 60.0
+LONGEST_BACKOFF_S, STORAGE_WAIT_S = 3600.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def release(*, claim: AnalysisClaim, error: str, detail: str = "", counts: bool 
 
     `error` is for the operator, `detail` a sentence for the client if this was the last attempt.  With `counts` false
     (the
-    worker is stopping, its disk is full) the attempt does not count and the work is due in `wait_s`.
+    worker is stopping, storage is away) the attempt does not count and the work is due in `wait_s`.
     """
     with transaction.atomic():
         if counts:

@@ -72,7 +72,7 @@ def clamp_future_timestamps(*, everywhere: bool = True) -> int:
     analyses only, which indexes find.
     """
     now = timezone.now()
-    pause = timedelta(seconds=max(analyses.DISK_FULL_WAIT_S, analyses.backoff_s(settings.DFD_MAX_ATTEMPTS)))
+    pause = timedelta(seconds=max(analyses.STORAGE_WAIT_S, analyses.backoff_s(settings.DFD_MAX_ATTEMPTS)))
     changed = _clamp_jobs(Analysis.objects.all(), now, pause)
     changed += _clamp_pauses(Analysis.objects.filter(state=State.QUEUED), now, pause)
     if everywhere:

@@ -132,7 +132,7 @@ def release(*, claim: RunClaim, error: str, detail: str = "", counts: bool = Tru
     """Requeue the run, or end it as failed when its attempts are used up.  Raises LeaseLost.
 
     `error` is for the operator; the run's message says only that it was given up.  With `counts` false (the worker is
-    stopping, its disk is full) the attempt does not count, and with `wait_s` no worker is told at once.
+    stopping, storage is away) the attempt does not count, and with `wait_s` no worker is told at once.
     """
     if not counts:
         told = timezone.now() if wait_s else None

@@ -1,0 +1,144 @@
+"""A storage that does not answer is no file's fault: nothing is given up for it, and it is said."""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from detection import dispatch
+from detection.models import Analysis, ModelVersion, Stage, State, Video
+from detection.services.jobs import analyses
+from detection.services.jobs.analyses import AnalysisClaim
+from dfdsite import s3
+from ml.video.ranged_file import FetchError
+from tests.api.conftest import Caller, mp4
+from worker.process import runtime
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages import attempt
+from worker.stages.attempt import NotNow
+
+pytestmark = pytest.mark.django_db
+MORE_THAN_ATTEMPTS = 5
+
+
+@pytest.fixture
+def analysis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Analysis:
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    settings.VAR_DIR = tmp_path / "var"
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+    owner = User.objects.create_user("owner")
+    name = default_storage.save("videos/1/original.mp4", ContentFile(b"no video, but there"))
+    video = Video.objects.create(owner=owner, original_name="a.mp4", sha256="a" * 64, size_bytes=1, file=name)
+    return analyses.queue_analysis(video=video)
+
+
+def tried(analysis: Analysis, work: Callable[[AnalysisClaim, LeaseHeartbeat], None]) -> Analysis:
+    Analysis.objects.update(not_before=timezone.now())
+    attempt.run(str(analysis.id), Stage.EXTRACT, work)
+    return Analysis.objects.get(id=analysis.id)
+
+
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+def refused(status: int, code: str) -> Exception:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    answer = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error: Exception = exceptions.ClientError(answer, "GetObject")
+    return error
+
+
+def unreachable() -> Exception:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    error: Exception = exceptions.EndpointConnectionError(endpoint_url="http://bucket.example.org")
+    return error
+
+
+AWAY: dict[str, Callable[[], Exception]] = {
+    "nobody answers": unreachable,
+    "it is too busy": lambda: refused(503, "SlowDown"),
+    "the key has run out": lambda: refused(403, "ExpiredToken"),
+    "the bucket is gone": lambda: refused(404, "NoSuchBucket"),
+    "in the middle of a video": lambda: caused(FetchError("ReadTimeoutError"), unreachable()),
+    "a network disk has gone": lambda: OSError(errno.ESTALE, "Stale file handle"),
+    "the weights lie there, too": lambda: caused(NotNow("The model 'm' cannot be loaded."), unreachable()),
+}
+OF_THE_FILE: dict[str, Callable[[], Exception]] = {
+    "it is gone from the bucket": lambda: refused(404, "NoSuchKey"),
+    "it is in an archive": lambda: refused(403, "InvalidObjectState"),
+    "it is gone from the disk": lambda: FileNotFoundError("storage has no videos/2/original.mp4"),
+}
+
+
+@pytest.mark.parametrize("error", AWAY.values(), ids=AWAY)
+def test_an_outage_ends_no_task_however_often_it_is_tried(analysis: Analysis, error: Callable[[], Exception]) -> None:
+    def work(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
+        raise error()
+
+    for _ in range(MORE_THAN_ATTEMPTS):
+        row = tried(analysis, work)
+        assert (row.state, row.attempts) == (State.QUEUED, 0)
+        assert row.not_before > timezone.now() + timedelta(seconds=30)  # no loop
+        assert type(error()).__name__ in row.last_error
+
+
+@pytest.mark.parametrize("error", OF_THE_FILE.values(), ids=OF_THE_FILE)
+def test_what_is_the_trouble_of_one_file_counts(analysis: Analysis, error: Callable[[], Exception]) -> None:
+    def work(claim: AnalysisClaim, heart: LeaseHeartbeat) -> None:
+        raise error()
+
+    assert tried(analysis, work).attempts == 1
+
+
+def test_videos_wait_until_the_disk_is_mounted(analysis: Analysis, tmp_path: Path) -> None:
+    (tmp_path / "media").rename(tmp_path / "elsewhere")
+    (tmp_path / "media").mkdir()  # the mount point
+    for _ in range(MORE_THAN_ATTEMPTS):
+        assert tried(analysis, runtime.extract).state == State.QUEUED
+    (tmp_path / "media").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "media")
+    row = tried(analysis, runtime.extract)
+    assert (row.state, row.error_code) == (State.FAILED, "not_a_video"), row.last_error
+
+
+def test_an_upload_is_put_off_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch, analysis: Analysis) -> None:
+    def away(*args: Any) -> str:
+        raise unreachable()
+
+    monkeypatch.setattr(default_storage, "save", away)
+    answer = Caller(User.objects.get()).upload(mp4())
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert int(answer["Retry-After"]) > 0
+    assert Video.objects.count() == 1
+
+
+def test_doctor_names_it(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Path) -> None:
+    pytest.importorskip("storages")
+    client = pytest.importorskip("botocore.client")
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise unreachable()
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setattr(client.BaseClient, "_make_api_call", away)
+    settings.STORAGES = settings.STORAGES | {"default": s3.storage(bucket="videos")}
+    ModelVersion.objects.create(name="m", sha256="a" * 64, file="models/m.safetensors", threshold=0.5, active=True)
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("doctor", stdout=out)
+    assert out.getvalue().count("Storage does not answer") == 2, "for the weights and for the videos"
+    assert "DFD_S3_ENDPOINT" in out.getvalue()
