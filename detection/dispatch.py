@@ -30,6 +30,7 @@ TASK_OF_STAGE = {Stage.EXTRACT: "worker.tasks.extract_faces", Stage.CLASSIFY: "w
 SWEEP_TASK = "worker.tasks.sweep"
 WEBHOOK_TASK = "worker.tasks.send_webhooks"
 RETAIN_TASK = "worker.tasks.retain"
+FINISH_TASK = "worker.tasks.finish_uploads"
 TRAIN_TASK = "worker.tasks.train_model"
 SHADOW_TASK = "worker.tasks.score_shadow"
 MEASURE_TASK = "worker.tasks.measure_here"
@@ -59,6 +60,11 @@ def wake_sweeper() -> bool:
 def wake_retention() -> bool:
     """Request the next round of the retention policy now.  Never raises."""
     return _submit(partial(_publish, RETAIN_TASK, []))
+
+
+def wake_finisher() -> bool:
+    """Tell a worker that uploads in pieces wait for their last step.  Never raises; the sweeper repeats it."""
+    return _submit(partial(_publish, FINISH_TASK, []))
 
 
 def wake_trainer(*, run_id: UUID) -> bool:

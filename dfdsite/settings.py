@@ -279,6 +279,7 @@ CELERY_TASK_ROUTES = {
     "worker.tasks.make_heatmaps": {"queue": "classify"},
     "worker.tasks.make_preview": {"queue": "extract"},
     "worker.tasks.make_report": {"queue": "extract"},
+    "worker.tasks.finish_uploads": {"queue": "extract"},
     "worker.tasks.sweep": {"queue": "maintenance"},
     "worker.tasks.retain": {"queue": "maintenance"},
     # Receivers are other people's, and may be slow: nothing that recovers waits behind them.

@@ -96,6 +96,12 @@ def retain() -> None:
         dispatch.wake_retention()
 
 
+@shared_task(name="worker.tasks.finish_uploads")
+def finish_uploads() -> None:
+    """Do the last step of uploads in pieces whose client has left them whole."""
+    resumable.finish()
+
+
 @shared_task(name="worker.tasks.score_shadow")
 def score_shadow(trial_id: str) -> None:
     """Take a turn at a trial: score what was analysed with the version in shadow."""

@@ -64,6 +64,8 @@ POLL_PAUSE_S = 1.0
 RETRIES = 5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+PATIENCE_S = 300.0
+"""What the server puts off for longer is an error: a limit of a day, say."""
 PUT_OFF = (429, 503)
 TUS = {"Tus-Resumable": "1.0.0"}
 CHECKSUM_MISMATCH = 460
@@ -138,7 +140,7 @@ class Client:
     def resume(self, upload_url: str, path: str | os.PathLike[str]) -> Video:
         """Send what is missing of an upload in pieces.  Raises as `upload`; `Refused` 404 or 410 once it is gone."""
         with Path(path).open("rb") as file:
-            offset, failures, reason = 0, 0, ""
+            offset, failures = 0, 0
             while True:
                 try:
                     state = self._tus("HEAD", upload_url)
@@ -146,16 +148,20 @@ class Client:
                     while offset < length:
                         offset = self._send_piece(upload_url, file, offset)
                         failures = 0
-                    break
+                    upload = self._get(upload_url)
+                    if upload["video"] is None:  # the last step was put off, or is still at work: an empty piece asks
+                        self._send_piece(upload_url, file, offset, last=True)
+                        upload = self._get(upload_url)
+                    if upload["video"] is not None:
+                        return self.video(upload["video"])
+                    problem: Exception = _TryAgain("it has become no video yet")
                 except (requests.RequestException, _TryAgain) as error:
-                    failures, reason = failures + 1, str(error) or type(error).__name__
-                if failures > RETRIES:
-                    raise UploadInterrupted(upload_url, offset, reason)
-                self._sleep(_pause(failures))
-        upload = self._get(upload_url)
-        if upload["video"] is None:
-            raise Unreachable(f"The upload at {upload_url} is complete, but has become no video.")
-        return self.video(upload["video"])
+                    problem = error
+                failures += 1
+                wait_s = problem.wait_s if isinstance(problem, _TryAgain) else None
+                if failures > RETRIES or (wait_s or 0) > PATIENCE_S:
+                    raise UploadInterrupted(upload_url, offset, str(problem) or type(problem).__name__)
+                self._sleep(_pause(failures) if wait_s is None else wait_s)
 
     def analyze(self, video: Video | Id, *, reuse_faces: bool = True) -> Task:
         """Have a video analysed again, e.g. under a newer model; while a task of it is open, that one is returned."""
@@ -309,9 +315,10 @@ class Client:
                     raise Unreachable(f"{self.url}: {error or type(error).__name__}") from error
                 self._sleep(_pause(failures))
                 continue
-            if answer.status_code not in PUT_OFF or failures > RETRIES:
+            wait_s = _retry_after(answer, failures)
+            if answer.status_code not in PUT_OFF or failures > RETRIES or wait_s > PATIENCE_S:
                 return _checked(answer)
-            self._sleep(_retry_after(answer, failures))
+            self._sleep(wait_s)
         raise AssertionError("not reached")
 
     def _begin(self, path: Path, size: int, external_id: str, metadata: Mapping[str, Any] | None) -> str:
@@ -326,13 +333,13 @@ class Client:
         answer = self._session.request(method, url, headers=headers, timeout=self.timeout_s, **options)
         # 409 and 423: what was sent before a connection broke is still arriving.
         if answer.status_code in (*PUT_OFF, 409, 423, CHECKSUM_MISMATCH) or answer.status_code >= 500:
-            raise _TryAgain(f"status {answer.status_code}")
+            raise _TryAgain(f"status {answer.status_code}", _asked_s(answer))
         return _checked(answer)
 
-    def _send_piece(self, url: str, file: IO[bytes], offset: int) -> int:
+    def _send_piece(self, url: str, file: IO[bytes], offset: int, *, last: bool = False) -> int:
         file.seek(offset)
-        piece = file.read(PIECE_BYTES)
-        if not piece:
+        piece = b"" if last else file.read(PIECE_BYTES)
+        if not piece and not last:
             raise ValueError(f"The file is shorter than the upload at {url}: it is another one.")
         headers = {
             "Content-Type": "application/offset+octet-stream",
@@ -343,7 +350,11 @@ class Client:
 
 
 class _TryAgain(Exception):
-    """The server could not take it now."""
+    """The server could not take it now; `wait_s` is what it asked for."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 def _checked(answer: requests.Response) -> requests.Response:
@@ -371,8 +382,13 @@ def _pause(failures: int) -> float:
 
 
 def _retry_after(answer: requests.Response, failures: int) -> float:
+    asked_s = _asked_s(answer)
+    return _pause(failures) if asked_s is None else asked_s
+
+
+def _asked_s(answer: requests.Response) -> float | None:
     asked = answer.headers.get("Retry-After", "")
-    return float(asked) if asked.isdigit() else _pause(failures)
+    return float(asked) if asked.isdigit() else None
 
 
 def _parameter(value: Any) -> str:

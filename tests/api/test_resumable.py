@@ -21,6 +21,7 @@ from django.http import UnreadablePostError
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
+from detection import dispatch
 from detection.errors import Refused
 from detection.models import ResumablePiece, ResumableUpload, UploadDay, Video
 from detection.services.uploads import holds, quotas, resumable, uploads
@@ -310,6 +311,53 @@ def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
     owner.request("delete", f"/api/v1/videos/{first.json()['id']}/")
     assert send(owner, path, b"", 500).status_code == 204
     assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_an_end_that_its_client_takes_for_done_is_done_by_a_worker(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    """By the protocol an offset that is the length is the end: clients that ask after a refusal do nothing more."""
+    content = mp4(size=500)
+    path = begun(owner, 500)
+    settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
+    first = owner.upload()
+    problem(send(owner, path, content, 0), 429, "quota_exceeded")
+    rung: list[str] = []
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: not rung.append(task))
+    resumable.sweep()
+    assert rung == [], "it is still its client's"
+    ResumableUpload.objects.update(touched_at=timezone.now() - timedelta(minutes=2))
+    resumable.sweep()
+    assert rung == [dispatch.FINISH_TASK]
+    assert resumable.finish() == 0, "the limit holds"
+
+    owner.request("delete", f"/api/v1/videos/{first.json()['id']}/")
+    with holds.held(ResumableUpload.objects.get()):
+        assert resumable.finish() == 0
+    assert resumable.finish() == 1
+    assert Video.objects.get().sha256 == hashlib.sha256(content).hexdigest()
+    assert look(owner, path)["Upload-Offset"] == "500"
+    assert owner.get(path).json()["video"] == str(Video.objects.get().pk)
+    assert parts() == []
+    resumable.sweep()
+    assert rung.count(dispatch.FINISH_TASK) == 1
+    assert resumable.finish() == 0
+
+
+def test_one_that_cannot_be_finished_keeps_no_other_waiting(owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**given: Any) -> Any:
+        raise RuntimeError("killed at the end")
+
+    paths = [begun(owner, 500) for _ in range(2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "submit_video", broken)
+        for number, path in enumerate(paths):
+            with pytest.raises(RuntimeError):
+                send(owner, path, mp4(size=500, seed=number), 0)
+    ResumableUpload.objects.update(touched_at=timezone.now() - timedelta(minutes=2))
+    default_storage.delete(ResumablePiece.objects.first().name)  # type: ignore[union-attr]
+    assert resumable.finish() == 1
+    assert Video.objects.count() == 1
 
 
 def test_a_full_disk_is_said_and_what_was_there_stays(

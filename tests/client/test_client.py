@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,10 +15,11 @@ from django.contrib.auth.models import User
 
 import deepfake_desk_client
 from deepfake_desk_client import Client, Refused, ReportTimeout, Unreachable, UploadInterrupted, WaitTimeout
+from detection.errors import Refused as ServersRefusal
 from detection.models import EvidenceJob, Review, State, Video
 from detection.selectors import videos
 from detection.services.jobs import evidence
-from detection.services.uploads import resumable
+from detection.services.uploads import resumable, uploads
 from tests.api.conftest import Factory, mp4
 from tests.client.conftest import URL, InProcess, Time, answered
 
@@ -80,6 +82,46 @@ def test_an_upload_in_pieces_goes_on_where_the_connection_broke(
         "HEAD", "PATCH", "PATCH", "HEAD", "HEAD", "PATCH", "PATCH",
     ]  # fmt: skip
     assert clock.slept == [0.5, 1.0]
+
+
+def test_an_end_that_is_put_off_is_tried_again_when_that_is_worth_it(
+    desk: Client, owner: User, clip: Path, tmp_path: Path, settings: Any, clock: Time
+) -> None:
+    upload = resumable.create(owner=owner, length=clip.stat().st_size, name=clip.name)
+    other = tmp_path / "other.mp4"
+    other.write_bytes(mp4(size=500, seed=2))
+    first = desk.upload(other)
+    settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
+    clock.work = [lambda: desk.delete(first)]
+    video = desk.resume(f"{URL}/api/v1/uploads/{upload.pk}/", clip)
+    assert video.sha256 == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert clock.slept == [30.0]
+
+
+def test_where_the_end_goes_on_being_put_off_one_can_go_on_later(
+    desk: Client, owner: User, clip: Path, server: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**given: Any) -> None:
+        raise ServersRefusal("queue_full", "Later.", status=503, headers={"Retry-After": "30"})
+
+    monkeypatch.setattr(uploads, "submit_video", full)
+    with pytest.raises(UploadInterrupted) as stopped:
+        desk.upload(clip, in_pieces=True)
+    assert stopped.value.offset == clip.stat().st_size
+    monkeypatch.undo()
+    server.sent.clear()
+    assert desk.resume(stopped.value.upload_url, clip).sha256 == hashlib.sha256(clip.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_nobody_waits_for_a_limit_of_a_day(
+    desk: Client, clip: Path, settings: Any, clock: Time, in_pieces: bool
+) -> None:
+    settings.DFD_MAX_BYTES_A_DAY = 1000
+    with pytest.raises(Refused) as refused:
+        desk.upload(clip, in_pieces=in_pieces)
+    assert refused.value.code == "daily_bytes_exceeded"
+    assert sum(clock.slept) <= 5 * 300.0
 
 
 def test_a_piece_that_arrives_damaged_is_sent_again(desk: Client, clip: Path, server: InProcess, clock: Time) -> None:

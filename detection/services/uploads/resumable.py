@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.db import transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
+from detection import dispatch
 from detection.container_format import HEAD_BYTES, sniff
 from detection.errors import Refused, has_no_room, storage_full
 from detection.models import ResumablePiece, ResumableUpload
@@ -45,6 +47,10 @@ PIECE_BYTES = 8 * 1024 * 1024
 """A process that is killed costs at most this much: so much is kept in memory before it is stored."""
 BATCH = 500
 RETRY_S = 60
+LEFT_ALONE = timedelta(minutes=1)
+"""After its last byte an upload is its client's to finish."""
+FINISH_S = 60.0
+"""No further upload is begun to be put together after this long."""
 # The file itself, or the key that names another, is at fault: nothing can come of this upload any more.
 FATAL = frozenset({"empty_file", "file_too_large", "not_a_video", "idempotency_key_reused"})
 
@@ -182,6 +188,8 @@ def sweep() -> int:
         except Refused:
             continue
         removed += 1
+    if _left_whole().exists():
+        dispatch.wake_finisher()
     names = _folders()
     known = ResumableUpload.objects.only("pk").in_bulk(names)  # a row is there before any piece
     for name in names:
@@ -190,7 +198,38 @@ def sweep() -> int:
     return removed
 
 
+def finish() -> int:
+    """Make videos of uploads of which all has arrived and nobody has done the last step; return how many.
+
+    It was refused for now, or its process was killed.  A client that asks is told that all its bytes are there, which
+    by the protocol is the end: so nobody else may do it.
+    """
+    uploads.tidy_now_and_then()
+    until, done = time.monotonic() + FINISH_S, 0
+    for upload in _left_whole().order_by("touched_at")[:BATCH]:
+        if time.monotonic() > until:
+            break  # the next sweep asks again
+        try:
+            with held(upload) as hold:
+                if upload.video_id is None and upload.arrived == upload.length:
+                    quotas.check_upload(owner_id=upload.owner_id)  # before gigabytes are put together in vain
+                    _submit(hold)
+                    done += 1
+        except Refused as refusal:
+            log.info("upload_not_finished", upload=str(upload.pk), code=refusal.code)
+        except Exception as error:  # whatever storages raise: the others can still be finished
+            log.warning("upload_not_finished", upload=str(upload.pk), error=str(error))
+    return done
+
+
 # --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _left_whole() -> QuerySet[ResumableUpload]:
+    """Return uploads of which all has arrived, whose client has left them so."""
+    now = timezone.now()
+    free = ResumableUpload.objects.filter(Q(held_until=None) | Q(held_until__lt=now), owner__is_active=True)
+    return free.filter(video_id=None, arrived=F("length"), touched_at__lt=now - LEFT_ALONE)
 
 
 def _folders() -> list[UUID]:
