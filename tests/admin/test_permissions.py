@@ -113,6 +113,18 @@ def test_an_operator_requeues_what_failed(rows: Rows, root_client: Client) -> No
         assert "root" in history
 
 
+@pytest.mark.parametrize("way", ["button", "action"])
+def test_a_second_look_that_gave_up_is_queued_as_one(rows: Rows, root_client: Client, way: str) -> None:
+    video = rows.video(state=State.DEAD)
+    Analysis.objects.update(sensitive=True)
+    if way == "button":
+        root_client.post(f"/admin/detection/analysis/requeue/{video.pk}/")
+    else:
+        ticked = {"action": "requeue", "_selected_action": [str(video.current_analysis_id)]}
+        root_client.post("/admin/detection/analysis/", ticked)
+    assert Analysis.objects.get(state=State.QUEUED).sensitive
+
+
 def test_the_operator_reads_the_last_error_of_an_analysis(rows: Rows, root_client: Client) -> None:
     analysis = rows.video(state=State.DEAD).current_analysis
     assert analysis is not None

@@ -72,11 +72,11 @@ def test_a_video_with_faces_is_classified_again_without_a_second_extraction(
 def test_only_a_finished_analysis_can_be_queued_again(video: Video) -> None:
     analysis = analyses.queue_analysis(video=video)
     with pytest.raises(Refused) as refused:
-        analyses.requeue(analysis=analysis)
+        analyses.requeue(video=video)
     assert refused.value.code == "still_open"
     analyses.finish_failed(claim=claimed(analysis), code="corrupt_video", detail="It is.")
-    analysis.refresh_from_db()
-    assert analyses.requeue(analysis=analysis).state == State.QUEUED
+    video.refresh_from_db()
+    assert analyses.requeue(video=video).state == State.QUEUED
 
 
 # --- claims --------------------------------------------------------------------------------------------------------

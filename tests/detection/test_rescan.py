@@ -116,8 +116,9 @@ def test_one_that_gave_up_is_tried_again_as_it_was_asked_for(video: Video, revie
     analysis = request_rescan(video=video, by=reviewer)
     for state, is_sensitive in ((State.DEAD, True), (State.NO_FACE, False)):
         Analysis.objects.filter(pk=analysis.pk).update(state=state, finished_at=timezone.now(), error_code="gave_up")
-        analysis.refresh_from_db()
-        again = analyses.requeue(analysis=analysis)
+        Video.objects.filter(pk=video.pk).update(current_analysis=analysis)
+        video.refresh_from_db()
+        again = analyses.requeue(video=video)
         assert again.sensitive is is_sensitive
         again.delete()
 

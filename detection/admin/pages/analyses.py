@@ -25,7 +25,7 @@ from detection.admin.rows import STATUS_TONES
 from detection.errors import Refused
 from detection.models import OPEN_STATES, Analysis, Video
 from detection.said import said
-from detection.services.jobs.analyses import queue_analysis
+from detection.services.jobs import analyses
 
 OPERATORS_FIELDS = ("last_error_text", "worker")
 _NAMED = Video.objects.only("original_name")
@@ -38,7 +38,7 @@ def can_requeue(request: HttpRequest) -> bool:
 
 def requeue(request: HttpRequest, video: Video) -> None:
     """Queue a new analysis and log it in the admin's history.  Raises Refused."""
-    analysis = queue_analysis(video=video)
+    analysis = analyses.requeue(video=video)
     admin.site.get_model_admin(Analysis).log_change(request, analysis, "Queued again.")
 
 

@@ -35,7 +35,7 @@ from detection.models import (
 from detection.selectors import retention_notices
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
 from detection.services.jobs.extractions import store_extraction
-from detection.services.jobs.leases import LONGEST_ERROR, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
+from detection.services.jobs.leases import LONGEST_ERROR, SKEW, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
 from detection.services.jobs.results import ClassificationResult, ExtractionResult
 from detection.services.jobs.verdicts import NO_VERDICT, mirrored, take_off_outdated, verdict_fields, without_no_persons
 
@@ -102,12 +102,14 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
     return analysis
 
 
-def requeue(*, analysis: Analysis, reuse_faces: bool = True) -> Analysis:
-    """Queue a new analysis in place of one that has ended.  Raises Refused while it is open."""
-    if analysis.state not in TERMINAL_STATES:
+def requeue(*, video: Video) -> Analysis:
+    """Queue a new analysis in place of the video's newest.  Raises Refused `still_open`, and as `queue_analysis`."""
+    last = video.current_analysis
+    if last is not None and last.state in OPEN_STATES:
         raise Refused("still_open", "This task has not ended yet.", status=409)
-    sensitive = analysis.sensitive and analysis.state == State.DEAD  # what was asked for has not been done yet
-    return queue_analysis(video=analysis.video, reuse_faces=reuse_faces, sensitive=sensitive)
+    # What was asked for has not been done yet.
+    sensitive = last is not None and last.sensitive and last.state == State.DEAD
+    return queue_analysis(video=video, sensitive=sensitive)
 
 
 # --- a worker's side -----------------------------------------------------------------------------------------------
@@ -127,7 +129,7 @@ def claim(*, analysis_id: UUID, stage: str, worker: str) -> AnalysisClaim | None
         taken = _leases.claim(
             analysis_id,
             Analysis.objects.filter(stage=stage),
-            due=Q(not_before__lte=now),
+            due=Q(not_before__lte=now + SKEW),
             worker=worker[:120],
             started_at=Coalesce(F("started_at"), now),
         )
@@ -210,7 +212,8 @@ def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult)
     with transaction.atomic():
         # Locked as by `lock_video`: who is no person must not change until the verdict is stored.
         rows = Video.objects.select_for_update(no_key=True, of=("self",)).filter(id=claim.video_id, analyses=claim.id)
-        labels, timings = rows.values_list("person_labels", "analyses__timings").first() or (None, {})
+        known = rows.values_list("person_labels", "analyses__timings", "extracted_at").first()
+        labels, timings, extracted_at = known or (None, {}, None)
         _settle(
             claim,
             state=State.SUCCEEDED,
@@ -223,7 +226,7 @@ def finish_classification(*, claim: AnalysisClaim, result: ClassificationResult)
         verdict, _ = Verdict.objects.update_or_create(
             video_id=claim.video_id,
             model_version_id=result.model_version_id,
-            defaults=verdict_fields(result, now=now),
+            defaults=verdict_fields(result, now=now, extracted_at=extracted_at),
         )
         if without_no_persons(verdict, labels):
             verdict.save()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Max
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from detection.models import FaceFrame, SampledFrame, Video, VideoProvenance
+from detection.models import FaceFrame, SampledFrame, Verdict, Video, VideoProvenance
 from detection.selectors import people
 from detection.services.jobs import attempt_files, orphan_files
 from detection.services.jobs.leases import on_commit
@@ -33,13 +33,14 @@ def store_extraction(
     with StoredFiles(lambda: attempt_files.remove_tree(folder)) as files:
         clip, thumbnail, faces, frames = attempt_files.store(folder, video_id, result)
         segments = attempt_files.store_segments(folder, result)
-        now = timezone.now()
+        now = extracted_at = timezone.now()
         with files.transaction():
             settle(now)
             # Not the first time, though retention may have removed what was found then.
             if Video.objects.filter(id=video_id, extracted_at__isnull=False).exists():
                 orphan_files.watch(video_id=video_id)  # who dies before `prune` would leave the old files
                 _count_people_anew(video_id, faces)
+                extracted_at = _later_than_verdicts(video_id, now)
             FaceFrame.objects.filter(video_id=video_id).delete()
             SampledFrame.objects.filter(video_id=video_id).delete()
             attempt_files.outdate_evidence(video_id)
@@ -52,7 +53,7 @@ def store_extraction(
                 segments=segments,
                 tracks=result.tracks,
                 people_left_out=result.people_left_out,
-                extracted_at=now,
+                extracted_at=extracted_at,
                 pictures_removed_at=None,
             )
             _store_provenance(video_id=video_id, told=result.provenance)
@@ -68,6 +69,12 @@ def _count_people_anew(video_id: UUID, faces: Sequence[FaceFrame]) -> None:
     if not people.are_the_same(FaceFrame.objects.filter(video_id=video_id), faces):
         version = Coalesce(F("people_version"), 0) + 1
         Video.objects.filter(id=video_id).update(people_version=version, person_labels=None)
+
+
+def _later_than_verdicts(video_id: UUID, now: datetime) -> datetime:
+    """Return the time of new faces: verdicts on those of before are older, also where the clock was put back since."""
+    newest = Verdict.objects.filter(video_id=video_id).aggregate(newest=Max("created_at"))["newest"]
+    return now if newest is None else max(now, newest + timedelta(microseconds=1))
 
 
 def _store_provenance(*, video_id: UUID, told: Provenance | None) -> None:

@@ -28,6 +28,8 @@ from detection.models.leasing import Leased, LeasedJob
 MODELS_LOCK = 0x6D6F6465  # any number, the same in all processes
 GRACE = timedelta(seconds=3)
 """A job this young is about to be published by whoever made it."""
+SKEW = timedelta(seconds=3)
+"""So far may the clocks of machines lie apart: work that one of them made due just now is due for all."""
 FREED: dict[str, Any] = {"token": None, "lease_until": None}
 LONGEST_ERROR = 8000
 

@@ -19,8 +19,14 @@ NO_VERDICT: dict[str, Any] = {
 """What a video mirrors that has none."""
 
 
-def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, Any]:
-    """Return the columns of a verdict on everybody (see `without_no_persons`), without video and model."""
+def verdict_fields(
+    result: ClassificationResult, *, now: datetime, extracted_at: datetime | None = None
+) -> dict[str, Any]:
+    """Return the columns of a verdict on everybody (see `without_no_persons`), without video and model.
+
+    `extracted_at`: of the faces that it is on.  It is never older than those, whatever the clocks of two machines say,
+    or one that was put back: see `take_off_outdated`.
+    """
     return {
         "label": result.label,
         "fake_probability": result.fake_probability,
@@ -34,7 +40,7 @@ def verdict_fields(result: ClassificationResult, *, now: datetime) -> dict[str, 
         "assessment": result.assessment,
         "left_out": None,
         "with_everybody": None,
-        "created_at": now,
+        "created_at": now if extracted_at is None else max(now, extracted_at),
     }
 
 

@@ -41,7 +41,7 @@ from django.utils import timezone
 from detection import dispatch, outbound_urls
 from detection.errors import Refused
 from detection.models import Analysis, DatasetVideo, DeliveryState, Verdict, Video, Webhook, WebhookDelivery
-from detection.services.jobs.leases import FREED, Claim, LeaseLost, Leases
+from detection.services.jobs.leases import FREED, SKEW, Claim, LeaseLost, Leases
 from detection.services.jobs.left_out import models_own
 
 log = structlog.get_logger(__name__)
@@ -368,7 +368,7 @@ def _free(now: datetime) -> QuerySet[Webhook]:
 
 
 def _due(now: datetime) -> QuerySet[WebhookDelivery]:
-    return WebhookDelivery.objects.filter(state=DeliveryState.WAITING, not_before__lte=now)
+    return WebhookDelivery.objects.filter(state=DeliveryState.WAITING, not_before__lte=now + SKEW)
 
 
 _leases = Leases(_standing, length=lambda: LEASE)

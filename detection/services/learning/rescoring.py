@@ -163,7 +163,7 @@ def store_verdicts(*, model: ModelVersion, results: Sequence[tuple[StoredVideo, 
                     continue
             else:
                 old, verdict = verdict, verdict or Verdict(video_id=stored.video_id, model_version=model)
-                fields = verdict_fields(result, now=now)
+                fields = verdict_fields(result, now=now, extracted_at=rows[stored.video_id].extracted_at)
                 _assign(verdict, fields)
                 (renewed if old else fresh).append(verdict)
             verdict.model_version = model

@@ -23,10 +23,12 @@ BINS = 20
 def count_hours(*, now: datetime | None = None) -> int:
     """Count the hours that are over and not counted yet, at most `BATCH`; return how many.
 
-    Two workers at once count the same and store it once.
+    Two workers at once count the same and store it once.  What was counted of hours that are not over yet, while the
+    clock was ahead, is dropped.
     """
     now = now or timezone.now()
     end = hour_of(now - SETTLED)
+    HourFigures.objects.filter(hour__gte=end).delete()
     newest = HourFigures.objects.values_list("hour", flat=True).first()
     start = newest + HOUR if newest else _first_hour(end)
     hours: list[HourFigures] = []
