@@ -154,14 +154,12 @@ class Client:
                         upload = self._get(upload_url)
                     if upload["video"] is not None:
                         return self.video(upload["video"])
-                    problem: Exception = _TryAgain("it has become no video yet")
+                    raise _TryAgain("it has become no video yet")
                 except (requests.RequestException, _TryAgain) as error:
-                    problem = error
-                failures += 1
-                wait_s = problem.wait_s if isinstance(problem, _TryAgain) else None
-                if failures > RETRIES or (wait_s or 0) > PATIENCE_S:
-                    raise UploadInterrupted(upload_url, offset, str(problem) or type(problem).__name__)
-                self._sleep(_pause(failures) if wait_s is None else wait_s)
+                    failures, wait_s = failures + 1, getattr(error, "wait_s", None)
+                    if failures > RETRIES or (wait_s or 0) > PATIENCE_S:
+                        raise UploadInterrupted(upload_url, offset, str(error) or type(error).__name__) from error
+                    self._sleep(_pause(failures) if wait_s is None else wait_s)
 
     def analyze(self, video: Video | Id, *, reuse_faces: bool = True) -> Task:
         """Have a video analysed again, e.g. under a newer model; while a task of it is open, that one is returned."""
