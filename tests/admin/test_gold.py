@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import GoldVideo, Review, ReviewClaim, State, Video
-from detection.services.learning import snapshots
+from detection.services.learning.labelled_videos import labelled_videos
 from detection.services.reviews import gold, reviews, workspace
 from detection.services.reviews.reviews import Reading
 from tests.admin.conftest import Rows
@@ -128,7 +128,7 @@ def test_answers_to_known_ones_neither_teach_nor_show_over_rest(
     item = call(review_client, "next")["item"]
     call(review_client, "answer", claim=item["claim"], label="fake")
     Video.objects.update(fingerprint="-")
-    (candidate,) = snapshots._candidates()[0]
+    (candidate,) = labelled_videos()[0]
     assert (candidate.label, candidate.reviewers) == ("real", ("senior",))
     listed = as_user(rows.owner).get(f"/api/v1/videos/{known.pk}/reviews/").json()
     assert [entry["label"] for entry in listed["results"]] == ["real"]

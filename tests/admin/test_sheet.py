@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from detection.errors import Refused
 from detection.models import AppendOnlyError, Review, ReviewBatch, ReviewClaim, Video
-from detection.services.learning import snapshots
+from detection.services.learning.labelled_videos import labelled_videos
 from detection.services.reviews import workspace
 from detection.services.reviews.reviews import record_review
 from tests.admin.conftest import Rows
@@ -165,6 +165,6 @@ def test_reverted_answers_teach_nothing(videos: list[Video], reviewer: User) -> 
         reviewer=reviewer, tokens=[s.token for s in sheet], label="real", confirmed=5, batch_id=uuid4()
     )
     Video.objects.update(fingerprint="-")
-    assert len(snapshots._candidates()[0]) == 5
+    assert len(labelled_videos()[0]) == 5
     workspace.revert_batch(batch=batch, by=reviewer)
-    assert snapshots._candidates()[0] == []
+    assert labelled_videos()[0] == []

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from detection.errors import Refused
 from detection.models import Review, ReviewClaim, ReviewNext, State, Video
-from detection.services.learning import snapshots
+from detection.services.learning.labelled_videos import labelled_videos
 from detection.services.reviews import queues, reviews, workspace
 from detection.services.reviews.workspace import Claimed
 from detection.services.uploads import uploads
@@ -338,7 +338,7 @@ def test_a_share_gets_a_second_blind_reader_and_a_conflict_goes_to_somebody_who_
     assert Counter(Review.objects.values_list("role", flat=True)) == {"first": 1, "second": 1, "adjudication": 1}
     assert Review.objects.filter(score_shown=True).count() == 0
     # and its label counts for training, though the two others disagree
-    candidates, _, left_out = snapshots._candidates()
+    candidates, _, left_out = labelled_videos()
     assert left_out["disputed"] == 0
     assert [c.label for c in candidates] == ["fake"]
     assert [c.reviewers for c in candidates] == [("senior",)]

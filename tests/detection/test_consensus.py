@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from detection.errors import Refused
 from detection.models import DatasetVideo, FaceFrame, Review, ReviewNext, ReviewRole, State, Video
 from detection.selectors.reviewer_agreement import agreement
-from detection.services.learning import snapshots
+from detection.services.learning.labelled_videos import labelled_videos
 from detection.services.ops import hourly_stats, retention
 from detection.services.reviews import labels, queues, reviews, workspace
 from detection.services.reviews.consensus import TEACHING, Answer, settle
@@ -84,7 +84,7 @@ def waiting(video: Video) -> set[str]:
 
 def taught(video: Video) -> str | None:
     """The label that the next snapshot would teach, if any."""
-    return next((one.label for one in snapshots._candidates()[0] if one.video.pk == video.pk), None)
+    return next((one.label for one in labelled_videos()[0] if one.video.pk == video.pk), None)
 
 
 def test_an_owners_opinion_leaves_the_video_where_it_was(judged: Video, people: dict[str, User]) -> None:

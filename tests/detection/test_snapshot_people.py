@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 
 from detection.models import DatasetVideo, FaceFrame, Print, PrintKind, Video
 from detection.selectors.near_duplicates import bands_of
@@ -105,3 +107,38 @@ def test_the_person_keeps_the_side_when_more_uploads_come(make_video: MakeVideo,
     for number in range(1, 12):
         labelled(make_video, reviewer, number, flipped(face, 5, rng), fake=number % 2 == 1)
     assert {item.split for item in frozen().values()} == {side}
+
+
+def test_a_file_that_several_have_sent_counts_once_and_not_where_its_labels_differ(
+    make_video: MakeVideo, reviewer: User
+) -> None:
+    faces = [f"{random.Random(f'face {k}').getrandbits(256):064x}" for k in range(3)]
+    agreed = [labelled(make_video, reviewer, number, faces[0], fake=True) for number in (0, 1)]
+    differing = [labelled(make_video, reviewer, number, faces[1]) for number in (2, 3)]
+    alone = labelled(make_video, reviewer, 4, faces[2])
+    for number, copies in enumerate((agreed, differing)):
+        for copy in copies:  # an owner has a content once
+            owner = User.objects.create_user(f"owner of {copy.pk}")
+            Video.objects.filter(pk=copy.pk).update(owner=owner, sha256=f"{number}" * 64)
+    record_review(video=differing[1], reviewer=reviewer, label="fake")
+    snapshot = freeze_snapshot(assign=dealt)
+    assert {item.video for item in read_snapshot(snapshot=snapshot)} == {str(agreed[0].pk), str(alone.pk)}
+    assert snapshot.summary["left_out"] == {
+        "labelled otherwise where the same file was sent again": 2, "the same file as another": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_manifest_that_storage_has_lost_or_damaged_is_written_anew(
+    make_video: MakeVideo, reviewer: User, lost: bool
+) -> None:
+    labelled(make_video, reviewer, 0, f"{random.Random(5).getrandbits(256):064x}")
+    snapshot = freeze_snapshot(assign=dealt)
+    items = read_snapshot(snapshot=snapshot)
+    name = str(snapshot.manifest.name)
+    default_storage.delete(name)
+    if not lost:
+        default_storage.save(name, ContentFile(b"half a li"))
+    again = freeze_snapshot(assign=dealt)
+    assert again.pk == snapshot.pk
+    assert read_snapshot(snapshot=again) == items

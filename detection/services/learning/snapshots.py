@@ -1,10 +1,10 @@
 """Training-set snapshots: which videos train, validate and are held out, frozen and hashed.
 
 A label counts when `detection.services.reviews.consensus` says real or fake; unsure, no-face and disputed ones do not,
-nor do owners' opinions.  Whose faces of the video teach, and as what: `people_taught`.  Identities get their split once
-and for good (`IdentitySide`), so that the holdout is the same for every model; videos that would join two splits are
-left out.  People in uploads have no names, so perceptual hashes are compared: uploads that show the same shot or the
-same face are one group of people.
+nor do owners' opinions; and once a content, however many owners have sent it (`labelled_videos`).  Whose faces of the
+video teach, and as what: `people_taught`.  Identities get their split once and for good (`IdentitySide`), so that the
+holdout is the same for every model; videos that would join two splits are left out.  People in uploads have no names,
+so perceptual hashes are compared: uploads that show the same shot or the same face are one group of people.
 
 Labelled videos without stored faces are in it for models of whole frames.  They get their splits after the others,
 which are as they would be without them.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,17 +23,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 
-from detection.models import (
-    DatasetVideo,
-    FaceFrame,
-    IdentitySide,
-    Review,
-    ReviewLabel,
-    Snapshot,
-    Split,
-    VerdictLabel,
-    Video,
-)
+from detection.models import IdentitySide, Snapshot, Split, VerdictLabel, Video
 from detection.services.jobs import orphan_files
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.perceptual_hashes import without_prints
@@ -43,9 +33,9 @@ from detection.services.learning.identity_splits import (
     assign_identity_splits,
     components,
 )
+from detection.services.learning.labelled_videos import Candidate, labelled_ids, labelled_videos
 from detection.services.learning.linked_videos import near_duplicates, same_faces
 from detection.services.learning.people_taught import Taught, sequences_of, taught
-from detection.services.reviews.consensus import TEACHING, Answer, Consensus, settle
 from detection.services.stored_files import StoredFiles
 
 UPLOADS = "uploads"
@@ -127,18 +117,6 @@ class Summary:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass
-class _Candidate:
-    video: Video
-    label: str
-    identity: str
-    donor: str
-    dataset: DatasetVideo | None
-    reviewers: tuple[str, ...]
-    people: dict[str, str]
-    """What is settled of people by themselves, {track: PersonLabel}."""
-
-
 def freeze_snapshot(
     *, assign: SplitAssigner, seen: Iterable[str] = (), fence: Callable[[], object] = lambda: None
 ) -> Snapshot:
@@ -165,15 +143,19 @@ def freeze_snapshot(
 
 
 def _frozen(folder: str, assign: SplitAssigner, seen: set[str]) -> Snapshot:
-    candidates, faceless, left_out = _candidates()
+    candidates, faceless, left_out = labelled_videos()
     items = _assign(candidates, assign, seen, left_out)
     items += _assign_faceless(faceless, candidates, items, assign, seen)
     content = "".join(item.to_line() for item in items).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     snapshot = Snapshot.objects.filter(sha256=sha256).first()
-    if snapshot is not None:
+    if snapshot is not None and _is_sound(snapshot):
         return snapshot
     name = default_storage.save(f"{folder}/{sha256}.jsonl", ContentFile(content))
+    if snapshot is not None:  # storage has lost or damaged its manifest, and this is the same
+        snapshot.manifest.name = name
+        snapshot.save(update_fields=["manifest"])
+        return snapshot
     try:
         with transaction.atomic():
             return Snapshot.objects.create(sha256=sha256, manifest=name, summary=_summary(items, left_out))
@@ -195,71 +177,24 @@ def read_snapshot(*, snapshot: Snapshot) -> list[SnapshotItem]:
     return [SnapshotItem.from_line(line) for line in content.decode().splitlines()]
 
 
+def _is_sound(snapshot: Snapshot) -> bool:
+    try:
+        with default_storage.open(str(snapshot.manifest.name)) as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest() == snapshot.sha256
+    except FileNotFoundError:
+        return False
+
+
 def without_hashes() -> list[Video]:
     """Return labelled videos that still need their perceptual hashes."""
-    return list(without_prints().filter(id__in=_labelled_ids()).only("id", "thumbnail").order_by("id"))
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def _labelled_ids() -> set[Any]:
-    reviewed = Review.objects.effective().filter(label__in=TEACHING).values_list("video_id", flat=True).distinct()
-    return {*reviewed, *DatasetVideo.objects.values_list("video_id", flat=True)}
-
-
-def _candidates() -> tuple[list[_Candidate], list[_Candidate], Counter[str]]:
-    """Return videos with one known label and stored faces, those with a file instead, and counts of the rest by reason.
-
-    Those without stored faces count as left out, too: of what models of faces learn from, they are.
-    """
-    answers: dict[Any, list[Answer]] = defaultdict(list)
-    outdated: set[Any] = set()
-    wanted = ("video_id", "reviewer__username", "label", "role", "people", "people_version", "video__people_version")
-    rows = Review.objects.effective().order_by("created_at", "id").values_list(*wanted)
-    for video_id, reviewer, label, role, people, version, present in rows.iterator():
-        if people and (version or 0) != (present or 0):
-            outdated.add(video_id)
-            people = None
-        answers[video_id].append(Answer(reviewer, label, role, people))
-    datasets = {row.video_id: row for row in DatasetVideo.objects.all().iterator()}
-    with_faces = set(FaceFrame.objects.filter(position=0, track=0).values_list("video_id", flat=True))
-    left_out: Counter[str] = Counter()
-    found: list[_Candidate] = []
-    faceless: list[_Candidate] = []
-    ids = {*answers, *datasets}
-    for video in Video.objects.filter(id__in=ids).order_by("id").iterator():
-        row = datasets.get(video.id)
-        consensus = settle(answers.get(video.id, ()), dataset_label=row.label if row else "")
-        if consensus.disputed:
-            left_out["disputed"] += 1
-        elif consensus.label == ReviewLabel.NO_FACE:
-            left_out["called no face"] += 1
-        elif consensus.label not in TEACHING:
-            left_out["unsure"] += 1
-        elif video.id not in with_faces:
-            left_out["without stored faces"] += 1
-            if video.extracted_at is not None and video.original_removed_at is None:
-                faceless.append(_candidate(video, row, consensus))
-        elif video.id in outdated and not consensus.people and (video.tracks or 0) > 1:
-            left_out["people found anew since they were answered for"] += 1
-        else:
-            found.append(_candidate(video, row, consensus))
-    return found, faceless, left_out
-
-
-def _candidate(video: Video, row: DatasetVideo | None, consensus: Consensus) -> _Candidate:
-    said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
-    identity = row.identity if row else f"upload {video.sha256[:32]}"
-    donor = row.donor if row else ""
-    return _Candidate(video, consensus.label, identity, donor, row, said_by, consensus.people)
+    return list(without_prints().filter(id__in=labelled_ids()).only("id", "thumbnail").order_by("id"))
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 
 def _assign(
-    candidates: Sequence[_Candidate], assign: SplitAssigner, seen: set[str], left_out: Counter[str]
+    candidates: Sequence[Candidate], assign: SplitAssigner, seen: set[str], left_out: Counter[str]
 ) -> list[SnapshotItem]:
     """Return the items with their splits, and count in `left_out` what would join two, or has nobody who teaches."""
     videos = _linked(candidates)
@@ -281,8 +216,8 @@ def _assign(
 
 
 def _assign_faceless(
-    faceless: Sequence[_Candidate],
-    others: Sequence[_Candidate],
+    faceless: Sequence[Candidate],
+    others: Sequence[Candidate],
     items: Sequence[SnapshotItem],
     assign: SplitAssigner,
     seen: set[str],
@@ -306,7 +241,7 @@ def _assign_faceless(
     ]
 
 
-def _linked(candidates: Sequence[_Candidate]) -> list[LinkedVideo]:
+def _linked(candidates: Sequence[Candidate]) -> list[LinkedVideo]:
     shots = near_duplicates(
         [(str(c.video.id), c.video.sha256, c.video.fingerprint) for c in candidates],
         same_faces({c.video.id: c.dataset is None for c in candidates}),
@@ -336,7 +271,7 @@ def _splits(videos: Sequence[LinkedVideo], assign: SplitAssigner, seen: set[str]
 
 
 def _item(
-    c: _Candidate, split: str, component: str, teaches: Taught | None = None, *, of_people: bool = False
+    c: Candidate, split: str, component: str, teaches: Taught | None = None, *, of_people: bool = False
 ) -> SnapshotItem:
     row = c.dataset
     return SnapshotItem(
