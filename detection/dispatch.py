@@ -21,7 +21,7 @@ from celery import Celery
 from django.db import connection
 from django.utils import timezone
 
-from detection.models import Analysis, EvidenceJob, EvidenceKind, ShadowTrial, Stage, TrainingRun, Webhook
+from detection.models import Analysis, EvidenceJob, EvidenceKind, ShadowTrial, Stage, State, TrainingRun, Webhook
 from detection.models.leasing import LeasedJob
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,11 @@ EVIDENCE_TASKS = {
     EvidenceKind.PREVIEW: "worker.tasks.make_preview",
     EvidenceKind.REPORT: "worker.tasks.make_report",
 }
+EVIDENCE_OF_STAGE = {
+    Stage.EXTRACT: (EvidenceKind.PREVIEW, EvidenceKind.REPORT),
+    Stage.CLASSIFY: (EvidenceKind.HEATMAPS,),
+}
+"""What waits in the queue of a stage besides its analyses."""
 BACKGROUND_QUEUE_SIZE = 1000
 REQUEST_ID_HEADER = "dfd_request_id"
 
@@ -104,6 +109,20 @@ def backlog(*, stage: str) -> int | None:
     except Exception as error:
         log.warning("broker_unreachable", error=str(error))
         return None
+
+
+def missing(*, stage: str) -> int:
+    """Return how many messages the queue of `stage` lacks: of rows that a worker was told of; 0 without an answer.
+
+    A long queue is no loss.  Who sent each of its rows again when it has waited for a while would make it longer and
+    longer.
+    """
+    waiting = backlog(stage=stage)
+    if waiting is None:
+        return 0
+    told = {"state": State.QUEUED, "published_at__isnull": False}
+    evidence = EvidenceJob.objects.filter(kind__in=EVIDENCE_OF_STAGE[Stage(stage)], **told)
+    return max(0, Analysis.objects.filter(stage=stage, **told).count() + evidence.count() - waiting)
 
 
 def broker_answers() -> bool:

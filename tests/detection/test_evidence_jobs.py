@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
+from detection import dispatch
 from detection.errors import Refused
 from detection.models import (
     EvidenceJob,
@@ -389,3 +390,14 @@ def test_the_sweeper_publishes_what_was_never_heard_and_not_more(
     EvidenceJob.objects.update(published_at=timezone.now() - timedelta(seconds=settings.DFD_REPUBLISH_S + 1))
     assert evidence.sweep() == 1
     assert doorbell.rung == [("worker.tasks.make_preview", [str(job.id)])] * 2
+
+
+def test_what_waits_in_a_long_queue_is_not_sent_again_and_what_is_lost_is(
+    judged: Video, maria: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (PREVIEW, HEATMAPS):
+        evidence.request(video=judged, kind=kind, by=maria)
+    for waiting, told in ((1, 0), (70, 0), (0, 2)):
+        EvidenceJob.objects.update(published_at=timezone.now() - LONG_AGO)
+        monkeypatch.setattr(dispatch, "backlog", lambda *, stage, waiting=waiting: waiting)
+        assert evidence.sweep() == told

@@ -15,6 +15,8 @@ from detection import dispatch
 from detection.models import (
     Analysis,
     ChoreRun,
+    EvidenceJob,
+    EvidenceKind,
     ModelVersion,
     ResumableUpload,
     ReviewClaim,
@@ -105,6 +107,18 @@ def test_a_message_that_the_broker_lost_is_published_again(
         age(analysis, published_at=timezone.now() - LONG_AGO, not_before=timezone.now() - LONG_AGO)
     monkeypatch.setattr(dispatch, "backlog", lambda *, stage: 2 if stage == Stage.EXTRACT else 0)
     assert sweeper.sweep().published == 1
+
+
+def test_what_else_waits_in_the_queue_hides_no_message_that_was_lost(
+    make_video: MakeVideo, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = jobs.queue_analysis(video=make_video())
+    age(analysis, published_at=timezone.now() - LONG_AGO, not_before=timezone.now() - LONG_AGO)
+    previewed = make_video()
+    EvidenceJob.objects.create(video=previewed, kind=EvidenceKind.PREVIEW, published_at=timezone.now())
+    monkeypatch.setattr(dispatch, "backlog", lambda *, stage: 1)
+    assert sweeper.sweep().published == 1
+    assert doorbell.rung == [("worker.tasks.extract_faces", [str(analysis.id)])]
 
 
 def test_a_long_queue_is_not_doubled_by_republishing(

@@ -243,7 +243,9 @@ def sweep() -> int:
         _give_back(same, _claim_of(row, token), error=error, detail=detail)
 
     moved = _leases.sweep(expired, EvidenceJob.objects.all(), limit=BATCH)
-    for job_id, kind in _leases.unheard().values_list("id", "kind")[:BATCH]:
+    unheard = _leases.unheard()
+    untold = unheard.filter(published_at=None).values_list("id", "kind")[:BATCH]
+    for job_id, kind in [*untold, *_lost(unheard.exclude(published_at=None))]:
         if not dispatch.wake_evidence(job_id=job_id, kind=kind):
             break  # the broker is away; the next sweep tries again
         moved += 1
@@ -269,6 +271,16 @@ def report_files(jobs: Iterable[EvidenceJob]) -> list[str]:
 
 
 # --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _lost(stale: QuerySet[EvidenceJob]) -> list[tuple[UUID, str]]:
+    """Return (id, kind) of as many stale jobs as messages are missing."""
+    found: list[tuple[UUID, str]] = []
+    for stage, kinds in dispatch.EVIDENCE_OF_STAGE.items():
+        jobs = list(stale.filter(kind__in=kinds).values_list("id", "kind")[:BATCH])
+        if jobs:
+            found += jobs[: dispatch.missing(stage=stage)]
+    return found
 
 
 def _check_has_something_to_show(video: Video) -> None:

@@ -131,11 +131,8 @@ def _publish() -> tuple[int, bool]:
         rows = list(untold.values_list("id", flat=True)[:BATCH])
         more |= len(rows) == BATCH
         if stale.exists():
-            # A long queue is no loss: republish only what the broker no longer has, or duplicates would pile up.
-            waiting = dispatch.backlog(stage=stage)
-            lost = 0 if waiting is None else due.exclude(published_at=None).count() - waiting
-            if lost > 0:
-                rows += list(stale.values_list("id", flat=True)[: min(lost, BATCH)])
+            # Only what the broker no longer has.
+            rows += list(stale.values_list("id", flat=True)[: min(dispatch.missing(stage=stage), BATCH)])
         for analysis_id in rows:
             if not dispatch.wake(analysis_id=analysis_id, stage=stage):
                 return published, False  # the broker is away; the next sweep tries again
