@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.ml.test_still import beside_a_poster
 from tests.weights import save_tiny
 from worker import tasks
 from worker.process import runtime
-from worker.stages import images
+from worker.process.lease_heartbeat import LeaseHeartbeat
+from worker.stages import images, watchdog
 from worker.stages.extracted import extraction_result
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
@@ -93,6 +95,30 @@ def test_a_video_becomes_faces_and_a_verdict_and_a_new_model_is_taken_up_without
     newest = Verdict.objects.get(model_version=second)
     assert newest.fake_probability != verdict.fake_probability
     assert list(video.faces.all()) == faces
+
+
+def test_what_the_commit_sets_off_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket deletes a file in some 50 ms, and a long video has had hundreds of faces before."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(watchdog, "_may_be_killed", True)
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_S", 0.05)
+    monkeypatch.setattr("worker.stages.watchdog.os.kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setattr(runtime, "abort_stuck", lambda *_: None)  # it would wait for this test's transaction
+    monkeypatch.setattr(LeaseHeartbeat, "lost_for_s", lambda self: 100.0 if ended else 0.0)
+    ended: list[Analysis] = []
+    finish = analyses.finish_no_face
+
+    def slow(**given: Any) -> None:
+        finish(**given)
+        ended.append(Analysis.objects.get())
+        time.sleep(0.5)  # ten looks of the watchdog's
+
+    monkeypatch.setattr(analyses, "finish_no_face", slow)
+    video = upload((CLIPS / "no-face.mp4").read_bytes())
+    tasks.extract_faces(str(analyses.queue_analysis(video=video).id))
+    assert [analysis.state for analysis in ended] == [State.NO_FACE]
+    assert killed == []
 
 
 def test_a_still_picture_is_stored_as_one_told_and_decides_nothing_while_somebody_alive_is_there(

@@ -71,28 +71,30 @@ def extract(claim: AnalysisClaim, heartbeat: LeaseHeartbeat) -> None:
     # A data set's label is its video's, not known to hold in each part of it.
     segments = SegmentConfig(max_segments=1 if of_dataset else int(settings.DFD_MAX_SEGMENTS))
     budget = file_budget(partial(abort_stuck, claim, analyses), heartbeat.lost_for_s)
-    with budget, work_folder() as folder, stored_file(name, folder) as path:
-        try:
-            # The last few percent are for storing what was found.
-            extraction = extract_video(
-                path,
-                detector=detector(claim.sensitive),
-                video=limits,
-                faces=_face_config(claim.sensitive),
-                segments=segments,
-                progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
-                kept=KeptSegments(claim),
-            )
-        except VideoError as error:
+    with work_folder() as folder:
+        with budget, stored_file(name, folder) as path:
+            try:
+                # The last few percent are for storing what was found.
+                extraction = extract_video(
+                    path,
+                    detector=detector(claim.sensitive),
+                    video=limits,
+                    faces=_face_config(claim.sensitive),
+                    segments=segments,
+                    progress=lambda x: heartbeat(x * (EXTRACTED_PERCENT - 5)),
+                    kept=KeptSegments(claim),
+                )
+            except VideoError as error:
+                check_fetched(path)
+                raise BadInput(error.code, error.detail) from error
+            started = time.perf_counter()
+            clips = trimmed(path, folder, extraction, limits)
+            told = provenance.read(path, limits, folder)
             check_fetched(path)
-            raise BadInput(error.code, error.detail) from error
-        started = time.perf_counter()
-        clips = trimmed(path, folder, extraction, limits)
-        told = provenance.read(path, limits, folder)
-        check_fetched(path)
-        result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started, threads=_threads)
-        result = replace(result, provenance=told)
-        heartbeat(EXTRACTED_PERCENT - 5)
+            result = extraction_result(extraction, clips, trim_s=time.perf_counter() - started, threads=_threads)
+            result = replace(result, provenance=told)
+            heartbeat(EXTRACTED_PERCENT - 5)
+        # No longer watched: whoever has settled the claim has lost it, and what the commit sets off may take its time.
         finish = analyses.finish_extraction if result.faces else analyses.finish_no_face
         finish(claim=claim, result=result)
 
