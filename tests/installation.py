@@ -42,7 +42,7 @@ def copy(to: Path, *, model: bool = False, static: bool = False) -> str:
         model: with the tiny model of `tests.weights` registered and active.
         static: with the static files collected.  They are linked: nothing writes to them.
     """
-    made = _made_once("installation", _make)
+    made = made_once("installation", _make)
     shutil.copytree(made / ("with_model" if model else "without_model"), to, dirs_exist_ok=True)
     if static:
         (to / "static").symlink_to(made / "static")
@@ -51,10 +51,11 @@ def copy(to: Path, *, model: bool = False, static: bool = False) -> str:
 
 def migrated() -> Path:
     """A database of SQLite with all tables and no user, to be copied."""
-    return _made_once("migrated", _migrate) / "db.sqlite3"
+    return made_once("migrated", _migrate) / "db.sqlite3"
 
 
-def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` has filled once a run, whichever process asked first."""
     folder = Path(os.environ.get("DFD_TESTS_SHARED") or _own_folder())
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -137,15 +137,13 @@ class Stack(Product):
     Args:
         model: start with the tiny model registered and active.
         static: start with the static files collected, which `up` asks for.
-        settings: environment variables.  With a `DATABASE_URL` there is nothing in that database but the tables and
-            the client's token.
+        settings: environment variables.  A database that `DATABASE_URL` names has its tables, and gets the client.
     """
 
     def __init__(self, *, model: bool = False, static: bool = False, **settings: object) -> None:
         var = Path(tempfile.mkdtemp(prefix="dfd-stack-"))
         super().__init__(var.name, folder=var, var=var, cwd=ROOT, settings={"DFD_LEASE_S": 8, **settings})
         if "DATABASE_URL" in settings:
-            self.manage("migrate", "-v0", "--skip-checks")
             token = self.manage("create_token", installation.CLIENT).strip()
         else:
             token = installation.copy(var, model=model, static=static)

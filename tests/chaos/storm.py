@@ -102,7 +102,7 @@ class Storm:
         self.deal = random.Random(plan.seed + 1)
         self.server = Postgres() if plan.database_restarts else None
         self.receivers = [HangingReceiver() for _ in range(plan.hanging_webhooks)]
-        settings: dict[str, Any] = {"DATABASE_URL": self.server.database("dfd")} if self.server else {}
+        settings: dict[str, Any] = {"DATABASE_URL": self.server.migrated("dfd")} if self.server else {}
         self.prepared = not (plan.database_restarts or plan.disk_fulls)  # or else a disk is mounted over its weights
         self.stack = Stack(
             model=self.prepared,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -85,21 +86,30 @@ def postgres_program(name: str) -> str:
     return found
 
 
+TABLES = "tables"
+"""The database that others are copied from: it has all tables and no row but those of migrations."""
+
+
 class Postgres(Server):
-    def __init__(self) -> None:
+    """A server over a copy of a cluster that is made once a run and has the database `TABLES`; `anew`: an empty one."""
+
+    def __init__(self, *, anew: bool = False) -> None:
         initdb, server, user = self.can_run()
+        made = None if anew else installation.made_once("postgres", _make_cluster) / "data"
         super().__init__("postgres")
-        if user:
-            os.chown(self.folder, pwd.getpwnam(user).pw_uid, -1)
-        data = self.folder / "data"
-        subprocess.run(
-            [initdb, "-D", str(data), "-U", "dfd", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
-            cwd=self.folder, check=True, capture_output=True, **as_user(user),
-        )  # fmt: skip
+        self.data, self._user = self.folder / "data", user
+        if made is not None:
+            shutil.copytree(made, self.data)
+        for path in (self.folder, *self.folder.rglob("*")) if user else ():
+            shutil.chown(path, user)
+        if made is None:
+            subprocess.run(
+                [initdb, "-D", str(self.data), "-U", "dfd", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],
+                cwd=self.folder, check=True, capture_output=True, **as_user(user),
+            )  # fmt: skip
         options = {"listen_addresses": "127.0.0.1", "fsync": "off", "max_connections": "60"}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        self._command = [server, "-D", str(data), "-p", str(self.port), "-k", str(self.folder), *words]
-        self._user, self._template = user, ""
+        self._command = [server, "-D", str(self.data), "-p", str(self.port), "-k", str(self.folder), *words]
         self.start(self._command, ready=self._answers, user=user)
 
     @staticmethod
@@ -128,16 +138,16 @@ class Postgres(Server):
         return self.url(name)
 
     def migrated(self, name: str) -> str:
-        """A new one with all tables, copied from one that is made once for this server; its address."""
-        if not self._template:
-            with tempfile.TemporaryDirectory() as var:
-                environment = installation.environment(Path(var)) | {"DATABASE_URL": self.database("template")}
-                command = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
-                subprocess.run(command, cwd=installation.ROOT, env=environment, check=True, timeout=600)
-            self._template = "template"
-        command = [postgres_program("createdb"), *self.where, "--template", self._template, name]
+        """A new one with all tables; its address."""
+        command = [postgres_program("createdb"), *self.where, "--template", TABLES, name]
         subprocess.run(command, check=True, capture_output=True)
         return self.url(name)
+
+    def stop(self) -> None:
+        """In order, so that its files are whole."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(START_S) == 0
 
     def url(self, name: str) -> str:
         return f"postgres://dfd@127.0.0.1:{self.port}/{name}"
@@ -149,6 +159,15 @@ class Postgres(Server):
     def _answers(self) -> bool:
         asked = [postgres_program("pg_isready"), *self.where, "-d", "postgres"]
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+def _make_cluster(folder: Path) -> None:
+    with contextlib.closing(Postgres(anew=True)) as server, tempfile.TemporaryDirectory() as var:
+        environment = installation.environment(Path(var)) | {"DATABASE_URL": server.database(TABLES)}
+        command = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
+        subprocess.run(command, cwd=installation.ROOT, env=environment, check=True, timeout=600)
+        server.stop()
+        shutil.copytree(server.data, folder / "data")
 
 
 def _exists(user: str) -> bool:
