@@ -100,8 +100,9 @@ class Postgres(Server):
         self.data, self._user = self.folder / "data", user
         if made is not None:
             shutil.copytree(made, self.data)
-        for path in (self.folder, *self.folder.rglob("*")) if user else ():
-            shutil.chown(path, user)
+        if user:
+            for path in (self.folder, *self.folder.rglob("*")):
+                shutil.chown(path, user)
         if made is None:
             subprocess.run(
                 [initdb, "-D", str(self.data), "-U", "dfd", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"],

@@ -155,7 +155,7 @@ def test_a_full_training_that_is_interrupted_goes_on_from_its_checkpoint(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training_runs, "note_epoch", interrupted)
-    full = ["retrain", "--full", "--start", "active", "--crops", "320", "--batch-size", "16", "--epochs", "2"]
+    full = ["retrain", "--full", "--start", "active", "--crops", "80", "--batch-size", "8", "--epochs", "2"]
     with pytest.raises(CommandError, match="--resume"):
         run(*full)
     row = TrainingRun.objects.get()
