@@ -240,6 +240,8 @@ class ModelConfig:
     """Backbones of that name side by side, each trained by itself; their features stand one after another."""
     feature_dim: int = 2048
     """Numbers that the backbones give for a face; `ml.model.network.model_config` asks them."""
+    frame_hidden: int = 0
+    """Units of the hidden layer that the frame head has beside its linear one; 0: none."""
     lstm_hidden: int = 128
     lstm_layers: int = 1
     dropout: float = 0.4

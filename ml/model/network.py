@@ -36,10 +36,37 @@ def create_backbone(name: str, members: int = 1) -> Any:
     return BackboneEnsemble([timm.create_model(name, num_classes=0) for _ in range(members)])
 
 
+class FrameHead(nn.Linear):
+    """Features of a face (..., F) -> logits (..., 2): a linear layer and, with `hidden` units, a hidden one beside it.
+
+    What the hidden layer adds begins at 0, so a head that is given one answers as it did.
+    """
+
+    def __init__(self, features: int, hidden: int = 0, *, dropout: float = 0.2) -> None:
+        super().__init__(features, 2)
+        layers = (nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 2)) if hidden else ()
+        self.hidden = nn.Sequential(*layers)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Forget what was learnt."""
+        super().reset_parameters()
+        layers = list(getattr(self, "hidden", ()))  # nn.Linear resets itself before there are any
+        if layers:
+            layers[0].reset_parameters()
+            nn.init.zeros_(layers[-1].weight)
+            nn.init.zeros_(layers[-1].bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., F) -> (..., 2)."""
+        logits = super().forward(features)
+        return logits + self.hidden(features) if self.hidden else logits
+
+
 class FaceSequenceClassifier(nn.Module):
     """A timm backbone (ResNeXt-50 unless told otherwise) and an LSTM over one person's faces; logits are (REAL, FAKE).
 
-    Besides the sequence's logits it has a linear head on each frame's features.  The frame head is what the
+    Besides the sequence's logits it has a head on each frame's features.  The frame head is what the
     backbone is trained with first, and gives a reviewer the per-frame scores; the verdict is the sequence's.
     """
 
@@ -56,7 +83,7 @@ class FaceSequenceClassifier(nn.Module):
         found = int(self.backbone.num_features)
         if found != c.feature_dim:
             raise ValueError(f"{c.backbone} gives {found} features, not {c.feature_dim}.")
-        self.frame_head = nn.Linear(c.feature_dim, 2)
+        self.frame_head = FrameHead(c.feature_dim, c.frame_hidden)
         # Keywords only: the 4th positional argument of nn.LSTM is `bias`, not `bidirectional`.  batch_first, or the
         # recurrence would run across the videos of a batch.
         self.lstm = nn.LSTM(

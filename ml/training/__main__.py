@@ -66,7 +66,7 @@ def start_model(
                 f"{weights.name} is a {info.config.backbone}, and {config.backbone} is to be trained (--backbone)."
             )
         model.backbone.load_state_dict(given.backbone.state_dict())
-        model.frame_head.load_state_dict(given.frame_head.state_dict())
+        model.frame_head.load_state_dict(given.frame_head.state_dict(), strict=False)  # its linear part
         print(f"start: the backbone and frame head of {info.name} ({weights.name})")
         return model
     if start == "scratch":
@@ -101,7 +101,13 @@ def options_of(args: argparse.Namespace) -> FitOptions:
             steps_per_epoch=args.steps_per_epoch,
             val_crops=args.val_crops,
         ),
-        head_refit=HeadRefitConfig(args.refit_crops, args.refit_recordings, args.refit_stay, args.refit_invariance)
+        head_refit=HeadRefitConfig(
+            crops=args.refit_crops,
+            recorded=args.refit_recordings,
+            hidden=args.refit_hidden,
+            stay=args.refit_stay,
+            invariance=args.refit_invariance,
+        )
         if args.refit_crops
         else None,
         sequence=SequenceStageConfig(epochs=args.sequence_epochs, draws=args.sequence_draws, seed=args.seed),
@@ -167,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
     refit = parser.add_argument_group("stage refit, which also ends the recipe baseline")
     refit.add_argument("--refit-crops", type=int, default=0, help="augmented crops to fit the head to; 0 is off")
     refit.add_argument("--refit-recordings", type=int, default=HeadRefitConfig.recorded, help="crops with their copies")
+    refit.add_argument("--refit-hidden", type=int, default=HeadRefitConfig.hidden, help="units of its hidden layer")
     refit.add_argument("--refit-stay", type=float, default=HeadRefitConfig.stay, help="penalty of leaving the old head")
     refit.add_argument("--refit-invariance", type=float, default=HeadRefitConfig.invariance, help="penalty of a change")
     sequence = parser.add_argument_group("sequence stage")

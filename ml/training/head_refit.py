@@ -8,6 +8,7 @@ attribute projection does it for speakers, Solomonoff et al., ICASSP 2005), and 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ml.data.crop_pack import Pack
 from ml.data.frame_batches import BatchSchedule, FrameBatches, loaded
 from ml.data.recordings import COPIES, recorded_otherwise
 from ml.faces.alignment import Jitter
-from ml.model.network import FaceSequenceClassifier
+from ml.model.network import FaceSequenceClassifier, FrameHead
 from ml.model.onnx_backbone import onnx_backbone
 from ml.model.preprocessing import normalise
 from ml.progress import ProgressBar, ProgressCallback
@@ -33,8 +34,11 @@ from ml.training.feature_cache import backbone_sha256
 
 AUGMENTATION = AugmentConfig(smooth=0.12, darkness=0.04, resample=0.25, compress=0.75, cutout=0.08)
 BATCH = 66
-STEPS = 60
-"""Of L-BFGS, at most."""
+"""Crops whose features are computed together."""
+STEP = 256
+"""Crops of one step of the fit, and real faces whose other recording it looks at."""
+LINEAR_LR = 0.3
+"""Learning rate of the linear part, of that of the hidden layer."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,34 @@ class HeadRefitConfig:
 
     crops: int = 33_000
     """Augmented crops of both labels."""
-    recorded: int = 2_500
+    recorded: int = 4_000
     """Crops that are looked at in all their other recordings, too."""
-    stay: float = 2.0
-    """Penalty of the squared distance from the head's direction, in standard deviations of each feature."""
-    invariance: float = 0.35
+    hidden: int = 128
+    """Units of the hidden layer; 0 leaves the head linear."""
+    stay: float = 3.0
+    """Penalty of the squared distance of the linear part from where it was, in standard deviations of each feature."""
+    invariance: float = 0.7
     """Penalty of the mean squared change of a real face's score in another recording."""
+    dropout: float = 0.3
+    """Share of the hidden units that a step leaves out."""
+    decay: float = 0.3
+    """Weight decay of the hidden layer."""
+    steps: int = 500
+    lr: float = 3e-3
+
+
+@dataclass(frozen=True)
+class HeadFeatures:
+    """What a head is fitted to."""
+
+    crops: Tensor
+    """(N, F) float32."""
+    labels: Tensor
+    """(N,), 1 is FAKE."""
+    reals: Tensor
+    """(M, F), features of real faces."""
+    recorded: Tensor
+    """(M, C, F), of the same faces in other recordings."""
 
 
 class _Recordings(Dataset[Tensor]):
@@ -124,61 +150,95 @@ def refit_frame_head(
         for n, crops in enumerate(loaded(_Recordings(batches), range(config.recorded), workers)):
             features.write(crops, seen[n])
             progress.step()
-    d = (seen[:, 1:] - seen[:, :1]).flatten(0, 1)
-    before = _margin(model)
-    weight, bias = fit_head(x, y, d, *before, config)
-    shift = {"before": _rms(d @ before[0], x @ before[0]), "after": _rms(d @ weight, x @ weight)}
-    with torch.no_grad():
-        head = model.frame_head
-        head.weight.copy_(torch.stack([-weight / 2, weight / 2]))
-        head.bias.copy_(torch.tensor([-bias / 2, bias / 2]))
-    return [{"stage": "head", "crops": len(x), "recordings": len(d), "change_by_recording": shift}]
+    given = HeadFeatures(x, y, seen[:, 0], seen[:, 1:])
+    before = change_by_recording(model.frame_head, given)
+    head = fit_head(model.frame_head, given, config, seed=schedule.seed, on_progress=on_progress)
+    model.frame_head = head.to(features.device)
+    model.config = replace(model.config, frame_hidden=config.hidden)
+    shift = {"before": before, "after": change_by_recording(head, given)}
+    return [{"stage": "head", "crops": total, "recordings": config.recorded * COPIES, "change_by_recording": shift}]
 
 
 def fit_head(
-    features: Tensor, labels: Tensor, changes: Tensor, weight: Tensor, bias: float, config: HeadRefitConfig
-) -> tuple[Tensor, float]:
-    """Return the direction (F,) and the bias of the margin FAKE - REAL that cost least.
+    start: FrameHead,
+    given: HeadFeatures,
+    config: HeadRefitConfig,
+    *,
+    seed: int = 0,
+    on_progress: ProgressCallback | None = None,
+) -> FrameHead:
+    """Return a head that is fitted to the labels, and pays for what other recordings do to the score of a real face.
 
-    Args:
-        features: (N, F) float32.
-        labels: (N,), 1 is FAKE.
-        changes: (M, F), what another recording does to the features of a real face.
-        weight: (F,), where the direction starts; its length is free, leaving it costs.
-        bias: Where the bias starts; it is free.
-        config: Has the penalties.
+    Its linear part begins at that of `start`, and pays for leaving it, too.
     """
-    deviation = features.std(0) + 1e-3
-    away = torch.zeros_like(weight, requires_grad=True)
-    offset = torch.tensor(float(bias), requires_grad=True)
-    log_length = torch.tensor(0.0, requires_grad=True)
-
-    def direction() -> Tensor:
-        return weight * log_length.exp() + away / deviation
-
-    optimiser = torch.optim.LBFGS([away, offset, log_length], max_iter=STEPS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        w = direction()
-        total = (
-            binary_cross_entropy_with_logits(features @ w + offset, labels)
-            + config.stay * (away**2).sum()
-            + config.invariance * ((changes @ w) ** 2).mean()
-        )
-        total.backward()
-        return total
-
-    optimiser.step(loss)
-    return direction().detach(), float(offset.detach())
+    generator = torch.Generator().manual_seed(seed)
+    mean, deviation = given.crops.mean(0), given.crops.std(0) + 1e-3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = FrameHead(given.crops.shape[1], config.hidden, dropout=config.dropout)  # of standardised features
+        with torch.no_grad():
+            head.weight.copy_(start.weight.cpu() * deviation)
+            head.bias.copy_(start.bias.cpu() + start.weight.cpu() @ mean)
+        _descend(head.train(), given, config, mean, deviation, generator, on_progress)
+    _unstandardise(head, mean, deviation)
+    return head.eval()
 
 
-def _margin(model: FaceSequenceClassifier) -> tuple[Tensor, float]:
-    head = model.frame_head
-    weight = (head.weight[Label.FAKE] - head.weight[Label.REAL]).detach().cpu().float()
-    return weight, float((head.bias[Label.FAKE] - head.bias[Label.REAL]).detach())
+def _descend(
+    head: FrameHead,
+    given: HeadFeatures,
+    config: HeadRefitConfig,
+    mean: Tensor,
+    deviation: Tensor,
+    generator: torch.Generator,
+    on_progress: ProgressCallback | None,
+) -> None:
+    """Fit a head of standardised features in place."""
+    origin = head.weight.detach().clone()
+    groups: list[dict[str, Any]] = [
+        {"params": list(head.hidden.parameters()), "lr": config.lr, "weight_decay": config.decay},
+        {"params": [head.weight, head.bias], "lr": LINEAR_LR * config.lr, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    drawn = lambda of: torch.randint(of, (STEP,), generator=generator)  # noqa: E731
+    with ProgressBar(config.steps, "head", on_progress=on_progress) as progress:
+        for _ in range(config.steps):
+            crops, faces, copies = drawn(len(given.crops)), drawn(len(given.reals)), drawn(given.recorded.shape[1])
+            x = torch.cat([given.crops[crops], given.reals[faces], given.recorded[faces, copies]])
+            scores, real, other = _margins(head, (x - mean) / deviation).chunk(3)
+            loss = (
+                binary_cross_entropy_with_logits(scores, given.labels[crops])
+                + config.invariance * (other - real).square().mean()
+                + config.stay * (head.weight - origin).square().sum() / 2
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress.step()
 
 
-def _rms(changes: Tensor, scores: Tensor) -> float:
-    """Root mean square of the changes, in standard deviations of the scores."""
-    return float(changes.square().mean().sqrt() / scores.std())
+@torch.no_grad()
+def _unstandardise(head: FrameHead, mean: Tensor, deviation: Tensor) -> None:
+    """Let a head of standardised features take features as they are."""
+    for layer in (head, *head.hidden[:1]):
+        layer.weight.div_(deviation)
+        layer.bias.sub_(layer.weight @ mean)
+
+
+def _margins(head: FrameHead, features: Tensor) -> Tensor:
+    """(N, F) -> (N,), FAKE - REAL."""
+    logits = head(features)
+    return logits[:, Label.FAKE] - logits[:, Label.REAL]
+
+
+@torch.inference_mode()
+def change_by_recording(head: FrameHead, given: HeadFeatures) -> float:
+    """Return the RMS of what other recordings do to a real face's score, in standard deviations of all scores."""
+    head = copy.deepcopy(head).cpu().eval()
+    changes = (
+        _margins(head, given.recorded.flatten(0, 1)).view(given.recorded.shape[:2])
+        - _margins(head, given.reals)[:, None]
+    )
+    return float(changes.square().mean().sqrt() / _margins(head, given.crops).std())

@@ -3,8 +3,8 @@
     python -m ml.train PACK --out DIR --recipe baseline
 
 trains two networks one after the other, `blended` and `forged`, and ships the mean of both: on one backbone the two
-tasks cost each other what each learns alone.  At the end their common head is fitted anew, so that HEVC, HDR and tilted
-heads are not taken for forgeries.
+tasks cost each other what each learns alone.  At the end their common head gets a hidden layer and is fitted anew, so
+that HEVC, HDR and tilted heads are not taken for forgeries.
 
 `docs/measurements.md` has what each choice was measured against.  The pack comes from `python -m ml.data prepare`.
 """
@@ -46,9 +46,10 @@ class Recipe:
     steps_per_epoch: int = 250
     refit_crops: int = 33_000
     """Augmented crops that the head of all members is fitted to at the end (`ml.training.head_refit`); 0: it is not."""
-    refit_recordings: int = 2_500
-    refit_stay: float = 2.0
-    refit_invariance: float = 0.35
+    refit_recordings: int = 4_000
+    refit_hidden: int = 128
+    refit_stay: float = 3.0
+    refit_invariance: float = 0.7
     sequence_epochs: int = 0
     """None: on so few videos the recurrence learns the videos by heart."""
     sequence_draws: int = 1024

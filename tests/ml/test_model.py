@@ -270,6 +270,30 @@ def test_members_side_by_side_score_as_the_mean_of_each(tmp_path: Path) -> None:
         assert torch.allclose(again(frames, lengths)[0], expected, atol=1e-5)
 
 
+def test_a_frame_head_with_a_hidden_layer_goes_into_the_file_and_comes_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = replace(SMALL, frame_mean=True, frame_hidden=24)
+    model = FaceSequenceClassifier(config).eval()
+    features = torch.randn(1, 4, 512)
+    linear = features @ model.frame_head.weight.T + model.frame_head.bias
+    assert torch.allclose(model.frame_head(features), linear), "it adds nothing before it has learnt"
+    last = model.frame_head.hidden[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.normal_(last.weight)
+    save_weights(model, WeightsInfo("hidden", config), tmp_path / "hidden.safetensors", half=False)
+    again, info = load_weights(tmp_path / "hidden.safetensors")
+    assert info.config.frame_hidden == 24
+    with torch.inference_mode():
+        (_, expected), (_, found) = (m.classify_features(features, torch.tensor([4])) for m in (model, again))
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, linear)
+    tensors = load_file(tmp_path / "hidden.safetensors")
+    old = WeightsInfo("old", replace(config, frame_hidden=0))
+    save_file(tensors, tmp_path / "old.safetensors", metadata=old.to_header())
+    with pytest.raises(WeightsError, match="does not fit its own configuration"):
+        load_weights(tmp_path / "old.safetensors")
+
+
 def test_weights_of_before_crops_were_levelled_are_read_and_scored_as_they_were_trained() -> None:
     old = {"arch": "resnet18", "feature_dim": 512, "lstm_hidden": 16, "input_size": 32}
     config = ModelConfig.from_dict(old)

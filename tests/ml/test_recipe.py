@@ -106,6 +106,7 @@ def test_the_recipe_in_small_learns_to_tell_forged_clips_of_people_it_has_not_se
     assert info.config.backbone == BLENDED.backbone
     assert info.config.members == len(BASELINE) == 2
     assert info.config.alignment == Alignment.LANDMARKS_68
+    assert info.config.frame_hidden == 128
     assert info.metrics["videos"]["n"] == 12
     assert info.metrics["summary"]["auc"]["value"] > 0.8
     held = {f"person {k}" for k in range(24) if k % 4 == 3}

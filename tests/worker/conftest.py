@@ -13,22 +13,27 @@ import pytest
 from detection import dispatch
 from ml.model import onnx_backbone
 from ml.model.network import FaceSequenceClassifier
-from tests import installation
 from worker.process import embedded_broker
+
+EXPORTS: dict[str, bytes] = {}
+"""By name: the hash of the weights."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def exports_made_once() -> Iterator[None]:
-    """Each test has a cache of its own, and most have the same few weights: their export is made once a run.
+    """Each test has a cache of its own, and most have the same few weights: their export is made once.
 
     For the files of this folder only, which a fixture for the session would outlast.
     """
     export = onnx_backbone._export
 
     def remember(model: FaceSequenceClassifier, path: Path) -> None:
-        made = installation.made_once(path.stem, lambda folder: export(model, folder / path.name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made / path.name, path)
+        if path.name in EXPORTS:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(EXPORTS[path.name])
+        else:
+            export(model, path)
+            EXPORTS[path.name] = path.read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_backbone, "_export", remember)
