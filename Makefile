@@ -48,9 +48,9 @@ setup: prepare ## Make the venv, the database and the static files, and register
 demo: prepare ## Start everything, analyse the demo clips (or VIDEOS="...") over REST, serve until Ctrl-C
 	@$(BIN)/python -m demo.run
 
-PROCESSES ?= 4
+PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(PROCESSES)
-test: $(VENV)/.dev ## Run all tests, in four processes (PROCESSES=...)
+test: $(VENV)/.dev ## Run all tests, in three processes (PROCESSES=...)
 	$(PYTEST) $(PYTEST_ARGS)
 
 quick: PROCESSES = 2

@@ -1,8 +1,8 @@
 """What the tests of all folders share: a state of their own, and which of them run beside each other.
 
-`make test` runs four processes (pytest-xdist).  A file's tests stay together, so that what a module prepares is
+`make test` runs three processes (pytest-xdist).  A file's tests stay together, so that what a module prepares is
 prepared once.  The files whose tests start the product's processes are dealt out as two, and first: they wait more than
-they compute, but more than two products at once would starve each other.  The other two processes have the rest.
+they compute, but more than two products at once would starve each other.  The third process has the rest.
 """
 
 from __future__ import annotations

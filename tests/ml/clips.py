@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.bench.fuzz.seeds import keep_scheduling
+
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "clips"
 Picture = Callable[[int], NDArray[Any]]
 """Frame number -> height x width x 3, uint8."""
@@ -29,6 +31,7 @@ def quadrants(number: int, *, width: int = 128, height: int = 96) -> NDArray[np.
     return image
 
 
+@keep_scheduling()
 def write_clip(
     path: Path,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +23,12 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Seed]:
     return read_seeds(write_seeds(tmp_path_factory.mktemp("seeds")))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux has it")
+def test_who_made_the_seeds_is_no_real_time_process_afterwards(seeds: list[Seed]) -> None:
+    assert any(seed.name == "av1.mp4" for seed in seeds)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("SVT_LOG", "1")  # its encoder tells its settings otherwise
@@ -41,6 +43,23 @@ _KINDS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 _MUXER = {"fragmented.mp4": {"movflags": "frag_keyframe+empty_moov"}}
 
 
+@contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Give the thread back the scheduling that it had.
+
+    SVT-AV1 makes the thread that encodes a real-time one where it may, which is as root, and leaves it so: from then on
+    nothing else gets that core, not even the thread's own helpers that it waits for.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # only Linux has it
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_seeds(folder: Path) -> list[Path]:
     """Write a clip of 24 frames, 96 x 64, for each kind that this FFmpeg can encode; return the paths."""
     made = []
@@ -55,6 +74,7 @@ def write_seeds(folder: Path) -> list[Path]:
     return made
 
 
+@keep_scheduling()
 def _write(path: Path, codec: str, pixels: str, options: dict[str, str]) -> None:
     moves = np.indices((HEIGHT, WIDTH)).sum(axis=0).astype(np.uint8)
     with av.open(str(path), "w", options=_MUXER.get(path.name, {})) as container:
