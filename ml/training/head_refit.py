@@ -201,7 +201,10 @@ def _descend(
     ]
     optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    drawn = lambda of: torch.randint(of, (STEP,), generator=generator)  # noqa: E731
+
+    def drawn(count: int) -> Tensor:
+        return torch.randint(count, (STEP,), generator=generator)
+
     with ProgressBar(config.steps, "head", on_progress=on_progress) as progress:
         for _ in range(config.steps):
             crops, faces, copies = drawn(len(given.crops)), drawn(len(given.reals)), drawn(given.recorded.shape[1])
