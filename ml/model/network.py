@@ -46,16 +46,24 @@ class FrameHead(nn.Linear):
         super().__init__(features, 2)
         layers = (nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 2)) if hidden else ()
         self.hidden = nn.Sequential(*layers)
-        self.reset_parameters()
+        self.reset_hidden()
 
     def reset_parameters(self) -> None:
         """Forget what was learnt."""
         super().reset_parameters()
+        self.reset_hidden()
+
+    def reset_hidden(self) -> None:
+        """Forget what the hidden layer has learnt: it adds 0 again."""
         layers = list(getattr(self, "hidden", ()))  # nn.Linear resets itself before there are any
         if layers:
             layers[0].reset_parameters()
             nn.init.zeros_(layers[-1].weight)
             nn.init.zeros_(layers[-1].bias)
+
+    def linear_state(self) -> dict[str, Tensor]:
+        """Return the state of the linear layer alone, for one of nn.Linear."""
+        return {"weight": self.weight, "bias": self.bias}
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., F) -> (..., 2)."""

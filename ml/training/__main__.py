@@ -66,7 +66,7 @@ def start_model(
                 f"{weights.name} is a {info.config.backbone}, and {config.backbone} is to be trained (--backbone)."
             )
         model.backbone.load_state_dict(given.backbone.state_dict())
-        model.frame_head.load_state_dict(given.frame_head.state_dict(), strict=False)  # its linear part
+        model.frame_head.load_state_dict(given.frame_head.linear_state())
         print(f"start: the backbone and frame head of {info.name} ({weights.name})")
         return model
     if start == "scratch":

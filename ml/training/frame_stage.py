@@ -73,7 +73,7 @@ class TwoHeadNetwork(nn.Module):
         self.blended = nn.Linear(features, 2)
         self.forged = nn.Linear(features, 2)
         for head in (self.blended, self.forged):  # so a training that goes on begins where the last one ended
-            head.load_state_dict(model.frame_head.state_dict(), strict=False)  # the linear part of the frame head
+            head.load_state_dict(model.frame_head.linear_state())
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, 3, S, S) -> logits (N, 2, 2): the heads BLENDED and FORGED, each (REAL, FAKE)."""
@@ -85,7 +85,7 @@ class TwoHeadNetwork(nn.Module):
         """Copy the backbone and the weighted mean of the heads into a classifier."""
         model.backbone.load_state_dict(self.backbone.state_dict())
         blended, forged = self.head_weights.tolist()
-        model.frame_head.reset_parameters()  # what a hidden layer adds belongs to features of before
+        model.frame_head.reset_hidden()  # what a hidden layer adds belongs to features of before
         model.frame_head.weight.copy_(blended * self.blended.weight + forged * self.forged.weight)
         model.frame_head.bias.copy_(blended * self.blended.bias + forged * self.forged.bias)
 

@@ -199,7 +199,7 @@ def _descend(
         {"params": list(head.hidden.parameters()), "lr": config.lr, "weight_decay": config.decay},
         {"params": [head.weight, head.bias], "lr": LINEAR_LR * config.lr, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]])
+    optimizer = torch.optim.AdamW(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
 
     def drawn(count: int) -> Tensor:

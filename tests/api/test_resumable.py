@@ -290,15 +290,25 @@ def test_what_is_no_video_is_refused_as_soon_as_that_can_be_seen(owner: Caller, 
     assert not Video.objects.exists()
 
 
-def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
-    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Parts
-) -> None:
+def put_off(owner: Caller, settings: Any, problem: Check) -> tuple[str, bytes, Any, Any]:
+    """Begin an upload and send all of it beside another video in flight, which is one too many.
+
+    Returns:
+        Its path, its content, the refusal of its end, and the answer to the other video's upload.
+    """
     content = mp4(size=500)
     path = begun(owner, 500)
     settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
-    first = owner.upload()
+    other = owner.upload()
     refused = send(owner, path, content, 0)
     problem(refused, 429, "quota_exceeded")
+    return path, content, refused, other
+
+
+def test_an_end_that_is_refused_for_now_is_tried_again_with_an_empty_piece(
+    owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    path, content, refused, first = put_off(owner, settings, problem)
     assert int(refused["Retry-After"]) > 0
     assert look(owner, path)["Upload-Offset"] == "500"
 
@@ -317,11 +327,7 @@ def test_an_end_that_its_client_takes_for_done_is_done_by_a_worker(
     owner: Caller, settings: Any, problem: Check, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
     """By the protocol an offset that is the length is the end: clients that ask after a refusal do nothing more."""
-    content = mp4(size=500)
-    path = begun(owner, 500)
-    settings.DFD_MAX_VIDEOS_IN_FLIGHT = 1
-    first = owner.upload()
-    problem(send(owner, path, content, 0), 429, "quota_exceeded")
+    path, content, _, first = put_off(owner, settings, problem)
     rung: list[str] = []
 
     def publish(task: str, args: list[str]) -> bool:

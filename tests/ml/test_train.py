@@ -195,6 +195,20 @@ def test_a_forgery_without_a_self_blended_face_teaches_the_forged_head_alone(pac
     assert not (targets[:, FORGED] == IGNORE).any()
 
 
+def test_training_all_of_a_network_whose_frame_head_has_a_hidden_layer_leaves_nothing_of_that_layer() -> None:
+    torch.manual_seed(0)
+    model = FaceSequenceClassifier(replace(SMALL, frame_hidden=8)).eval()
+    last = model.frame_head.hidden[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.ones_(last.weight)
+    network = TwoHeadNetwork(model, (0.5, 0.5))
+    assert torch.equal(network.blended.weight, model.frame_head.weight), "it begins at the linear layer"
+    network.write_into(model)
+    features = torch.randn(5, 512)
+    expected = (network.blended(features) + network.forged(features)) / 2
+    assert torch.allclose(model.frame_head(features), expected, atol=1e-5)
+
+
 def test_a_head_of_no_weight_is_neither_trained_nor_in_the_result() -> None:
     torch.manual_seed(0)
     model = FaceSequenceClassifier(SMALL)

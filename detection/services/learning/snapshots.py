@@ -170,19 +170,24 @@ def read_snapshot(*, snapshot: Snapshot) -> list[SnapshotItem]:
         OSError: when storage has lost the manifest.
         ValueError: when it is not what was frozen.
     """
+    return [SnapshotItem.from_line(line) for line in _manifest(snapshot).decode().splitlines()]
+
+
+def _manifest(snapshot: Snapshot) -> bytes:
+    """Return what was frozen.  Raises as `read_snapshot`."""
     with default_storage.open(str(snapshot.manifest.name)) as handle:
-        content = handle.read()
+        content: bytes = handle.read()
     if hashlib.sha256(content).hexdigest() != snapshot.sha256:
         raise ValueError(f"The manifest of snapshot {snapshot} is damaged; freeze a new one.")
-    return [SnapshotItem.from_line(line) for line in content.decode().splitlines()]
+    return content
 
 
 def _is_sound(snapshot: Snapshot) -> bool:
     try:
-        with default_storage.open(str(snapshot.manifest.name)) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest() == snapshot.sha256
-    except FileNotFoundError:
+        _manifest(snapshot)
+    except (FileNotFoundError, ValueError):
         return False
+    return True
 
 
 def without_hashes() -> list[Video]:
