@@ -237,11 +237,11 @@ GATE = (
     ),
     _(
         "Refused: Too few labels: there are %(there)s; it takes at least %(real)s real and %(fake)s fake ones, each of"
-        " %(groups)s."
+        " %(groups)s, weighed by their videos."
     ),
     _(
         "Too few labels: there are %(there)s; it takes at least %(real)s real and %(fake)s fake ones, each of"
-        " %(groups)s."
+        " %(groups)s, weighed by their videos."
     ),
 )
 LEARNING = (

@@ -8,13 +8,14 @@ As there, it must not be certain that fewer fakes are found.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ml.config import GateConfig, Label
-from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats
+from ml.evaluation.bootstrap import Bools, ClusterBootstrap, Floats, effective_groups
 from ml.evaluation.promotion_gate import NOT_BETTER, TOO_SMALL, WON, WORSE_RECALL, GateResult
 from ml.evaluation.scored_video import ScoredVideo
 
@@ -22,18 +23,21 @@ Figures = dict[str, float | None]
 
 
 def too_few(videos: Sequence[ScoredVideo], config: GateConfig) -> str:
-    """Say what is missing to judge by these videos; empty when nothing is."""
+    """Say what is missing to judge by these videos; empty when nothing is.
+
+    Groups are weighed by their videos: of fakes that are nearly all one person's nothing can be told of the recall.
+    """
     missing = []
     for label, need in ((Label.REAL, config.min_real), (Label.FAKE, config.min_fake)):
-        name, mine = label.name.lower(), [video.component for video in videos if video.label == label]
-        groups = len(set(mine))
-        if len(mine) < need or groups < config.min_groups:
-            missing.append(f"{len(mine)} {name} videos of {groups} groups of people")
+        name, mine = label.name.lower(), Counter(video.component for video in videos if video.label == label)
+        n, groups = mine.total(), effective_groups(np.array(list(mine.values()), dtype=np.float64))
+        if n < need or groups < config.min_groups - 1e-9:
+            missing.append(f"{n} {name} videos of {math.floor(10 * groups + 1e-9) / 10:g} groups of people")
     if not missing:
         return ""
     return (
         f"Too few labels: there are {' and '.join(missing)}; it takes at least {config.min_real} real and"
-        f" {config.min_fake} fake ones, each of {math.ceil(config.min_groups)} groups."
+        f" {config.min_fake} fake ones, each of {math.ceil(config.min_groups)} groups, weighed by their videos."
     )
 
 
@@ -91,7 +95,7 @@ def compare_calibration(
         f"(difference {brier['difference']:+.4f}{_between(brier)})"
     )
     high = brier["high"]
-    lost = recall["high"] is not None and recall["high"] < -config.max_recall_loss
+    lost = recall["high"] is None or recall["high"] < -config.max_recall_loss
     if high is None or high >= 0:
         code = NOT_BETTER
         sentence = f"Refused: {compared}; it must be lower with {100 * (1 - alpha):.3g} % confidence."

@@ -148,8 +148,25 @@ def test_too_few_labels_are_refused_with_the_numbers_that_it_takes(reals: int, f
 
 def test_many_videos_of_few_people_are_refused_too() -> None:
     videos = [JudgedVideo(f"{k}", k % 2, f"{k % 2} {k % 9}", (0.2 + 0.5 * (k % 2),)) for k in range(200)]
-    with pytest.raises(CannotRecalibrate, match="100 real videos of 9 groups of people"):
+    with pytest.raises(CannotRecalibrate, match="100 real videos of 8.9 groups of people"):
         recalibrate(videos, threshold=0.5, false_alarms=0.1)
+
+
+def test_the_recall_of_fakes_that_are_mostly_one_persons_is_not_taken_for_kept() -> None:
+    """A better Brier score on the reals let a threshold through that finds a third fewer of the fakes."""
+    rng = np.random.default_rng(0)
+    reals = [JudgedVideo(f"r{k}", Label.REAL, f"r{k // 2}", (_sigmoid(rng.normal(-0.3, 0.1)),)) for k in range(400)]
+    for many, groups in ((42, "1.9"), (28, "4.1")):
+        fakes = [
+            JudgedVideo(f"f{k}", Label.FAKE, f"f{max(k, many)}", (_sigmoid(0.18 if k % 3 else -0.045),))
+            for k in range(60)
+        ]
+        with pytest.raises(CannotRecalibrate, match=f"60 fake videos of {groups} groups of people;"):
+            recalibrate([*reals, *fakes], threshold=_sigmoid(-0.06), false_alarms=0.005, n_bootstrap=200)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def test_the_same_weights_score_with_temperature_and_shift(tmp_path: Path) -> None:
