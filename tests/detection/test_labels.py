@@ -27,6 +27,7 @@ NAMES = (
     "\t=1",
     "'=quoted",
     "zwei\nZeilen",
+    "line ends of old\rMacs",
     'sie sagt "ja", ja',
     "видео 🎬.mp4",
 )

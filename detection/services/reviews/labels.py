@@ -210,8 +210,9 @@ def restored(cell: str) -> str:
 
 def _csv_line(cells: Iterable[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    # A lone carriage return would end the row for its reader; the writer quotes it only where lines end with one.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 # --- in --------------------------------------------------------------------------------------------------------------
