@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -62,7 +62,10 @@ class QueueOfWorkers:
 
 
 def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
-    """Return the last `DAYS` days up to now, and until when hours are counted (None: never); four queries."""
+    """Return the last `DAYS` days up to now, and until when hours are counted (None: never).
+
+    Four queries; seven as long as hours of yesterday are not counted yet.
+    """
     now = now or timezone.now()
     today = timezone.localdate(now)
     found = {day: Day(day) for day in (today - timedelta(days=k) for k in reversed(range(DAYS)))}
@@ -70,7 +73,8 @@ def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
     counted = max((hour for hour, _figures in rows), default=None)
     until = counted + HOUR if counted else None
     start = max(until or now - LIVE_HOURS * HOUR, hour_of(now) - LIVE_HOURS * HOUR)
-    for hour, entry in [*rows, (now, figures(start, now + SETTLED, scores=False))]:
+    live = [(begin, figures(begin, end, scores=False)) for begin, end in _spans(start, now + SETTLED, midnight=today)]
+    for hour, entry in [*rows, *live]:
         day = found.get(timezone.localdate(hour))
         if day is not None:
             states = entry.get("states", {})
@@ -79,6 +83,12 @@ def days(*, now: datetime | None = None) -> tuple[list[Day], datetime | None]:
             day.outcomes["failed"] += states.get(State.FAILED, 0) + states.get(State.DEAD, 0)
             day.answers += entry.get("answers", 0)
     return list(found.values()), until
+
+
+def _spans(start: datetime, end: datetime, *, midnight: date) -> list[tuple[datetime, datetime]]:
+    """Return the time from `start` to `end`, in two parts where the day `midnight` begins in between."""
+    begin = timezone.make_aware(datetime.combine(midnight, time.min))
+    return [(start, begin), (begin, end)] if start < begin else [(start, end)]
 
 
 def drift(*, model: ModelVersion, now: datetime | None = None) -> Drift | None:

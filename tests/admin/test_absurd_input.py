@@ -190,3 +190,9 @@ def test_a_part_whose_name_is_no_utf8_is_spoken_of(rows: Rows) -> None:
     answer = client.post("/api/v1/videos/", head, content_type="multipart/form-data; boundary=x")
     assert answer.status_code == 400
     assert "UTF-8" in json.dumps(answer.json())
+
+
+@pytest.mark.parametrize("days", ["²", "٣٠", "9" * 5000, "-7", ""])
+def test_a_period_that_is_none_is_thirty_days(review_client: Client, days: str) -> None:
+    answer = review_client.get("/admin/review/figures/", {"days": days})
+    assert (answer.status_code, answer.context["days"]) == (200, 30)

@@ -107,6 +107,19 @@ def test_days_add_counted_hours_and_the_open_one(past: Past, settings: Any, djan
     ]
 
 
+def test_what_ended_before_midnight_is_yesterdays_also_while_its_hour_is_not_counted_yet(past: Past) -> None:
+    """It stood with the new day, for an hour's worth, until the hour was counted."""
+    midnight = NOON + timedelta(hours=12)
+    past.video(midnight - timedelta(minutes=90), score=0.9)
+    past.video(midnight - timedelta(minutes=30), score=0.9)
+    past.video(midnight + timedelta(seconds=20), score=0.1)
+    while hourly_stats.count_hours(now=midnight + timedelta(minutes=1)):
+        pass
+    days, until = dashboard.days(now=midnight + timedelta(minutes=1))
+    assert until == midnight - timedelta(hours=1)
+    assert [dict(+day.outcomes) for day in days[-2:]] == [{"fake": 2}, {"real": 1}]
+
+
 def drifted(past: Past, before: list[int], now_bins: list[int], *, in_weights: bool) -> dashboard.Drift:
     now = timezone.now()
     if in_weights:

@@ -34,7 +34,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm("detection.view_review"):
         raise PermissionDenied
     wanted = request.GET.get("days", "")
-    days = int(wanted) if wanted.isdigit() and int(wanted) in PERIODS else PERIODS[1]
+    days = next((days for days in PERIODS if str(days) == wanted), PERIODS[1])
     found = agreement(since=timezone.now() - timedelta(days=days))
     sees_all = may_know(request)
     readers = [r for r in found.readers if sees_all or r.name == request.user.get_username()][:MOST_READERS]
