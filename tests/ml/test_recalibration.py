@@ -148,7 +148,7 @@ def test_too_few_labels_are_refused_with_the_numbers_that_it_takes(reals: int, f
 
 def test_many_videos_of_few_people_are_refused_too() -> None:
     videos = [JudgedVideo(f"{k}", k % 2, f"{k % 2} {k % 9}", (0.2 + 0.5 * (k % 2),)) for k in range(200)]
-    with pytest.raises(CannotRecalibrate, match="100 real videos of 8.9 groups of people"):
+    with pytest.raises(CannotRecalibrate, match=r"100 real videos of 8\.9 groups of people"):
         recalibrate(videos, threshold=0.5, false_alarms=0.1)
 
 

@@ -230,6 +230,29 @@ def test_too_little_or_one_sided_is_refused_in_a_sentence(tmp_path: Path) -> Non
     assert ModelVersion.objects.count() == 1
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--batch-size=0", "--epochs=-3", "--seed=-1", "--lr=-1", "--lr=nan", "--input-size=3", "--crops=0"],
+)
+def test_an_option_that_cannot_be_meant_begins_no_run(option: str) -> None:
+    """It left an open run behind, whose every attempt broke and which no other could be started beside."""
+    with pytest.raises(CommandError, match=f"argument {option.partition('=')[0]}"):
+        run("retrain", option)
+    assert not TrainingRun.objects.exists()
+
+
+def test_what_would_fail_each_time_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
+    dataset(16)
+    register_blind(tmp_path)
+    for options, sentence in (
+        (("--start", "scratch", "--backbone", "nosuch"), "timm knows no backbone 'nosuch'"),
+        (("--crops", "3"), "3 crops are not one batch of 32"),
+    ):
+        with pytest.raises(CommandError, match=sentence):
+            run("retrain", "--full", *options)
+    assert set(TrainingRun.objects.values_list("state", "attempts")) == {(RunState.FAILED, 1)}
+
+
 @pytest.mark.slow
 def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_taken_up_again(
     tmp_path: Path, settings: Any

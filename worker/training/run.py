@@ -19,7 +19,7 @@ from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.training_runs import RunClaim
 from detection.services.learning import registry, snapshots
 from detection.services.learning.snapshots import SnapshotItem
-from detection.services.stored_files import StoredFiles
+from detection.services.stored_files import StoredFiles, is_away
 from ml.config import ModelConfig
 from ml.data.crop_pack import Pack, PackError
 from ml.evaluation.recalibration import CannotRecalibrate
@@ -126,7 +126,9 @@ def run(run_id: str, *, say: Say | None = None, bar: ProgressCallback | None = N
             (recalibration.recalibrate_model if recalibrates else _train)(claim, progress)
         except (NotEnough, CannotRecalibrate) as error:
             training_runs.finish(claim=claim, state=RunState.REFUSED, message=str(error))
-        except (PackError, WeightsError, Refused) as error:
+        except (PackError, WeightsError, Refused, ValueError) as error:  # it would end so each time
+            if is_away(error):
+                raise
             detail = error.detail if isinstance(error, Refused) else str(error)
             training_runs.finish(claim=claim, state=RunState.FAILED, message=detail, error=traceback.format_exc())
 

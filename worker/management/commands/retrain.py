@@ -14,7 +14,7 @@ from detection.errors import Refused
 from detection.models import RunState, TrainingRun
 from detection.services.jobs import training_runs
 from ml.progress import ProgressBar
-from worker.management.arguments import share
+from worker.management.arguments import between, share
 from worker.training import console
 from worker.training.run import RunOptions, run
 
@@ -31,15 +31,20 @@ class Command(BaseCommand):
         add = parser.add_argument
         add("--full", action="store_true", help="train the backbone too; without it only the heads learn")
         add("--name", default="", help="of the candidate")
-        add("--seed", type=int, default=default.seed)
-        add("--epochs", type=int, default=default.epochs, help="of the heads, at most (early stopping)")
-        add("--crops", type=int, default=default.crops, help="faces that --full trains on, in all")
-        add("--batch-size", type=int, default=default.batch_size)
-        add("--lr", type=float, default=default.lr, help="of --full")
+        add("--seed", type=between(0, 2**31 - 1), default=default.seed)
+        add("--epochs", type=between(0, 10_000), default=default.epochs, help="of the heads, at most (early stopping)")
+        add("--crops", type=between(1, 10**9), default=default.crops, help="faces that --full trains on, in all")
+        add("--batch-size", type=between(1, 10_000), default=default.batch_size)
+        add("--lr", type=share, default=default.lr, help="of --full")
         add("--start", choices=("auto", "active", "imagenet", "scratch"), default=default.start)
         add("--backbone", default="", metavar="NAME", help="any name that timm knows, for a new start")
         add("--imagenet", default="", metavar="FILE", help="ImageNet weights of the backbone, a local file")
-        add("--input-size", type=int, default=0, help="side of the picture the network sees, for a new start")
+        add(
+            "--input-size",
+            type=between(32, 1024),
+            default=0,
+            help="side of the network's picture, for a new start",
+        )
         add("--fake-recall", type=share, default=default.fake_recall, help="share of fakes to catch (0.8)")
         add("--shuffle-labels", action="store_true", help="a check for leaks: the answer must be chance")
         add("--no-promote", action="store_true", help="leave the candidate for `promote`, even if it wins")
