@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import User
@@ -17,16 +17,21 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import Analysis, ModelVersion, Stage, State, Video
-from detection.services.jobs import analyses
+from detection.models import Analysis, FaceFrame, ModelVersion, Stage, State, Video
+from detection.services.jobs import analyses, training_runs
 from detection.services.jobs.analyses import AnalysisClaim
+from detection.services.learning import rescoring
+from detection.services.learning.snapshots import SnapshotItem
 from dfdsite import s3
 from ml.video.ranged_file import FetchError
 from tests.api.conftest import Caller, mp4
+from tests.learning import stored_video
 from worker.process import runtime
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.stages import attempt
 from worker.stages.attempt import NotNow
+from worker.training import run as runs
+from worker.training import snapshot_pack
 
 pytestmark = pytest.mark.django_db
 MORE_THAN_ATTEMPTS = 5
@@ -142,3 +147,81 @@ def test_doctor_names_it(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_pat
         call_command("doctor", stdout=out)
     assert out.getvalue().count("Storage does not answer") == 2, "for the weights and for the videos"
     assert "DFD_S3_ENDPOINT" in out.getvalue()
+
+
+COMMANDS: dict[str, Callable[[Path], list[str]]] = {
+    "rescore": lambda folder: ["rescore"],
+    "promote": lambda folder: ["promote", "other"],
+    "evaluate": lambda folder: ["evaluate", "active"],
+    "import_dataset": lambda folder: ["import_dataset", str(folder), "--format", "folder", "--workers", "0"],
+}
+
+
+@pytest.fixture
+def stored(own_state: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.VAR_DIR.mkdir(exist_ok=True)
+    monkeypatch.setattr(dispatch, "_publish", lambda task, args: True)
+    monkeypatch.setattr(runtime, "_loaded", None)
+    stored_video(1, fake=True)
+    for name in ("active", "other"):
+        ModelVersion.objects.create(name=name, sha256=name, file="models/m", threshold=0.5, active=name == "active")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_so_in_a_sentence(
+    stored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise unreachable()
+
+    for kind in ("real", "fake"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        (tmp_path / "set" / kind / "1.mp4").write_bytes(mp4(seed=len(kind)))
+    for method in ("open", "save"):
+        monkeypatch.setattr(default_storage, method, away)
+    with pytest.raises(CommandError, match=r"Storage does not answer .*bucket\.example\.org.* again\."):
+        call_command(*COMMANDS[command](tmp_path / "set"), stdout=io.StringIO())
+
+
+def test_a_full_storage_ends_an_import_at_the_first_file(
+    stored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file was refused by itself, and in the end the command had succeeded."""
+    tried = []
+
+    def full(*args: Any, **kwargs: Any) -> str:
+        tried.append(args)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for number in range(3):
+        for kind in ("real", "fake"):
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / kind / f"{number}.mp4").write_bytes(mp4(seed=number))
+    monkeypatch.setattr(default_storage, "save", full)
+    with pytest.raises(CommandError, match="could not be stored: There is no room for the file"):
+        call_command("import_dataset", str(tmp_path / "set"), "--workers", "0", stdout=io.StringIO())
+    assert len(tried) == 1
+
+
+def test_no_video_is_to_be_deleted_because_a_disk_is_not_mounted(
+    stored: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, run = ModelVersion.objects.get(name="active"), training_runs.request_run(options={}, publish=False)
+    row = stored_video(2, fake=False)
+    media = Path(settings.MEDIA_ROOT)
+    batch = rescoring.next_batch(model=model, size=5)
+    item = SnapshotItem(
+        str(row.id), row.sha256, "real", "train", "a", "a", "", "uploads", "a.mp4", "", "", 1, (),
+        tuple(((str(face.crop.name), 9.0),) for face in FaceFrame.objects.filter(video=row)),
+    )  # fmt: skip
+    media.rename(media.with_name("elsewhere"))
+    media.mkdir()
+    with pytest.raises(FileNotFoundError):
+        snapshot_pack.pack_of([item])
+    with pytest.raises(FileNotFoundError):
+        runtime._looks_at_faces(cast(Any, None), batch)
+    # and a training waits, as an analysis does
+    monkeypatch.setattr(runs, "_train", lambda claim, progress: snapshot_pack.pack_of([item]))
+    assert runs.run(str(run.id))
+    run.refresh_from_db()
+    assert (run.state, run.attempts, run.message) == ("queued", 0, "")

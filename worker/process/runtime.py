@@ -27,6 +27,7 @@ from detection.services.jobs.results import ClassificationResult
 from detection.services.learning import registry, rescoring
 from detection.services.learning.rescoring import StoredVideo, sequences_of
 from detection.services.reviews.rescan import found_by_rescan
+from detection.services.stored_files import is_away
 from ml.resource_limits import limited
 from worker.process.lease_heartbeat import LeaseHeartbeat
 from worker.process.work_files import stored_file, work_folder
@@ -199,6 +200,8 @@ def _looks_at_faces(classifier: Classifier, batch: Sequence[StoredVideo]) -> tup
         try:
             readable.append((stored, faces_shown(stored.people, _threads)))
         except (OSError, RuntimeError) as error:
+            if is_away(error):
+                raise
             log.warning("faces_unreadable", video=str(stored.video_id), error=str(error))
             unreadable.append(str(stored.video_id))
     scores = iter(_score(classifier, [pictures for _, shown in readable for pictures in shown.pictures]))
@@ -215,6 +218,8 @@ def _looks_at_frames(classifier: Classifier, batch: Sequence[StoredVideo]) -> tu
             shown, scores = score_frames(classifier, video)
             judged.append((stored, replace(shown, pictures=[]), scores))
         except reading_errors() as error:
+            if is_away(error):
+                raise
             log.warning("frames_unreadable", video=str(video.id), error=str(error))
             unreadable.append(str(video.id))
     return judged, unreadable

@@ -21,6 +21,7 @@ from detection.models import Snapshot, Video
 from detection.services.jobs.perceptual_hashes import files_of
 from detection.services.learning import snapshots
 from detection.services.learning.snapshots import SnapshotItem
+from detection.services.stored_files import is_away
 from ml.config import FrameView, Label
 from ml.data.crop_pack import CropRow, Pack, PackError, PackWriter
 from ml.data.erasure import videos_in
@@ -171,6 +172,8 @@ def _add(writer: PackWriter, item: SnapshotItem) -> None:
                 with default_storage.open(name) as handle:
                     image = handle.read()
             except OSError as error:
+                if is_away(error):  # not this face's trouble: nothing is to be deleted for it
+                    raise
                 raise PackError(
                     f"A face of video {item.video} is gone from storage; analyse the video again, or delete it."
                 ) from error
@@ -192,6 +195,8 @@ def _add_frames(writer: PackWriter, item: SnapshotItem, video: Video | None, vie
         with limited(file_limits()):
             shown = frames_shown(video, view)
     except reading_errors() as error:
+        if is_away(error):
+            raise
         raise PackError(
             f"The clip of video {item.video} cannot be read ({error}); analyse the video again, or delete it."
         ) from error

@@ -26,6 +26,7 @@ from ml.resource_limits import OverLimit, limited
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from ml.video.errors import VideoError
+from worker.management.storage import storage_answers
 from worker.stages.shown import video_limits
 from worker.stages.watchdog import file_limits
 from worker.training import console, judging, snapshot_pack
@@ -45,6 +46,7 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that look for faces")
         parser.add_argument("--bootstrap", type=int, default=1000, help="draws behind the intervals")
 
+    @storage_answers()
     def handle(self, *args: Any, model: str, on: Path | None, **options: Any) -> None:
         try:
             path, sha256, name = _find(model)

@@ -25,6 +25,7 @@ from ml.config import Label
 from ml.data.catalog.files import shown
 from ml.data.catalog.scan import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
 from ml.progress import ProgressBar
+from worker.management.storage import storage_answers
 from worker.process import work_files
 from worker.process.extraction_child import quiet_logging
 from worker.process.extraction_pool import ExtractionError, extract_all
@@ -75,7 +76,7 @@ class Command(BaseCommand):
         items = _spread(found.items, options["limit"])
         quiet_logging()
         try:
-            with _alone():
+            with _alone(), storage_answers():
                 datasets.remove_unfinished()
                 work_files.remove_leftovers()
                 self._register(items, report)
@@ -117,13 +118,12 @@ class Command(BaseCommand):
                         official_split=item.official_split,
                     )
                 except Refused as refusal:
+                    if refusal.status >= 500:  # no room: the next one would find none either
+                        raise CommandError(_not_stored(item, refusal.detail)) from refusal
                     report.refuse(item, refusal.code, refusal.detail)
                 except OSError as error:
                     if error.filename != str(item.path):
-                        raise CommandError(
-                            f"{item.relative} could not be stored: {error.strerror or error}. Put that right; then"
-                            f" the same command again goes on from here."
-                        ) from error
+                        raise CommandError(_not_stored(item, f"{error.strerror or error}.")) from error
                     report.refuse(item, "unreadable", f"{error.strerror}.")
                 else:
                     report.counts[done.outcome] += 1
@@ -243,6 +243,10 @@ def _alone() -> Iterator[None]:
                 f"Another import runs on {settings.VAR_DIR}. Wait for its end, then try again."
             ) from None
         yield
+
+
+def _not_stored(item: DatasetItem, why: str) -> str:
+    return f"{item.relative} could not be stored: {why} Put that right; then the same command again goes on from here."
 
 
 def _is_faceless(row: datasets.ImportStatus) -> bool:

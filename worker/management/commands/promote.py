@@ -13,6 +13,7 @@ from detection.services.learning import registry, snapshots
 from detection.services.learning.gate_record import GateRecord
 from ml.data.crop_pack import PackError
 from ml.model.weights import WeightsError
+from worker.management.storage import storage_answers
 from worker.training import judging, snapshot_pack
 
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--force", action="store_true", help="whatever the gate says; needs --reason")
         parser.add_argument("--reason", default="", help="kept with the decision")
 
+    @storage_answers()
     def handle(self, *args: Any, model: str, force: bool, reason: str, **options: Any) -> None:
         try:
             version = registry.find_model(reference=model)

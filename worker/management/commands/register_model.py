@@ -11,6 +11,7 @@ from detection.errors import Refused
 from detection.models import ModelVersion
 from ml.data.crop_pack import PackError
 from ml.model.weights import BASELINE, WeightsError, file_sha256
+from worker.management.storage import storage_answers
 from worker.training.registering import register_file
 
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--activate", action="store_true", help="verdicts are this model's from now on")
         parser.add_argument("--if-none", action="store_true", help="do nothing when a model is active already")
 
+    @storage_answers()
     def handle(self, *args: Any, path: Path, manifest: Path | None, **options: Any) -> None:
         active = ModelVersion.objects.filter(active=True).first()
         if options["if_none"] and active is not None:

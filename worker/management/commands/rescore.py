@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from detection.models import ModelVersion
 from detection.services.learning import rescoring
+from worker.management.storage import storage_answers
 from worker.process import runtime
 from worker.stages.attempt import NotNow
 
@@ -50,7 +51,8 @@ class Command(BaseCommand):
                 if not videos:
                     break
                 try:
-                    done, missing = runtime.rescore_batch(version, videos)
+                    with storage_answers():
+                        done, missing = runtime.rescore_batch(version, videos)
                 except NotNow as error:
                     raise CommandError(str(error)) from error
                 stored, looked, after = stored + done, looked + len(videos), videos[-1].video_id
