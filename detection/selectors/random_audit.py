@@ -5,11 +5,17 @@ queue shows them by rank.  A video counts once its label is settled, real or fak
 having seen the score.  Videos that reviewers met for another reason (they were uncertain, say) count, too, which would
 make those too many while the others wait.  So the audit is read only up to the rank to which `COVERAGE` of its videos
 are settled: the queue goes by rank, and further up there is nothing but what was met for other reasons.
+
+A video that lost its pictures (`DFD_KEEP_CROPS_DAYS`) before anybody answered it never will be settled.  Where there
+are too many of these, as of months in which nobody reviewed, only what was uploaded after them is read: that is no
+less by lot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +51,17 @@ class AuditSample:
     drawn: int
     settled: int
     waiting: int
-    """Drawn videos that are not settled, over all ranks of the audit."""
+    """Drawn videos that are not settled and can be, over all ranks of the audit."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    video_id: UUID
+    label: str
+    settled: bool
+    lost: bool
+    """Its pictures were removed before it had a label."""
+    created_at: datetime
 
 
 def audited(*, judged_by: QuerySet[Any]) -> QuerySet[Video]:
@@ -67,17 +83,36 @@ def random_audit(*, judged_by: QuerySet[Any]) -> tuple[list[tuple[UUID, str]], A
     """Return (id, label) of the videos that count, and the sample's counts without videos."""
     blind = Review.objects.effective().filter(video=OuterRef("pk"), label=OuterRef("label"), score_shown=False)
     rows = audited(judged_by=judged_by).annotate(blind=Exists(blind))
+    wanted = ("id", "label", "review_next", "blind", "pictures_removed_at", "created_at")
+    drawn = [
+        _Drawn(
+            video_id,
+            label,
+            settled=bool(label) and review_next == ReviewNext.NOBODY and is_blind,
+            lost=not label and removed_at is not None,
+            created_at=created_at,
+        )
+        for video_id, label, review_next, is_blind, removed_at, created_at in rows.values_list(*wanted).iterator()
+    ]
+    found = _read(drawn)
+    if lost := [one.created_at for one in drawn if one.lost]:
+        found = max(found, _read([one for one in drawn if one.created_at > max(lost)]), key=lambda read: len(read[0]))
+    return found
+
+
+def _read(drawn: Sequence[_Drawn]) -> tuple[list[tuple[UUID, str]], AuditSample]:
+    """Return what `random_audit` does, of videos in the order of their ranks."""
     found: list[tuple[UUID, str]] = []
-    end = drawn_to_end = settled_to_end = drawn = settled = 0
-    for video_id, label, review_next, is_blind in rows.values_list("id", "label", "review_next", "blind").iterator():
-        drawn += 1
-        if label and review_next == ReviewNext.NOBODY and is_blind:
+    end = drawn_to_end = settled_to_end = settled = 0
+    for count, one in enumerate(drawn, 1):
+        if one.settled:
             settled += 1
-            if label in TEACHING:
-                found.append((video_id, label))
-        if settled >= COVERAGE * drawn:
-            end, drawn_to_end, settled_to_end = len(found), drawn, settled
-    return found[:end], AuditSample((), drawn_to_end, settled_to_end, drawn - settled)
+            if one.label in TEACHING:
+                found.append((one.video_id, one.label))
+        if settled >= COVERAGE * count:
+            end, drawn_to_end, settled_to_end = len(found), count, settled
+    waiting = sum(not one.settled and not one.lost for one in drawn)
+    return found[:end], AuditSample((), drawn_to_end, settled_to_end, waiting)
 
 
 def audit_sample(*, model: ModelVersion) -> AuditSample:
