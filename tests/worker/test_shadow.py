@@ -98,6 +98,17 @@ def test_new_videos_are_scored_and_older_ones_and_clients_verdicts_are_left_alon
     assert ShadowScore.objects.count() == 2
 
 
+def test_both_are_asked_about_the_same_people(champion: ModelVersion, candidate: ModelVersion) -> None:
+    """A poster that reviewers left out of the verdict counted for the version in shadow only."""
+    trial = shadow.start(model=candidate)
+    video = judged(1, champion, score=0.2)
+    own = {"label": "fake", "fake_probability": 0.9}
+    Verdict.objects.filter(video=video).update(left_out=[1], with_everybody=own)
+    turn(trial)
+    row = ShadowScore.objects.get()
+    assert (row.champion_probability, row.champion_label) == (0.9, "fake")
+
+
 def test_a_waiting_client_comes_first(champion: ModelVersion, candidate: ModelVersion) -> None:
     trial = shadow.start(model=candidate)
     judged(1, champion)

@@ -37,6 +37,7 @@ from detection.models import (
     State,
 )
 from detection.services.jobs.leases import JobClaim, JobLeases, LeaseLost, lock_models, lock_video, on_commit
+from detection.services.jobs.left_out import models_own
 from detection.services.learning import local_figures
 from detection.services.ops import audit
 
@@ -233,6 +234,7 @@ def _keep(claim: ShadowClaim, scored: Scored) -> None:
     verdict = scored.analysis.verdict
     if verdict is None or not ModelVersion.objects.filter(id=claim.model_version_id).exists():
         return
+    own = models_own(verdict)  # as the version's score: of everybody, also where reviewers left somebody out since
     seconds = scored.analysis.timings.get("classify") if isinstance(scored.analysis.timings, Mapping) else None
     ShadowScore.objects.update_or_create(
         video_id=scored.analysis.video_id,
@@ -243,8 +245,8 @@ def _keep(claim: ShadowClaim, scored: Scored) -> None:
             "segments": list(scored.segments) if scored.segments is not None else None,
             "seconds": scored.seconds,
             "champion_id": verdict.model_version_id,
-            "champion_probability": verdict.fake_probability,
-            "champion_label": verdict.label,
+            "champion_probability": own["fake_probability"],
+            "champion_label": own["label"],
             "champion_seconds": seconds if isinstance(seconds, int | float) else None,
             "scored_at": timezone.now(),
         },
