@@ -34,6 +34,13 @@ class _Begin(OIDCAuthenticationRequestView):
 class _Callback(OIDCAuthenticationCallbackView):
     get_settings = staticmethod(provider.library_setting)
 
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        # An error ends the session, so it must be of a way that this browser went: else any link would log people out.
+        if request.GET.get("error") and request.GET.get("state") not in request.session.get("oidc_states", {}):
+            return self.login_failure()
+        response: HttpResponseBase = super().get(request)
+        return response
+
     def login_failure(self) -> HttpResponseBase:
         raise provider.unverified()
 

@@ -261,6 +261,17 @@ def test_a_way_back_counts_once_and_in_the_browser_that_went(provider: Provider,
     assert "_auth_user_id" not in victim.session
 
 
+def test_a_link_logs_nobody_out(provider: Provider, client: Client) -> None:
+    provider.user("52", preferred_username="ida", groups=["reviewers"])
+    logged_in(client, provider, "52")
+    for query in ({"error": "x"}, {"error": "x", "state": "made up"}):
+        assert client.get("/admin/sso/callback/", query)["Location"] == "/admin/login/"
+    assert "_auth_user_id" in client.session
+    state = dict(parse_qsl(urlsplit(begun(client)).query))["state"]
+    client.get("/admin/sso/callback/", {"error": "access_denied", "state": state})
+    assert "_auth_user_id" not in client.session
+
+
 def test_next_leads_nowhere_else(provider: Provider, client: Client) -> None:
     provider.user("51", preferred_username="gil", groups=["reviewers"])
     assert logged_in(client, provider, "51", "?next=https://evil.example.org/")["Location"] == "/admin/"
