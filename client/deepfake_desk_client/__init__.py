@@ -37,6 +37,8 @@ from deepfake_desk_client.answers import (
     Verdict,
     Video,
     WaitTimeout,
+    body_of,
+    checked,
 )
 
 __all__ = [
@@ -67,6 +69,8 @@ LONGEST_PAUSE_S = 30.0
 PATIENCE_S = 300.0
 """What the server puts off for longer is an error: a limit of a day, say."""
 PUT_OFF = (429, 503)
+AWAY = (502, 504)
+"""What a proxy says whose server is being restarted."""
 TUS = {"Tus-Resumable": "1.0.0"}
 CHECKSUM_MISMATCH = 460
 """The tus protocol's status for a piece that arrived damaged."""
@@ -132,10 +136,10 @@ class Client:
 
         def send() -> requests.Response:
             with path.open("rb") as file:
-                parts = {"file": (path.name, file, "application/octet-stream")}
+                parts = {"file": (_name(path), file, "application/octet-stream")}
                 return self._session.post(self._at("videos/"), data=fields, files=parts, timeout=self.timeout_s)
 
-        return Video.of(self._repeated(send).json())
+        return Video.of(body_of(self._repeated(send)))
 
     def resume(self, upload_url: str, path: str | os.PathLike[str]) -> Video:
         """Send what is missing of an upload in pieces.  Raises as `upload`; `Refused` 404 or 410 once it is gone."""
@@ -164,7 +168,7 @@ class Client:
     def analyze(self, video: Video | Id, *, reuse_faces: bool = True) -> Task:
         """Have a video analysed again, e.g. under a newer model; while a task of it is open, that one is returned."""
         body = {"reuse_faces": reuse_faces}
-        return Task.of(self._call("POST", f"videos/{_id(video)}/analyze/", json=body).json())
+        return Task.of(body_of(self._call("POST", f"videos/{_id(video)}/analyze/", json=body)))
 
     def review(
         self, video: Video | Id, label: str = "", comment: str = "", *, people: Mapping[int, str] | None = None
@@ -187,7 +191,7 @@ class Client:
 
     def cancel(self, task: Task | Id) -> Task:
         """Cancel a task that is queued or running; it ends as failed, with the error code `cancelled`."""
-        return Task.of(self._call("DELETE", f"tasks/{_id(task)}/").json())
+        return Task.of(body_of(self._call("DELETE", f"tasks/{_id(task)}/")))
 
     def delete(self, video: Video | Id) -> None:
         """Remove a video with all that belongs to it."""
@@ -208,7 +212,7 @@ class Client:
             left = LONG_POLL_S if until is None else max(0.0, until - time.monotonic())
             seconds, asked_at = min(LONG_POLL_S, int(left)), time.monotonic()
             answer = self._call("GET", f"tasks/{_id(task)}/", params={"wait": seconds}, extra_s=seconds)
-            current = Task.of(answer.json())
+            current = Task.of(body_of(answer))
             if current.has_ended:
                 return current
             now = time.monotonic()
@@ -292,8 +296,7 @@ class Client:
         )
 
     def _get(self, path: str, **options: Any) -> dict[str, Any]:
-        body: dict[str, Any] = self._call("GET", path, **options).json()
-        return body
+        return body_of(self._call("GET", path, **options))
 
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         page = self._get(path, params={name: _parameter(value) for name, value in params.items()})
@@ -304,7 +307,7 @@ class Client:
             page = self._get(page["next"])
 
     def _repeated(self, send: Callable[[], requests.Response], may_come_twice: bool = True) -> requests.Response:
-        """Send, and again where the server puts it off, or a connection breaks and it may come twice."""
+        """Send, and again where the server puts it off, or is away or a connection breaks and it may come twice."""
         for failures in range(1, RETRIES + 2):
             try:
                 answer = send()
@@ -314,17 +317,21 @@ class Client:
                 self._sleep(_pause(failures))
                 continue
             wait_s = _retry_after(answer, failures)
-            if answer.status_code not in PUT_OFF or failures > RETRIES or wait_s > PATIENCE_S:
-                return _checked(answer)
+            again = answer.status_code in PUT_OFF or (may_come_twice and answer.status_code in AWAY)
+            if not again or failures > RETRIES or wait_s > PATIENCE_S:
+                return checked(answer)
             self._sleep(wait_s)
         raise AssertionError("not reached")
 
     def _begin(self, path: Path, size: int, external_id: str, metadata: Mapping[str, Any] | None) -> str:
-        facts = {"filename": path.name, "external_id": external_id}
+        facts = {"filename": _name(path), "external_id": external_id}
         facts |= {"metadata": json.dumps(dict(metadata))} if metadata else {}
         encoded = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in facts.items())
         headers = TUS | {"Upload-Length": str(size), "Upload-Metadata": encoded}
-        return str(self._call("POST", "uploads/", headers=headers).headers["Location"])
+        answer = self._call("POST", "uploads/", headers=headers)
+        if "Location" not in answer.headers:
+            raise Unreachable(f"{answer.url} did not say where to send the file: is it this API's address?")
+        return str(answer.headers["Location"])
 
     def _tus(self, method: str, url: str, **options: Any) -> requests.Response:
         headers = TUS | options.pop("headers", {})
@@ -332,7 +339,7 @@ class Client:
         # 409 and 423: what was sent before a connection broke is still arriving.
         if answer.status_code in (*PUT_OFF, 409, 423, CHECKSUM_MISMATCH) or answer.status_code >= 500:
             raise _TryAgain(f"status {answer.status_code}", _asked_s(answer))
-        return _checked(answer)
+        return checked(answer)
 
     def _send_piece(self, url: str, file: IO[bytes], offset: int, *, last: bool = False) -> int:
         file.seek(offset)
@@ -355,16 +362,9 @@ class _TryAgain(Exception):
         self.wait_s = wait_s
 
 
-def _checked(answer: requests.Response) -> requests.Response:
-    if answer.status_code < 400:
-        return answer
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {"code": "", "detail": f"{answer.request.method} {answer.url} was not answered in JSON."}
-    raise Refused(answer.status_code, problem)
+def _name(path: Path) -> str:
+    """Return the file's name as text, also where its bytes are no UTF-8."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def _events(answer: requests.Response) -> Iterator[Task]:
@@ -386,7 +386,7 @@ def _retry_after(answer: requests.Response, failures: int) -> float:
 
 def _asked_s(answer: requests.Response) -> float | None:
     asked = answer.headers.get("Retry-After", "")
-    return float(asked) if asked.isdigit() else None
+    return float(asked) if asked.isdecimal() else None
 
 
 def _parameter(value: Any) -> str:

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+import requests
+
 FINAL_STATES = frozenset({"succeeded", "no_face", "failed"})
 
 
@@ -53,6 +55,32 @@ class WaitTimeout(ClientError):
 
 class ReportTimeout(ClientError):
     """The signed report was not made in time; ask again later."""
+
+
+def checked(answer: requests.Response) -> requests.Response:
+    """Return the answer.  Raises `Refused` where it is a refusal."""
+    if answer.status_code < 400:
+        return answer
+    problem = _object(answer)
+    if problem is None:
+        problem = {"code": "", "detail": f"{answer.request.method} {answer.url} was not answered in JSON."}
+    raise Refused(answer.status_code, problem)
+
+
+def body_of(answer: requests.Response) -> dict[str, Any]:
+    """Return the JSON object that was answered.  Raises `Unreachable` where it is none, as from a login page."""
+    body = _object(answer)
+    if body is None:
+        raise Unreachable(f"{answer.request.method} {answer.url} was not answered in JSON: is it this API's address?")
+    return body
+
+
+def _object(answer: requests.Response) -> dict[str, Any] | None:
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 # --- what the server answers -----------------------------------------------------------------------------------------

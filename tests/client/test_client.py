@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_an_upload_is_stored_with_what_was_said_of_it(desk: Client, clip: Path, 
     assert video.task is not None
     assert (video.task.state, video.status, video.verdict) == ("queued", "queued", None)
     assert desk.upload(clip).id == video.id  # the same content
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_name_that_is_no_utf8_is_no_reason_to_fail(desk: Client, tmp_path: Path, in_pieces: bool) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    path.write_bytes(mp4(size=500, seed=3))
+    assert desk.upload(path, in_pieces=in_pieces).original_name == "caf\ufffd.mp4"
 
 
 def test_large_files_go_in_pieces_unless_told_otherwise(
@@ -330,10 +338,38 @@ def test_a_review_whose_fate_is_in_doubt_is_not_sent_twice(
 
 
 def test_a_refusal_that_is_no_json_is_one_all_the_same(desk: Client, server: InProcess) -> None:
-    server.faults = [lambda request: answered(request, 502, b"<html>", {})]
+    server.faults = [lambda request: answered(request, 403, b"<html>", {})]
     with pytest.raises(Refused, match="not answered in JSON") as refused:
         desk.task(uuid4())
-    assert (refused.value.status, refused.value.code) == (502, "")
+    assert (refused.value.status, refused.value.code) == (403, "")
+
+
+@pytest.mark.parametrize("page", [b"<html>Please log in", b'"hello"', b""])
+def test_another_server_at_that_address_is_named(desk: Client, clip: Path, server: InProcess, page: bytes) -> None:
+    """What reads JSON raised errors of its own, which nobody who calls was told of."""
+    calls: list[Callable[[], object]] = [
+        lambda: desk.upload(clip),
+        lambda: desk.upload(clip, in_pieces=True),
+        lambda: desk.task(uuid4()),
+        lambda: desk.wait(uuid4()),
+        lambda: list(desk.videos()),
+    ]
+    for call in calls:
+        server.faults = [lambda request: answered(request, 200, page)]
+        with pytest.raises(Unreachable, match="is it this API's address"):
+            call()
+
+
+def test_a_server_that_restarts_behind_its_proxy_ends_no_wait(
+    desk: Client, owner: User, factory: Factory, server: InProcess, clock: Time
+) -> None:
+    stored = factory.judged(owner)
+    server.faults = [lambda request: answered(request, 502, b"<html>"), lambda request: answered(request, 504)]
+    assert desk.video(stored.pk).id == stored.pk
+    assert clock.slept == [0.5, 1.0]
+    server.faults = [lambda request: answered(request, 502, b"<html>")]
+    with pytest.raises(Refused):
+        desk.review(stored.pk, "real")  # it may have arrived
 
 
 def test_an_id_is_an_id(desk: Client) -> None:
