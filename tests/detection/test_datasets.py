@@ -14,9 +14,19 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from detection.errors import Refused
-from detection.models import Analysis, DatasetVideo, ModelVersion, Stage, State, UploadKey, Video
+from detection.models import (
+    Analysis,
+    DatasetVideo,
+    FaceFrame,
+    IdentitySide,
+    ModelVersion,
+    Stage,
+    State,
+    UploadKey,
+    Video,
+)
 from detection.services.jobs import analyses
-from detection.services.learning import datasets
+from detection.services.learning import datasets, snapshots
 from detection.services.learning.datasets import Registered, dataset_owner, register_item
 from detection.services.uploads import uploads
 from tests.detection.conftest import Doorbell, claimed, extraction, stored_files, verdict
@@ -112,6 +122,30 @@ def test_a_list_that_came_later_is_heeded_and_a_test_video_stays_one(folder: Pat
     assert DatasetVideo.objects.values_list("dataset", "official_split").get() == ("set", "test")
     register(folder, official_split="train")
     assert DatasetVideo.objects.values_list("official_split", flat=True).get() == "test"
+
+
+def test_who_was_learnt_from_is_not_held_out_under_another_name(folder: Path) -> None:
+    """A list has a name for each file, a later one says who is in it: a model was judged on what it had learnt."""
+    for number, split in enumerate(("train", "holdout", "val")):
+        done = register(folder, f"{number}.mp4", CONTENT + bytes([number]), identity=f"set_{number}")
+        Video.objects.filter(pk=done.video.pk).update(status=State.SUCCEEDED)
+        FaceFrame.objects.create(
+            video=done.video, track=0, position=0, frame_number=0, timestamp_s=0, crop="c", x1=0, y1=0, x2=9, y2=9,
+            probability=1,
+        )  # fmt: skip
+        IdentitySide.objects.create(name=f"set_{number}", side=split)
+    for number in (1, 2, 0):  # in whatever order
+        register(folder, f"{number}.mp4", identity="set_ana")
+        assert IdentitySide.objects.filter(name="set_ana").exists() == (number != 1)
+    snapshot = snapshots.freeze_snapshot(
+        assign=lambda units, strata, fixed: [fixed.get(unit, "holdout") for unit in units]
+    )
+    items = snapshots.read_snapshot(snapshot=snapshot)
+    assert {(item.identity, item.split) for item in items} == {("set_ana", "train")}
+    assert len(items) == 3
+    IdentitySide.objects.create(name="set_ben", side="holdout")
+    register(folder, "0.mp4", identity="set_ben")  # it was somebody else
+    assert IdentitySide.objects.get(name="set_ben").side == "train"
 
 
 @pytest.mark.parametrize(

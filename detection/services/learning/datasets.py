@@ -19,10 +19,19 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.base import File
-from django.db import IntegrityError, models
+from django.db import IntegrityError, models, transaction
 
 from detection.errors import Refused
-from detection.models import OPEN_STATES, Analysis, DatasetVideo, Stage, VerdictLabel, Video
+from detection.models import (
+    OPEN_STATES,
+    Analysis,
+    DatasetVideo,
+    IdentitySide,
+    Split,
+    Stage,
+    VerdictLabel,
+    Video,
+)
 from detection.services.jobs.analyses import queue_analysis
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.uploads import uploads
@@ -34,6 +43,8 @@ OWNER = "dataset-import"
 LABEL_CONFLICT = "label_conflict"
 _FACTS = ("identity", "donor", "method", "compression", "official_split")
 TEST = "test"
+LEARNT_FROM = (Split.TRAIN, Split.VAL, Split.HOLDOUT)
+"""The splits, the one that is learnt from most first."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +220,18 @@ def _refresh(here: DatasetVideo, row: DatasetVideo) -> None:
     if here.official_split == TEST:
         changes.pop("official_split", None)  # once a test video, always one
     if changes:
-        DatasetVideo.objects.filter(pk=here.pk).update(**changes)
+        with transaction.atomic():
+            if "identity" in changes:
+                _carry_split(here.identity, row.identity)
+            DatasetVideo.objects.filter(pk=here.pk).update(**changes)
+
+
+def _carry_split(old: str, new: str) -> None:
+    """Keep whoever was learnt from out of the holdout, where a list now calls them otherwise, or as somebody else."""
+    splits = dict(IdentitySide.objects.filter(name__in=(old, new)).values_list("name", "side"))
+    if splits.get(old, Split.HOLDOUT) != Split.HOLDOUT:
+        split = min(splits.values(), key=LEARNT_FROM.index)
+        IdentitySide.objects.update_or_create(name=new, defaults={"side": split})
 
 
 def _check(row: DatasetVideo) -> None:
