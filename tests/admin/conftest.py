@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from detection.models import Analysis, FaceFrame, ModelVersion, SampledFrame, State, Verdict, Video
 
-# Debian's headless shell takes two thirds of Chromium's processor time.  Its command in /usr/bin is a script, which does
-# not pass on that it is to end.
+# Debian's headless shell takes three quarters of Chromium's processor time.  Its command in /usr/bin is a script, which
+# does not pass on that it is to end.
 CHROMIUM = shutil.which("chromium-headless-shell", path="/usr/lib/chromium") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
