@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,9 @@ def write_clip(
 ) -> Path:
     """Encode `picture(0) .. picture(frames - 1)` (RGB)."""
     first = picture(0)
+    quickly = {"preset": "superfast"} if codec == "libx264" else {}  # a third of the time, larger files
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream = container.add_stream(codec, rate=fps, options=quickly | (options or {}))
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = pixels
@@ -59,11 +60,15 @@ def write_clip(
     return path
 
 
+@lru_cache(maxsize=2)
 def faces_of(name: str) -> list[NDArray[np.uint8]]:
-    """All frames of a shipped demo clip, RGB."""
+    """All frames of a shipped demo clip, RGB, not to be written to: the next test is given the same."""
     from ml.video.decode import decode
 
-    return [frame.rgb() for frame in decode(DEMO / name)]
+    frames = [frame.rgb() for frame in decode(DEMO / name)]
+    for frame in frames:
+        frame.setflags(write=False)
+    return frames
 
 
 def short_clip(path: Path) -> Path:
