@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pip would do it on one core.  Some packages bring files that are no Python of today.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 MANAGE := $(BIN)/python manage.py
 VAR := $(or $(DFD_VAR),var)
 export VIDEOS DEMO_EXIT
@@ -25,12 +27,14 @@ $(BIN)/python:
 # The stamps are newer than what they were made from, or pip runs again.
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the program needs (torch is large: some minutes the first time) ..."
-	@$(PIP) install --quiet --editable . --constraint constraints.txt
+	@$(PIP) install --quiet --no-compile --editable . --constraint constraints.txt
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the program and its tests need (torch is large: some minutes the first time) ..."
-	@$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@$(PIP) install --quiet --no-compile --editable '.[dev]' --constraint constraints.txt
+	@$(COMPILE)
 	@touch $(VENV)/.runtime $@
 
 # Compressing them takes seconds, so they are collected only when they have changed.
