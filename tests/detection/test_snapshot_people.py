@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from detection.models import DatasetVideo, FaceFrame, Print, PrintKind, Video
+from detection.models import DatasetVideo, FaceFrame, IdentitySide, Print, PrintKind, Video
 from detection.selectors.near_duplicates import bands_of
 from detection.services.learning.linked_videos import NEAR_FACE_BITS
 from detection.services.learning.snapshots import SnapshotItem, freeze_snapshot, read_snapshot
@@ -126,6 +126,27 @@ def test_a_file_that_several_have_sent_counts_once_and_not_where_its_labels_diff
     assert snapshot.summary["left_out"] == {
         "labelled otherwise where the same file was sent again": 2, "the same file as another": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("own_name", ["", "holdout"])
+def test_an_upload_that_was_learnt_from_is_not_held_out_as_a_data_sets_video(
+    make_video: MakeVideo, reviewer: User, own_name: str
+) -> None:
+    """Imported later, it had a new name, and models were judged on it that had learnt from it."""
+    upload = labelled(make_video, reviewer, 1, f"{random.Random(6).getrandbits(256):064x}")
+    upload.refresh_from_db()
+    first = read_snapshot(snapshot=freeze_snapshot(assign=lambda units, strata, fixed: ["train" for _ in units]))
+    assert [item.identity for item in first] == [f"upload {upload.sha256[:32]}"]
+    copy = labelled(make_video, reviewer, 2, f"{random.Random(7).getrandbits(256):064x}")
+    importer = User.objects.create_user("importer")
+    Video.objects.filter(pk=copy.pk).update(owner=importer, sha256=upload.sha256)
+    DatasetVideo.objects.create(video=copy, dataset="set", path="a.mp4", label="real", identity="set_a")
+    if own_name:  # who is in it was held out already: then it is in neither
+        IdentitySide.objects.create(name="set_a", side=own_name)
+    later = read_snapshot(
+        snapshot=freeze_snapshot(assign=lambda units, strata, fixed: [fixed.get(unit, "holdout") for unit in units])
+    )
+    assert [(item.identity, item.split) for item in later] == ([] if own_name else [("set_a", "train")])
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -35,6 +35,8 @@ class LinkedVideo:
     label: str
     official: str
     """train, val or test as the data set says, or empty."""
+    before: str = ""
+    """The identity that the same file has as an upload, where it is a data set's by now."""
 
     @property
     def names(self) -> list[str]:

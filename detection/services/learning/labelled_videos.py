@@ -89,8 +89,13 @@ def _once_each(candidates: Sequence[Candidate], left_out: Counter[str]) -> list[
     return [candidate for candidate in candidates if candidate.video.id in kept]
 
 
+def upload_name(video: Video) -> str:
+    """Return the identity of whoever is in an upload: people in uploads have no names."""
+    return f"upload {video.sha256[:32]}"
+
+
 def _candidate(video: Video, row: DatasetVideo | None, consensus: Consensus) -> Candidate:
     said_by = tuple(sorted(str(one.reviewer) for one in consensus.answers if one.label == consensus.label))
-    identity = row.identity if row else f"upload {video.sha256[:32]}"
+    identity = row.identity if row else upload_name(video)
     donor = row.donor if row else ""
     return Candidate(video, consensus.label, identity, donor, row, said_by, consensus.people)

@@ -33,7 +33,7 @@ from detection.services.learning.identity_splits import (
     assign_identity_splits,
     components,
 )
-from detection.services.learning.labelled_videos import Candidate, labelled_ids, labelled_videos
+from detection.services.learning.labelled_videos import Candidate, labelled_ids, labelled_videos, upload_name
 from detection.services.learning.linked_videos import near_duplicates, same_faces
 from detection.services.learning.people_taught import Taught, sequences_of, taught
 from detection.services.stored_files import StoredFiles
@@ -259,6 +259,7 @@ def _linked(candidates: Sequence[Candidate]) -> list[LinkedVideo]:
             dataset=c.dataset.dataset if c.dataset else UPLOADS,
             label=c.label,
             official=c.dataset.official_split if c.dataset else "",
+            before=upload_name(c.video) if c.dataset else "",
         )
         for c in candidates
     ]
@@ -266,10 +267,15 @@ def _linked(candidates: Sequence[Candidate]) -> list[LinkedVideo]:
 
 def _splits(videos: Sequence[LinkedVideo], assign: SplitAssigner, seen: set[str]) -> list[str | None]:
     """Return each video's split, and store those of names that had none."""
-    wanted = {name for video in videos for name in video.names}
+    wanted = {name for video in videos for name in (*video.names, video.before) if name}
     settled = {row.name: row.side for row in IdentitySide.objects.all().iterator() if row.name in wanted}
     known = dict.fromkeys(wanted & seen, str(Split.TRAIN)) | settled
-    split_of, splits = assign_identity_splits(videos, known, assign)
+    learnt = {name: split for name, split in known.items() if split != Split.HOLDOUT}
+    by_file = {video.identity: learnt[video.before] for video in videos if video.before in learnt}
+    split_of, splits = assign_identity_splits(videos, by_file | known, assign)
+    for k, video in enumerate(videos):
+        if splits[k] == Split.HOLDOUT and video.before in learnt:  # and who is in it is held out
+            splits[k] = None
     fresh = [IdentitySide(name=name, side=split) for name, split in sorted(split_of.items()) if name not in settled]
     IdentitySide.objects.bulk_create(fresh, ignore_conflicts=True)
     return splits
