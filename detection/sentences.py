@@ -47,7 +47,7 @@ REFUSALS = (
     _("The stored weights of %(name)s have sha256 %(found)s, not %(wanted)s. Register the file again."),
     _(
         "The training run of %(when)s has not ended yet; wait for it, or go on with it"
-        " (manage.py retrain --resume) if its worker is gone."
+        " (manage.py retrain --resume) or give it up (--give-up) if its worker is gone."
     ),
     _("The video cannot be %(label)s where its people are as you say."),
     _("The video was deleted meanwhile."),
@@ -248,6 +248,7 @@ LEARNING = (
     _("A face of video %(id)s is gone from storage; analyse the video again, or delete it."),
     _("Given up after %(n)s attempts; the operator finds the last error in the run."),
     _("Given up after %(n)s attempts: each time its process ended without a word."),
+    _("Given up at the terminal."),
     _("ImageNet weights cannot be had here (no package, no hub, no --imagenet file)."),
     _("It has become the active model."),
     _("It is in shadow now: it scores what is analysed from now on."),

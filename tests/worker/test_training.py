@@ -253,6 +253,24 @@ def test_what_would_fail_each_time_ends_the_run_with_its_sentence(tmp_path: Path
     assert set(TrainingRun.objects.values_list("state", "attempts")) == {(RunState.FAILED, 1)}
 
 
+def test_an_interrupted_run_can_be_given_up(tmp_path: Path, settings: Any) -> None:
+    """Ctrl-C left it open, and whoever did not want it to go on could start no other."""
+    row = training_runs.request_run(options={"foreground": True}, publish=False)
+    taken = training_runs.claim(run_id=row.id, worker="w")
+    assert taken is not None
+    checkpoint = runs.folder_of(row.id) / "frames.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    settings.DFD_LEASE_S = 0  # or it would be waited for
+    with pytest.raises(CommandError, match="Another process is at this run"):
+        run("retrain", "--give-up")
+    training_runs.release(claim=taken, error="", counts=False)
+    assert "It is given up." in run("retrain", "--give-up")
+    row.refresh_from_db()
+    assert (row.state, row.message, checkpoint.exists()) == (RunState.FAILED, "Given up at the terminal.", False)
+    training_runs.request_run(options={}, publish=False)
+
+
 @pytest.mark.slow
 def test_a_run_on_the_queue_is_done_by_the_task_and_one_whose_worker_died_is_taken_up_again(
     tmp_path: Path, settings: Any

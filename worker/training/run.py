@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -157,7 +158,7 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
     pack = snapshot_pack.pack_of(items, on_progress=progress.update)
     model, start, started_from = _start(options, parent, progress.say)
     progress.span(15, 85)
-    out = snapshot_pack.root() / "runs" / str(claim.id)
+    out = folder_of(claim.id)
     fitted = fit(
         model,
         pack,
@@ -195,6 +196,11 @@ def _train(claim: RunClaim, progress: RunProgress) -> None:
             )
             orphan_files.claim(noted)
     snapshot_pack.forget_checkpoints(out)
+
+
+def folder_of(run_id: UUID) -> Path:
+    """Return this machine's folder of a run's checkpoints."""
+    return snapshot_pack.root() / "runs" / str(run_id)
 
 
 # --- what is used ----------------------------------------------------------------------------------------------------

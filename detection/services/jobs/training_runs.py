@@ -45,7 +45,7 @@ def request_run(*, options: Mapping[str, Any], by: Any = None, publish: bool = T
             raise Refused(
                 "training_open",
                 f"The training run of {busy.created_at:%Y-%m-%d %H:%M} has not ended yet; wait for it, or go on with it"
-                " (manage.py retrain --resume) if its worker is gone.",
+                " (manage.py retrain --resume) or give it up (--give-up) if its worker is gone.",
                 status=409,
             )
         run = TrainingRun.objects.create(options=dict(options), requested_by=by)
@@ -141,6 +141,14 @@ def release(*, claim: RunClaim, error: str, detail: str = "", counts: bool = Tru
     sentence = f"Given up after {claim.attempt} attempts; the operator finds the last error in the run."
     ended = {"state": RunState.FAILED, "message": sentence, "progress": 100, "phase": ""}
     _leases.give_back(_leases.held(claim), attempt=claim.attempt, error=error, queued={}, ended=ended)
+
+
+def give_up(*, run_id: UUID) -> None:
+    """End an open run that nobody works at, so that another can be started.  Raises Refused `training_open`."""
+    taken = claim(run_id=run_id, worker="")
+    if taken is None:
+        raise Refused("training_open", "Another process is at this run; the admin shows how it goes.", status=409)
+    finish(claim=taken, state=RunState.FAILED, message="Given up at the terminal.")
 
 
 def unfinished_run() -> TrainingRun | None:

@@ -15,8 +15,8 @@ from detection.models import RunState, TrainingRun
 from detection.services.jobs import training_runs
 from ml.progress import ProgressBar
 from worker.management.arguments import between, share
-from worker.training import console
-from worker.training.run import RunOptions, run
+from worker.training import console, snapshot_pack
+from worker.training.run import RunOptions, folder_of, run
 
 
 class Command(BaseCommand):
@@ -50,10 +50,16 @@ class Command(BaseCommand):
         add("--no-promote", action="store_true", help="leave the candidate for `promote`, even if it wins")
         add("--queue", action="store_true", help="let a worker of the queue `train` do it")
         add("--resume", action="store_true", help="go on with the run that was interrupted")
+        add("--give-up", action="store_true", help="end that run instead, so that another can be started")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            row = self._interrupted() if options["resume"] else self._new(options)
+            row = self._interrupted() if options["resume"] or options["give_up"] else self._new(options)
+            if options["give_up"]:
+                training_runs.give_up(run_id=row.id)
+                snapshot_pack.forget_checkpoints(folder_of(row.id))
+                self.stdout.write("It is given up.")
+                return
         except Refused as error:
             raise CommandError(error.detail) from error
         if options["queue"]:
@@ -103,7 +109,7 @@ class Command(BaseCommand):
                 raise CommandError("Another process is at this run; the admin shows how it goes.")
             self.stdout.write(f"The run may still be held; waiting up to {seconds:.0f} s for its lease to run out ...")
             training_runs.wait_for_lease(run_id=row.id)
-        self.stdout.write(f"Going on with the run of {row.created_at:%Y-%m-%d %H:%M}.")
+        self.stdout.write(f"The run of {row.created_at:%Y-%m-%d %H:%M} was interrupted.")
         return row
 
     def _conclude(self, row: TrainingRun) -> None:
