@@ -64,7 +64,12 @@ def test_an_hour_is_counted_when_it_is_over_and_only_once(past: Past) -> None:
     past.video(NOON + timedelta(minutes=60), state=State.DEAD)
     of_set = past.video(NOON + timedelta(minutes=3))
     DatasetVideo.objects.create(video=of_set, dataset="s", path="p", label="real", identity="i")
-    Review.objects.create(video=of_set, reviewer=past.owner, label="real", created_at=NOON + timedelta(minutes=5))
+    said = [
+        Review.objects.create(video=of_set, reviewer=past.owner, label="real", created_at=NOON + timedelta(minutes=n))
+        for n in (5, 6)
+    ]
+    # what was taken back is no decision, as in the count of today beside the chart
+    Review.objects.create(video=of_set, reviewer=past.owner, undoes=said[0], created_at=NOON + timedelta(minutes=7))
     assert hourly_stats.count_hours(now=NOON + timedelta(minutes=61)) == 0  # somebody may still be at it
     assert hourly_stats.count_hours(now=NOON + timedelta(minutes=63)) == 1
     assert hourly_stats.count_hours(now=NOON + timedelta(minutes=64)) == 0

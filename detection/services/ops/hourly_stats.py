@@ -46,7 +46,7 @@ def figures(start: datetime, end: datetime, *, scores: bool = True) -> dict[str,
     """
     ended = Analysis.objects.filter(finished_at__gte=start, finished_at__lt=end, video__dataset_video=None).order_by()
     judged = ended.filter(state=State.SUCCEEDED, verdict__isnull=False)
-    answers = Review.objects.answers().by_reviewers().filter(created_at__gte=start, created_at__lt=end).order_by()
+    answers = Review.objects.not_undone().by_reviewers().filter(created_at__gte=start, created_at__lt=end).order_by()
     found: dict[str, Any] = {
         "states": dict(ended.values_list("state").annotate(Count("pk"))),
         "labels": dict(judged.values_list("verdict__label").annotate(Count("pk"))),
