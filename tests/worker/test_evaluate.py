@@ -13,10 +13,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from detection.models import DatasetVideo, IdentitySide, Video
+from ml.data.crop_pack import Pack
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.weights import WeightsError
 from tests.learning import dataset, register_blind
+from tests.ml.packs import small_pack
 from tests.weights import save_tiny
+from worker.management.commands import evaluate
 from worker.training import run as training
 from worker.training.reports import NotEnough
 from worker.training.run import RunOptions
@@ -63,6 +66,27 @@ def test_a_folder_of_videos_is_evaluated_without_leaving_a_row(tmp_path: Path) -
     assert not Video.objects.exists()
     assert not DatasetVideo.objects.exists()
     assert not list((tmp_path / "var").rglob("*.pack"))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_however_it_ends_nobodys_faces_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    """A report that could not be written was a traceback, and the pack of other people's faces lay there for ever."""
+    made: list[Path] = []
+
+    def folder(*_: Any) -> Pack:
+        pack = small_pack(tmp_path / "faces.pack")
+        pack.rows = [replace(row, split="holdout" if kept else "train") for row in pack.rows]
+        made.append(pack.path)
+        return pack
+
+    monkeypatch.setattr(evaluate.Command, "_folder", folder)
+    weights, occupied = tmp_path / "w.safetensors", tmp_path / "file"
+    save_tiny(weights)
+    occupied.touch()
+    with pytest.raises(CommandError, match=r"cannot be written to .*file/out: " if kept else "no labelled video"):
+        run("evaluate", str(weights), "--on", str(tmp_path), "--out", str(occupied / "out"), "--bootstrap", "20")
+    assert made
+    assert not made[0].exists()
 
 
 def test_a_training_goes_on_from_the_active_model_else_starts_at_imagenet_else_from_scratch(

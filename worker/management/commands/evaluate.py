@@ -60,6 +60,27 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except Refused as error:
             raise CommandError(error.detail) from error
+        out = options["out"] or snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
+        try:
+            self._evaluate(network, info, pack, faceless, f"{name} ({sha256[:8]})", on, out, options["bootstrap"])
+        except OSError as error:
+            raise CommandError(f"The report cannot be written to {out}: {error.strerror or error}.") from error
+        finally:
+            if on is not None:  # its faces are kept no longer, however this ended
+                pack.path.unlink(missing_ok=True)
+
+    def _evaluate(
+        self,
+        network: FaceSequenceClassifier,
+        info: WeightsInfo,
+        pack: Pack,
+        faceless: set[str],
+        model: str,
+        on: Path | None,
+        out: Path,
+        bootstrap: int,
+    ) -> None:
+        """Score the pack's held-out videos, write the report into `out`, and say what is in it.  Raises OSError."""
         features = FeatureCache(snapshot_pack.feature_folder(), network)
         choice, temperature, shift = FitOptions(), info.temperature, info.shift
         videos = scored_split(network, pack, HOLDOUT, features, choice, temperature=temperature, shift=shift)
@@ -67,7 +88,7 @@ class Command(BaseCommand):
             raise CommandError("There is no labelled video to evaluate on that the model can judge.")
         seen = {row.group for row in pack.rows} | {row.donor for row in pack.rows if row.donor}
         facts = {
-            "Model": f"{name} ({sha256[:8]})",
+            "Model": model,
             "Evaluated on": str(on) if on else "the frozen holdout",
             "People also seen in training": ", ".join(sorted(seen & set(info.trained_on))[:20]) or "none known",
             "Threshold": f"{info.threshold:.4f}",
@@ -78,15 +99,12 @@ class Command(BaseCommand):
         report = build_report(
             videos,
             threshold=info.threshold,
-            title=f"Evaluation of {name}",
+            title=f"Evaluation of {model.rpartition(' ')[0]}",
             facts=facts,
-            n_bootstrap=options["bootstrap"],
+            n_bootstrap=bootstrap,
         )
-        out = options["out"] or snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
         # Whole frames of videos would outlive their files there.
         where = write_report(out, report, None if network.frame_view else pack)
-        if on is not None:
-            pack.path.unlink(missing_ok=True)
         self.stdout.write(report["headline"])
         if apart:
             self.stdout.write(f"Among them {len(apart)} without a face: {facts['Among them, without a face']}.")
