@@ -17,11 +17,12 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from detection import dispatch
-from detection.models import Analysis, FaceFrame, ModelVersion, Stage, State, Video
+from detection.models import Analysis, AuditAction, FaceFrame, ModelVersion, Stage, State, Video
 from detection.services.jobs import analyses, training_runs
 from detection.services.jobs.analyses import AnalysisClaim
 from detection.services.learning import rescoring
 from detection.services.learning.snapshots import SnapshotItem
+from detection.services.ops import audit
 from dfdsite import s3
 from ml.video.ranged_file import FetchError
 from tests.api.conftest import Caller, mp4
@@ -153,6 +154,8 @@ COMMANDS: dict[str, Callable[[Path], list[str]]] = {
     "rescore": lambda folder: ["rescore"],
     "promote": lambda folder: ["promote", "other"],
     "evaluate": lambda folder: ["evaluate", "active"],
+    "verify_audit": lambda folder: ["verify_audit"],
+    "archive_audit": lambda folder: ["archive_audit", "--older-than", "1"],
     "import_dataset": lambda folder: ["import_dataset", str(folder), "--format", "folder", "--workers", "0"],
 }
 
@@ -174,6 +177,13 @@ def test_a_command_says_so_in_a_sentence(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise unreachable()
 
+    later = timezone.now() + timedelta(days=9)
+    if command.endswith("_audit"):
+        for _ in range(2):
+            audit.record(AuditAction.EXPORTED)
+        monkeypatch.setattr(timezone, "now", lambda: later)
+    if command == "verify_audit":
+        call_command("archive_audit", "--older-than", "1", stdout=io.StringIO())
     for kind in ("real", "fake"):
         (tmp_path / "set" / kind).mkdir(parents=True)
         (tmp_path / "set" / kind / "1.mp4").write_bytes(mp4(seed=len(kind)))

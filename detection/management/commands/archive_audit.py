@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.management.storage import storage_answers
 from detection.services.ops import audit_archive
 
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
             "--older-than", type=days, default=timedelta(days=default), metavar="DAYS", help=f"default: {default}"
         )
 
+    @storage_answers()
     def handle(self, *args: Any, **options: Any) -> None:
         moved = 0
         try:

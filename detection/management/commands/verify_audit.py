@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from detection.management.storage import storage_answers
 from detection.services.ops import audit
 
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--expect", type=noted, metavar="NUMBER:HASH", help="an entry as it was noted elsewhere")
 
+    @storage_answers()
     def handle(self, *args: Any, **options: Any) -> None:
         checked = audit.verify(expect=options["expect"])
         if checked.broken:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from detection.errors import Refused
+from detection.management.storage import storage_answers
 from detection.models import ModelVersion
 from detection.services.learning import registry, snapshots
 from ml.config import FrameView, Label
@@ -26,7 +27,6 @@ from ml.resource_limits import OverLimit, limited
 from ml.training.feature_cache import FeatureCache
 from ml.training.fit import FitOptions, scored_split
 from ml.video.errors import VideoError
-from worker.management.storage import storage_answers
 from worker.stages.shown import video_limits
 from worker.stages.watchdog import file_limits
 from worker.training import console, judging, snapshot_pack

@@ -18,6 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from detection.errors import Refused
+from detection.management.storage import storage_answers
 from detection.models import TOLD_AS_FAILED, State
 from detection.services.jobs.analyses import GAVE_UP
 from detection.services.learning import datasets
@@ -25,7 +26,6 @@ from ml.config import Label
 from ml.data.catalog.files import shown
 from ml.data.catalog.scan import FORMATS, DatasetError, DatasetItem, DatasetScan, scan
 from ml.progress import ProgressBar
-from worker.management.storage import storage_answers
 from worker.process import work_files
 from worker.process.extraction_child import quiet_logging
 from worker.process.extraction_pool import ExtractionError, extract_all

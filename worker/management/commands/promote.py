@@ -7,13 +7,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
+from detection.management.storage import storage_answers
 from detection.models import ModelVersion
 from detection.selectors.videos import newest_judged_run
 from detection.services.learning import registry, snapshots
 from detection.services.learning.gate_record import GateRecord
 from ml.data.crop_pack import PackError
 from ml.model.weights import WeightsError
-from worker.management.storage import storage_answers
 from worker.training import judging, snapshot_pack
 
 

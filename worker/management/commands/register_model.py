@@ -8,10 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from detection.errors import Refused
+from detection.management.storage import storage_answers
 from detection.models import ModelVersion
 from ml.data.crop_pack import PackError
 from ml.model.weights import BASELINE, WeightsError, file_sha256
-from worker.management.storage import storage_answers
 from worker.training.registering import register_file
 
 

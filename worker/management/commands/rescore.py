@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from detection.management.storage import storage_answers
 from detection.models import ModelVersion
 from detection.services.learning import rescoring
-from worker.management.storage import storage_answers
 from worker.process import runtime
 from worker.stages.attempt import NotNow
 
