@@ -22,7 +22,7 @@ from detection.models.learning import (
 )
 from detection.models.operating import ChoreRun, ExternalIdentity, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
-from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewerKeys, ReviewRole
+from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewerKeys, ReviewRole, label_of
 from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadDay, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
@@ -88,4 +88,5 @@ __all__ = [
     "Webhook",
     "WebhookDelivery",
     "WorkerBeat",
+    "label_of",
 ]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from detection.models.append_only import AppendOnlyModel
-from detection.models.choices import ReviewLabel
+from detection.models.choices import ReviewLabel, VerdictLabel
 from detection.models.core import ModelVersion, Verdict, Video
 
 
@@ -26,6 +26,11 @@ class ReviewRole(models.TextChoices):
     GOLD = "gold", gettext_noop("Check against a known answer")
     SHEET = "sheet", gettext_noop("Contact sheet")
     UNDO = "undo", gettext_noop("Undone")
+
+
+def label_of(fake_probability: float, threshold: float) -> VerdictLabel:
+    """Return what a model calls a video of this score."""
+    return VerdictLabel.FAKE if fake_probability >= threshold else VerdictLabel.REAL
 
 
 class ReviewSet(models.QuerySet["Review"]):
@@ -144,6 +149,13 @@ class Review(AppendOnlyModel):
 
     def __str__(self) -> str:
         return str(self.get_label_display() or self.get_role_display())
+
+    @property
+    def model_label(self) -> str:
+        """Return the label that the model gave at the time: its verdict may have been made anew since."""
+        if self.model_probability is None or self.model_version is None:
+            return ""
+        return str(label_of(self.model_probability, self.model_version.threshold))
 
     def people_of(self, video: Video) -> dict[str, str] | None:
         """Return `people`, or None if the video's people have been found anew since."""

@@ -14,11 +14,7 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Coalesce
-
-from detection.models import Review, ReviewLabel, ReviewRole, VerdictLabel
+from detection.models import Review, ReviewLabel, ReviewRole, VerdictLabel, label_of
 
 MOST_ROWS = 20_000
 """Newest answers of a period that are read; more would keep a page waiting."""
@@ -150,23 +146,24 @@ def kappa(pairs: Sequence[tuple[str, str]]) -> Kappa:
 
 def agreement(*, since: datetime, most: int = MOST_ROWS) -> Agreement:
     """Return statistics of the newest `most` answers since then; four queries however many there are."""
-    # What the model says of everybody: its verdict without those whom people left out is no longer its own.
-    own = Coalesce(KeyTextTransform("label", "verdict__with_everybody"), "verdict__label", output_field=CharField())
-    wanted = ("video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", own)
+    wanted = (
+        "video_id", "reviewer__username", "label", "role", "score_shown", "seconds", "queue", "model_probability",
+        "model_version__threshold",
+    )  # fmt: skip
     recent = Review.objects.not_undone().by_reviewers().filter(created_at__gte=since)
     rows = list(recent.order_by("-created_at", "-id").values_list(*wanted)[:most])
     overall = Reader("")
     readers: dict[str, Reader] = defaultdict(lambda: Reader(""))
     audit_right = audit = 0
-    for _, name, label, role, shown, seconds, queue, model in rows:
+    for _, name, label, role, shown, seconds, queue, score, threshold in rows:
         for reader in (overall, _named(readers, name)):
             reader.answers += 1
             if seconds is not None and role != ReviewRole.LIST:
                 reader.seconds.append(seconds)
         drawn = queue == "audit" and role == ReviewRole.FIRST and not shown
-        if drawn and label in VerdictLabel.values and model:
+        if drawn and label in VerdictLabel.values and score is not None and threshold is not None:
             audit += 1
-            audit_right += label == model
+            audit_right += label == label_of(score, threshold)  # as it was when the answer came
     _add_pairs(since, most, overall, readers)
     _add_gold(since, most, overall, readers)
     named = tuple(sorted(readers.values(), key=lambda reader: (-reader.answers, reader.name)))

@@ -156,3 +156,7 @@ def test_whether_the_model_agrees_is_asked_of_its_own_verdict(people: dict[str, 
     Verdict.objects.update(label="real", fake_probability=0.2, track=1, left_out=[0], with_everybody=own)
     audit = agreement(since=timezone.now() - timedelta(days=1)).audit
     assert (audit.hits, audit.n) == (0, 1)
+    # nor is it asked of what the same model says since the video was analysed anew
+    Verdict.objects.update(label="real", fake_probability=0.1, left_out=None, with_everybody=None)
+    audit = agreement(since=timezone.now() - timedelta(days=1)).audit
+    assert (audit.hits, audit.n) == (0, 1)

@@ -132,6 +132,10 @@ def test_a_row_says_where_its_label_comes_from_and_whether_people_agree(people: 
         ("ana", "real"), ("ben", "fake"), ("ana", "real"), ("ana", "unsure"),
     ]  # fmt: skip
     assert everything[3]["comment"] == "dark"
+    # analysed anew, the same model says otherwise: what it said at the time stands beside the answer
+    Verdict.objects.update(label="real", fake_probability=0.25)
+    (row,) = exported("--all-reviews")[3:]
+    assert (row["model_label"], row["model_probability"]) == ("fake", "0.75")
 
 
 def test_every_decision_is_exported_to_the_last_field_and_only_those_that_count_come_back(

@@ -21,7 +21,6 @@ from detection.admin.rows import LABEL_TONES
 from detection.localized import numeral, within
 from detection.models import PersonLabel, Review, ReviewRole, VerdictLabel
 from detection.selectors.blindness import is_withheld, without_withheld
-from detection.services.jobs.left_out import models_own
 from detection.services.reviews.queues import CHOSEN
 
 
@@ -70,7 +69,7 @@ class ReviewAdmin(ReadOnlyAdmin):
     list_display = ("created", "video_link", "label_badge", "reviewer", "how", "comment_text", "model_verdict")
     list_display_links = None
     list_filter = (("label", ChoicesDropdownFilter), ReviewerFilter, ("created_at", DateRangeFilter))
-    list_select_related = ("verdict", "undoes", "batch")
+    list_select_related = ("model_version", "undoes", "batch")
     ordering = ("-created_at", "-id")
     sortable_by = ("created",)
     actions = ()
@@ -86,7 +85,12 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Return the reviews with videos and reviewers."""
-        return super().get_queryset(request).prefetch_related("video", "reviewer").defer("verdict__people")
+        return (
+            super()
+            .get_queryset(request)
+            .prefetch_related("video", "reviewer")
+            .defer(*(f"model_version__{name}" for name in ("config", "metrics", "trained_on")))
+        )
 
     @display(description=gettext_lazy("Video"))
     def video_link(self, review: Review) -> SafeString:
@@ -135,9 +139,8 @@ class ReviewAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("Model verdict"))
     def model_verdict(self, review: Review) -> str:
         """Show the label and score that the model gave at the time, and whether the reviewer saw them."""
-        if review.verdict is None:
+        if not review.model_label:
             return NOTHING
         shown = "" if review.score_shown else _(", not shown")
-        own = models_own(review.verdict)
-        score = own["fake_probability"] if review.model_probability is None else review.model_probability
-        return f"{_(VerdictLabel(own['label']).label)} ({numeral(f'{score:.2f}')}{shown})"
+        score = numeral(f"{review.model_probability:.2f}")
+        return f"{_(VerdictLabel(review.model_label).label)} ({score}{shown})"

@@ -127,8 +127,8 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     reviews: QuerySet[Any] = Review.objects.annotate(undone=F("undone_by")).order_by("created_at", "id")
     if since:
         reviews = reviews.filter(created_at__gte=since)
-    reviews = reviews.select_related("video__dataset_video", "reviewer", "verdict", "model_version").defer(
-        "video__metadata", "verdict__people", "model_version__metrics", "model_version__trained_on",
+    reviews = reviews.select_related("video__dataset_video", "reviewer", "model_version").defer(
+        "video__metadata", "model_version__metrics", "model_version__trained_on",
         "model_version__config",
     )  # fmt: skip
     for review, places in _with_places(reviews.iterator(chunk_size=CHUNK), "people", "video_id"):
@@ -149,7 +149,7 @@ def review_rows(*, since: datetime | None = None) -> Iterator[dict[str, Any]]:
             "batch": str(review.batch_id or ""),
             "undoes": str(review.undoes_id or ""),
             **_of_dataset(getattr(review.video, "dataset_video", None)),
-            "model_label": models_own(review.verdict)["label"] if review.verdict else "",
+            "model_label": review.model_label,
             "model_probability": review.model_probability,
             "model_sha256": review.model_version.sha256 if review.model_version else "",
             "labelled_at": review.created_at.isoformat(),
