@@ -2,7 +2,7 @@
 
 `make test` runs three processes (pytest-xdist).  A file's tests stay together, so that what a module prepares is
 prepared once.  The files whose tests start the product's processes are dealt out as two, and first: they wait more than
-they compute, but more than two products at once would starve each other.  The third process has the rest.
+they compute, but more than two products at once would starve each other.  Those that share a browser are one as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from django.contrib.auth.models import Group, Permission
 from detection import dispatch
 from tests import installation
 
-STACKS = {
+TOGETHER = {
+    "browser": ("tests/admin/browser/",),
     "stacks-of-one-machine": (
         "tests/chaos/",
         "tests/e2e/",
@@ -40,7 +41,7 @@ STACKS = {
         "tests/worker/test_loadtest.py",
     ),
 }
-"""Each is dealt out as one file; both take about as long."""
+"""Each is dealt out as one file; the two of stacks take about as long."""
 # The same examples each time, however long one takes: neither chance nor the load of the machine decides.
 hypothesis.settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -80,9 +81,9 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def stacks_of(nodeid: str) -> str | None:
-    """The name in `STACKS` that the test's file belongs to, if any."""
-    return next((name for name, files in STACKS.items() if nodeid.startswith(files)), None)
+def group_of(nodeid: str) -> str | None:
+    """The name in `TOGETHER` that the test's file belongs to, if any."""
+    return next((name for name, files in TOGETHER.items() if nodeid.startswith(files)), None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -105,17 +106,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"Tests of the same name, of which xdist would run one: {', '.join(twice)}")
     if is_worker(config):  # the longest first, so that both processes end at about the same time
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (stacks_of(item.nodeid) is None, item.path not in slow))
+        items.sort(key=lambda item: (group_of(item.nodeid) is None, item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`--dist loadfile`, but the files of each of `STACKS` are one."""
+    """`--dist loadfile`, but the files of each of `TOGETHER` are one."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return stacks_of(nodeid) or super()._split_scope(nodeid)
+            return group_of(nodeid) or super()._split_scope(nodeid)
 
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,20 +19,6 @@ from django.utils import timezone
 
 from detection.models import Analysis, FaceFrame, ModelVersion, SampledFrame, State, Verdict, Video
 
-# Debian's headless shell takes three quarters of Chromium's processor time.  Its command in /usr/bin is a script, which
-# does not pass on that it is to end.
-CHROMIUM = shutil.which("chromium-headless-shell", path="/usr/lib/chromium") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PASSWORD = "a long enough pass phrase"
 # The smallest picture there is: a test that looks at pages does not look at pixels.
 PIXEL = bytes.fromhex(
@@ -219,27 +204,3 @@ def review_client(reviewer: User, as_user: Callable[[User], Client]) -> Client:
 @pytest.fixture
 def root_client(rows: Rows, as_user: Callable[[User], Client]) -> Client:
     return as_user(rows.user("root", superuser=True))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, one for the tests of a module; each has a context of its own, with its own cookies and cache."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
-        # Playwright runs an event loop in this thread, and Django then refuses the database to it.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page in a fresh context; a request for anything but the test's own server fails."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.set_default_timeout(240_000)
-    yield page
-    for context in browser.contexts:
-        context.close()

@@ -15,15 +15,13 @@ from detection.models import EvidenceKind, Verdict, Video
 from ml.config import VideoConfig
 from ml.video.decode import decode
 from ml.video.trim import trim
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, wait_for_job
+from tests.admin.browser.test_player import numbered, stands
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_evidence_browser import wait_for_job
-from tests.admin.test_player_browser import numbered, stands
-from tests.admin.test_workspace_browser import log_in
 from tests.ml.clips import write_clip
 from worker import tasks
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 FPS, PART = 25, 24
 BEGINS = (0, 48, 72)
 """Frame numbers of key frames with which the parts begin; between the first two nobody has looked."""

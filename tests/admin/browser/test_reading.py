@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 ICONS_READ = """() => [...document.querySelectorAll(".material-symbols-outlined")]
     .filter(icon => icon.checkVisibility() && !icon.closest("[aria-hidden=true]")).map(icon => icon.outerHTML)"""
 NAMELESS = """() => [...document.querySelectorAll("a, button")].filter(one => {

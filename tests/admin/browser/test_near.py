@@ -12,11 +12,10 @@ from pytest_django.live_server_helper import LiveServer
 from detection import dispatch
 from detection.models import Analysis, Review
 from detection.services.jobs.perceptual_hashes import store_prints
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, press, shown
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 
 def test_a_second_look_and_the_sheet_of_copies_by_key(

@@ -10,11 +10,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection.admin.review import workspace
 from detection.models import AuditEntry, Review, Verdict, Video
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, press, shown
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 ITEMS, APART = 50, 10
 WORDS = {"f": "fake", "r": "real", "n": "not_a_person", "u": "unsure"}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import RunState, TrainingRun
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS
 from tests.admin.conftest import PASSWORD, Rows
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 INJECT = """() => {
     window.ran = [];

@@ -11,11 +11,10 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, ReviewBatch, ReviewClaim
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown
 from tests.admin.conftest import Rows
-from tests.admin.test_workspace_browser import log_in, press, shown
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 
 @pytest.fixture

@@ -18,15 +18,13 @@ from detection.models import EvidenceKind, Video
 from ml.video.decode import decode
 from ml.video.probe import probe
 from ml.video.trim import clip_suffix, trim
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, wait_for_job
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_evidence_browser import wait_for_job
-from tests.admin.test_workspace_browser import log_in
 from tests.ml.clips import write_clip
 from tests.ml.test_trim import shifted
 from worker import tasks
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 BITS, SIDE = 8, 32
 READ = """selector => {
     const film = document.querySelector(selector), canvas = document.createElement("canvas");

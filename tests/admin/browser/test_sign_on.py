@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.sign_on import provider as asked_provider
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS
 from tests.sign_on.provider import Provider
 from tests.stack import free_port
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, ReviewClaim, Video
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, shown
+from tests.admin.browser.test_workspace_keys import answers, wait_for
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, shown
-from tests.admin.test_workspace_keys_browser import answers, wait_for
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 
 @pytest.fixture

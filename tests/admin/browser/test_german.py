@@ -10,12 +10,11 @@ from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, press
 from tests.languages.test_pages import ENGLISH
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 
 @pytest.fixture

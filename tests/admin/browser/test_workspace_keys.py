@@ -9,11 +9,10 @@ from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, Video
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, press, shown
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 SEND = """([selector, init]) => (selector ? document.querySelector(selector) : document.activeElement || document.body)
     .dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...init }))"""
 TWICE = """([kind, what]) => new Promise((resolve) => {

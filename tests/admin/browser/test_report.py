@@ -14,14 +14,13 @@ from pytest_django.live_server_helper import LiveServer
 from detection.evidence_report import bundle, signing
 from detection.evidence_report.verification import check
 from detection.models import EvidenceKind
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, wait_for_job
+from tests.admin.browser.test_evidence import rows as rows
 from tests.admin.conftest import Rows
-from tests.admin.test_evidence_browser import rows as rows
-from tests.admin.test_evidence_browser import wait_for_job
 from tests.bundles import KNOWN, MANIPULATED, THEIRS, made, repacked
 from worker import tasks
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 WITHOUT_CRYPTO = "Object.defineProperty(window.crypto, 'subtle', { value: undefined });"
 

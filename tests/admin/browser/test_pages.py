@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, RunState, TrainingRun
-from tests.admin.conftest import CHROMIUM, PASSWORD, Rows
+from tests.admin.browser.driving import MARKS
+from tests.admin.conftest import PASSWORD, Rows
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,  # a browser has to start
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the browser test needs one"),
-]
+pytestmark = MARKS
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_reviewer_logs_in_labels_a_video_with_one_click_and_sees_it_recorded(
     live_server: LiveServer, page: Any
 ) -> None:
@@ -57,7 +52,6 @@ def test_a_reviewer_logs_in_labels_a_video_with_one_click_and_sees_it_recorded(
     assert faults == []
 
 
-@pytest.mark.django_db(transaction=True)
 def test_a_training_run_is_followed_without_loading_the_page_again_until_it_ends(
     live_server: LiveServer, page: Any
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,14 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection import dispatch
 from detection.models import EvidenceJob, EvidenceKind, State, Video
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown, wait_for_job
 from tests.admin.conftest import PASSWORD, Rows
-from tests.admin.test_workspace_browser import log_in, press, shown
 from tests.ml.clips import write_clip
 from tests.worker.test_runtime import register
 from worker import tasks
 from worker.process import runtime
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 COLOUR = """film => {
     const canvas = document.createElement("canvas");
@@ -46,17 +44,6 @@ def give_clip(video: Video, path: Path) -> None:
     for field in ("file", "clip"):
         name = default_storage.save(f"{video.folder}/a/{field}{path.suffix}", ContentFile(path.read_bytes()))
         Video.objects.filter(pk=video.pk).update(**{field: name})
-
-
-def wait_for_job(video: Video, kind: str) -> EvidenceJob:
-    """What the page has asked for, as the broker would tell a worker."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        job = EvidenceJob.objects.filter(video=video, kind=kind).first()
-        if job is not None:
-            return job
-        time.sleep(0.05)
-    raise AssertionError(f"the page never asked for {kind}")
 
 
 def test_a_clip_that_does_not_play_is_replaced_by_a_copy_that_does(

@@ -14,45 +14,18 @@ from pytest_django.live_server_helper import LiveServer
 
 from detection.admin.review import workspace
 from detection.models import Review, ReviewClaim, ReviewNext, Video
-from tests.admin import test_browser
+from tests.admin.browser.driving import MARKS, log_in, press, shown
 from tests.admin.conftest import PASSWORD, Rows
 
-pytestmark = [*test_browser.pytestmark, pytest.mark.django_db(transaction=True)]
+pytestmark = MARKS
 
 ITEMS = 50
-PRESS = """key => new Promise(done => {
-    const root = document.documentElement, before = root.dataset.ready, start = performance.now();
-    const look = () => root.dataset.ready !== before ? done(performance.now() - start) : setTimeout(look, 2);
-    (document.activeElement || document.body).dispatchEvent(
-        new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-    look();
-})"""
-
-
-def log_in(tab: Any, server: LiveServer, name: str, path: str = "/admin/review/") -> None:
-    tab.goto(f"{server.url}{path}")
-    tab.fill("#id_username", name)
-    tab.fill("#id_password", PASSWORD)
-    tab.keyboard.press("Enter")
-    tab.locator("html[data-ready='1']").wait_for(state="attached")
-
-
-def shown(tab: Any) -> str:
-    return str(tab.locator("[data-claim] [data-video-name]").inner_text())
-
-
 TRIP = """async () => {
     const began = performance.now();
     await fetch("/healthz");
     return performance.now() - began;
 }"""
 """Milliseconds that a request takes which does nothing."""
-
-
-def press(tab: Any, key: str) -> float:
-    """Press, and wait until the next video stands there; milliseconds, as the page itself sees them."""
-    tab.wait_for_timeout(workspace.ANSWER_DELAY_MS)  # as a person would, who looks at a video first
-    return float(tab.evaluate(PRESS, key))
 
 
 def test_fifty_videos_by_keyboard(
