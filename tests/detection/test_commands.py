@@ -72,6 +72,14 @@ def test_a_second_token_leaves_the_user_and_the_first_token_as_they_are() -> Non
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("days", ["0", "-1", "99999999", "9" * 12])
+def test_a_life_that_no_calendar_has_is_refused(days: str) -> None:
+    with pytest.raises(CommandError, match="--days must be at least 1 and at most 36500"):
+        run("create_token", "someone", f"--days={days}")
+    assert not User.objects.exists()
+
+
+@pytest.mark.django_db
 def test_a_new_token_sweeps_away_its_users_expired_ones_and_no_others() -> None:
     for name in ("someone", "another"):
         run("create_token", name, "--days", "1")

@@ -36,6 +36,7 @@ from ml.model.weights import load_weights, read_info
 from tests.learning import register_blind
 from tests.traffic import Upload, answer, month
 from worker import tasks
+from worker.management.commands import recalibrate
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_state", "silent_broker")]
 
@@ -227,6 +228,15 @@ def test_answers_of_people_who_had_seen_the_score_do_not_count(model: ModelVersi
     uploads = month(model, videos=100, labelled=False)
     answer(drawn(uploads), User.objects.get(username="reader"), shown=True)
     assert audit_sample(model=model).videos == ()
+
+
+def test_one_that_is_interrupted_says_how_to_go_on(model: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recalibrate, "run", interrupted)
+    with pytest.raises(CommandError, match=r"Interrupted\. .*--resume.*--give-up"):
+        run("recalibrate")
 
 
 def test_who_queues_one_leaves_it_to_a_worker_and_a_model_that_is_gone_ends_it(model: ModelVersion) -> None:

@@ -47,6 +47,7 @@ MIN_VIDEOS = 5
 """Of each label, in training.  With fewer there is nothing to generalise from."""
 MIN_FAMILIES = 4
 """Of linked people, in training."""
+INTERRUPTED = "`manage.py retrain --resume` goes on from where it was, and `--give-up` ends it."
 Say = Callable[[str], None]
 
 

@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from detection.errors import Refused
 from detection.services.ops import accounts
 
+MOST_DAYS = 36_500
+
 
 class Command(BaseCommand):
     help = "Print a new API token for USER, who is made if need be. Only a hash of the token is stored."
@@ -30,8 +32,8 @@ class Command(BaseCommand):
             password = sys.stdin.readline().rstrip("\n")
         elif options["random_password"]:
             password = secrets.token_urlsafe(12)
-        if options["days"] is not None and options["days"] < 1:
-            raise CommandError("--days must be at least 1.")
+        if options["days"] is not None and not 1 <= options["days"] <= MOST_DAYS:
+            raise CommandError(f"--days must be at least 1 and at most {MOST_DAYS}.")
         try:
             new = accounts.create_token(
                 username=options["user"], role=options["role"], days=options["days"], password=password

@@ -15,7 +15,7 @@ from detection.services.learning import registry
 from worker.management.arguments import share
 from worker.training import console
 from worker.training.recalibration import RecalibrateOptions
-from worker.training.run import run
+from worker.training.run import INTERRUPTED, run
 
 
 class Command(BaseCommand):
@@ -56,7 +56,10 @@ class Command(BaseCommand):
         if options["queue"]:
             self.stdout.write(f"Run {row.id} is queued; the admin shows how it goes.")
             return
-        run(str(row.id), say=self.stdout.write)
+        try:
+            run(str(row.id), say=self.stdout.write)
+        except KeyboardInterrupt:
+            raise CommandError(f"Interrupted. {INTERRUPTED}") from None
         row.refresh_from_db()
         if row.state != RunState.SUCCEEDED or row.candidate is None:
             raise CommandError(row.message or row.last_error[-300:] or "Another process is at this run.")

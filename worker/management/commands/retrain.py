@@ -16,7 +16,7 @@ from detection.services.jobs import training_runs
 from ml.progress import ProgressBar
 from worker.management.arguments import between, share
 from worker.training import console, snapshot_pack
-from worker.training.run import RunOptions, folder_of, run
+from worker.training.run import INTERRUPTED, RunOptions, folder_of, run
 
 
 class Command(BaseCommand):
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             with ProgressBar.of_share() as bar:
                 worked = run(str(row.id), say=self._say, bar=bar.show)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. `manage.py retrain --resume` goes on from the last checkpoint.") from None
+            raise CommandError(f"Interrupted. {INTERRUPTED}") from None
         if not worked:
             raise CommandError("Another process is at this run; the admin shows how it goes.")
         row.refresh_from_db()
