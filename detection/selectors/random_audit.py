@@ -6,7 +6,7 @@ having seen the score.  Videos that reviewers met for another reason (they were 
 make those too many while the others wait.  So the audit is read only up to the rank to which `COVERAGE` of its videos
 are settled: the queue goes by rank, and further up there is nothing but what was met for other reasons.
 
-A video that lost its pictures (`DFD_KEEP_CROPS_DAYS`) before anybody answered it never will be settled.  Where there
+A video that lost its pictures (`DFD_KEEP_CROPS_DAYS`) before it was settled never will be.  Where there
 are too many of these, as of months in which nobody reviewed, only what was uploaded after them is read: that is no
 less by lot.
 """
@@ -60,7 +60,7 @@ class _Drawn:
     label: str
     settled: bool
     lost: bool
-    """Its pictures were removed before it had a label."""
+    """It is not settled, and its pictures were removed."""
     created_at: datetime
 
 
@@ -84,16 +84,10 @@ def random_audit(*, judged_by: QuerySet[Any]) -> tuple[list[tuple[UUID, str]], A
     blind = Review.objects.effective().filter(video=OuterRef("pk"), label=OuterRef("label"), score_shown=False)
     rows = audited(judged_by=judged_by).annotate(blind=Exists(blind))
     wanted = ("id", "label", "review_next", "blind", "pictures_removed_at", "created_at")
-    drawn = [
-        _Drawn(
-            video_id,
-            label,
-            settled=bool(label) and review_next == ReviewNext.NOBODY and is_blind,
-            lost=not label and removed_at is not None,
-            created_at=created_at,
-        )
-        for video_id, label, review_next, is_blind, removed_at, created_at in rows.values_list(*wanted).iterator()
-    ]
+    drawn = []
+    for video_id, label, review_next, is_blind, removed_at, created_at in rows.values_list(*wanted).iterator():
+        settled = bool(label) and review_next == ReviewNext.NOBODY and is_blind
+        drawn.append(_Drawn(video_id, label, settled, not settled and removed_at is not None, created_at))
     found = _read(drawn)
     if lost := [one.created_at for one in drawn if one.lost]:
         found = max(found, _read([one for one in drawn if one.created_at > max(lost)]), key=lambda read: len(read[0]))

@@ -217,6 +217,12 @@ def test_videos_that_lost_their_pictures_unanswered_do_not_silence_the_audit_for
     found = audit_sample(model=model)
     assert {video.video_id for video in found.videos} == {upload.id for upload in late}
     assert (found.drawn, found.settled, found.waiting) == (len(late), len(late), 0)
+    # so it is with those that one person has answered and the second reader came too late for
+    ids = [upload.id for upload in early]
+    answer(early, User.objects.get(username="reader"))
+    Video.objects.filter(id__in=ids).update(review_next=ReviewNext.SECOND)
+    assert {video.video_id for video in audit_sample(model=model).videos} == {upload.id for upload in late}
+    Video.objects.filter(id__in=ids).update(label="", review_next=ReviewNext.NOBODY)
     # a few such are within the rest of 5 %: nothing is given up for them
     Video.objects.filter(id__in=[upload.id for upload in early[2:]]).update(pictures_removed_at=None)
     answer(early[2:], User.objects.get(username="reader"))
