@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ml.config import MIN_GROUPS, Label
 
@@ -177,7 +177,7 @@ class ClusterBootstrap:
         groups, spread = self._basis(drawn, among)
         if spread is None or not np.isfinite(value) or groups < min_groups - 1e-9:
             return NO_INTERVAL
-        quantile = float(student.ppf(0.5 + confidence / 2, spread.df))
+        quantile = float(stdtrit(spread.df, 0.5 + confidence / 2))
         plain = value * (1 - value)
         # Without exception, or without any difference between groups, only the number of groups bounds the error.
         n = plain / spread.error**2 if plain > 1e-12 and spread.error > 0 else groups
@@ -199,7 +199,7 @@ class ClusterBootstrap:
         _, spread = self._basis(drawn, among)
         if spread is None or not np.isfinite(value):
             return NO_INTERVAL
-        half = float(student.ppf(0.5 + confidence / 2, spread.df)) * spread.error
+        half = float(stdtrit(spread.df, 0.5 + confidence / 2)) * spread.error
         return value - half, value + half
 
     def _basis(self, drawn: Floats, among: Bools | None) -> tuple[float, Spread | None]:

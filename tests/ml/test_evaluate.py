@@ -6,10 +6,17 @@ import json
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ml.evaluation.bootstrap import effective_groups
-from ml.evaluation.metrics import evaluate_scores, expected_calibration_error, ranking_metrics
+from ml.evaluation.metrics import (
+    classification_metrics,
+    confusion_matrix,
+    evaluate_scores,
+    expected_calibration_error,
+    ranking_metrics,
+)
 from ml.evaluation.report import video_metrics, why_experimental
 from ml.evaluation.scored_video import ScoredVideo
 from ml.evaluation.simulate import COVERAGE, Situation, coverage, scored
@@ -40,6 +47,33 @@ def test_figures_at_a_threshold_equal_the_hand_count() -> None:
     squares = [0.01, 0.04, 0.09, 0.64, 0.36, 0.16, 0.09, 0.01]
     assert found["brier"]["value"] == pytest.approx(sum(squares) / 8)
     assert (found["n"], found["n_real"], found["n_fake"], found["majority_accuracy"]) == (8, 4, 4, 0.5)
+
+
+def test_figures_are_those_of_scikit_learn_also_where_an_answer_or_a_label_is_missing() -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(40):
+        labels = rng.integers(0, 2, rng.integers(2, 50))
+        if trial % 8 == 0:
+            labels[:] = trial // 8 % 2
+        scores = rng.random(len(labels)).round(1 if trial % 2 else 8)
+        threshold = float(rng.choice([0.0, 0.3, 0.5, 1.1]))
+        called = (scores >= threshold).astype(int)
+        found = classification_metrics(labels, scores, threshold)
+        values = sk.precision_recall_fscore_support(labels, called, labels=[0, 1], zero_division=np.nan)
+        expected = {
+            f"{name}_{label}": values[k][i]
+            for k, name in enumerate(("precision", "recall", "f1"))
+            for i, label in enumerate(("real", "fake"))
+        } | {"accuracy": sk.accuracy_score(labels, called)}
+        if len(set(labels.tolist())) == 2:
+            expected |= {
+                "auc": sk.roc_auc_score(labels, scores),
+                "average_precision": sk.average_precision_score(labels, scores),
+            }
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, abs=1e-12, nan_ok=True), (trial, name)
+        matrix = sk.confusion_matrix(labels, called, labels=[0, 1])
+        assert (confusion_matrix(labels, scores, threshold) == matrix).all()
 
 
 @pytest.mark.parametrize("digits", [1, 6])
