@@ -37,7 +37,8 @@ def _settings(settings: Any) -> None:
 
 
 @pytest.fixture
-def made() -> Made:
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    monkeypatch.setattr(rows, "HOURS", 50)  # of figures, which no page reads one by one
     made = rows.make_rows(videos=10)
     for owner in made.owners:
         AuthToken.objects.create(user=owner)

@@ -39,6 +39,7 @@ from detection.models import (
 
 CHUNK = 10_000
 YEAR = timedelta(days=365)
+HOURS = 365 * 24
 OWNERS = (("mobile-app", 0.62), ("newsroom", 0.25), ("archive", 0.1), ("archive-north", 0.0298), ("trial", 0.0002))
 REVIEWERS = 8
 
@@ -196,7 +197,7 @@ def _models(made: Made, now: datetime, rng: random.Random) -> tuple[ModelVersion
     hours = timezone.now().replace(minute=0, second=0, microsecond=0)
     HourFigures.objects.bulk_create(
         HourFigures(hour=hours - timedelta(hours=k), figures=values.hour(rng, str(versions[-1].pk)))
-        for k in range(1, 24 * 365)
+        for k in range(1, HOURS)
     )
     for k in range(4):
         WorkerBeat.objects.create(name=f"worker{k}@bench", queues="extract,classify", processes=4)
