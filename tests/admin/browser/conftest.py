@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from tests.admin.browser.driving import CHROMIUM
+from tests.admin.conftest import PASSWORD, Rows
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -42,3 +44,20 @@ def page(browser: Any) -> Iterator[Any]:
     yield page
     for context in browser.contexts:
         context.close()
+
+
+@pytest.fixture
+def rows(settings: Any) -> Rows:
+    """A client's videos, none yet, and maria, who reads each once: none is drawn for an audit or a second reader."""
+    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = settings.DFD_REVIEW_GOLD_SHARE = 0.0
+    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
+    rows.reader("maria")
+    return rows
+
+
+@pytest.fixture
+def six_clips(rows: Rows) -> None:
+    """Called fake, the least certain first."""
+    model = rows.model()
+    for k in range(6):
+        rows.with_verdict(f"clip {k}", model=model, score=0.6 + k / 1000)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review
 from tests.admin.browser.driving import MARKS, log_in, press
-from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.conftest import Rows
 from tests.languages.test_pages import ENGLISH
 
 pytestmark = MARKS
@@ -30,10 +29,7 @@ def german(browser: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    rows.reader("maria")
+def rows(rows: Rows) -> Rows:
     model = rows.model()
     for k in range(5):
         rows.with_verdict(f"clip {k}", model=model, score=0.6 + k / 1000, people=2)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from ml.video.decode import decode
 from ml.video.probe import probe
 from ml.video.trim import clip_suffix, trim
 from tests.admin.browser.driving import MARKS, log_in, wait_for_job
-from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.conftest import Rows
 from tests.ml.clips import write_clip
 from tests.ml.test_trim import shifted
 from worker import tasks
@@ -93,12 +92,13 @@ def stands(tab: Any, selector: str, expected: int) -> int:
     return int(tab.evaluate(SETTLED, [selector, expected]))
 
 
-@pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    rows.reader("maria")
-    return rows
+def clicked(tab: Any, faces: Any, selector: str) -> list[int]:
+    """Click one face after the other; the frame that the film stands at after each."""
+    shown = []
+    for place, number in enumerate(FACES):
+        faces.nth(place).click()
+        shown.append(stands(tab, selector, number))
+    return shown
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,7 @@ def test_a_click_on_a_face_shows_that_very_frame(
         page.get_by_text("This is a copy in H.264").first.wait_for()
     page.wait_for_function(STANDS, arg="[data-film]")
     faces = page.locator("[data-claim] [data-face]")
-    shown = []
-    for place, number in enumerate(FACES):
-        faces.nth(place).click()
-        shown.append(stands(page, "[data-film]", number))
-    assert shown == list(FACES)
+    assert clicked(page, faces, "[data-film]") == list(FACES)
     # Single frames from there, and back.
     faces.nth(3).click()
     stands(page, "[data-film]", FACES[3])
@@ -148,9 +144,4 @@ def test_a_click_on_a_face_shows_that_very_frame(
     if kind.endswith("mpg"):
         page.get_by_text("This is a copy in H.264").first.wait_for()
     page.wait_for_function("() => document.getElementById('dfd-player').readyState >= 1")
-    buttons = page.locator("[data-seek]")
-    shown = []
-    for place, number in enumerate(FACES):
-        buttons.nth(place).click()
-        shown.append(stands(page, "#dfd-player", number))
-    assert shown == list(FACES)
+    assert clicked(page, page.locator("[data-seek]"), "#dfd-player") == list(FACES)

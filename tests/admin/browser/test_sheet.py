@@ -18,10 +18,7 @@ pytestmark = MARKS
 
 
 @pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = settings.DFD_REVIEW_GOLD_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client"))
-    rows.reader("maria")
+def rows(rows: Rows) -> Rows:
     model = rows.model()
     for k in range(6):
         rows.with_verdict(f"clip {k}", model=model, score=0.6 + k / 100)

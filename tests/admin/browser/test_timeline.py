@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from pytest_django.live_server_helper import LiveServer
@@ -17,7 +15,7 @@ from ml.video.decode import decode
 from ml.video.trim import trim
 from tests.admin.browser.driving import MARKS, log_in, wait_for_job
 from tests.admin.browser.test_player import numbered, stands
-from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.conftest import Rows
 from tests.ml.clips import write_clip
 from worker import tasks
 
@@ -26,14 +24,6 @@ FPS, PART = 25, 24
 BEGINS = (0, 48, 72)
 """Frame numbers of key frames with which the parts begin; between the first two nobody has looked."""
 FACES = (1, 5, 11, 50, 55, 60, 65, 73, 80, 90)
-
-
-@pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    rows.reader("maria")
-    return rows
 
 
 def long_video(rows: Rows, folder: Path, *, label: str = "", plays: bool = True) -> Video:

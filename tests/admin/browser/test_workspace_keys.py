@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, Video
 from tests.admin.browser.driving import MARKS, log_in, press, shown
-from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.conftest import Rows
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.usefixtures("six_clips")]
 SEND = """([selector, init]) => (selector ? document.querySelector(selector) : document.activeElement || document.body)
     .dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...init }))"""
 TWICE = """([kind, what]) => new Promise((resolve) => {
@@ -34,17 +33,6 @@ TWICE = """([kind, what]) => new Promise((resolve) => {
 """A press or a click, and again in the moment in which the next video stands there: too early on any machine."""
 COMMENT = "#dfd-ws-comment"
 SEEN_MS = 500
-
-
-@pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    rows.reader("maria")
-    model = rows.model()
-    for k in range(6):
-        rows.with_verdict(f"clip {k}", model=model, score=0.6 + k / 1000)
-    return rows
 
 
 def answers() -> list[tuple[str, str]]:

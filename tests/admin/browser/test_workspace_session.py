@@ -13,20 +13,9 @@ from pytest_django.live_server_helper import LiveServer
 from detection.models import Review, ReviewClaim, Video
 from tests.admin.browser.driving import MARKS, log_in, shown
 from tests.admin.browser.test_workspace_keys import answers, wait_for
-from tests.admin.conftest import PASSWORD, Rows
+from tests.admin.conftest import Rows
 
-pytestmark = MARKS
-
-
-@pytest.fixture
-def rows(settings: Any) -> Rows:
-    settings.DFD_REVIEW_AUDIT_SHARE = settings.DFD_REVIEW_SECOND_SHARE = 0.0
-    rows = Rows(owner=User.objects.create_user("client", password=PASSWORD))
-    rows.reader("maria")
-    model = rows.model()
-    for k in range(6):
-        rows.with_verdict(f"clip {k}", model=model, score=0.6 + k / 1000)
-    return rows
+pytestmark = [*MARKS, pytest.mark.usefixtures("six_clips")]
 
 
 def session(page: Any, server: LiveServer, user: User) -> None:
