@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from detection.models import Assessment, PersonLabel, Verdict, VerdictLabel
+from detection.models import Assessment, PersonLabel, Verdict, label_of
 
 UNCERTAIN_MARGIN = 0.15
 FEW_FACES = 10
@@ -113,7 +113,7 @@ def _decided(verdict: Verdict, judged: Sequence[Look], own: Mapping[str, Any]) -
     others = [reason for reason in own["review_reasons"] if reason not in holds]
     reasons = [*(reason for reason, is_so in holds.items() if is_so), *others]
     return {
-        "label": str(VerdictLabel.FAKE if probability >= threshold else VerdictLabel.REAL),
+        "label": str(label_of(probability, threshold)),
         "fake_probability": probability,
         "track": max(judged, key=lambda look: look[2])[0],
         "needs_review": bool(reasons),

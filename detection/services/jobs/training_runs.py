@@ -29,6 +29,7 @@ OPEN_RUNS = (RunState.QUEUED, RunState.RUNNING)
 
 
 BATCH = 100
+BUSY = "Another process is at this run; the admin shows how it goes."
 RunClaim = JobClaim
 _leases = JobLeases(TrainingRun)
 
@@ -147,7 +148,7 @@ def give_up(*, run_id: UUID) -> None:
     """End an open run that nobody works at, so that another can be started.  Raises Refused `training_open`."""
     taken = claim(run_id=run_id, worker="")
     if taken is None:
-        raise Refused("training_open", "Another process is at this run; the admin shows how it goes.", status=409)
+        raise Refused("training_open", BUSY, status=409)
     finish(claim=taken, state=RunState.FAILED, message="Given up at the terminal.")
 
 
@@ -167,7 +168,7 @@ def wait_for_lease(*, run_id: UUID) -> None:
         if lease is None or lease < timezone.now():
             return
         if before is not None and lease > before:
-            raise Refused("training_open", "Another process is at this run; the admin shows how it goes.", status=409)
+            raise Refused("training_open", BUSY, status=409)
         time.sleep(1.0)
 
 

@@ -62,7 +62,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         out = options["out"] or snapshot_pack.root() / "evaluations" / f"{sha256[:8]}-{on.name if on else 'holdout'}"
         try:
-            self._evaluate(network, info, pack, faceless, f"{name} ({sha256[:8]})", on, out, options["bootstrap"])
+            self._evaluate(network, info, pack, faceless, name, sha256, on, out, options["bootstrap"])
         except OSError as error:
             raise CommandError(f"The report cannot be written to {out}: {error.strerror or error}.") from error
         finally:
@@ -75,7 +75,8 @@ class Command(BaseCommand):
         info: WeightsInfo,
         pack: Pack,
         faceless: set[str],
-        model: str,
+        name: str,
+        sha256: str,
         on: Path | None,
         out: Path,
         bootstrap: int,
@@ -88,7 +89,7 @@ class Command(BaseCommand):
             raise CommandError("There is no labelled video to evaluate on that the model can judge.")
         seen = {row.group for row in pack.rows} | {row.donor for row in pack.rows if row.donor}
         facts = {
-            "Model": model,
+            "Model": f"{name} ({sha256[:8]})",
             "Evaluated on": str(on) if on else "the frozen holdout",
             "People also seen in training": ", ".join(sorted(seen & set(info.trained_on))[:20]) or "none known",
             "Threshold": f"{info.threshold:.4f}",
@@ -99,7 +100,7 @@ class Command(BaseCommand):
         report = build_report(
             videos,
             threshold=info.threshold,
-            title=f"Evaluation of {model.rpartition(' ')[0]}",
+            title=f"Evaluation of {name}",
             facts=facts,
             n_bootstrap=bootstrap,
         )

@@ -71,7 +71,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError(f"Interrupted. {INTERRUPTED}") from None
         if not worked:
-            raise CommandError("Another process is at this run; the admin shows how it goes.")
+            raise CommandError(training_runs.BUSY)
         row.refresh_from_db()
         self._conclude(row)
 
@@ -106,7 +106,7 @@ class Command(BaseCommand):
         if row.state == RunState.RUNNING and row.lease_until and row.lease_until > timezone.now():
             seconds = (row.lease_until - timezone.now()).total_seconds()
             if seconds > settings.DFD_LEASE_S:
-                raise CommandError("Another process is at this run; the admin shows how it goes.")
+                raise CommandError(training_runs.BUSY)
             self.stdout.write(f"The run may still be held; waiting up to {seconds:.0f} s for its lease to run out ...")
             training_runs.wait_for_lease(run_id=row.id)
         self.stdout.write(f"The run of {row.created_at:%Y-%m-%d %H:%M} was interrupted.")
