@@ -23,6 +23,7 @@ os.environ["DFD_S3_BUCKET"] = ""
 os.environ["DJANGO_SETTINGS_MODULE"] = "dfdsite.settings"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as ml does; a test file may import torch first
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # likewise
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest's processes share the cores
 
 from dfdsite.settings import *  # noqa: E402, F403
 from dfdsite.settings import DATABASES, STATIC_ROOT, STORAGES  # noqa: E402

@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -57,7 +58,8 @@ def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Axes],
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True)
+        # As `savefig` ends up doing, which lays the chart out twice; the style has no background already.
+        FigureCanvasSVG(figure).print_svg(out)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -107,6 +107,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
             hidden=args.refit_hidden,
             stay=args.refit_stay,
             invariance=args.refit_invariance,
+            steps=args.refit_steps,
         )
         if args.refit_crops
         else None,
@@ -176,6 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
     refit.add_argument("--refit-hidden", type=int, default=HeadRefitConfig.hidden, help="units of its hidden layer")
     refit.add_argument("--refit-stay", type=float, default=HeadRefitConfig.stay, help="penalty of leaving the old head")
     refit.add_argument("--refit-invariance", type=float, default=HeadRefitConfig.invariance, help="penalty of a change")
+    refit.add_argument("--refit-steps", type=int, default=HeadRefitConfig.steps, help="steps of the fit itself")
     sequence = parser.add_argument_group("sequence stage")
     sequence.add_argument("--fake-recall", type=float, help="share of fakes the threshold is to catch, on validation")
     sequence.add_argument("--false-alarms", type=float, help="share of reals that it may call fake there, instead")

@@ -50,6 +50,7 @@ class Recipe:
     refit_hidden: int = 128
     refit_stay: float = 3.0
     refit_invariance: float = 0.7
+    refit_steps: int = 500
     sequence_epochs: int = 0
     """None: on so few videos the recurrence learns the videos by heart."""
     sequence_draws: int = 1024
@@ -73,7 +74,7 @@ class Recipe:
         """Return the same recipe in a minute: few crops of few pixels.  It proves the way, not the weights."""
         return replace(
             self, size=96, crops=1536, batch_size=32, ema=0.9, steps_per_epoch=16, source_weights=(),
-            refit_crops=528, refit_recordings=48, sequence_draws=256, bootstrap=100,
+            refit_crops=528, refit_recordings=48, refit_steps=150, sequence_draws=256, bootstrap=100,
         )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -81,12 +80,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 def train(pack: Pack, out: Path, *extra: str, recipe: str = "baseline") -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ml.train", str(pack.path), "--out", str(out), "--recipe", recipe, "--smoke"]
     return subprocess.Popen(
-        [*command, "--workers", "0", *extra],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        [*command, "--workers", "0", *extra], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
 
 
