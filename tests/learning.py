@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from detection.models import Analysis, DatasetVideo, FaceFrame, ModelVersion, State, Video
 from detection.services.learning import registry
+from ml.config import ModelConfig
 from ml.model.network import FaceSequenceClassifier
 from ml.model.weights import WeightsInfo, read_info, save_weights
 from tests.ml.packs import drawn_face
@@ -86,15 +87,15 @@ def dataset(people: int, *, name: str = "lab") -> list[DatasetVideo]:
     return rows
 
 
-def register_blind(folder: Path, *, active: bool = True, seed: int = 0) -> ModelVersion:
+def register_blind(folder: Path, *, active: bool = True, seed: int = 0, config: ModelConfig = TINY) -> ModelVersion:
     """A model with features and no opinion: every video gets the same score."""
     torch.manual_seed(seed)
-    model = FaceSequenceClassifier(TINY)
+    model = FaceSequenceClassifier(config)
     for head in (model.head, model.frame_head):
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     path = folder / f"blind{seed}.safetensors"
-    sha256 = save_weights(model, WeightsInfo(name=f"blind{seed}", config=TINY), path)
+    sha256 = save_weights(model, WeightsInfo(name=f"blind{seed}", config=config), path)
     info = read_info(path)
     return registry.register_model(
         file=path, name=info.name, sha256=sha256, config=info.config.to_dict(), metrics={}, threshold=0.5,

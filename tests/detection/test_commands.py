@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 from detection.models import ModelVersion
 from detection.services.jobs import analyses
 from tests.detection.conftest import MakeVideo
-from tests.weights import save_tiny
+from tests.weights import TINY, save_tiny
 
 CLIPS = Path(__file__).resolve().parents[2] / "demo" / "clips"
 
@@ -114,7 +114,7 @@ def test_register_model_takes_name_and_facts_from_the_file(tiny: Path) -> None:
     out = run("register_model", str(tiny))
     model = ModelVersion.objects.get()
     assert (model.name, model.active, model.experimental) == ("tiny", False, True)
-    assert model.config["backbone"] == "resnet18"
+    assert model.config["backbone"] == TINY.backbone
     assert "not active" in out
     assert "tiny" in run("promote", model.sha256[:8])
     model.refresh_from_db()

@@ -21,8 +21,7 @@ from ml.model.inference import Classifier, TrackScore, backbone_dtype
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.preprocessing import crops_to_tensor
 from ml.model.weights import FORMAT_VERSION, WeightsError, WeightsInfo, load_weights, read_info, save_weights
-
-SMALL = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+from tests.weights import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +251,7 @@ def test_members_side_by_side_score_as_the_mean_of_each(tmp_path: Path) -> None:
     torch.manual_seed(0)
     alone = replace(SMALL, alignment=Alignment.NONE, frame_mean=True)
     singles = [FaceSequenceClassifier(alone).eval() for _ in range(2)]
-    pair = FaceSequenceClassifier(replace(alone, members=2, feature_dim=1024)).eval()
+    pair = FaceSequenceClassifier(replace(alone, members=2, feature_dim=2 * alone.feature_dim)).eval()
     for model in (*singles, pair):
         torch.nn.init.zeros_(model.head.weight)
         torch.nn.init.zeros_(model.head.bias)
@@ -274,7 +273,7 @@ def test_a_frame_head_with_a_hidden_layer_goes_into_the_file_and_comes_back(tmp_
     torch.manual_seed(0)
     config = replace(SMALL, frame_mean=True, frame_hidden=24)
     model = FaceSequenceClassifier(config).eval()
-    features = torch.randn(1, 4, 512)
+    features = torch.randn(1, 4, SMALL.feature_dim)
     linear = features @ model.frame_head.weight.T + model.frame_head.bias
     assert torch.allclose(model.frame_head(features), linear), "it adds nothing before it has learnt"
     last = model.frame_head.hidden[-1]

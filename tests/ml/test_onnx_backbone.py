@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
-from ml.config import Alignment, ModelConfig
+from ml.config import ModelConfig
 from ml.model import onnx_backbone as module
 from ml.model.inference import Classifier
 from ml.model.network import FaceSequenceClassifier, model_config
 from ml.model.onnx_backbone import EXPORT_VERSION
 from ml.model.weights import BASELINE, WeightsInfo, file_sha256, save_weights
-
-TINY = replace(model_config("test_resnet", input_size=32), alignment=Alignment.NONE)
+from tests.weights import TINY
 
 
 def faces(count: int = 4, side: int = 96) -> list[NDArray[np.uint8]]:

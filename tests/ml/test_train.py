@@ -45,8 +45,7 @@ from ml.training.frame_stage import (
 )
 from ml.training.sequence_stage import FeatureSequence, margins_by_video
 from tests.ml.packs import drawn_face, small_pack
-
-SMALL = ModelConfig(backbone="resnet18", feature_dim=512, lstm_hidden=16, input_size=32)
+from tests.weights import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +101,7 @@ def test_training_moves_the_backbone_and_the_frame_head_and_leaves_the_recurrenc
     before = FaceSequenceClassifier(SMALL).state_dict()
     after = trained(pack, tmp_path / "f.ckpt", ema=0.0).state_dict()
     assert not torch.equal(before["frame_head.weight"], after["frame_head.weight"])
-    assert not torch.equal(before["backbone.conv1.weight"], after["backbone.conv1.weight"])
+    assert not torch.equal(before["backbone.conv1.0.weight"], after["backbone.conv1.0.weight"])
     assert torch.equal(before["lstm.weight_ih_l0"], after["lstm.weight_ih_l0"])
 
 
@@ -204,7 +203,7 @@ def test_training_all_of_a_network_whose_frame_head_has_a_hidden_layer_leaves_no
     network = TwoHeadNetwork(model, (0.5, 0.5))
     assert torch.equal(network.blended.weight, model.frame_head.weight), "it begins at the linear layer"
     network.write_into(model)
-    features = torch.randn(5, 512)
+    features = torch.randn(5, SMALL.feature_dim)
     expected = (network.blended(features) + network.forged(features)) / 2
     assert torch.allclose(model.frame_head(features), expected, atol=1e-5)
 
@@ -364,7 +363,7 @@ def test_terms_of_data_and_start_the_stricter_ones_hold() -> None:
     assert strictest("CC-BY-NC-4.0", "Apache-2.0") == strictest("MIT", "CC-BY-NC-4.0") == "CC-BY-NC-4.0"
 
 
-COMMAND = ["--start", "scratch", "--backbone", "resnet18", "--crops", "320", "--batch-size", "16"]
+COMMAND = ["--start", "scratch", "--backbone", SMALL.backbone, "--crops", "320", "--batch-size", "16"]
 COMMAND += ["--size", "32", "--workers", "0", "--steps-per-epoch", "10", "--sequence-epochs", "4", "--ema", "0.8"]
 COMMAND += ["--sequence-draws", "128", "--pseudo-sequences", "10", "--bootstrap", "50"]
 
@@ -376,7 +375,7 @@ def test_one_command_trains_both_stages_and_the_product_loads_the_result(pack: P
     classifier = Classifier.load(tmp_path / "weights.safetensors", device="cpu")
     info = classifier.info
     splits = split_rows(pack)
-    assert info.config.backbone == "resnet18"
+    assert info.config.backbone == SMALL.backbone
     assert info.training_data_sha256 == pack.content_sha256()
     held = {pack.rows[i].video for i in splits["holdout"] if pack.rows[i].sequence}
     assert info.metrics["videos"]["n"] == len(held) > 0  # self-blended copies are not counted
@@ -412,12 +411,12 @@ def test_training_can_start_from_the_features_of_earlier_weights(
     assert main(command) == 0
     model, info = load_weights(tmp_path / "run" / "weights.safetensors")
     assert "somebody" in info.trained_on
-    first = "backbone.conv1.weight"
+    first = "backbone.conv1.0.weight"
     assert torch.allclose(model.state_dict()[first], given.state_dict()[first], atol=1e-3)
     second = "lstm.weight_ih_l0"
     assert not torch.allclose(model.state_dict()[second], given.state_dict()[second], atol=1e-3)
     assert main([*command, "--backbone", "resnet34"]) == 1
-    assert "resnet18" in capsys.readouterr().err
+    assert SMALL.backbone in capsys.readouterr().err
 
 
 def test_shuffled_labels_are_told_to_training_alone(pack: Pack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -32,6 +33,7 @@ from detection.services.reviews import reviews
 from ml.data.crop_pack import PackError
 from ml.model.weights import read_info
 from tests.learning import dataset, register_blind, stored_video
+from tests.weights import TINY
 from worker import tasks
 from worker.process import runtime
 from worker.training import judging, snapshot_pack
@@ -100,7 +102,7 @@ def test_a_better_candidate_goes_live_with_figures_a_report_and_an_entry_and_rol
 @pytest.mark.slow
 def test_shuffled_labels_teach_nothing_and_are_refused_in_a_sentence_with_figures(tmp_path: Path) -> None:
     dataset(40)
-    register_blind(tmp_path)
+    register_blind(tmp_path, config=replace(TINY, backbone="resnet18", feature_dim=512))  # can learn by heart
     run("retrain", "--epochs", "6")
     good = ModelVersion.objects.get(active=True)
     run("retrain", "--epochs", "6", "--shuffle-labels", "--seed", "3", "--no-promote")
