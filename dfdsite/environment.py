@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +79,14 @@ def entries(name: str, default: Sequence[str] = ()) -> list[str]:
     if any(re.search(r"\s", entry) for entry in found):
         raise ImproperlyConfigured(f"{name} must be a list, separated by commas, of entries without white space.")
     return found or list(default)
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """A list of addresses and networks (`10.0.0.0/8`)."""
+    try:
+        return [ip_network(entry) for entry in entries(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must list addresses and networks, separated by commas: {error}.") from None
 
 
 def hosts(name: str, default: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from detection import languages
-from dfdsite import admin_theme, brokers, csp, logs, proxies, s3, sign_on
+from dfdsite import admin_theme, brokers, csp, logs, s3, sign_on
 from dfdsite import environment as env
 from dfdsite.private import ed25519_keys, private_dir, stored_secret
 
@@ -41,7 +41,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = SECURE_SSL
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
-DFD_TRUSTED_PROXIES = proxies.networks(env.entries("DFD_TRUSTED_PROXIES"), "DFD_TRUSTED_PROXIES")
+DFD_TRUSTED_PROXIES = env.networks("DFD_TRUSTED_PROXIES")
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"

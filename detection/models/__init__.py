@@ -2,7 +2,19 @@
 
 from detection.models.append_only import AppendOnlyError
 from detection.models.audit import AuditAction, AuditArchive, AuditEntry, AuditHead
-from detection.models.choices import Assessment, ModelKind, PersonLabel, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.choices import (
+    OPEN_STATES,
+    TERMINAL_STATES,
+    TOLD_AS_FAILED,
+    Assessment,
+    ModelKind,
+    PersonLabel,
+    ReviewLabel,
+    ReviewNext,
+    Stage,
+    State,
+    VerdictLabel,
+)
 from detection.models.core import AUDIT_RANKS, Analysis, ModelVersion, Verdict, Video
 from detection.models.evidence import EvidenceJob, EvidenceKind, Print, PrintKind, VideoProvenance
 from detection.models.faces import FaceFrame, SampledFrame
@@ -23,7 +35,6 @@ from detection.models.learning import (
 from detection.models.operating import ChoreRun, ExternalIdentity, HourFigures, WorkerBeat
 from detection.models.removing import CacheHolder, FolderCheck, Removal
 from detection.models.reviewing import GoldVideo, Review, ReviewBatch, ReviewClaim, ReviewerKeys, ReviewRole, label_of
-from detection.models.states import OPEN_STATES, TERMINAL_STATES, TOLD_AS_FAILED, Stage, State
 from detection.models.uploading import ResumablePiece, ResumableUpload, UploadDay, UploadKey
 from detection.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 

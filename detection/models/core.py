@@ -27,10 +27,18 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from detection.models.choices import Assessment, ModelKind, ReviewLabel, ReviewNext, VerdictLabel
+from detection.models.choices import (
+    TOLD_AS_FAILED,
+    Assessment,
+    ModelKind,
+    ReviewLabel,
+    ReviewNext,
+    Stage,
+    State,
+    VerdictLabel,
+)
 from detection.models.indexes import DOUBTFUL, PREFIX_THEN_TIME, PRESENT, newest
 from detection.models.leasing import LeasedJob
-from detection.models.states import TOLD_AS_FAILED, Stage, State
 
 AUDIT_RANKS = 10_000
 

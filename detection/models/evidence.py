@@ -10,9 +10,9 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
+from detection.models.choices import State
 from detection.models.core import Video
 from detection.models.leasing import LeasedJob
-from detection.models.states import State
 
 
 class EvidenceKind(models.TextChoices):

@@ -17,7 +17,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from detection.models import FaceFrame, ModelVersion, Review, ReviewRole, State, Verdict, Video, VideoProvenance
 from detection.selectors import segments, videos
 from detection.selectors.permissions import has
-from detection.selectors.retention_notices import original_sentence, pictures_sentence
+from detection.selectors.videos import original_sentence, pictures_sentence
 from detection.wording import ASSESSMENTS, REVIEW_REASONS, ROLES, SCALE
 
 CONTENT_VERSION = 3

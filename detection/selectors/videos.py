@@ -7,11 +7,15 @@ ids cannot be probed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import BooleanField, Count, ExpressionWrapper, F, Min, QuerySet
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
 
+from detection.errors import Refused
 from detection.models import (
     OPEN_STATES,
     Analysis,
@@ -226,3 +230,34 @@ def operational_counts() -> OperationalCounts:
         oldest_queued_s=(timezone.now() - oldest).total_seconds() if oldest else 0.0,
         active_model=(str(model.pk), model.name, str(model.experimental).lower()) if model else None,
     )
+
+
+# --- what the retention policy has removed ---------------------------------------------------------------------------
+
+
+def original_sentence(video: Video) -> str:
+    """Return when the original was removed, or an empty string."""
+    when = video.original_removed_at
+    return _("The original was removed by the retention policy on %(day)s.") % {"day": _day(when)} if when else ""
+
+
+def pictures_sentence(video: Video) -> str:
+    """Return when the pictures were removed, or an empty string."""
+    when = video.pictures_removed_at if video.extracted_at else None
+    return _("The pictures were removed by the retention policy on %(day)s.") % {"day": _day(when)} if when else ""
+
+
+def check_original(video: Video, *, then: str = "", status: int = 410) -> None:
+    """Raise Refused `original_expired` if the original was removed; `then` is a sentence about what can be done."""
+    if sentence := original_sentence(video):
+        raise Refused("original_expired", f"{sentence} {then}".strip(), status=status)
+
+
+def check_pictures(video: Video) -> None:
+    """Raise Refused `pictures_expired` (410) if the pictures were removed."""
+    if sentence := pictures_sentence(video):
+        raise Refused("pictures_expired", sentence, status=410)
+
+
+def _day(when: datetime) -> str:
+    return date_format(when, _("j F Y"))

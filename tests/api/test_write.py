@@ -10,7 +10,7 @@ import pytest
 from detection.api.views.videos import VideoPart
 from detection.errors import Refused
 from detection.models import Analysis, EvidenceJob, EvidenceKind, FaceFrame, Review, Stage, Verdict, Video
-from detection.selectors import retention_notices
+from detection.selectors import videos
 from detection.services.jobs import evidence
 from detection.services.jobs.leases import LeaseLost
 from detection.services.uploads.uploads import delete_video
@@ -218,7 +218,7 @@ def test_evidence_of_a_video_that_is_deleted_meanwhile_is_not_found(
         delete_video(video=Video.objects.get(pk=video.pk))
 
     checks = ("_check_has_something_to_show", "check_may_have_report")
-    for owner_of, check in (*((evidence, name) for name in checks), (retention_notices, "check_original")):
+    for owner_of, check in (*((evidence, name) for name in checks), (videos, "check_original")):
         monkeypatch.setattr(owner_of, check, lose)
     with pytest.raises(Refused) as refusal:
         evidence.request(video=video, kind=kind, by=owner.user)

@@ -40,7 +40,7 @@ from detection.localized import within
 from detection.models import OPEN_STATES, Analysis, GoldVideo, Review, State, Verdict, VerdictLabel, Video
 from detection.selectors import blindness
 from detection.selectors.report import REPORTABLE, provenance_of
-from detection.selectors.retention_notices import original_sentence, pictures_sentence
+from detection.selectors.videos import original_sentence, pictures_sentence
 from detection.services.jobs.left_out import models_own
 from detection.services.reviews.rescan import rescanned
 from detection.services.uploads.uploads import delete_video

@@ -25,7 +25,7 @@ from detection.admin.review.near_duplicates import near_duplicate_payload
 from detection.admin.review.timeline import timeline_context
 from detection.localized import within
 from detection.models import Assessment, PersonLabel, Review, ReviewRole, State, Verdict, VerdictLabel, Video
-from detection.selectors.retention_notices import original_sentence
+from detection.selectors.videos import original_sentence
 from detection.services.jobs.left_out import models_own
 from detection.services.reviews.queues import MIXED
 from detection.services.reviews.rescan import rescanned

@@ -27,7 +27,7 @@ from detection.api.views.videos import problems
 from detection.container_format import ALL_KINDS
 from detection.errors import Refused
 from detection.models import Video
-from detection.selectors import retention_notices, videos
+from detection.selectors import videos
 from detection.selectors.segments import segments_of
 from detection.services.jobs import evidence
 from detection.services.ops import audit
@@ -197,9 +197,9 @@ class VideoMediaView(APIView):
         name = _file_of(video, kind) if video else ""
         if video is None or not name:
             if video is not None and kind in ORIGINALS:
-                retention_notices.check_original(video)
+                videos.check_original(video)
             if video is not None and kind == "thumbnail":
-                retention_notices.check_pictures(video)
+                videos.check_pictures(video)
             raise NotFound("There is no such file.")
         response = serve(
             request,
@@ -225,7 +225,7 @@ class SegmentClipView(APIView):
         clips = {segment.index: segment.clip for segment in segments_of(video, None)} if video else {}
         if video is None or not clips.get(number):
             if video is not None and number in clips:
-                retention_notices.check_original(video)
+                videos.check_original(video)
             raise NotFound("There is no such file.")
         response = serve(request, clips[number])
         audit.media_read(video_id=video_id, user=request.user, original=False)

@@ -32,7 +32,7 @@ from detection.models import (
     Verdict,
     Video,
 )
-from detection.selectors import retention_notices
+from detection.selectors import videos
 from detection.services.jobs import attempt_files, orphan_files, webhook_deliveries
 from detection.services.jobs.extractions import store_extraction
 from detection.services.jobs.leases import LONGEST_ERROR, SKEW, JobClaim, JobLeases, LeaseLost, lock_video, on_commit
@@ -85,7 +85,7 @@ def queue_analysis(*, video: Video, reuse_faces: bool = True, sensitive: bool = 
         if reuse_faces and video.faces.exists():
             stage = _stage_after_extraction()
         else:
-            retention_notices.check_original(locked, then="Delete the video and upload the file again.", status=409)
+            videos.check_original(locked, then="Delete the video and upload the file again.", status=409)
         analysis = Analysis.objects.create(
             video=video,
             stage=stage,

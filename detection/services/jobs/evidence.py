@@ -38,7 +38,7 @@ from detection.models import (
     State,
     Video,
 )
-from detection.selectors import blindness, report, retention_notices
+from detection.selectors import blindness, report, videos
 from detection.selectors.permissions import User as AnyUser
 from detection.services.jobs import attempt_files
 from detection.services.jobs.leases import JobClaim, JobLeases, lock_video, on_commit
@@ -86,7 +86,7 @@ def request(*, video: Video, kind: str, by: User, again: bool = False) -> Eviden
         check_may_know(video_id=video.pk, user=by)
         _check_has_something_to_show(video)
     else:
-        retention_notices.check_original(video, status=409)
+        videos.check_original(video, status=409)
     while True:
         job = jobs.order_by("-created_at", "-id").first()
         if job is not None:
