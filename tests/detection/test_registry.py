@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.utils import timezone
 
 from detection.errors import Refused
-from detection.models import AppendOnlyError, ModelVersion, Promotion, Stage, Video
+from detection.models import AppendOnlyError, ModelVersion, Promotion, Stage, TrainingRun, Video
 from detection.services.jobs import analyses
 from detection.services.learning import registry
 from detection.services.learning.gate_record import GateRecord
@@ -118,6 +119,22 @@ def test_only_a_winner_is_promoted_and_force_needs_a_reason(tmp_path: Path) -> N
         row.save()
     with pytest.raises(AppendOnlyError):
         row.delete()
+
+
+def test_a_model_that_learnt_shuffled_labels_is_promoted_by_force_alone(tmp_path: Path) -> None:
+    model = register(tmp_path / "a")
+    TrainingRun.objects.create(
+        candidate=model,
+        state="succeeded",
+        finished_at=timezone.now(),
+        options={"shuffle_labels": True},
+        gate=WON.to_json(),
+    )
+    with pytest.raises(Refused, match="shuffled labels") as refused:
+        registry.promote(model=model, gate=WON)
+    assert refused.value.code == "gate_refused"
+    assert not ModelVersion.objects.filter(active=True).exists()
+    assert registry.promote(model=model, gate=WON, force=True, reason="to see that it can be done").active
 
 
 def test_rolling_back_goes_the_way_that_was_come_one_step_a_time(tmp_path: Path) -> None:

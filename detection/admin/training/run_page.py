@@ -17,7 +17,7 @@ from detection.localized import numeral, within
 from detection.models import ModelVersion, PersonLabel, RunState, Snapshot, Split, TrainingRun
 from detection.said import said
 from detection.services.jobs.training_runs import OPEN_RUNS
-from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
+from detection.services.learning.gate_record import NOT_JUDGED, SHUFFLED, GateRecord
 
 RUN_TONES = {"queued": "grey", "running": "blue", "succeeded": "green", "refused": "amber", "failed": "red"}
 GATE_NAMES = {
@@ -195,7 +195,7 @@ def promotion_check(model: ModelVersion, active: ModelVersion | None, run: Train
     if run is None or gate is None:
         return False, said(NOT_JUDGED)
     if gate.passed and _dict(run.options).get("shuffle_labels"):
-        return False, _("It was trained on shuffled labels, to check for leaks; it is not meant to be used.")
+        return False, said(SHUFFLED)
     refusal = gate.refusal(active)
     return (False, said(refusal[1])) if refusal else (True, said(gate.sentence))
 

@@ -55,3 +55,4 @@ class GateRecord:
 
 
 NOT_JUDGED = "It has not been through the gate: no training run compared it with the active model."
+SHUFFLED = "It was trained on shuffled labels, to check for leaks; it is not meant to be used."

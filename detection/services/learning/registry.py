@@ -19,12 +19,12 @@ from django.utils import timezone
 
 from detection import dispatch
 from detection.errors import Refused
-from detection.models import AuditAction, FolderCheck, ModelKind, ModelVersion, Promotion, PromotionKind
+from detection.models import AuditAction, FolderCheck, ModelKind, ModelVersion, Promotion, PromotionKind, TrainingRun
 from detection.selectors.videos import model_before
 from detection.services.jobs import orphan_files, sweeper
 from detection.services.jobs.attempt_files import remove_tree
 from detection.services.jobs.leases import lock_models
-from detection.services.learning.gate_record import NOT_JUDGED, GateRecord
+from detection.services.learning.gate_record import NOT_JUDGED, SHUFFLED, GateRecord
 from detection.services.ops import audit
 from detection.services.stored_files import StoredFiles
 
@@ -122,8 +122,8 @@ def promote(
     """Activate the model if the gate allows it (`GateRecord.refusal`), or by force with a reason.
 
     Raises:
-        Refused: `gate_refused` with the gate's own sentence, `stale_gate` when it was compared with a model that is no
-            longer active, `reason_missing`.
+        Refused: `gate_refused` with the gate's own sentence or because it learnt shuffled labels, `stale_gate` when it
+            was compared with a model that is no longer active, `reason_missing`.
     """
     reason = reason.strip()
     if force:
@@ -134,6 +134,8 @@ def promote(
         return model
     if gate is None:
         raise Refused("gate_refused", NOT_JUDGED, status=409)
+    if TrainingRun.objects.filter(candidate=model, options__shuffle_labels=True).exists():
+        raise Refused("gate_refused", SHUFFLED, status=409)
     return activate_model(model=model, kind=PromotionKind.GATE, by=by, reason=reason, gate=gate)
 
 
