@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _DATABASES = {
     "postgres": "django.db.backends.postgresql",
     "postgresql": "django.db.backends.postgresql",
 }
+_READ: set[str] = set()
 
 
 def read_file(path: Path) -> None:
@@ -35,8 +37,19 @@ def read_file(path: Path) -> None:
         environ.Env.read_env(str(path))
 
 
+def misspelt() -> list[tuple[str, str]]:
+    """Variables that no setting reads, each with the setting that was probably meant.
+
+    Others that begin alike (those of docker-compose.yml, of another version) may well be meant for somebody else.
+    """
+    unread = sorted(name for name in os.environ if name.startswith("DFD_") and name not in _READ)
+    meant = {name: get_close_matches(name, _READ, n=1, cutoff=0.85) for name in unread}
+    return [(name, close[0]) for name, close in meant.items() if close]
+
+
 def text(name: str, default: str = "") -> str:
     """The value without the white space around it."""
+    _READ.add(name)
     return os.environ.get(name, "").strip() or default
 
 

@@ -52,6 +52,17 @@ def test_a_sound_installation_needs_nothing(embedded: Path, model: ModelVersion)
     assert "No worker answers." in said
 
 
+def test_a_misspelt_setting_is_named_with_the_one_that_was_meant(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFD_KEEP_CROPS_DAY", "3")
+    monkeypatch.setenv("DFD_PUBLISH", "8080:8000")  # of docker-compose.yml
+    said = doctor()
+    assert "DFD_KEEP_CROPS_DAY is set, but is no setting." in said
+    assert "Write DFD_KEEP_CROPS_DAYS" in said
+    assert said.count("is no setting") == 1
+
+
 def test_without_an_active_model_it_names_the_command(embedded: Path) -> None:
     said = doctor()
     assert "No model is active" in said

@@ -25,7 +25,7 @@ from detection.evidence_report import signing
 from detection.models import OPEN_STATES, Analysis, ModelVersion, Stage, State
 from detection.services.learning import registry
 from detection.services.stored_files import is_away
-from dfdsite import brokers
+from dfdsite import brokers, environment
 
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 LITTLE_DISK_BYTES = 2 * 1024**3
@@ -53,7 +53,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """All findings, in the order in which problems are best fixed.  A check that fails is itself a finding."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _versions, _database, _disk, _codecs, _model, _device, _signing_key, _broker, _workers, _queue,
+        _versions, _settings, _database, _disk, _codecs, _model, _device, _signing_key, _broker, _workers, _queue,
     ]  # fmt: skip
     for check in checks:
         try:
@@ -86,6 +86,11 @@ def _versions() -> Iterator[Finding]:
         Level.OK,
         f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}.",
     )
+
+
+def _settings() -> Iterator[Finding]:
+    for name, meant in environment.misspelt():
+        yield Finding(Level.NOTE, f"{name} is set, but is no setting.", f"Write {meant}, if that is what was meant.")
 
 
 def _database() -> Iterator[Finding]:
