@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -88,6 +89,14 @@ def test_ticked_rows_go_to_a_contact_sheet_and_none_is_labelled_by_the_list(
     assert all(str(video.pk) in response["Location"] for video in videos[:2])
     assert str(videos[2].pk) not in response["Location"]
     assert not Review.objects.exists()
+
+
+def test_more_ticked_rows_than_a_sheet_shows_are_said(rows: Rows, review_client: Client, settings: Any) -> None:
+    settings.DFD_REVIEW_SHEET_SIZE = 2
+    ticked = [str(rows.no_face(f"{number}.mp4").pk) for number in range(3)]
+    form = {"action": "contact_sheet", "_selected_action": ticked}
+    sheet = review_client.post("/admin/detection/nofacevideo/", form, follow=True)
+    assert "You ticked 3 rows; the sheet shows the first 2." in sheet.content.decode()
 
 
 def test_a_sheet_never_takes_rows_that_were_not_on_the_screen(rows: Rows, review_client: Client) -> None:

@@ -93,8 +93,12 @@ class LabellingMixin:
         if request.POST.get("select_across") == "1":
             messages.error(request, _("A contact sheet shows rows that were on the screen: tick those."))
             return None
-        ids = [str(pk) for pk in queryset.values_list("pk", flat=True)[: settings.DFD_REVIEW_SHEET_SIZE]]
-        return HttpResponseRedirect(f"{reverse('review-sheet')}?{urlencode({'ids': ','.join(ids)})}")
+        size = settings.DFD_REVIEW_SHEET_SIZE
+        ids = [str(pk) for pk in queryset.values_list("pk", flat=True)]
+        if len(ids) > size:
+            said = _("You ticked %(ticked)s rows; the sheet shows the first %(shown)s. Come back for the others.")
+            messages.warning(request, said % {"ticked": len(ids), "shown": size})
+        return HttpResponseRedirect(f"{reverse('review-sheet')}?{urlencode({'ids': ','.join(ids[:size])})}")
 
 
 def button_context(request: HttpRequest, video: Video) -> dict[str, Any]:
