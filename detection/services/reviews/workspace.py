@@ -132,8 +132,7 @@ def open_sheet(
     """Claim a contact sheet: the `chosen` videos, or the next of a queue, at most DFD_REVIEW_SHEET_SIZE.
 
     Releases what the page `held` and what silent pages hold; sheets in other tabs stay.  Videos claimed by others are
-    left
-    out.  Raises Refused `unknown_queue`; disagreements are settled one by one.
+    left out.  Raises Refused `unknown_queue`; disagreements are settled one by one.
     """
     size = settings.DFD_REVIEW_SHEET_SIZE
     if queue not in SHEET_QUEUES and not chosen:

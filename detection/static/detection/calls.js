@@ -28,3 +28,12 @@ window.dfdPost = async (url, body, options = {}) => {
   if (data.code === "other_user") throw fault(data.detail, { loggedOut: true });
   throw fault(data.detail || gettext("The server did not answer as it should; try again."), { code: data.code, status: answer.status });
 };
+
+// What a page asks for first.  The page before it gives back what it held when it goes, and the server may hear of that
+// later: what looks empty is asked for once more.
+window.dfdFirst = async (ask, isEmpty) => {
+  const told = await ask();
+  if (!isEmpty(told)) return told;
+  await new Promise((resolve) => window.setTimeout(resolve, 700));
+  return ask();
+};

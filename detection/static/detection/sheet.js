@@ -48,7 +48,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const open = async () => {
     marked.clear();
     try {
-      const told = await post("sheet-open", { held: held(), ...(queue === "chosen" ? { ids: setup.ids } : { queue }) });
+      const ask = () => post("sheet-open", { held: held(), ...(queue === "chosen" ? { ids: setup.ids } : { queue }) });
+      const told = await (document.documentElement.dataset.ready ? ask() : window.dfdFirst(ask, ({ items: found }) => !found.length));
       items = told.items;
       grid.replaceChildren(...items.map(card));
       if (!items.length) grid.replaceChildren(make("li", { class: "dfd-subtle", text: gettext("Nothing waits here. Choose another queue above.") }));

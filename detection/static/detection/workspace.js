@@ -178,7 +178,8 @@ document.addEventListener("DOMContentLoaded", () => {
       if (fetching) await fetching;
       if (!ahead.length) {
         await stored();
-        const { item } = await post("next", { queue, held: held() });
+        const ask = () => post("next", { queue, held: held() });
+        const { item } = await (ready ? ask() : window.dfdFirst(ask, (told) => !told.item));
         if (item) ahead.push(item);
       }
       if (unreachable) fault("");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test import Client
 from pytest_django.live_server_helper import LiveServer
 
 from detection.models import Review, ReviewClaim, Video
+from detection.services.reviews import workspace
 from tests.admin.browser.driving import MARKS, log_in, shown
 from tests.admin.browser.test_workspace_keys import answers, wait_for
 from tests.admin.conftest import Rows
@@ -90,6 +92,26 @@ def test_an_undo_whose_reply_is_lost_is_asked_again_for_the_same_answer(
     page.keyboard.press("z")
     wait_for(page, "clip 0")
     assert answers() == []
+
+
+@pytest.mark.parametrize("path", ["", "sheet/"])
+def test_what_the_page_before_gave_back_a_moment_later_is_found(
+    live_server: LiveServer, page: Any, rows: Rows, path: str
+) -> None:
+    maria = User.objects.get(username="maria")
+    assert len(workspace.open_sheet(reviewer=maria, queue="uncertain")) == 6
+    asked = []
+
+    def late(route: Any) -> None:
+        asked.append(route.fetch().json())
+        ReviewClaim.objects.all().delete()  # now the server hears of the end of the page before
+        route.fulfill(json=asked[-1])
+
+    page.route(re.compile("/(next|sheet-open)/$"), late, times=1)
+    log_in(page, live_server, "maria", f"/admin/review/{path}?queue=uncertain")
+    page.get_by_text("clip 0").first.wait_for()
+    assert not asked[0].get("item")
+    assert not asked[0].get("items")
 
 
 def test_an_answer_waits_for_its_own_reviewer_to_be_logged_in(live_server: LiveServer, page: Any, rows: Rows) -> None:
