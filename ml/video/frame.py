@@ -17,6 +17,8 @@ from ml.video.orientation import UPRIGHT, Orientation
 from ml.video.tone_mapping import HLG, PQ, to_sdr
 
 _UNSPECIFIED_SPACE, _UNSPECIFIED_RANGE = 2, 0
+_IN_UPPER_BITS = ("p010", "p012", "p210", "p212", "p410", "p412", "xyz12")
+"""Pixel formats whose samples fill the upper bits of their 16; those of all others fill the lower ones."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ class DecodedFrame:
             plane.height, plane.line_size
         )
         step_y, step_x = max(1, plane.height // 24), max(1, plane.line_size // 24)
-        wide = ("10" in self.frame.format.name or "12" in self.frame.format.name) and plane.line_size > 1
-        if wide:  # little-endian 16-bit samples: the high byte, which holds the upper bits only
-            rows = np.ascontiguousarray(rows[:, : plane.line_size // 2 * 2]).view("<u2")
-            bits = 10 if "10" in self.frame.format.name else 12
-            return (rows[::step_y, :: max(1, step_x // 2)].astype(np.float32) / (2**bits - 1))[:24, :24]
+        depth = self.frame.format.components[0].bits  # names mislead: yuv410p has 8 bits
+        if 8 < depth <= 16 and plane.line_size > 1:
+            order = ">u2" if self.frame.format.is_big_endian else "<u2"
+            samples = np.ascontiguousarray(rows[:, : plane.line_size // 2 * 2]).view(order)
+            white = 2**16 - 1 if self.frame.format.name.startswith(_IN_UPPER_BITS) else 2**depth - 1
+            return (samples[::step_y, :: max(1, step_x // 2)].astype(np.float32) / white)[:24, :24]
         return (rows[::step_y, ::step_x].astype(np.float32) / 255.0)[:24, :24]
 
 
