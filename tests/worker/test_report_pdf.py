@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from reportlab.pdfbase import pdfmetrics
 
+from ml.video.provenance.metadata import judge
+from worker.report.drawings import moment
 from worker.report.measured import measured_quality
 from worker.report.pdf import Seal, make_pdf
 from worker.report.text import EAST_ASIAN, register_fonts
 
+PAGE_FOOT = re.compile(r"Video[0-9a-f-]{36},reportof[0-9:-]*UTCPage[0-9]")
 SEAL = Seal("ab" * 32)
 
 
@@ -177,3 +181,26 @@ def test_measured_quality_is_said_in_sentences_and_strange_metrics_say_nothing()
     stranger: list[Any] = [None, [], {"videos": 3, "frames": {"x": {"auc": "high"}, "y": 4}}, {"videos": {"auc": None}}]
     for strange in stranger:
         assert measured_quality(strange) == []
+
+
+@pytest.mark.parametrize("letter", ["ש", "演", "a"])
+def test_a_file_that_says_more_of_itself_than_a_page_holds_gets_its_report(letter: str) -> None:
+    names = ("make", "model", "com.android.manufacturer", "com.android.model", "author-make", "author-model")
+    told = judge("QuickTime / MOV", [(name, f"{number}{letter * 199}") for number, name in enumerate(names)])
+    assert len(told.camera) == len(names)
+    text = text_of(make_pdf(document(provenance=told.as_dict() | {"credentials": {}}), {}, SEAL))
+    shown = letter if letter == "a" else f"[U+{ord(letter):04X}]"
+    letters = text[text.index("Where it comes from") :].replace(" ", "")  # a line may end within a sign
+    assert PAGE_FOOT.sub("", letters).count(shown) >= 199 * len(names)
+    assert "How to check this report" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00.0"), (63.5, "1:03.5"), (119.97, "2:00.0"),
+        (3599.97, "1:00:00"), (3723.0, "1:02:03"),
+    ],
+)  # fmt: skip
+def test_no_moment_has_sixty_seconds(seconds: float, words: str) -> None:
+    assert moment(seconds) == words

@@ -93,6 +93,7 @@ def timeline(document: Mapping[str, Any], width: float) -> Drawing | None:
 
 def moment(seconds: float) -> str:
     """Return a moment in a video as people read it: 4.2 s, 1:03.5, 1:02:03."""
+    seconds = round(seconds, 1)  # before it is taken apart, or 119.97 would be 1:60.0
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(seconds, 60)

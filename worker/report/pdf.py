@@ -330,7 +330,8 @@ def _check(document: Mapping[str, Any], seal: Seal) -> list[Flowable]:
 def table(facts: Mapping[str, str]) -> Table:
     """Return facts as two columns, without the empty ones."""
     rows = [[Paragraph(name, _SMALL), Paragraph(markup(text), _TEXT)] for name, text in facts.items() if text]
-    made = Table(rows, colWidths=[32 * mm, WIDTH - 32 * mm])
+    # A file's tags in a script that the fonts lack take eight times the room: one row may need more than a page.
+    made = Table(rows, colWidths=[32 * mm, WIDTH - 32 * mm], splitInRow=1)
     made.setStyle(
         TableStyle(
             [
