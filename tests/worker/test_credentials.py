@@ -108,7 +108,8 @@ def test_it_is_in_the_api_the_admin_and_the_report_and_the_score_stays(
     page = client.get(f"/admin/detection/video/{marked.pk}/change/").content.decode()
     assert NOT_LISTED in page
     assert "None named" in page
-    assert "It carries no C2PA manifest." in client.get(f"/admin/detection/video/{plain.pk}/change/").content.decode()
+    page = client.get(f"/admin/detection/video/{plain.pk}/change/").content.decode()
+    assert "No C2PA manifest was found; one is looked for in MP4 and QuickTime files alone." in page
     marked.refresh_from_db()
     job = evidence.request(video=marked, kind=EvidenceKind.REPORT, by=admin)
     tasks.make_report(str(job.pk))

@@ -288,12 +288,15 @@ def _file(document: Mapping[str, Any]) -> list[Flowable]:
     return [KeepTogether([Paragraph("The file", _HEAD), table(facts)])]
 
 
+_NO_MANIFEST = "No C2PA manifest was found; one is looked for in MP4 and QuickTime files alone."
+
+
 def _provenance(document: Mapping[str, Any]) -> list[Flowable]:
     told = document["provenance"]
     if told is None:
         return []
     credentials = told["credentials"]
-    manifest = credentials["sentence"] if credentials else "It carries no C2PA manifest."
+    manifest = credentials["sentence"] if credentials else _NO_MANIFEST
     if credentials and credentials.get("says_generated"):
         manifest += " It says that a model generated this, or a part of it."
     facts = {
