@@ -12,6 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from ml.config import VideoConfig
 from ml.video.errors import VideoError, reraise_out_of_memory
 from ml.video.orientation import UPRIGHT, Orientation
 from ml.video.tone_mapping import HLG, PQ, to_sdr
@@ -102,10 +103,16 @@ def rotate90(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
 
 
 def _square_pixels(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Pixel counts once the pixels are square.  Within 5 % of square nothing is resampled."""
+    """Pixel counts once the pixels are square.  Within 5 % of square nothing is resampled.
+
+    A picture is stretched, but to no longer side than a file may have: beyond that it is made lower instead, or a small
+    file could ask for ten times the pixels that are allowed.
+    """
     ratio = float(aspect) if aspect else 1.0
     if not 0.1 <= ratio <= 10 or abs(ratio - 1) < 0.05:
         return width, height
+    if width * ratio > VideoConfig.max_width_or_height:
+        return width, max(1, round(height / ratio))
     return max(1, round(width * ratio)), height
 
 

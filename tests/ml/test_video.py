@@ -11,6 +11,7 @@ import pytest
 
 from ml.config import VideoConfig
 from ml.video.decode import VideoError, decode
+from ml.video.frame import DecodedFrame
 from ml.video.probe import VideoInfo, probe
 from ml.video.trim import clip_suffix, trim
 from tests.ml.clips import quadrants, write_clip
@@ -85,6 +86,14 @@ def test_the_turn_that_the_container_asks_for_is_applied(tmp_path: Path, degrees
 def test_long_pixels_are_made_square(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "anamorphic.mp4", aspect=Fraction(2, 1))
     assert (video_info(path).width, next(decode(path)).rgb().shape) == (256, (96, 256, 3))
+
+
+def test_long_pixels_make_no_picture_larger_than_a_file_may_have() -> None:
+    stored = av.VideoFrame(3840, 2160, "yuv420p")
+    wide, too_wide = (DecodedFrame(0, 0.0, stored, Fraction(aspect)) for aspect in (2, 9))
+    assert wide.shown_size == (7680, 2160)
+    assert too_wide.shown_size == (3840, 240)
+    assert too_wide.rgb().shape == (240, 3840, 3)
 
 
 def test_only_the_first_150_frames_are_looked_at_and_copied(tmp_path: Path) -> None:
